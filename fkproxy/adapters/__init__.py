@@ -1,0 +1,1 @@
+"""The outside world: who we send requests to. Floor 2."""

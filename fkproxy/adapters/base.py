@@ -1,0 +1,84 @@
+"""What an adapter is: a dialect plus an address and a credential.
+
+Floor 2.
+
+It owns URL, authentication, headers and quirks, and maps no messages. An exchange is one request under way; whoever holds it must
+`close()` it, which is what cancels the upstream's work when the client has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from fkproxy.dialects.base import ModelEntry
+
+__all__ = ["Adapter", "Exchange", "Timeouts", "UpstreamCall"]
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Deadlines in seconds. `silence_s` is the longest pause between two pieces of a body, `total_s` bounds the whole call."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 120.0
+    silence_s: float = 120.0
+    total_s: float = 600.0
+
+
+class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One request for an upstream, body already in its dialect."""
+
+    model: str
+    stream: bool
+    body: bytes
+    request_id: str
+
+
+class Exchange(Protocol):
+    """One request under way."""
+
+    status: int
+    """HTTP status; valid once `head` returned True."""
+    headers: Mapping[str, str]
+    """Reply headers, names in lower case; valid once `head` returned True."""
+
+    async def head(self, wait_s: float) -> bool:
+        """True once status and headers are here, False if they are not after `wait_s` seconds (then call again).
+
+        Raises `UpstreamUnavailable` or `UpstreamProtocolError`.
+        """
+        ...
+
+    async def chunk(self, wait_s: float) -> bytes | None:
+        """The next bytes of the body, b"" at its end, None if nothing came for `wait_s` seconds (then call again).
+
+        Raises `UpstreamUnavailable` when the connection breaks before the end.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back if the reply is complete, else cut it. May be called twice."""
+        ...
+
+
+class Adapter(Protocol):
+    """One upstream: provider × credential."""
+
+    provider_key: str
+    dialect: str
+    models: tuple[str, ...]
+    """Patterns (fnmatch) of the model names this upstream serves."""
+
+    async def send(self, call: UpstreamCall) -> Exchange:
+        """Connected and written. Raises `UpstreamUnavailable`, `UpstreamTimeout` (phase connect), `UpstreamRefusedCredential`."""
+        ...
+
+    async def list_models(self) -> list[ModelEntry]:
+        """What the upstream says it serves. Raises `UpstreamError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close idle connections."""
+        ...

@@ -1,0 +1,110 @@
+"""The Gemini API and Vertex AI: addresses and credentials.
+
+Floor 2.
+
+Both speak the same dialect. The Gemini API takes a key, which goes in the `x-goog-api-key` header and never in a URL; Vertex AI
+takes an OAuth token and has the project and the location in its path.
+Sources: ai.google.dev/api/generate-content; cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+from fkproxy.adapters.base import Exchange, UpstreamCall
+from fkproxy.adapters.google_auth import GoogleTokens
+from fkproxy.adapters.http import HttpClient, header_block
+from fkproxy.adapters.listing import fetch_models
+from fkproxy.dialects.base import Dialect, ModelEntry
+
+__all__ = ["GEMINI_MODELS", "GeminiApi", "VertexAi", "vertex_base_url"]
+
+GEMINI_MODELS = ("gemini-*", "gemma-*", "learnlm-*")
+"""The model families that Google serves under generateContent."""
+
+_VERTEX_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite")
+"""Vertex AI has no list of what a project may call; these are generally available in every region (read 2026-11)."""
+
+
+def vertex_base_url(region: str) -> str:
+    """The endpoint of a location. The global one has no prefix."""
+    return "https://aiplatform.googleapis.com" if region == "global" else f"https://{region}-aiplatform.googleapis.com"
+
+
+def _method(call: UpstreamCall) -> str:
+    model = quote(call.model, safe="-._~@")
+    return f"{model}:streamGenerateContent?alt=sse" if call.stream else f"{model}:generateContent"
+
+
+class GeminiApi:
+    """generativelanguage.googleapis.com, or whatever `base_url` says."""
+
+    dialect = "gemini"
+
+    def __init__(self, client: HttpClient, dialect: Dialect, *, provider_key: str, base_url: str, api_key: str, user_agent: str) -> None:
+        self.provider_key = provider_key
+        self.models: tuple[str, ...] = GEMINI_MODELS
+        self._client = client
+        self._codec = dialect
+        self._origin = client.origin(base_url)
+        self._headers = header_block(
+            self._origin, (("x-goog-api-key", api_key), ("content-type", "application/json"), ("user-agent", user_agent))
+        )
+
+    async def send(self, call: UpstreamCall) -> Exchange:
+        """See `Adapter.send`."""
+        return await self._client.send(self._origin, "POST", "/v1beta/models/" + _method(call), self._headers, call.body)
+
+    async def list_models(self) -> list[ModelEntry]:
+        """See `Adapter.list_models`."""
+        return await fetch_models(self._client, self._origin, "/v1beta/models?pageSize=1000", self._headers, self._codec)
+
+    async def aclose(self) -> None:
+        """The client is shared and closed by its owner."""
+
+
+class VertexAi:
+    """One project in one location."""
+
+    dialect = "gemini"
+
+    def __init__(
+        self,
+        client: HttpClient,
+        tokens: GoogleTokens,
+        *,
+        provider_key: str,
+        base_url: str,
+        region: str,
+        user_agent: str,
+        now: Callable[[], float],
+    ) -> None:
+        self.provider_key = provider_key
+        self.models: tuple[str, ...] = GEMINI_MODELS
+        self._client = client
+        self._tokens = tokens
+        self._now = now
+        self._origin = client.origin(base_url)
+        self._region = quote(region, safe="")
+        self._prefix = ""
+        self._fixed = (("content-type", "application/json"), ("user-agent", user_agent))
+        self._headers = b""
+        self._bearer = ""
+
+    async def send(self, call: UpstreamCall) -> Exchange:
+        """See `Adapter.send`. Raises `UpstreamRefusedCredential` when no token can be had."""
+        bearer = await self._tokens.bearer(self._now())
+        if bearer != self._bearer:
+            self._bearer = bearer
+            project = quote(self._tokens.project_id, safe=":")
+            self._prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/google/models/"
+            self._headers = header_block(self._origin, (("authorization", f"Bearer {bearer}"), *self._fixed))
+        return await self._client.send(self._origin, "POST", self._prefix + _method(call), self._headers, call.body)
+
+    async def list_models(self) -> list[ModelEntry]:
+        """See `Adapter.list_models`. A fixed list: the service has none per project."""
+        return [ModelEntry(id=name, owned_by="google") for name in _VERTEX_MODELS]
+
+    async def aclose(self) -> None:
+        """The client is shared and closed by its owner."""

@@ -1,0 +1,119 @@
+"""OAuth tokens for Vertex AI, through google-auth. Floor 2. The only file with google-auth.
+
+A token is good for an hour. It is fetched when first needed, then renewed in the background five minutes before its end while the
+old one still serves; whoever needs one that is not there waits for the one fetch under way. google-auth blocks, so it works in a
+thread. After a failed fetch the next one waits some seconds: a hundred calls a second must not become a hundred token requests.
+
+Sources: google-auth's user guide (service account, authorized user, external account, metadata server), read 2026-11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import google.auth
+import google.auth.exceptions
+import google.auth.transport.requests
+import requests
+
+from fkproxy.model.errors import UpstreamError, UpstreamRefusedCredential, UpstreamUnavailable
+
+__all__ = ["GoogleTokens"]
+
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_RENEW_BEFORE_S = 300.0
+_USABLE_BEFORE_S = 10.0
+_FETCH_TIMEOUT_S = 15.0
+_RETRY_AFTER_S = 5.0
+
+logger = logging.getLogger("fkproxy.adapters.google_auth")
+
+
+class GoogleTokens:
+    """A cached access token. `credentials_file` None: whatever the machine offers. `hits` and `misses` count what callers found.
+
+    Raises `ValueError` at once for a file that holds no credentials; the machine's own are asked for with the first token.
+    """
+
+    def __init__(self, *, credentials_file: Path | None, project_id: str | None) -> None:
+        self.hits = 0
+        self.misses = 0
+        self._project_id = project_id
+        self._credentials: Any = None
+        self._token = ""
+        self._expires_s = 0.0
+        self._fetching: asyncio.Task[None] | None = None
+        self._failed: UpstreamError | None = None
+        self._failed_s = 0.0
+        if credentials_file is not None:
+            try:
+                self._credentials, found = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]  # google-auth has none
+                    str(credentials_file), scopes=_SCOPES
+                )
+            except (google.auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
+                raise ValueError(f"{credentials_file} is not a Google credentials file that can be used") from error
+            self._project_id = project_id or found
+
+    @property
+    def project_id(self) -> str:
+        """The project that calls go to; known once there is a token. Raises `UpstreamRefusedCredential` when nobody names one."""
+        if not self._project_id:
+            raise UpstreamRefusedCredential("no Google Cloud project is configured, and the credentials name none")
+        return self._project_id
+
+    async def bearer(self, now: float) -> str:
+        """A valid access token; `now` is unix seconds. Raises `UpstreamRefusedCredential` or `UpstreamUnavailable`."""
+        if now < self._expires_s - _RENEW_BEFORE_S:
+            self.hits += 1
+            return self._token
+        if now < self._expires_s - _USABLE_BEFORE_S:
+            self.hits += 1
+            if self._fetching is None and now >= self._failed_s + _RETRY_AFTER_S:
+                self._fetching = asyncio.create_task(self._fetch(now))
+            return self._token
+        self.misses += 1
+        if self._fetching is None:
+            if self._failed is not None and now < self._failed_s + _RETRY_AFTER_S:
+                raise self._failed
+            self._fetching = asyncio.create_task(self._fetch(now))
+        # Shielded: the caller that began the fetch may hang up while others wait for it.
+        await asyncio.shield(self._fetching)
+        if self._failed is not None:
+            raise self._failed
+        return self._token
+
+    async def _fetch(self, now: float) -> None:
+        try:
+            async with asyncio.timeout(_FETCH_TIMEOUT_S):
+                self._token, self._expires_s = await asyncio.to_thread(self._refresh, now)
+            self._failed = None
+        except (google.auth.exceptions.GoogleAuthError, TimeoutError) as error:
+            self._failed, self._failed_s = _mapped(error), now
+            logger.warning("no token for Vertex AI could be had", extra={"error_code": self._failed.code, "cause": type(error).__name__})
+        finally:
+            self._fetching = None
+
+    def _refresh(self, now: float) -> tuple[str, float]:
+        """In a thread: (token, unix seconds of its end)."""
+        if self._credentials is None:
+            self._credentials, found = google.auth.default(scopes=_SCOPES)
+            self._project_id = self._project_id or found
+        # The session is google-auth's own kind of transport; one a fetch, so that no idle connection is kept for an hour.
+        with requests.Session() as session:
+            request = google.auth.transport.requests.Request(session=session)
+            self._credentials.refresh(functools.partial(request, timeout=_FETCH_TIMEOUT_S))
+        expiry = self._credentials.expiry
+        # google-auth gives the end in UTC without a zone.
+        lasts_s = (expiry - datetime.now(UTC).replace(tzinfo=None)).total_seconds() if expiry is not None else 3600.0
+        return str(self._credentials.token), now + lasts_s
+
+
+def _mapped(error: Exception) -> UpstreamError:
+    if isinstance(error, TimeoutError | google.auth.exceptions.TransportError):
+        return UpstreamUnavailable("Google's token endpoint did not answer")
+    return UpstreamRefusedCredential("Google gave no token for the gateway's own credentials")

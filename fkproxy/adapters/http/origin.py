@@ -1,0 +1,148 @@
+"""Where requests go: a base URL parsed once, and header blocks rendered once.
+
+Floor 2. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fkproxy.adapters.http.proxy import Proxy
+
+if TYPE_CHECKING:
+    from fkproxy.adapters.http.client import Pool
+
+__all__ = ["Address", "Origin", "header_block", "parse_base_url", "render_head"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# RFC 9110 §5.6.2 token; §5.5 field values hold no control character but the tab; RFC 9112 §3.2 a target has no white space.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BAD_TARGET = re.compile(r"[^\x21-\x7e]")
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
+
+_OURS = frozenset(
+    {
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "accept-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+    }
+)
+"""Headers that frame the message or manage the connection: the client's own, never a caller's or an operator's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """What a connection is made to; connections to equal addresses are interchangeable."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: Proxy | None = None
+
+    @property
+    def authority(self) -> str:
+        """`host` or `host:port` as the Host header has it: brackets around IPv6, no default port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def tunnelled(self) -> bool:
+        """True when the proxy only passes bytes: TLS goes end to end."""
+        return self.proxy is not None and self.scheme == "https"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A base URL that requests can be sent to. `target_prefix` stands before every target."""
+
+    address: Address
+    target_prefix: str
+    pool: Pool
+
+
+def parse_base_url(url: str) -> tuple[str, str, int, str]:
+    """(scheme, host, port, path prefix). The host in lower case and IDNA form, IPv6 without brackets; the path without its last slash.
+
+    Raises `ValueError` saying what is wrong; never quotes a URL that may hold a password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("a base URL must begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("a base URL must not hold a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("a base URL must not have a query or a fragment")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port in a base URL must be a number between 1 and 65535") from None
+    if port == 0:
+        raise ValueError("the port in a base URL must be a number between 1 and 65535")
+    if _BAD_TARGET.search(parts.path):
+        raise ValueError("the path in a base URL must be percent-encoded")
+    return parts.scheme, _host(parts.hostname or ""), port or _DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/")
+
+
+def _host(name: str) -> str:
+    if ":" in name:
+        try:
+            return str(ipaddress.IPv6Address(name))
+        except ValueError:
+            raise ValueError("the host in a base URL is not an IPv6 address") from None
+    try:
+        ascii_name = name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        ascii_name = ""
+    if not _HOST.fullmatch(ascii_name):
+        raise ValueError("the host in a base URL is missing or not a host name")
+    return ascii_name
+
+
+def header_block(origin: Origin, headers: Sequence[tuple[str, str]]) -> bytes:
+    """The header lines of every request with these headers, to be rendered once and sent often.
+
+    Adds Host, Accept-Encoding and what a proxy wants. Raises `ValueError`, without the value, for a name or value that cannot be
+    sent: line ends in it would be a second header or a second request.
+    """
+    address = origin.address
+    lines = [f"host: {address.authority}", "accept-encoding: identity"]
+    if address.proxy is not None and address.proxy.authorization is not None and not address.tunnelled:
+        lines.append(f"proxy-authorization: {address.proxy.authorization}")
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError("a header name must be a token: letters, digits and !#$%&'*+-.^_`|~")
+        if name.lower() in _OURS:
+            raise ValueError(f"the header {name} is set by the HTTP client itself")
+        if _BAD_VALUE.search(value):
+            raise ValueError(f"the value of the header {name} holds a line end or another control character")
+        lines.append(f"{name}: {value}")
+    try:
+        return "".join(line + "\r\n" for line in lines).encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError("a header value holds a character outside ISO 8859-1") from None
+
+
+def render_head(origin: Origin, method: str, target: str, block: bytes, body_bytes: int) -> bytes:
+    """Request line and headers, with the blank line. Raises `ValueError` for a target with white space or control characters."""
+    full_target = origin.target_prefix + target
+    if _BAD_TARGET.search(full_target) or not full_target:
+        raise ValueError("a request target must be percent-encoded ASCII and not empty")
+    if body_bytes or method == "POST":
+        return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (method.encode(), full_target.encode(), block, body_bytes)
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), full_target.encode(), block)

@@ -1,0 +1,169 @@
+"""Composition: one immutable picture of everything, made from the settings. Floor 4."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from litestar import Litestar, asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from fkproxy import __version__
+from fkproxy.access import KeyRing
+from fkproxy.adapters.base import Adapter, Timeouts
+from fkproxy.adapters.http import HttpClient
+from fkproxy.call import Headers, StreamPolicy
+from fkproxy.catalogue import Catalogue
+from fkproxy.dialects import DIALECTS
+from fkproxy.gateway import Gateway, Upstream
+from fkproxy.limits.breaker import Breaker
+from fkproxy.limits.bucket import Buckets
+from fkproxy.limits.slots import Slots
+from fkproxy.providers import build_adapters
+from fkproxy.routing import RoutingTable, Rule
+from fkproxy.seals import SealStore
+from fkproxy.settings import ProcessEnvironment, Settings
+from fkproxy.telemetry.logs import AccessLog, dropped_lines
+from fkproxy.telemetry.metrics import Metrics, Sources
+from fkproxy.telemetry.record import CallRecord
+from fkproxy.web.asgi import CorsPolicy, Door, Endpoint
+from fkproxy.web.asgi import Receive as WebReceive
+from fkproxy.web.asgi import Scope as WebScope
+from fkproxy.web.asgi import Send as WebSend
+from fkproxy.web.chat import chat_endpoints
+from fkproxy.web.ops import Ops
+
+__all__ = ["create_app"]
+
+logger = logging.getLogger("fkproxy.app")
+
+_STATIC_HEADERS: Headers = [
+    (b"x-api-version", __version__.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+]
+"""On every reply. A reply is JSON or an event stream and never a page; these keep a browser from taking it for one."""
+
+
+def create_app(settings: Settings, environment: ProcessEnvironment) -> Litestar:
+    """The ASGI application. Call it in the process that serves, outside the event loop."""
+    access_log = AccessLog()
+    client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=environment.proxies)
+    adapters, tokens = build_adapters(settings, client)
+    upstreams: list[Upstream] = []
+    slots = Slots(settings.concurrency.max_streams, settings.concurrency.max_streams_per_key)
+    metrics = Metrics(
+        __version__,
+        Sources(
+            credential_cache=lambda: (tokens.hits, tokens.misses) if tokens is not None else (0, 0),
+            upstream_connections=lambda: {"idle": client.stats.idle, "busy": client.stats.open - client.stats.idle},
+            breakers=lambda: {upstream.adapter.provider_key: upstream.breaker.state(time.monotonic()) for upstream in upstreams},
+            log_lines_dropped=dropped_lines,
+            in_flight=lambda: (gateway.in_flight, slots.total),
+        ),
+    )
+    upstreams += [_upstream(settings, adapter, metrics) for adapter in adapters]
+    routing = RoutingTable([Rule(provider_key=adapter.provider_key, models=adapter.models) for adapter in adapters])
+    auth, rate = settings.auth, settings.rate_limit
+    keys = KeyRing([auth.master_key.get_secret_value()] if auth.master_key is not None else [], required=auth.require_auth)
+
+    def observe(record: CallRecord) -> None:
+        metrics.observe(record)
+        access_log.write(record)
+
+    gateway = Gateway(
+        upstreams=upstreams,
+        routing=routing,
+        keys=keys,
+        buckets=Buckets(rate.capacity, rate.refill_per_second) if rate.enabled else None,
+        slots=slots,
+        seals=SealStore(),
+        timeouts=Timeouts(
+            connect_s=settings.timeout.connect_secs,
+            first_byte_s=settings.timeout.first_byte_secs,
+            silence_s=settings.timeout.silence_secs,
+            total_s=settings.timeout.total_secs,
+        ),
+        stream=StreamPolicy(keep_alive_s=settings.stream.keep_alive_secs, commit_after_s=settings.stream.commit_after_secs),
+        max_request_bytes=settings.server.max_request_size,
+        observers=[observe],
+    )
+    cors = CorsPolicy(settings.cors.allowed_origins, settings.cors.max_age_secs) if settings.cors.enabled else None
+    door = Door(trusted_proxies=settings.server.trusted_proxies, cors=cors, static=_STATIC_HEADERS)
+    dialects = list(DIALECTS.values())
+    ops = Ops(
+        gateway=gateway,
+        door=door,
+        keys=keys,
+        metrics=metrics,
+        catalogue=Catalogue(adapters, routing, now=time.monotonic),
+        dialects=dialects,
+        observe=access_log.write,
+    )
+
+    async def close() -> None:
+        await client.aclose()
+        access_log.close()
+
+    return Litestar(
+        _routes(_by_method(chat_endpoints(gateway, door, dialects), ops.endpoints()), ops.unknown),
+        on_shutdown=[close],
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _upstream(settings: Settings, adapter: Adapter, metrics: Metrics) -> Upstream:
+    key = adapter.provider_key
+
+    def changed(old: str, new: str, reason: str) -> None:
+        metrics.count_breaker_transition(key, new)
+        logger.warning("circuit breaker", extra={"provider_key": key, "from": old, "to": new, "reason": reason})
+
+    policy = settings.circuit_breaker
+    breaker = Breaker(
+        failure_threshold=policy.failure_threshold,
+        window_s=policy.window_secs,
+        open_s=policy.timeout_secs,
+        success_threshold=policy.success_threshold,
+        observer=changed,
+    )
+    return Upstream(adapter, DIALECTS[adapter.dialect], breaker)
+
+
+def _by_method(posted: dict[str, Endpoint], asked: dict[str, Endpoint]) -> dict[str, Endpoint]:
+    """Both sets as one; where a dialect uses one path for both, GET and HEAD go to the second."""
+
+    def either(post: Endpoint, ask: Endpoint) -> Endpoint:
+        async def choose(scope: WebScope, receive: WebReceive, send: WebSend) -> None:
+            await (ask if scope["method"] in ("GET", "HEAD") else post)(scope, receive, send)
+
+        return choose
+
+    shared = {path: either(posted[path], asked[path]) for path in posted.keys() & asked.keys()}
+    return {**posted, **asked, **shared}
+
+
+def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint) -> list[ASGIRouteHandler]:
+    """Exact paths go to their handler through Litestar's router; everything else to one handler that knows the prefixes."""
+    prefixes = tuple((path.partition("{")[0].encode(), endpoint) for path, endpoint in endpoints.items() if "{" in path)
+
+    async def rest(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["raw_path"]
+        for prefix, endpoint in prefixes:
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return await endpoint(scope, receive, send)  # type: ignore[arg-type]
+        return await unknown(scope, receive, send)  # type: ignore[arg-type]
+
+    handlers = [_handler(path, endpoint) for path, endpoint in endpoints.items() if "{" not in path]
+    return [*handlers, asgi("/", is_mount=True, copy_scope=False)(rest)]
+
+
+def _handler(path: str, endpoint: Endpoint) -> ASGIRouteHandler:
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        await endpoint(scope, receive, send)  # type: ignore[arg-type]
+
+    return asgi(path, copy_scope=False)(handle)

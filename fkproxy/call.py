@@ -1,0 +1,169 @@
+"""One client request under way, and what the pipeline needs of the client's side. Floor 3."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from fkproxy.access import ANONYMOUS, Caller
+from fkproxy.dialects.base import Dialect, Peek, StreamEncoder
+from fkproxy.limits.bucket import Verdict
+from fkproxy.model.errors import FkproxyError
+from fkproxy.model.request import ChatRequest
+from fkproxy.model.usage import Usage
+
+__all__ = ["Call", "Client", "ClientGone", "Headers", "StreamPolicy"]
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class ClientGone(Exception):
+    """The client hung up before it had its answer."""
+
+
+class Client(Protocol):
+    """The client's side of a call. `gone` becomes True when it has hung up."""
+
+    gone: bool
+
+    async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
+        """The whole body. Raises `RequestTooLarge`, `RequestTimeout` and `ClientGone`."""
+        ...
+
+    def watch(self) -> None:
+        """From now on cancel the current task when the client hangs up."""
+        ...
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        ...
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+        ...
+
+
+class StreamPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a silent upstream is bridged; seconds."""
+
+    keep_alive_s: float = 10.0
+    commit_after_s: float = 10.0
+
+
+class Call:
+    """One client request under way: what is known of it so far."""
+
+    __slots__ = (
+        "attempts",
+        "auth",
+        "body",
+        "caller",
+        "committed",
+        "content_sent",
+        "dialect",
+        "encoder",
+        "error",
+        "error_sent",
+        "expired",
+        "finish_reason",
+        "losses",
+        "method",
+        "model_id",
+        "peek",
+        "peer",
+        "presented_key",
+        "provider_key",
+        "query",
+        "recorded_losses",
+        "request",
+        "request_id",
+        "response_bytes",
+        "route",
+        "started",
+        "started_s",
+        "status",
+        "target",
+        "tool_ids",
+        "tries",
+        "ttft_s",
+        "upstream_dialect",
+        "upstream_s",
+        "upstream_status",
+        "usage",
+        "user_agent",
+        "verdict",
+        "watched",
+        "written_at",
+    )
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        dialect: Dialect,
+        method: str,
+        route: str,
+        target: str = "",
+        query: str = "",
+        presented_key: bytes | None = None,
+        peer: str | None = None,
+        user_agent: str | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.request_id = request_id
+        self.dialect = dialect
+        self.method = method
+        self.route = route
+        self.target = target
+        self.query = query
+        self.presented_key = presented_key
+        self.peer = peer
+        self.user_agent = user_agent
+        self.started = now()
+        self.started_s = time.time()
+        self.auth = "none"
+        self.caller: Caller = ANONYMOUS
+        self.verdict: Verdict | None = None
+        self.body = b""
+        self.peek: Peek | None = None
+        self.request: ChatRequest | None = None
+        self.losses: tuple[str, ...] = ()
+        self.recorded_losses: tuple[str, ...] = ()
+        self.attempts = 0
+        self.tries: tuple[tuple[str, str], ...] = ()
+        self.provider_key: str | None = None
+        self.model_id: str | None = None
+        self.upstream_dialect: str | None = None
+        self.upstream_status: int | None = None
+        self.upstream_s = 0.0
+        self.ttft_s: float | None = None
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.error: FkproxyError | None = None
+        self.error_sent = False
+        self.expired = False
+        self.status = 499
+        self.committed = False
+        self.content_sent = False
+        self.watched = False
+        self.written_at = self.started
+        self.response_bytes = 0
+        self.tool_ids: dict[tuple[int, int], str] = {}
+        self.encoder: StreamEncoder | None = None
+
+    @property
+    def payer(self) -> str:
+        """Whose limits the call counts against: the key, or the peer's address where there is none."""
+        return self.caller.key_id or f"peer:{self.peer}"
+
+    @property
+    def stream(self) -> bool:
+        """The client asked for a stream."""
+        return self.peek is not None and self.peek.stream

@@ -1,0 +1,146 @@
+"""The command line. Floor 4.
+
+    fkllmproxy [serve]   serve until told to stop
+    fkllmproxy check     validate the configuration, print what is in force and where it comes from
+    fkllmproxy smoke     a real round trip against a running instance
+    fkllmproxy version   the version
+
+Whatever is wrong is one plain message on stderr and an exit code: 1 the configuration or the target is at fault, 2 the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fkproxy import __version__
+from fkproxy.settings import LoadedSettings, SettingsError, describe, load
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SettingsError as error:
+        _report(error, as_json=getattr(options, "json", False))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _report(error: SettingsError, *, as_json: bool) -> None:
+    if as_json:
+        problems = [{"name": problem.name, "message": problem.message, "hint": problem.hint} for problem in error.problems]
+        print(json.dumps({"ok": False, "problems": problems}, indent=2))
+        return
+    for problem in error.problems:
+        print(f"{problem.name}: {problem.message}", file=sys.stderr)
+        if problem.hint:
+            print(f"    {problem.hint}", file=sys.stderr)
+    count = len(error.problems)
+    print(f"fkllmproxy: {count} {'problem' if count == 1 else 'problems'} in the configuration; nothing was started", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fkllmproxy", description="One gateway in front of every LLM API.")
+    parser.set_defaults(run=_serve, env_file=None)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument(
+        "--env-file", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="read settings from this file too; the environment wins"
+    )
+    serve = commands.add_parser("serve", parents=[configured], help="serve until told to stop (the default)")
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser("check", parents=[configured], help="validate the configuration and print what is in force")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(run=_check)
+    smoke = commands.add_parser("smoke", parents=[configured], help="a real round trip against a running instance")
+    smoke.add_argument("url", nargs="?", metavar="URL", help="address of the instance; default: the configured one on this host")
+    smoke.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key; default: the configured key")
+    smoke.add_argument("--model", metavar="MODEL", help="model to ask; default: the first one listed")
+    smoke.set_defaults(run=_smoke)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=_version)
+    parser.add_argument("--version", action="version", version=f"fkllmproxy {__version__}")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help=argparse.SUPPRESS)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    loaded = load(env_file=options.env_file)
+    # Imported here: `check`, `smoke` and `version` need no server and start in a fraction of the time.
+    from fkproxy.server import CannotListen, serve
+
+    for warning in loaded.warnings:
+        print(f"fkllmproxy: {warning}", file=sys.stderr)
+    try:
+        serve(loaded.settings, loaded.environment)
+    except CannotListen as error:
+        print(f"fkllmproxy: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    loaded = load(env_file=options.env_file)
+    rows = describe(loaded)
+    if options.json:
+        settings = [{"name": row.name, "value": row.value, "source": row.source, "default": row.default, "unit": row.unit} for row in rows]
+        print(json.dumps({"ok": True, "settings": settings, "warnings": [str(warning) for warning in loaded.warnings]}, indent=2))
+        return 0
+    width = max(len(row.name) for row in rows)
+    value_width = min(40, max(len(row.value) for row in rows))
+    for row in rows:
+        print(f"{row.name:<{width}}  {row.value:<{value_width}}  {row.source}")
+    for warning in loaded.warnings:
+        print(f"warning: {warning}")
+    print(f"ok: the configuration is valid; {_listening(loaded)}")
+    return 0
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    from fkproxy import smoke
+
+    url, key = options.url, None
+    if options.key_file is not None:
+        try:
+            key = options.key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            print(f"fkllmproxy: {options.key_file} cannot be read: {error}", file=sys.stderr)
+            return 2
+    if url is None or key is None:
+        loaded = load(env_file=options.env_file)
+        url = url or _own_address(loaded)
+        configured = loaded.settings.auth.master_key
+        key = key or (configured.get_secret_value() if configured is not None else None)
+    ok = True
+    try:
+        for step in smoke.run(url, key, options.model):
+            ok = ok and step.ok
+            print(f"{'ok  ' if step.ok else 'FAIL'} {step.name:<7} {step.duration_ms:>8.1f} ms  {step.detail}", flush=True)
+    except ValueError as error:
+        print(f"fkllmproxy: {error}", file=sys.stderr)
+        return 2
+    return 0 if ok else 1
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"fkllmproxy {__version__}")
+    return 0
+
+
+def _own_address(loaded: LoadedSettings) -> str:
+    server = loaded.settings.server
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+
+
+def _listening(loaded: LoadedSettings) -> str:
+    server, auth = loaded.settings.server, loaded.settings.auth
+    return f"{server.host}:{server.port}, {'a key is required' if auth.require_auth else 'no key is required'}"

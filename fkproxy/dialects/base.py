@@ -1,0 +1,182 @@
+"""What a dialect is: one wire format, with both of its ends.
+
+Floor 1. Pure.
+
+The same format is spoken by clients to us and by us to upstreams, so a dialect decodes and encodes requests, replies and errors.
+It knows no address, no credential and no clock. Its folder holds `request.py` and `response.py`; `DIALECT` in its `__init__` is
+the object that the registry lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from fkproxy.model.errors import FkproxyError, UpstreamError
+from fkproxy.model.events import Event, Reply
+from fkproxy.model.parts import Extra, Opaque
+from fkproxy.model.request import ChatRequest, Loss
+from fkproxy.wire.sse import Frame
+
+__all__ = ["Dialect", "Encoded", "ModelEntry", "Peek", "ReplyContext", "Route", "StreamDecoder", "StreamEncoder", "carried", "extra_losses"]
+
+
+def carried(extra: Extra, own: bool) -> Extra:
+    """Of a value's extra fields those that go into a request: all in their own dialect, none elsewhere.
+
+    Names that begin with `$` are a decoder's notes to its own encoder.
+    """
+    return {name: value for name, value in extra.items() if not name.startswith("$")} if own and extra else {}
+
+
+def extra_losses(request: ChatRequest) -> list[Loss]:
+    """What a foreign dialect leaves out of a request because only the client's own knows it.
+
+    Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
+    """
+    losses = [Loss(field=name, from_client=True) for name in request.extra if not name.startswith("$")]
+    messages = request.messages
+    inside = (
+        ("messages[].*", (message.extra for message in messages)),
+        ("messages[].content[].*", (part.extra for message in messages for part in message.parts if not isinstance(part, Opaque))),
+        ("tools[].*", (tool.extra for tool in request.tools)),
+    )
+    losses += [Loss(field=field) for field, extras in inside if any(not name.startswith("$") for extra in extras for name in extra)]
+    if any(message.name is not None for message in messages):
+        losses.append(Loss(field="messages[].name"))
+    return losses
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A path clients post to. `{target}` in it stands for the rest of the path, which `peek` gets."""
+
+    path: str
+    name: str
+
+
+class Peek(msgspec.Struct, frozen=True, kw_only=True):
+    """What routing needs, found without decoding the whole body. `include_usage`: the client wants a usage in its stream."""
+
+    model: str
+    stream: bool = False
+    include_usage: bool = True
+
+
+class Encoded(msgspec.Struct, frozen=True):
+    """A request body for an upstream, and what could not be said in it."""
+
+    body: bytes
+    losses: tuple[Loss, ...] = ()
+
+
+class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What an encoder may need that the reply itself does not say.
+
+    `reply_id` is unique and serves where the upstream gave no id; `model` is the name the client asked for, `created_s` unix seconds.
+    """
+
+    reply_id: str
+    model: str
+    created_s: int
+    include_usage: bool = True
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a model list."""
+
+    id: str
+    owned_by: str
+    created_s: int = 0
+    display_name: str | None = None
+    input_token_limit: int | None = None
+    output_token_limit: int | None = None
+
+
+class StreamDecoder(Protocol):
+    """An upstream's stream, frame by frame."""
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """Events of one frame. An error frame gives `Failed`. Raises `UpstreamProtocolError` for bytes that are not the dialect."""
+        ...
+
+    def end(self) -> list[Event]:
+        """The upstream closed. Completes the events, or `Failed` if the reply was not whole."""
+        ...
+
+
+class StreamEncoder(Protocol):
+    """A client's stream, event by event."""
+
+    def encode(self, event: Event) -> bytes:
+        """The bytes for one event, b"" when the dialect says nothing for it (yet)."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire format, both ends."""
+
+    name: str
+    routes: tuple[Route, ...]
+    models_path: str
+    """Path at which clients ask for the list of models."""
+    known_fields: frozenset[str]
+    """Names that the fields of a request may have; any other name is the client's own word and must not be logged."""
+    keep_alive: bytes
+    """Bytes that keep a client's stream alive and mean nothing."""
+
+    # --- requests
+    def peek(self, body: bytes, target: str, query: str, /) -> Peek:
+        """Model and stream flag. `target` is the path's rest ("" without one), `query` the raw query string. Raises `InvalidRequest`."""
+        ...
+
+    def decode_request(self, body: bytes, peek: Peek, /) -> ChatRequest:
+        """The whole request, checked. Raises `InvalidRequest` naming the field."""
+        ...
+
+    def encode_request(self, request: ChatRequest, model: str, /) -> Encoded:
+        """The body for an upstream that calls the model `model`. Streams always ask for usage. Raises `Unrepresentable`."""
+        ...
+
+    def forward_request(self, body: bytes, peek: Peek, model: str, /) -> bytes:
+        """A client's own bytes for an upstream of the same dialect: the model renamed, usage asked for in streams, all else untouched."""
+        ...
+
+    # --- replies
+    def decode_reply(self, body: bytes) -> list[Event]:
+        """The events of a non-streamed reply, `Started` to `Done`. Raises `UpstreamProtocolError`."""
+        ...
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder for one streamed reply."""
+        ...
+
+    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
+        """The body of a non-streamed reply."""
+        ...
+
+    def stream_encoder(self, context: ReplyContext) -> StreamEncoder:
+        """An encoder for one streamed reply. `Failed` is encoded as the dialect's own error event."""
+        ...
+
+    def forward_frame(self, frame: Frame, events: Sequence[Event], peek: Peek, /) -> bytes:
+        """A same-dialect frame on its way to the client: its own bytes, or b"" for a usage frame only we asked for."""
+        ...
+
+    # --- errors and lists
+    def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
+        """The JSON body of an error reply; the status is `error.status`."""
+        ...
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """An upstream's error reply as one of ours, with Retry-After from wherever the vendor puts it."""
+        ...
+
+    def encode_models(self, models: list[ModelEntry]) -> bytes:
+        """The list of models as this dialect shows it."""
+        ...
+
+    def decode_models(self, body: bytes) -> list[ModelEntry]:
+        """An upstream's list of models. Raises `UpstreamProtocolError`."""
+        ...

@@ -1,0 +1,124 @@
+"""Gemini generateContent, as the Gemini API and Vertex AI share it. Floor 1. Pure.
+
+request.py          a request, decoded
+request_encode.py   a request, encoded     schema.py  JSON Schema for it     thinking.py  effort, budget, level
+response.py         a reply, decoded
+response_encode.py  a reply, encoded
+errors.py           errors, both ways
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode
+from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamError, UpstreamProtocolError
+from fkproxy.model.events import Event, Reply
+from fkproxy.model.request import ChatRequest
+from fkproxy.wire import json, sse
+from fkproxy.wire.sse import Frame
+
+__all__ = ["DIALECT", "Gemini"]
+
+_METHODS = {"generateContent": False, "streamGenerateContent": True}
+
+
+class Gemini:
+    """See `dialects.base.Dialect`. The model and the method stand in the path: `{model}:{method}`."""
+
+    name = request.NAME
+    routes: tuple[Route, ...] = (Route("/v1beta/models/{target}", "generate_content"),)
+    models_path = "/v1beta/models"
+    known_fields = request.KNOWN_FIELDS
+    keep_alive = sse.encode_comment("keep-alive")
+
+    def peek(self, body: bytes, target: str, query: str) -> Peek:
+        """See `Dialect.peek`."""
+        model, colon, method = unquote(target).rpartition(":")
+        if not colon or not model or method not in _METHODS:
+            raise InvalidRequest(None, f"expected a path that ends in one of {', '.join(f':{name}' for name in _METHODS)}")
+        stream = _METHODS[method]
+        if stream and parse_qs(query).get("alt") != ["sse"]:
+            raise InvalidRequest(None, "streamGenerateContent is served as events only: add ?alt=sse")
+        return Peek(model=model, stream=stream)
+
+    def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
+        """See `Dialect.decode_request`."""
+        return request.decode_request(body, asked.model, stream=asked.stream)
+
+    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
+        """See `Dialect.encode_request`."""
+        return request_encode.encode_request(asked, model)
+
+    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
+        """See `Dialect.forward_request`. The model is in the path, and usage is always told."""
+        return body
+
+    def decode_reply(self, body: bytes) -> list[Event]:
+        """See `Dialect.decode_reply`."""
+        return response.decode_reply(body)
+
+    def stream_decoder(self) -> response.StreamDecoder:
+        """See `Dialect.stream_decoder`."""
+        return response.StreamDecoder()
+
+    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
+        """See `Dialect.encode_reply`."""
+        return response_encode.encode_reply(reply, context)
+
+    def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
+        """See `Dialect.stream_encoder`."""
+        return response_encode.StreamEncoder(context)
+
+    def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
+        """See `Dialect.forward_frame`."""
+        return frame.raw
+
+    def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
+        """See `Dialect.encode_error`."""
+        return json.encode(errors.encode_error(error, request_id))
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """See `Dialect.decode_error`."""
+        return errors.decode_error(status, headers, body)
+
+    def encode_models(self, models: list[ModelEntry]) -> bytes:
+        """See `Dialect.encode_models`."""
+        return response_encode.encode_models(models)
+
+    def decode_models(self, body: bytes) -> list[ModelEntry]:
+        """See `Dialect.decode_models`. Models that only embed or predict are left out."""
+        try:
+            listed = msgspec.json.decode(body, type=_Models).models
+        except msgspec.DecodeError as error:
+            raise UpstreamProtocolError("the upstream's list of models is not one") from error
+        return [
+            ModelEntry(
+                id=model.name.removeprefix("models/"),
+                owned_by="google",
+                display_name=model.display_name,
+                input_token_limit=model.input_token_limit,
+                output_token_limit=model.output_token_limit,
+            )
+            for model in listed
+            if model.supported_generation_methods is None or "generateContent" in model.supported_generation_methods
+        ]
+
+
+class _Model(msgspec.Struct, rename="camel"):
+    name: str
+    display_name: str | None = None
+    input_token_limit: int | None = None
+    output_token_limit: int | None = None
+    supported_generation_methods: list[str] | None = None
+
+
+class _Models(msgspec.Struct):
+    models: list[_Model] = []
+
+
+DIALECT = Gemini()

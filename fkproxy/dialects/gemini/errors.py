@@ -1,0 +1,130 @@
+"""Errors in the shape Google gives them, both ways. Floor 1. Pure.
+
+Source: google.rpc.Status and google.rpc.Code (cloud.google.com/apis/design/errors), ai.google.dev/gemini-api/docs/troubleshooting, read
+2026-11: `{"error": {"code", "message", "status", "details"}}`, which Vertex AI sometimes wraps in an array.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from fkproxy.model.errors import (
+    FkproxyError,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
+from fkproxy.wire import json
+
+__all__ = ["decode_error", "encode_error", "error_of"]
+
+_MAX_MESSAGE_CHARS = 1000
+
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_HTTP_OF_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNKNOWN": 500,
+    "DATA_LOSS": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+_KEY_REASONS = ("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "API_KEY_HTTP_REFERRER_BLOCKED", "API_KEY_IP_ADDRESS_BLOCKED")
+
+
+def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
+    """The reply's JSON value."""
+    details: list[dict[str, Any]] = [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": error.code.upper(), "domain": "fkproxy"},
+        {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": request_id},
+    ]
+    if error.retry_after_s is not None:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{error.retry_after_s:.3f}s"})
+    status = _STATUS.get(error.status, "INTERNAL" if error.status >= 500 else "INVALID_ARGUMENT")
+    return {"error": {"code": error.status, "message": str(error)[:_MAX_MESSAGE_CHARS], "status": status, "details": details}}
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+    """An error reply as one of ours."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    if isinstance(value, list) and value:
+        value = value[0]
+    inner = value.get("error") if isinstance(value, dict) else None
+    wait_s: float | None = None
+    with contextlib.suppress(KeyError, ValueError):
+        wait_s = max(0.0, float(headers["retry-after"]))
+    return _error(status, inner if isinstance(inner, dict) else {}, wait_s)
+
+
+def error_of(inner: dict[str, Any]) -> UpstreamError:
+    """An error that came inside a 200."""
+    code, word = inner.get("code"), inner.get("status")
+    if isinstance(code, int) and 400 <= code <= 599:
+        status = code
+    else:
+        status = _HTTP_OF_STATUS.get(word, 500) if isinstance(word, str) else 500
+    return _error(status, inner, None)
+
+
+def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> UpstreamError:
+    message = inner.get("message")
+    words = message[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
+    details = [detail for detail in inner.get("details") or () if isinstance(detail, dict)]
+    if status in (401, 403) or any(detail.get("reason") in _KEY_REASONS for detail in details):
+        return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
+    wait_s = next((delay for detail in details if (delay := _delay_s(detail)) is not None), wait_s)
+    match status:
+        case 429:
+            return UpstreamRateLimited(words or "the upstream's rate limit is reached", retry_after_s=wait_s)
+        case 503 | 529:
+            return UpstreamOverloaded(words or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
+        case 408 | 499 | 504:
+            return UpstreamUnavailable(words or "the upstream did not answer in time", upstream_status=status)
+        case _ if 400 <= status < 500:
+            word = inner.get("status")
+            return UpstreamRejected(status, words or f"the upstream answered {status}", native_code=word if isinstance(word, str) else None)
+        case _:
+            return UpstreamFailed(words or f"the upstream answered {status}", upstream_status=status)
+
+
+def _delay_s(detail: dict[str, Any]) -> float | None:
+    """Seconds of a RetryInfo's `retryDelay`, a duration such as `34.07s`."""
+    delay = detail.get("retryDelay")
+    try:
+        return max(0.0, float(delay.removesuffix("s"))) if isinstance(delay, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,287 @@
+"""A generateContent request, decoded. Floor 1. Pure.
+
+Source: ai.google.dev/api/generate-content, read 2026-11. The JSON of a protocol buffer may name its fields in camelCase or snake_case;
+both are read, and this dialect writes camelCase.
+
+Notes that the decoder leaves for its own encoder stand in `extra` under `$name`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fkproxy.dialects.gemini.thinking import EFFORT_OF_LEVEL
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
+from fkproxy.wire import json
+from fkproxy.wire.fields import Fields
+
+__all__ = ["KNOWN_FIELDS", "NAME", "decode_request"]
+
+NAME = "gemini"
+
+KNOWN_FIELDS = frozenset(
+    (
+        *("contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "cachedContent", "labels"),
+        *("reasoning", "seal", "tool_result", "tool_calls", "messages", "top_k", "user", "serviceTier", "store", "modelArmorConfig"),
+    )
+)
+
+_SNAKE = re.compile(r"_([a-z])")
+_KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
+_MODES = {"NONE": "none", "AUTO": "auto", "ANY": "required", "VALIDATED": "auto"}
+_FREE_FORM = frozenset(("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"))
+"""Fields whose keys are not the API's but the caller's own."""
+
+
+def _camel(value: Any) -> Any:
+    """The value with the API's own keys in camelCase."""
+    if isinstance(value, dict):
+        renamed = {_SNAKE.sub(lambda match: match[1].upper(), name): inner for name, inner in value.items()}
+        return {name: inner if name in _FREE_FORM else _camel(inner) for name, inner in renamed.items()}
+    return [_camel(inner) for inner in value] if isinstance(value, list) else value
+
+
+def decode_request(body: bytes, model: str, *, stream: bool) -> ChatRequest:
+    """The whole request, checked. Raises `InvalidRequest` naming the field."""
+    fields = Fields(_camel(json.decode_request(body)))
+    kept: Extra = {}
+    contents = fields.array("contents")
+    if not contents:
+        raise InvalidRequest("contents", "expected an array with at least one content")
+    ids = _Ids()
+    messages = [*_system(fields, kept), *(message for entry in fields.each("contents") for message in _content(entry, ids))]
+    generation = fields.within("generationConfig") or Fields({}, "generationConfig")
+    request = ChatRequest(
+        dialect=NAME,
+        model=model,
+        messages=tuple(messages),
+        stream=stream,
+        sampling=_sampling(generation),
+        reasoning=_reasoning(generation, kept),
+        tools=_tools(fields),
+        tool_choice=_tool_choice(fields, kept),
+        output=_output(generation, kept),
+        extra=kept,
+    )
+    if more := generation.rest():
+        kept["$generation"] = more
+    kept.update(fields.rest())
+    return request
+
+
+class _Ids:
+    """Ids for calls that come without one, and the calls that wait for a response, by name."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._waiting: list[tuple[str, str]] = []
+
+    def call(self, given: str | None, name: str) -> str:
+        self._count += 1
+        call_id = given or f"call_{self._count}"
+        self._waiting.append((call_id, name))
+        return call_id
+
+    def response(self, given: str | None, name: str) -> str:
+        """The call that a response belongs to: by id, else the oldest of that name."""
+        for entry in self._waiting:
+            if entry[0] == given or (given is None and entry[1] == name):
+                self._waiting.remove(entry)
+                return entry[0]
+        return given or name
+
+
+def _system(fields: Fields, kept: Extra) -> list[Message]:
+    value = fields.any("systemInstruction")
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [Message(role="system", parts=(Text(text=value),))]
+    entry = Fields(value, "systemInstruction")
+    parts = tuple(_part(part, _Ids()) for part in entry.each("parts"))
+    if more := entry.rest():
+        kept["$system"] = more
+    return [Message(role="system", parts=parts)] if parts else []
+
+
+def _content(entry: Fields, ids: _Ids) -> list[Message]:
+    """One content; the responses of functions in a user's content are a message of their own."""
+    role = entry.choice("role", ("user", "model", "function", "")) or ""
+    parts = [_part(part, ids) for part in entry.each("parts")]
+    extra = entry.rest()
+    if role == "model":
+        return [Message(role="assistant", parts=tuple(parts), extra=extra)]
+    results = tuple(part for part in parts if isinstance(part, ToolResult))
+    others = tuple(part for part in parts if not isinstance(part, ToolResult))
+    messages = [Message(role="tool", parts=results, extra={"$role": role or "user"})] if results else []
+    if others or not results:
+        messages.append(Message(role="user", parts=others, extra=extra if role else {**extra, "$role": ""}))
+    return messages
+
+
+def _part(fields: Fields, ids: _Ids) -> Part:
+    signature = fields.text("thoughtSignature")
+    seal = Seal(dialect=NAME, data=signature) if signature else None
+    if "functionCall" in fields:
+        return _call(fields, seal, ids)
+    if "functionResponse" in fields:
+        return _response(fields, ids)
+    if "inlineData" in fields or "fileData" in fields:
+        return _media(fields, seal)
+    text = fields.text("text")
+    if text is not None or (seal is not None and not fields.rest()):
+        if fields.boolean("thought"):
+            return Reasoning(text=text or "", seal=seal, extra=fields.rest())
+        return Text(text=text or "", seal=seal, extra=fields.rest())
+    value = fields.rest()
+    if not value:
+        raise InvalidRequest(fields.path, "expected a part with text, inlineData, fileData, functionCall or functionResponse")
+    if signature:
+        value["thoughtSignature"] = signature
+    return Opaque(dialect=NAME, kind=next(iter(value)), value=value)
+
+
+def _call(fields: Fields, seal: Seal | None, ids: _Ids) -> ToolCall:
+    inner = fields.within("functionCall")
+    assert inner is not None
+    name, given, args = inner.needed_text("name"), inner.text("id"), inner.mapping("args")
+    extra = fields.rest()
+    own = {**inner.rest(), **({"id": given} if given is not None else {})}
+    if own:
+        extra["$call"] = own
+    if args is None:
+        extra["$no_args"] = True
+    return ToolCall(id=ids.call(given, name), name=name, arguments=json.encode(args or {}).decode(), seal=seal, extra=extra)
+
+
+def _response(fields: Fields, ids: _Ids) -> ToolResult:
+    inner = fields.within("functionResponse")
+    assert inner is not None
+    name, given, response = inner.needed_text("name"), inner.text("id"), inner.mapping("response")
+    media = tuple(part for part in (_part(entry, ids) for entry in inner.each("parts")) if isinstance(part, Media))
+    extra = fields.rest()
+    own = {**inner.rest(), **({"id": given} if given is not None else {})}
+    if own:
+        extra["$response"] = own
+    error = response is not None and set(response) == {"error"}
+    return ToolResult(call_id=ids.response(given, name), name=name, parts=media, structured=response or {}, is_error=error, extra=extra)
+
+
+def _media(fields: Fields, seal: Seal | None) -> Media:
+    inline = fields.within("inlineData")
+    if inline is not None:
+        mime_type = inline.needed_text("mimeType")
+        data = inline.needed_text("data")
+        return Media(kind=_kind(mime_type), mime_type=mime_type, data=data, name=inline.text("displayName"), seal=seal, extra=fields.rest())
+    file = fields.within("fileData")
+    assert file is not None
+    file_type = file.text("mimeType")
+    url = file.needed_text("fileUri")
+    return Media(kind=_kind(file_type or ""), mime_type=file_type, url=url, name=file.text("displayName"), seal=seal, extra=fields.rest())
+
+
+def _kind(mime_type: str) -> MediaKind:
+    return next((kind for prefix, kind in _KINDS if mime_type.startswith(prefix)), "file")
+
+
+def _sampling(generation: Fields) -> Sampling:
+    return Sampling(
+        max_output_tokens=generation.integer("maxOutputTokens", 1),
+        temperature=generation.number("temperature", 0, 2),
+        top_p=generation.number("topP", 0, 1),
+        top_k=generation.integer("topK", 0),
+        stop=generation.texts("stopSequences"),
+        seed=generation.integer("seed"),
+        choices=generation.integer("candidateCount", 1, 128),
+        presence_penalty=generation.number("presencePenalty"),
+        frequency_penalty=generation.number("frequencyPenalty"),
+        logprobs=generation.boolean("responseLogprobs"),
+        top_logprobs=generation.integer("logprobs", 0, 20),
+    )
+
+
+def _reasoning(generation: Fields, kept: Extra) -> ReasoningConfig | None:
+    thinking = generation.within("thinkingConfig")
+    if thinking is None:
+        return None
+    kept["$thinking"] = generation.any("thinkingConfig")
+    level = thinking.text("thinkingLevel")
+    return ReasoningConfig(
+        effort=EFFORT_OF_LEVEL.get(level.lower()) if level else None,
+        budget_tokens=thinking.integer("thinkingBudget", -1),
+        include_thoughts=thinking.boolean("includeThoughts"),
+    )
+
+
+def _tools(fields: Fields) -> tuple[Tool, ...]:
+    tools: list[Tool] = []
+    for entry in fields.each("tools"):
+        for declaration in entry.each("functionDeclarations"):
+            tools.append(_declaration(declaration))
+        tools += [Tool(name=name, kind=name, value=value) for name, value in entry.rest().items()]
+    return tuple(tools)
+
+
+def _declaration(fields: Fields) -> Tool:
+    name, description = fields.needed_text("name"), fields.text("description")
+    schema, other = fields.mapping("parameters"), fields.mapping("parametersJsonSchema")
+    extra = fields.rest()
+    if schema is None and other is not None:
+        extra["$schema"] = "parametersJsonSchema"
+    return Tool(name=name, description=description, parameters=_standard(schema) if other is None else other, extra=extra)
+
+
+def _standard(schema: Any) -> Any:
+    """Gemini's schema as JSON Schema: its type names are in capitals, and null has a flag of its own."""
+    if isinstance(schema, list):
+        return [_standard(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {
+        name: {key: _standard(inner) for key, inner in value.items()}
+        if name == "properties" and isinstance(value, dict)
+        else _standard(value)
+        if name in ("items", "anyOf")
+        else value
+        for name, value in schema.items()
+    }
+    if isinstance(kind := out.get("type"), str):
+        out["type"] = kind.lower()
+    return out
+
+
+def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
+    config = fields.within("toolConfig")
+    if config is None:
+        return None
+    calling = config.within("functionCallingConfig")
+    if more := config.rest():
+        kept["$tool_config"] = more
+    if calling is None:
+        return None
+    mode = calling.choice("mode", (*_MODES, "MODE_UNSPECIFIED"))
+    names = calling.texts("allowedFunctionNames")
+    own = calling.rest()
+    if mode == "VALIDATED":
+        own["mode"] = mode
+    if own:
+        kept["$calling"] = own
+    return ToolChoice(mode=_MODES.get(mode or "AUTO", "auto"), names=names)  # type: ignore[arg-type]  # the values of _MODES
+
+
+def _output(generation: Fields, kept: Extra) -> OutputFormat | None:
+    mime_type = generation.text("responseMimeType")
+    schema, other = generation.mapping("responseSchema"), generation.mapping("responseJsonSchema")
+    if mime_type not in (None, "application/json", "text/plain"):
+        raise InvalidRequest(generation.at("responseMimeType"), "expected application/json or text/plain")
+    if other is not None:
+        kept["$schema"] = "responseJsonSchema"
+    found = other if other is not None else _standard(schema)
+    if found is not None:
+        return OutputFormat(kind="json_schema", schema_=found)
+    if mime_type is None:
+        return None
+    return OutputFormat(kind="json" if mime_type == "application/json" else "text")

@@ -1,0 +1,305 @@
+"""A generateContent request, encoded. Floor 1. Pure.
+
+Sources, read 2026-11: ai.google.dev/api/generate-content, …/docs/function-calling, …/docs/thought-signatures.
+
+What Gemini insists on and other dialects do not: the results of a turn's calls stand in one content right behind the calls and in
+their order; a result is an object; the first call of every step carries its thought signature (Gemini 3).
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import Any
+from urllib.parse import urlsplit
+
+from fkproxy.dialects.base import Encoded, carried, extra_losses
+from fkproxy.dialects.gemini.schema import clean_schema
+from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3
+from fkproxy.model.errors import Unrepresentable
+from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.request import ChatRequest, Loss, Tool
+from fkproxy.wire import json
+
+__all__ = ["encode_request"]
+
+_NAME = "gemini"
+_MAX_STOP_SEQUENCES = 5
+_NO_SIGNATURE = "skip_thought_signature_validator"
+"""What Google documents for a call that another model made, or whose signature is lost."""
+
+_MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
+_MIME_TYPES = {"image": "image/jpeg", "audio": "audio/mpeg", "video": "video/mp4", "file": "application/pdf"}
+"""For an address that does not show its type."""
+
+
+def encode_request(request: ChatRequest, model: str) -> Encoded:
+    """The body. Raises `Unrepresentable`."""
+    own = request.dialect == _NAME
+    losses: list[Loss] = [] if own else extra_losses(request)
+    writer = _Writer(own=own, gemini_3=is_gemini_3(model), losses=losses)
+    body: dict[str, Any] = {}
+    contents, system = writer.contents(request.messages)
+    if system and not contents:
+        contents, system = [{"role": "user", "parts": system}], []
+    body["contents"] = contents
+    if system:
+        body["systemInstruction"] = {"parts": system, **(request.extra.get("$system", {}) if own else {})}
+    tools = _tools(request, own)
+    if tools:
+        body["tools"] = tools
+    if config := _tool_config(request, own, losses):
+        body["toolConfig"] = config
+    if config := _generation_config(request, model, own, losses):
+        body["generationConfig"] = config
+    if request.user is not None and not own:
+        losses.append(Loss(field="user"))
+    return Encoded(json.encode({**body, **carried(request.extra, own)}), tuple(dict.fromkeys(losses)))
+
+
+def _generation_config(request: ChatRequest, model: str, own: bool, losses: list[Loss]) -> dict[str, Any]:
+    sampling = request.sampling
+    if len(sampling.stop) > _MAX_STOP_SEQUENCES and not own:
+        raise Unrepresentable(f"{len(sampling.stop)} stop sequences", _NAME, f"{_MAX_STOP_SEQUENCES} are the most it takes")
+    if sampling.logit_bias:
+        losses.append(Loss(field="logit_bias"))
+    values: dict[str, Any] = {
+        "maxOutputTokens": sampling.max_output_tokens,
+        "temperature": sampling.temperature,
+        "topP": sampling.top_p,
+        "topK": sampling.top_k,
+        "stopSequences": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "candidateCount": sampling.choices,
+        "presencePenalty": sampling.presence_penalty,
+        "frequencyPenalty": sampling.frequency_penalty,
+        "responseLogprobs": sampling.logprobs,
+        "logprobs": sampling.top_logprobs,
+    }
+    config = {name: value for name, value in values.items() if value is not None}
+    output = request.output
+    if output is not None and output.kind != "text":
+        config["responseMimeType"] = "application/json"
+        if output.schema_ is not None:
+            name = request.extra.get("$schema", "responseSchema") if own else "responseSchema"
+            config[name] = output.schema_ if own else clean_schema(output.schema_)
+    if own and "$thinking" in request.extra:
+        config["thinkingConfig"] = request.extra["$thinking"]
+    elif request.reasoning is not None and (thinking := encode_thinking(request.reasoning, model, losses)) is not None:
+        config["thinkingConfig"] = thinking
+    return {**config, **(request.extra.get("$generation", {}) if own else {})}
+
+
+def _tools(request: ChatRequest, own: bool) -> list[dict[str, Any]]:
+    declarations: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for tool in request.tools:
+        if tool.kind == "function":
+            declarations.append(_declaration(tool, own))
+        elif own:
+            others.append({tool.kind: tool.value})
+        else:
+            raise Unrepresentable(f"the tool {tool.kind!r}", _NAME)
+    return [*([{"functionDeclarations": declarations}] if declarations else []), *others]
+
+
+def _declaration(tool: Tool, own: bool) -> dict[str, Any]:
+    declaration: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        declaration["description"] = tool.description
+    if tool.parameters is not None:
+        if own:
+            declaration[tool.extra.get("$schema", "parameters")] = tool.parameters
+        else:
+            schema = clean_schema(tool.parameters)
+            # A function without arguments has no parameters: an object without properties is refused.
+            if schema.get("properties"):
+                declaration["parameters"] = {**schema, "type": "OBJECT"}
+    return {**declaration, **carried(tool.extra, own)}
+
+
+def _tool_config(request: ChatRequest, own: bool, losses: list[Loss]) -> dict[str, Any]:
+    kept: dict[str, Any] = request.extra.get("$tool_config", {}) if own else {}
+    if request.parallel_tool_calls is False:
+        losses.append(Loss(field="parallel_tool_calls"))
+    choice = request.tool_choice
+    if choice is None:
+        return kept
+    mode = _MODES[choice.mode]
+    calling: dict[str, Any] = {"mode": mode}
+    if choice.names:
+        # With AUTO the names are not allowed; VALIDATED is AUTO within them.
+        calling = {"mode": "VALIDATED" if mode == "AUTO" else mode, "allowedFunctionNames": list(choice.names)}
+    return {**kept, "functionCallingConfig": {**calling, **(request.extra.get("$calling", {}) if own else {})}}
+
+
+class _Writer:
+    """Messages to contents. `gemini_3`: the model wants signatures and takes media in results."""
+
+    def __init__(self, *, own: bool, gemini_3: bool, losses: list[Loss]) -> None:
+        self._own = own
+        self._gemini_3 = gemini_3
+        self._losses = losses
+        self._calls: dict[str, tuple[int, str]] = {}
+
+    def contents(self, messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """(contents, parts of the system instruction)."""
+        contents: list[dict[str, Any]] = []
+        system: list[dict[str, Any]] = []
+        before: str | None = None
+        for index, message in enumerate(messages):
+            if message.role == "system" and not contents:
+                system += self._parts(message.parts)
+                continue
+            if message.role == "tool":
+                results = [part for part in message.parts if isinstance(part, ToolResult)]
+                following = messages[index + 1 :]
+                if before == "tool":
+                    continue
+                for later in following:
+                    if later.role != "tool":
+                        break
+                    results += [part for part in later.parts if isinstance(part, ToolResult)]
+                contents.append({"role": message.extra.get("$role", "user") if self._own else "user", "parts": self._results(results)})
+            elif message.role == "assistant":
+                parts = self._parts(message.parts)
+                self._sign(parts)
+                if before == "assistant" and not self._own:
+                    contents[-1]["parts"] += parts
+                elif parts:
+                    contents.append({"role": "model", "parts": parts, **carried(message.extra, self._own)})
+            else:
+                if message.role == "system":
+                    # There is one system instruction, and it stands in front: a later one keeps its place as the user's word.
+                    self._losses.append(Loss(field="messages[].role", action="converted"))
+                role = {} if self._own and message.extra.get("$role") == "" else {"role": "user"}
+                contents.append({**role, "parts": self._parts(message.parts), **carried(message.extra, self._own)})
+            before = message.role
+        return contents, system
+
+    def _parts(self, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for part in parts:
+            encoded = self._part(part)
+            if encoded is not None:
+                found.append(encoded)
+        return found
+
+    def _part(self, part: Part) -> dict[str, Any] | None:
+        match part:
+            case Text():
+                signature = self._signature(part.seal)
+                return {"text": part.text, **signature, **self._extra(part.extra)} if part.text or signature or self._own else None
+            case Refusal():
+                return {"text": part.text}
+            case Media():
+                return {**self._media(part), **self._signature(part.seal), **self._extra(part.extra)}
+            case Reasoning():
+                if not self._own:
+                    self._losses.append(Loss(field="reasoning"))
+                    return None
+                return {"text": part.text, "thought": True, **self._signature(part.seal), **self._extra(part.extra)}
+            case ToolCall():
+                self._calls[part.id] = (len(self._calls), part.name)
+                return self._call(part)
+            case ToolResult():
+                return self._result(part)
+            case Opaque():
+                if part.dialect != _NAME:
+                    raise Unrepresentable(f"a {part.kind} part", _NAME)
+                value: dict[str, Any] = part.value
+                return value
+
+    def _extra(self, extra: Extra) -> dict[str, Any]:
+        return carried(extra, self._own)
+
+    def _signature(self, seal: Seal | None) -> dict[str, Any]:
+        if seal is None:
+            return {}
+        if seal.dialect == _NAME:
+            return {"thoughtSignature": seal.data}
+        self._losses.append(Loss(field="seal"))
+        return {}
+
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        args = json.try_object(call.arguments or "{}")
+        if args is None:
+            # The model once wrote what is no JSON object, and its client gives that back: better odd than lost.
+            self._losses.append(Loss(field="tool_calls[].arguments", action="converted"))
+            args = {"arguments": call.arguments}
+        inner: dict[str, Any] = {"name": call.name, "args": args}
+        if self._own:
+            inner |= call.extra.get("$call", {})
+            if "$no_args" in call.extra:
+                del inner["args"]
+        return {"functionCall": inner, **self._signature(call.seal), **self._extra(call.extra)}
+
+    def _sign(self, parts: list[dict[str, Any]]) -> None:
+        if self._own or not self._gemini_3:
+            return
+        first = next((part for part in parts if "functionCall" in part), None)
+        if first is not None and "thoughtSignature" not in first:
+            first["thoughtSignature"] = _NO_SIGNATURE
+
+    def _results(self, results: list[ToolResult]) -> list[dict[str, Any]]:
+        if not self._own:
+            results = sorted(results, key=lambda result: self._calls.get(result.call_id, (len(self._calls), ""))[0])
+        parts = [self._result(result) for result in results]
+        if self._gemini_3 or self._own:
+            return parts
+        for result in results:
+            media = [self._media(part) for part in result.parts if isinstance(part, Media)]
+            if media:
+                # Models before Gemini 3 take media beside a function's response, not in it.
+                self._losses.append(Loss(field="tool_result.media", action="converted"))
+                parts += media
+        return parts
+
+    def _result(self, result: ToolResult) -> dict[str, Any]:
+        name = result.name or self._calls.get(result.call_id, (0, ""))[1] or result.call_id
+        inner: dict[str, Any] = {"name": name, "response": self._response(result)}
+        media = [self._media(part) for part in result.parts if isinstance(part, Media)]
+        if media and (self._gemini_3 or self._own):
+            inner["parts"] = media
+        if self._own:
+            inner |= result.extra.get("$response", {})
+        return {"functionResponse": inner, **self._extra(result.extra)}
+
+    def _response(self, result: ToolResult) -> dict[str, Any]:
+        """A result as the object Gemini wants.
+
+        `{"$ref": …}` in a response is looked up among the names of its parts (ai.google.dev/api/caching#FunctionResponse): a result that
+        merely contains such a key goes as text.
+        """
+        value = result.structured
+        if value is not None:
+            return value if isinstance(value, dict) and (self._own or not _has_reference(value)) else _as_result(value)
+        text = "\n".join(part.text for part in result.parts if isinstance(part, Text))
+        if result.is_error:
+            return {"error": text}
+        parsed = json.try_object(text)
+        return parsed if parsed is not None and not _has_reference(parsed) else {"result": text}
+
+    def _media(self, media: Media) -> dict[str, Any]:
+        if media.file_id is not None:
+            raise Unrepresentable("a file by its id", _NAME, "ids are only known to the vendor that gave them")
+        named = {"displayName": media.name} if media.name is not None and self._own else {}
+        if media.data is not None:
+            if media.mime_type is None:
+                raise Unrepresentable(f"a {media.kind} without its media type", _NAME, "name it in the data URL")
+            return {"inlineData": {"mimeType": media.mime_type, "data": media.data, **named}}
+        if media.detail not in (None, "auto"):
+            self._losses.append(Loss(field="image_url.detail"))
+        mime_type = media.mime_type
+        if mime_type is None and not self._own:
+            mime_type = mimetypes.guess_type(urlsplit(media.url or "").path)[0] or _MIME_TYPES[media.kind]
+        return {"fileData": {"fileUri": media.url, **({"mimeType": mime_type} if mime_type is not None else {}), **named}}
+
+
+def _as_result(value: Any) -> dict[str, Any]:
+    return {"result": json.encode(value).decode() if isinstance(value, dict) else value}
+
+
+def _has_reference(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "$ref" in value or any(map(_has_reference, value.values()))
+    return isinstance(value, list) and any(map(_has_reference, value))

@@ -1,0 +1,301 @@
+"""A GenerateContentResponse, whole or streamed, decoded into events. Floor 1. Pure but for the ids of calls that came without one.
+
+Source: ai.google.dev/api/generate-content#v1beta.GenerateContentResponse, read 2026-11. A streamed reply is a sequence of the same
+objects, each with what is new. Function calls come whole. There is no end marker: the stream's end is the reply's, if every candidate
+has a finish reason; that is why `ChoiceFinished` waits for the end, for some frames follow the finish reason.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from fkproxy.dialects.gemini.errors import error_of
+from fkproxy.model.errors import UpstreamProtocolError
+from fkproxy.model.events import (
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    FinishReason,
+    LogprobsReported,
+    MediaReceived,
+    OpaqueReceived,
+    ReasoningDelta,
+    SealAttached,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from fkproxy.model.parts import Media, MediaKind, Opaque, Seal
+from fkproxy.model.usage import Usage
+from fkproxy.wire import json
+from fkproxy.wire.sse import Frame
+
+__all__ = ["FINISH_REASONS", "StreamDecoder", "decode_reply"]
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "STOP": "stop",
+    "FINISH_REASON_UNSPECIFIED": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "MALFORMED_FUNCTION_CALL": "error",
+    "UNEXPECTED_TOOL_CALL": "error",
+    "TOO_MANY_TOOL_CALLS": "error",
+    "MISSING_THOUGHT_SIGNATURE": "error",
+    "MALFORMED_RESPONSE": "error",
+    "NO_IMAGE": "error",
+    "IMAGE_OTHER": "error",
+    "OTHER": "error",
+}
+
+
+class _Wire(msgspec.Struct, rename="camel"):
+    """Names as the API writes them."""
+
+
+class _FunctionCall(_Wire):
+    name: str = ""
+    args: dict[str, Any] | None = None
+    id: str | None = None
+
+
+class _Blob(_Wire):
+    mime_type: str = "application/octet-stream"
+    data: str = ""
+
+
+class _File(_Wire):
+    file_uri: str
+    mime_type: str | None = None
+
+
+class _Part(_Wire):
+    text: str | None = None
+    thought: bool = False
+    thought_signature: str | None = None
+    function_call: _FunctionCall | None = None
+    inline_data: _Blob | None = None
+    file_data: _File | None = None
+    executable_code: Any = None
+    code_execution_result: Any = None
+
+
+class _Content(_Wire):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(_Wire):
+    index: int = 0
+    content: _Content | None = None
+    finish_reason: str | None = None
+    finish_message: str | None = None
+    safety_ratings: Any = None
+    citation_metadata: Any = None
+    grounding_metadata: Any = None
+    url_context_metadata: Any = None
+    logprobs_result: dict[str, Any] | None = None
+
+
+class _Modality(_Wire):
+    modality: str = ""
+    token_count: int = 0
+
+
+class _UsageMetadata(_Wire):
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    total_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    prompt_tokens_details: list[_Modality] | None = None
+    candidates_tokens_details: list[_Modality] | None = None
+
+
+class _Feedback(_Wire):
+    block_reason: str | None = None
+
+
+class _Response(_Wire):
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _Feedback | None = None
+    usage_metadata: _UsageMetadata | None = None
+    model_version: str | None = None
+    response_id: str | None = None
+    error: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Response).decode
+_decode_array = msgspec.json.Decoder(list[_Response]).decode
+_KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
+
+
+def _response(data: bytes) -> _Response:
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamProtocolError("the upstream sent something that is not a GenerateContentResponse") from error
+
+
+def decode_reply(body: bytes) -> list[Event]:
+    """The events of a whole reply. Raises `UpstreamProtocolError`."""
+    decoder = StreamDecoder()
+    if body.lstrip()[:1] == b"[":
+        # A stream that was not asked for as events comes as an array.
+        try:
+            responses = _decode_array(body)
+        except msgspec.DecodeError as error:
+            raise UpstreamProtocolError("the upstream sent something that is not a GenerateContentResponse") from error
+        events = [event for response in responses for event in decoder.read(response)]
+    else:
+        events = decoder.read(_response(body))
+    return [*events, *decoder.end()]
+
+
+class StreamDecoder:
+    """See `dialects.base.StreamDecoder`."""
+
+    __slots__ = ("_calls", "_ended", "_finished", "_started", "_usage")
+
+    def __init__(self) -> None:
+        self._started = False
+        self._ended = False
+        self._usage: Usage | None = None
+        self._calls: dict[int, int] = {}
+        self._finished: dict[int, ChoiceFinished] = {}
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """See `dialects.base.StreamDecoder.feed`."""
+        if not frame.data or self._ended:
+            return []
+        return self.read(_response(frame.data))
+
+    def end(self) -> list[Event]:
+        """See `dialects.base.StreamDecoder.end`."""
+        if self._ended:
+            return []
+        self._ended = True
+        if not self._finished:
+            return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
+        return [*self._finished.values(), Done()]
+
+    def read(self, response: _Response) -> list[Event]:
+        """The events of one response object."""
+        if response.error is not None:
+            self._ended = True
+            return [Failed(error_of(response.error))]
+        events: list[Event] = []
+        if not self._started:
+            self._started = True
+            events.append(Started(id=response.response_id, model=response.model_version))
+        for candidate in response.candidates or ():
+            if candidate.content is not None:
+                for part in candidate.content.parts or ():
+                    self._part(part, candidate.index, events)
+            if candidate.logprobs_result is not None and (tokens := _logprobs(candidate.logprobs_result)):
+                events.append(LogprobsReported(tokens=tokens, choice=candidate.index))
+            if candidate.finish_reason is not None:
+                self._finish(candidate)
+        if not response.candidates and response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:
+            self._finished[0] = ChoiceFinished(reason="content_filter", native=response.prompt_feedback.block_reason)
+        if response.usage_metadata is not None:
+            usage = _usage(response.usage_metadata)
+            if usage != self._usage:
+                self._usage = usage
+                events.append(UsageReported(usage=usage))
+        return events
+
+    def _part(self, part: _Part, choice: int, events: list[Event]) -> None:
+        index: int | None = None
+        if part.text:
+            events.append(ReasoningDelta(text=part.text, choice=choice) if part.thought else TextDelta(text=part.text, choice=choice))
+        elif part.function_call is not None:
+            call = part.function_call
+            index = self._calls.get(choice, 0)
+            self._calls[choice] = index + 1
+            # Most replies name no id; it must not repeat in a conversation, and signatures are remembered by it.
+            call_id = call.id or f"call_{secrets.token_hex(12)}"
+            events.append(ToolCallStarted(index=index, id=call_id, name=call.name, choice=choice))
+            events.append(ToolCallDelta(index=index, arguments=json.encode(call.args or {}).decode(), choice=choice))
+        elif part.inline_data is not None:
+            blob = part.inline_data
+            events.append(MediaReceived(media=Media(kind=_kind(blob.mime_type), mime_type=blob.mime_type, data=blob.data), choice=choice))
+        elif part.file_data is not None:
+            file = part.file_data
+            media = Media(kind=_kind(file.mime_type or ""), mime_type=file.mime_type, url=file.file_uri)
+            events.append(MediaReceived(media=media, choice=choice))
+        elif part.executable_code is not None:
+            value = {"executableCode": part.executable_code}
+            events.append(OpaqueReceived(part=Opaque(dialect="gemini", kind="executableCode", value=value), choice=choice))
+        elif part.code_execution_result is not None:
+            value = {"codeExecutionResult": part.code_execution_result}
+            events.append(OpaqueReceived(part=Opaque(dialect="gemini", kind="codeExecutionResult", value=value), choice=choice))
+        if part.thought_signature:
+            events.append(SealAttached(seal=Seal(dialect="gemini", data=part.thought_signature), choice=choice, index=index))
+
+    def _finish(self, candidate: _Candidate) -> None:
+        native = candidate.finish_reason or ""
+        reason = FINISH_REASONS.get(native, "stop")
+        if reason == "stop" and self._calls.get(candidate.index):
+            reason = "tool_calls"
+        told = {
+            "finishMessage": candidate.finish_message,
+            "safetyRatings": candidate.safety_ratings,
+            "citationMetadata": candidate.citation_metadata,
+            "groundingMetadata": candidate.grounding_metadata,
+            "urlContextMetadata": candidate.url_context_metadata,
+        }
+        extra = {name: value for name, value in told.items() if value}
+        self._finished[candidate.index] = ChoiceFinished(reason=reason, choice=candidate.index, native=native, extra=extra)
+
+
+def _kind(mime_type: str) -> MediaKind:
+    return next((kind for prefix, kind in _KINDS if mime_type.startswith(prefix)), "file")
+
+
+def _logprobs(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """LogprobsResult in the shape of the hub, which is OpenAI's."""
+    chosen = result.get("chosenCandidates") or []
+    tops = result.get("topCandidates") or []
+    tokens: list[dict[str, Any]] = []
+    for index, entry in enumerate(chosen):
+        alternatives = (tops[index].get("candidates") or []) if index < len(tops) else []
+        tokens.append({**_token(entry), "top_logprobs": [_token(other) for other in alternatives]})
+    return tokens
+
+
+def _token(entry: dict[str, Any]) -> dict[str, Any]:
+    text = entry.get("token", "")
+    return {"token": text, "logprob": entry.get("logProbability", 0.0), "bytes": list(text.encode())}
+
+
+def _audio(details: list[_Modality] | None) -> int | None:
+    return next((detail.token_count for detail in details or () if detail.modality == "AUDIO"), None)
+
+
+def _usage(metadata: _UsageMetadata) -> Usage:
+    """Gemini counts cached tokens within the prompt's, thoughts beside the candidates', and tools' own prompts beside the prompt."""
+    given, made = metadata.prompt_token_count, metadata.candidates_token_count
+    thoughts, tools = metadata.thoughts_token_count, metadata.tool_use_prompt_token_count
+    return Usage(
+        input_tokens=None if given is None and tools is None else (given or 0) + (tools or 0),
+        output_tokens=None if made is None and thoughts is None else (made or 0) + (thoughts or 0),
+        cached_input_tokens=metadata.cached_content_token_count,
+        reasoning_tokens=thoughts,
+        audio_input_tokens=_audio(metadata.prompt_tokens_details),
+        audio_output_tokens=_audio(metadata.candidates_tokens_details),
+    )

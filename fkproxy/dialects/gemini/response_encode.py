@@ -1,0 +1,225 @@
+"""A GenerateContentResponse, whole or streamed, encoded from events. Floor 1. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fkproxy.dialects.base import ModelEntry, ReplyContext
+from fkproxy.dialects.gemini.errors import encode_error
+from fkproxy.model.events import (
+    Choice,
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    FinishReason,
+    LogprobsReported,
+    MediaReceived,
+    OpaqueReceived,
+    ReasoningDelta,
+    RefusalDelta,
+    Reply,
+    SealAttached,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from fkproxy.model.parts import Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall
+from fkproxy.model.usage import Usage
+from fkproxy.wire import json, sse
+
+__all__ = ["StreamEncoder", "encode_models", "encode_reply"]
+
+_FINISH_REASONS: dict[FinishReason, str] = {
+    "stop": "STOP",
+    "tool_calls": "STOP",
+    "pause": "STOP",
+    "length": "MAX_TOKENS",
+    "content_filter": "SAFETY",
+    "refusal": "SAFETY",
+    "error": "OTHER",
+}
+
+
+def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
+    """The body of a whole reply."""
+    body: dict[str, Any] = {"candidates": [_candidate(choice) for choice in reply.choices]}
+    if reply.usage is not None:
+        body["usageMetadata"] = _usage(reply.usage)
+    return json.encode({**body, "modelVersion": context.model, "responseId": reply.id or context.reply_id})
+
+
+def _candidate(choice: Choice) -> dict[str, Any]:
+    parts = [encoded for part in choice.parts if (encoded := _part(part)) is not None]
+    body: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": choice.index}
+    body["finishReason"] = _FINISH_REASONS[choice.reason or "stop"]
+    if choice.logprobs is not None:
+        body["logprobsResult"] = _logprobs(choice.logprobs)
+    return body
+
+
+def _sealed(body: dict[str, Any], seal: Seal | None) -> dict[str, Any]:
+    return {**body, "thoughtSignature": seal.data} if seal is not None and seal.dialect == "gemini" else body
+
+
+def _part(part: Part) -> dict[str, Any] | None:
+    match part:
+        case Text():
+            return _sealed({"text": part.text}, part.seal)
+        case Refusal():
+            return {"text": part.text}
+        case Reasoning():
+            return _sealed({"text": part.text, "thought": True}, part.seal)
+        case ToolCall():
+            return _sealed({"functionCall": _call(part.id, part.name, part.arguments)}, part.seal)
+        case Media():
+            return _sealed(_media(part), part.seal)
+        case Opaque(dialect="gemini"):
+            value: dict[str, Any] = part.value
+            return value
+        case _:
+            return None
+
+
+def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    args = json.try_object(arguments or "{}")
+    return {"id": call_id, "name": name, "args": args if args is not None else {"arguments": arguments}}
+
+
+def _media(media: Media) -> dict[str, Any]:
+    if media.data is not None:
+        return {"inlineData": {"mimeType": media.mime_type or "application/octet-stream", "data": media.data}}
+    return {"fileData": {"fileUri": media.url, **({"mimeType": media.mime_type} if media.mime_type else {})}}
+
+
+def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any]:
+    def candidate(entry: dict[str, Any]) -> dict[str, Any]:
+        return {"token": entry.get("token", ""), "logProbability": entry.get("logprob", 0.0)}
+
+    return {
+        "chosenCandidates": [candidate(token) for token in tokens],
+        "topCandidates": [{"candidates": [candidate(other) for other in token.get("top_logprobs") or ()]} for token in tokens],
+    }
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    thoughts = usage.reasoning_tokens
+    made = usage.output_tokens
+    values = {
+        "promptTokenCount": usage.input_tokens,
+        "candidatesTokenCount": made if made is None else made - (thoughts or 0),
+        "totalTokenCount": usage.total_tokens,
+        "cachedContentTokenCount": usage.cached_input_tokens,
+        "thoughtsTokenCount": thoughts,
+    }
+    return {name: count for name, count in values.items() if count is not None}
+
+
+class _OpenCall:
+    """A function call while its arguments come in: Gemini gives calls whole."""
+
+    __slots__ = ("arguments", "id", "name", "seal")
+
+    def __init__(self, event: ToolCallStarted) -> None:
+        self.id = event.id
+        self.name = event.name
+        self.arguments: list[str] = []
+        self.seal: Seal | None = None
+
+
+class StreamEncoder:
+    """See `dialects.base.StreamEncoder`. Finish reasons go out with the usage, in the last frame, as Google does it."""
+
+    __slots__ = ("_calls", "_context", "_finished", "_id", "_usage")
+
+    def __init__(self, context: ReplyContext) -> None:
+        self._context = context
+        self._id = context.reply_id
+        self._calls: dict[int, dict[int, _OpenCall]] = {}
+        self._finished: list[ChoiceFinished] = []
+        self._usage: Usage | None = None
+
+    def encode(self, event: Event) -> bytes:
+        """See `dialects.base.StreamEncoder.encode`."""
+        match event:
+            case TextDelta():
+                return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text})
+            case ReasoningDelta():
+                return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text, "thought": True})
+            case RefusalDelta():
+                return self._frame(event.choice, {"text": event.text})
+            case Started():
+                self._id = event.id or self._id
+                return b""
+            case ToolCallStarted():
+                self._calls.setdefault(event.choice, {})[event.index] = _OpenCall(event)
+                return b""
+            case ToolCallDelta():
+                self._calls[event.choice][event.index].arguments.append(event.arguments)
+                return b""
+            case SealAttached():
+                return self._seal(event)
+            case MediaReceived():
+                return self._frame(event.choice, _sealed(_media(event.media), event.media.seal))
+            case OpaqueReceived():
+                return self._frame(event.choice, event.part.value) if event.part.dialect == "gemini" else b""
+            case LogprobsReported():
+                return self._response([{"index": event.choice, "logprobsResult": _logprobs(event.tokens)}])
+            case UsageReported():
+                self._usage = event.usage
+                return b""
+            case ChoiceFinished():
+                self._finished.append(event)
+                return self._calls_of(event.choice)
+            case Done():
+                return self._last()
+            case Failed():
+                return sse.encode_data(json.encode(encode_error(event.error, self._context.reply_id)))
+
+    def _seal(self, event: SealAttached) -> bytes:
+        if event.seal.dialect != "gemini":
+            return b""
+        if event.index is not None:
+            self._calls[event.choice][event.index].seal = event.seal
+            return b""
+        return self._frame(event.choice, {"text": "", "thoughtSignature": event.seal.data})
+
+    def _calls_of(self, choice: int) -> bytes:
+        """The calls of a choice that are complete now."""
+        calls = self._calls.pop(choice, None)
+        if not calls:
+            return b""
+        parts = [_sealed({"functionCall": _call(call.id, call.name, "".join(call.arguments))}, call.seal) for call in calls.values()]
+        return self._response([{"content": {"role": "model", "parts": parts}, "index": choice}])
+
+    def _frame(self, choice: int, part: dict[str, Any]) -> bytes:
+        return self._response([{"content": {"role": "model", "parts": [part]}, "index": choice}])
+
+    def _last(self) -> bytes:
+        candidates = [
+            {"content": {"role": "model", "parts": [{"text": ""}]}, "index": event.choice, "finishReason": _FINISH_REASONS[event.reason]}
+            for event in self._finished
+        ]
+        return self._response(candidates, _usage(self._usage) if self._usage is not None else None)
+
+    def _response(self, candidates: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
+        body: dict[str, Any] = {"candidates": candidates}
+        if usage is not None:
+            body["usageMetadata"] = usage
+        return sse.encode_data(json.encode({**body, "modelVersion": self._context.model, "responseId": self._id}))
+
+
+def encode_models(models: list[ModelEntry]) -> bytes:
+    """`GET /v1beta/models`."""
+    listed: list[dict[str, Any]] = []
+    for model in models:
+        entry: dict[str, Any] = {"name": f"models/{model.id}", "displayName": model.display_name or model.id}
+        if model.input_token_limit is not None:
+            entry["inputTokenLimit"] = model.input_token_limit
+        if model.output_token_limit is not None:
+            entry["outputTokenLimit"] = model.output_token_limit
+        entry["supportedGenerationMethods"] = ["generateContent", "streamGenerateContent"]
+        listed.append(entry)
+    return json.encode({"models": listed})

@@ -1,0 +1,94 @@
+"""How much to think: effort, budget and level, by model. Floor 1. Pure.
+
+Sources, read 2026-11: ai.google.dev/gemini-api/docs/thinking (budgets of 2.5, levels of 3), …/openai (efforts and what they equal).
+Gemini 2.5 takes a budget in tokens, Gemini 3 a level; the Gemini 3 models still read a budget but advise against it. Earlier models
+do not think and refuse the field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fkproxy.model.request import Effort, Loss, ReasoningConfig
+
+__all__ = ["EFFORT_OF_LEVEL", "encode_thinking", "is_gemini_3"]
+
+_VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
+
+_BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
+_RANGES = {"pro": (128, 32768), "flash": (0, 24576), "flash-lite": (512, 24576)}
+"""Least and most of Gemini 2.5; 0 is off, which flash-lite takes too and pro does not."""
+
+_LEVELS = ("minimal", "low", "medium", "high")
+_LEVEL_OF_EFFORT: dict[Effort, str] = {
+    "none": "minimal",
+    "minimal": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
+EFFORT_OF_LEVEL: dict[str, Effort] = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high"}
+_EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
+
+
+def _version(model: str) -> tuple[int, int, str] | None:
+    match = _VERSION.search(model)
+    return (int(match[1]), int(match[2] or 0), match[3] or "flash") if match else None
+
+
+def is_gemini_3(model: str) -> bool:
+    """It insists on thought signatures, and takes media in a function's response."""
+    version = _version(model)
+    return version is not None and version[0] >= 3
+
+
+def _has_level(version: tuple[int, int, str], level: str) -> bool:
+    major, minor, kind = version
+    if kind != "pro":
+        return True
+    return level in ("low", "high") or (level == "medium" and (major, minor) >= (3, 1))
+
+
+def encode_thinking(reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> dict[str, Any] | None:
+    """`thinkingConfig`, None when the model cannot be told."""
+    version = _version(model)
+    if (version is not None and version[:2] < (2, 5)) or not model.startswith("gemini"):
+        losses.append(Loss(field="reasoning"))
+        return None
+    effort, budget = reasoning.effort, reasoning.budget_tokens
+    config: dict[str, Any] = {}
+    if version is not None and version[0] >= 3:
+        if effort is None and budget is not None and budget >= 0:
+            effort = next((word for limit, word in _EFFORT_UP_TO if budget <= limit), "high")
+            losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
+        if effort is not None:
+            config["thinkingLevel"] = _level(effort, version)
+    else:
+        if budget is None and effort is not None:
+            budget = _BUDGETS[effort]
+        if budget is not None:
+            config["thinkingBudget"] = _within(budget, version[2] if version is not None else None)
+    thinks = effort != "none" and budget != 0
+    if reasoning.include_thoughts is not None:
+        config["includeThoughts"] = reasoning.include_thoughts
+    elif thinks:
+        config["includeThoughts"] = True
+    return config or None
+
+
+def _level(effort: Effort, version: tuple[int, int, str]) -> str:
+    """The level that the effort means, or the next one up that the model has."""
+    wanted = _LEVEL_OF_EFFORT[effort]
+    return next(level for level in _LEVELS[_LEVELS.index(wanted) :] if _has_level(version, level))
+
+
+def _within(budget: int, kind: str | None) -> int:
+    if budget < 0 or kind is None:
+        return budget
+    low, high = _RANGES[kind]
+    if budget == 0 and kind != "pro":
+        return 0
+    return min(max(budget, low), high)

@@ -1,0 +1,120 @@
+"""OpenAI chat completions. Floor 1. Pure.
+
+peek.py             what routing needs; a request on its way to a server of the same dialect
+request.py          a request, decoded        parts.py   its messages
+request_encode.py   a request, encoded
+response.py         a reply, decoded
+response_encode.py  a reply, encoded
+errors.py           errors, both ways
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.openai_chat import errors, peek, request, request_encode, response, response_encode
+from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
+from fkproxy.model.events import Event, Reply
+from fkproxy.model.request import ChatRequest
+from fkproxy.wire import json, sse
+from fkproxy.wire.sse import Frame
+
+__all__ = ["DIALECT", "OpenAiChat"]
+
+
+class OpenAiChat:
+    """See `dialects.base.Dialect`."""
+
+    name = request.NAME
+    routes: tuple[Route, ...] = (Route("/v1/chat/completions", "chat_completions"),)
+    models_path = "/v1/models"
+    known_fields = request.KNOWN_FIELDS
+    keep_alive = sse.encode_comment("keep-alive")
+
+    def peek(self, body: bytes, target: str, query: str) -> Peek:
+        """See `Dialect.peek`."""
+        return peek.peek(body)
+
+    def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
+        """See `Dialect.decode_request`."""
+        return request.decode_request(body, asked.model)
+
+    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
+        """See `Dialect.encode_request`."""
+        return request_encode.encode_request(asked, model)
+
+    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
+        """See `Dialect.forward_request`."""
+        return peek.forward_request(body, asked, model)
+
+    def decode_reply(self, body: bytes) -> list[Event]:
+        """See `Dialect.decode_reply`."""
+        return response.decode_reply(body)
+
+    def stream_decoder(self) -> response.StreamDecoder:
+        """See `Dialect.stream_decoder`."""
+        return response.StreamDecoder()
+
+    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
+        """See `Dialect.encode_reply`."""
+        return response_encode.encode_reply(reply, context)
+
+    def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
+        """See `Dialect.stream_encoder`."""
+        return response_encode.StreamEncoder(context)
+
+    def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
+        """See `Dialect.forward_frame`. A usage frame is one without choices."""
+        if asked.include_usage or frame.data is None or b'"usage"' not in frame.data or _Choices.present(frame.data):
+            return frame.raw
+        return b""
+
+    def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
+        """See `Dialect.encode_error`."""
+        return json.encode(errors.encode_error(error, request_id))
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """See `Dialect.decode_error`."""
+        return errors.decode_error(status, headers, body)
+
+    def encode_models(self, models: list[ModelEntry]) -> bytes:
+        """See `Dialect.encode_models`."""
+        return response_encode.encode_models(models)
+
+    def decode_models(self, body: bytes) -> list[ModelEntry]:
+        """See `Dialect.decode_models`."""
+        try:
+            listed = msgspec.json.decode(body, type=_Models).data
+        except msgspec.DecodeError as error:
+            raise UpstreamProtocolError("the upstream's list of models is not one") from error
+        return [ModelEntry(id=model.id, owned_by=model.owned_by or "", created_s=int(model.created or 0)) for model in listed]
+
+
+class _Model(msgspec.Struct):
+    id: str
+    owned_by: str | None = None
+    created: int | float | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Choices(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+    error: msgspec.Raw | None = None
+
+    @staticmethod
+    def present(data: bytes) -> bool:
+        """The chunk says something besides its usage."""
+        try:
+            chunk = msgspec.json.decode(data, type=_Choices)
+        except msgspec.DecodeError:
+            return True
+        return bool(chunk.choices) or chunk.error is not None
+
+
+DIALECT = OpenAiChat()

@@ -1,0 +1,135 @@
+"""Errors in the shape OpenAI gives them, both ways. Floor 1. Pure.
+
+Source: OpenAI API reference, "Error codes", read 2026-11: `{"error": {"message", "type", "param", "code"}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from fkproxy.model.errors import (
+    FkproxyError,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
+from fkproxy.model.events import Failed
+from fkproxy.wire import json
+
+__all__ = ["decode_error", "encode_error", "error_event", "retry_after_s"]
+
+_MAX_MESSAGE_CHARS = 1000
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_STATUS_BY_WORD = {
+    "rate_limit": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "too_many_requests": 429,
+    "resource_exhausted": 429,
+    "overloaded": 503,
+    "overloaded_error": 503,
+    "server_overloaded": 503,
+    "service_unavailable": 503,
+    "unavailable": 503,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "invalid_request_error": 400,
+    "invalid_argument": 400,
+    "context_length_exceeded": 400,
+    "not_found_error": 404,
+}
+"""An error inside a 200 has no status of its own; its type or code says what it would have been."""
+
+
+def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
+    """The reply's JSON value."""
+    kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
+    native = error.native_code if isinstance(error, UpstreamRejected) else None
+    message = str(error)[:_MAX_MESSAGE_CHARS]
+    return {"error": {"message": message, "type": kind, "param": error.param, "code": native or error.code, "request_id": request_id}}
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+    """An error reply as one of ours. A refused credential's words are not kept: they may quote the key."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    inner = value.get("error", value) if isinstance(value, dict) else value
+    return _error(status, inner, retry_after_s(headers))
+
+
+def error_event(inner: Any) -> Failed:
+    """An error that came inside a 200."""
+    status = 502
+    if isinstance(inner, dict):
+        for word in (inner.get("status"), inner.get("code"), inner.get("type")):
+            if isinstance(word, int) and 400 <= word <= 599:
+                status = word
+                break
+            if isinstance(word, str):
+                found = _STATUS_BY_WORD.get(word.lower(), int(word) if word.isdigit() and 400 <= int(word) <= 599 else None)
+                if found is not None:
+                    status = found
+                    break
+    return Failed(_error(status, inner, None))
+
+
+def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
+    message, param, code = _words(inner)
+    refused_key = code == "invalid_api_key"
+    match status:
+        case 401 | 403:
+            return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
+        case 400 if refused_key:
+            return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
+        case 429:
+            return UpstreamRateLimited(message or "the upstream's rate limit is reached", retry_after_s=wait_s)
+        case 408 | 504:
+            return UpstreamUnavailable(message or "the upstream did not answer in time", upstream_status=status)
+        case 503 | 529:
+            return UpstreamOverloaded(message or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
+        case _ if 400 <= status < 500:
+            return UpstreamRejected(status, message or f"the upstream answered {status}", param=param, native_code=code)
+        case _:
+            return UpstreamFailed(message or f"the upstream answered {status}", upstream_status=status)
+
+
+def _words(inner: Any) -> tuple[str | None, str | None, str | None]:
+    """(message, param, code) as far as they are there."""
+    if isinstance(inner, str):
+        return inner[:_MAX_MESSAGE_CHARS], None, None
+    if not isinstance(inner, dict):
+        return None, None, None
+    message = inner.get("message") or inner.get("detail")
+    param, code = inner.get("param"), inner.get("code")
+    return (
+        message[:_MAX_MESSAGE_CHARS] if isinstance(message, str) else None,
+        param if isinstance(param, str) else None,
+        code[:100] if isinstance(code, str) else None,
+    )
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `retry-after-ms`, or from `retry-after` as a number or a date (RFC 9110 §10.2.3) against the reply's own `date`."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit_s
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < 366 * 86400:
+            return seconds
+    try:
+        wait = parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return max(0.0, wait.total_seconds())

@@ -1,0 +1,252 @@
+"""Messages and their parts, decoded. Floor 1. Pure."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import Any
+
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Refusal, Role, Seal, Text, ToolCall, ToolResult
+from fkproxy.wire.fields import Fields
+
+__all__ = ["AUDIO_MIME_TYPES", "Calls", "decode_message"]
+
+AUDIO_MIME_TYPES = {
+    "wav": "audio/wav",
+    "mp3": "audio/mp3",
+    "flac": "audio/flac",
+    "opus": "audio/opus",
+    "ogg": "audio/ogg",
+    "aac": "audio/aac",
+    "m4a": "audio/m4a",
+    "aiff": "audio/aiff",
+    "webm": "audio/webm",
+    "pcm16": "audio/pcm",
+}
+"""`input_audio.format` → media type. OpenAI takes wav and mp3, others more."""
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
+
+SIGNER = "gemini"
+"""The dialect whose seals have a documented place here: `extra_content.google.thought_signature`."""
+
+
+class Calls:
+    """Names of the tool calls so far by id: a result does not repeat its tool's name."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.unanswered_functions: list[str] = []
+
+
+def decode_message(fields: Fields, calls: Calls) -> Message:
+    """One message. Raises `InvalidRequest`."""
+    role = fields.needed_text("role")
+    if role not in _ROLES:
+        raise InvalidRequest(fields.at("role"), f"expected one of {', '.join(_ROLES)}")
+    parts: tuple[Part, ...]
+    if role in ("tool", "function"):
+        parts = (_tool_result(fields, role, calls),)
+        return Message(role="tool", parts=parts, extra={"$role": role} if role == "function" else {})
+    name = fields.text("name")
+    if role == "assistant":
+        parts = _assistant(fields, calls)
+    else:
+        parts = _content(fields)
+        if not parts:
+            raise InvalidRequest(fields.at("content"), "expected a string or an array of parts, but it is missing")
+    extra = fields.rest()
+    if role == "developer":
+        extra["$role"] = role
+    return Message(role=_ROLES[role], parts=parts, name=name, extra=extra)
+
+
+def _content(fields: Fields) -> tuple[Part, ...]:
+    value = fields.any("content")
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (Text(text=value),)
+    if not isinstance(value, list):
+        raise InvalidRequest(fields.at("content"), "expected a string or an array of parts")
+    path = fields.at("content")
+    return tuple(
+        Text(text=item, extra={"$bare": True}) if isinstance(item, str) else _part(Fields(item, f"{path}[{index}]"))
+        for index, item in enumerate(value)
+    )
+
+
+def _part(fields: Fields) -> Part:
+    kind = fields.needed_text("type")
+    match kind:
+        case "text":
+            return Text(text=fields.needed_text("text"), extra=_in_array(fields))
+        case "refusal":
+            return Refusal(text=fields.needed_text("refusal"), extra=_in_array(fields))
+        case "image_url" | "video_url":
+            return _linked(fields, kind)
+        case "input_audio":
+            return _audio(fields)
+        case "file":
+            return _file(fields)
+        case _:
+            value = {"type": kind, **fields.rest()}
+            return Opaque(dialect="openai_chat", kind=kind, value=value)
+
+
+def _in_array(fields: Fields) -> Extra:
+    return {"$array": True, **fields.rest()}
+
+
+def _linked(fields: Fields, kind: str) -> Media:
+    media: MediaKind = "image" if kind == "image_url" else "video"
+    value = fields.any(kind)
+    inner = Fields({"url": value} if isinstance(value, str) else value, fields.at(kind))
+    url, detail = inner.needed_text("url"), inner.text("detail")
+    extra = _in_array(fields)
+    if more := inner.rest():
+        extra["$inner"] = more
+    if url[:5].lower() == "data:":
+        mime_type, data = _data_url(url, inner.at("url"))
+        return Media(kind=media, mime_type=mime_type, data=data, detail=detail, extra=extra)
+    if not url.lower().startswith(("https://", "http://", "gs://")):
+        raise InvalidRequest(inner.at("url"), "expected a data: URL or an https:// URL")
+    return Media(kind=media, url=url, detail=detail, extra=extra)
+
+
+def _data_url(url: str, path: str) -> tuple[str | None, str]:
+    """(media type, base64 text) of a data URL (RFC 2397)."""
+    match = _DATA_URL.match(url)
+    if match is None or ";base64" not in match[2].lower():
+        raise InvalidRequest(path, "expected data:<media type>;base64,<data>")
+    return match[1].lower() or None, _base64(url[match.end() :], path)
+
+
+def _base64(data: str, path: str) -> str:
+    """The text, checked and in the standard alphabet with its padding. Raises `InvalidRequest`, which does not quote it."""
+    if not _BASE64.fullmatch(data):
+        raise InvalidRequest(path, "expected base64 data")
+    plain = data if data.isalnum() else "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    padded = plain + "=" * (-len(plain) % 4)
+    try:
+        binascii.a2b_base64(padded, strict_mode=True)
+    except binascii.Error as error:
+        raise InvalidRequest(path, "expected base64 data") from error
+    return padded
+
+
+def _audio(fields: Fields) -> Media:
+    inner = fields.within("input_audio")
+    if inner is None:
+        raise InvalidRequest(fields.at("input_audio"), "expected an object, but it is missing")
+    form = inner.needed_text("format")
+    data = _base64(inner.needed_text("data"), inner.at("data"))
+    return Media(kind="audio", mime_type=AUDIO_MIME_TYPES.get(form.lower(), f"audio/{form.lower()}"), data=data, extra=_in_array(fields))
+
+
+def _file(fields: Fields) -> Media:
+    inner = fields.within("file")
+    if inner is None:
+        raise InvalidRequest(fields.at("file"), "expected an object, but it is missing")
+    name, file_id, data = inner.text("filename"), inner.text("file_id"), inner.text("file_data")
+    extra = _in_array(fields)
+    if file_id is not None:
+        return Media(kind="file", file_id=file_id, name=name, extra=extra)
+    if data is None:
+        raise InvalidRequest(inner.path, "expected file_data or file_id")
+    if data[:5].lower() == "data:":
+        mime_type, content = _data_url(data, inner.at("file_data"))
+        return Media(kind="file", mime_type=mime_type, data=content, name=name, extra=extra)
+    if data.startswith(("https://", "http://", "gs://")):
+        return Media(kind="file", url=data, name=name, extra=extra)
+    pdf = name is None or name.lower().endswith(".pdf")
+    content = _base64(data, inner.at("file_data"))
+    return Media(kind="file", mime_type="application/pdf" if pdf else None, data=content, name=name, extra={"$bare": True, **extra})
+
+
+def _assistant(fields: Fields, calls: Calls) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for name in ("reasoning_content", "reasoning"):
+        if name in fields and isinstance(fields.any(name), str) and not parts:
+            parts.append(Reasoning(text=fields.needed_text(name), extra={"$field": name}))
+    content = _content(fields)
+    refusal = fields.text("refusal")
+    seal = _seal(fields.any("extra_content"))
+    if seal is not None:
+        texts = [index for index, part in enumerate(content) if isinstance(part, Text)]
+        sealed = Text(text="", seal=seal) if not texts else content[texts[-1]]
+        if texts and isinstance(sealed, Text):
+            at = texts[-1]
+            content = (*content[:at], Text(text=sealed.text, seal=seal, extra=sealed.extra), *content[at + 1 :])
+        else:
+            content = (*content, sealed)
+    parts += content
+    if refusal is not None:
+        parts.append(Refusal(text=refusal))
+    parts += [_tool_call(entry, calls) for entry in fields.each("tool_calls")]
+    legacy = fields.within("function_call")
+    if legacy is not None:
+        name = legacy.needed_text("name")
+        call_id = f"function_{len(calls.names)}_{name}"
+        calls.names[call_id] = name
+        calls.unanswered_functions.append(call_id)
+        parts.append(ToolCall(id=call_id, name=name, arguments=legacy.text("arguments") or "{}", extra={"$legacy": True}))
+    return tuple(parts)
+
+
+def _seal(extra_content: Any) -> Seal | None:
+    """The signature in `extra_content`, None where there is none."""
+    google = extra_content.get("google") if isinstance(extra_content, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return Seal(dialect=SIGNER, data=signature) if isinstance(signature, str) and signature else None
+
+
+def _tool_call(fields: Fields, calls: Calls) -> Part:
+    call_id = fields.needed_text("id")
+    kind = fields.text("type") or "function"
+    if kind != "function":
+        inner = fields.within(kind)
+        calls.names[call_id] = (inner.text("name") if inner is not None else None) or kind
+        value = {"id": call_id, "type": kind, kind: fields.any(kind), **fields.rest()}
+        return Opaque(dialect="openai_chat", kind=f"{kind}_tool_call", value=value)
+    function = fields.within("function")
+    if function is None:
+        raise InvalidRequest(fields.at("function"), "expected an object, but it is missing")
+    name = function.needed_text("name")
+    calls.names[call_id] = name
+    seal = _seal(fields.any("extra_content"))
+    extra = fields.rest()
+    if more := function.rest():
+        extra["$function"] = {key: value for key, value in more.items() if key != "arguments"}
+    return ToolCall(id=call_id, name=name, arguments=function.text("arguments") or "{}", seal=seal, extra=extra)
+
+
+def _tool_result(fields: Fields, role: str, calls: Calls) -> ToolResult:
+    if role == "function":
+        name: str | None = fields.needed_text("name")
+        fields.any("tool_call_id")
+        waiting = [call_id for call_id in calls.unanswered_functions if calls.names[call_id] == name]
+        call_id = waiting[0] if waiting else f"function_{name}"
+        if waiting:
+            calls.unanswered_functions.remove(call_id)
+    else:
+        call_id = fields.needed_text("tool_call_id")
+        name = calls.names.get(call_id) or fields.text("name")
+        fields.any("name")
+    parts: list[Text | Media] = []
+    for index, part in enumerate(_content(fields)):
+        if not isinstance(part, Text | Media):
+            raise InvalidRequest(f"{fields.at('content')}[{index}]", "a tool's result holds text, images and files only")
+        parts.append(part)
+    return ToolResult(call_id=call_id, name=name, parts=tuple(parts), extra=fields.rest())

@@ -1,0 +1,66 @@
+"""A request as far as routing needs it, and on its way to a server of the same dialect. Floor 1. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fkproxy.dialects.base import Peek
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.wire import json
+
+__all__ = ["forward_request", "peek"]
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Head(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+
+
+_decode = msgspec.json.Decoder(_Head).decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def peek(body: bytes) -> Peek:
+    """Model and stream flag without decoding the rest. Raises `InvalidRequest`."""
+    try:
+        head = _decode(body)
+    except msgspec.ValidationError as error:
+        raise _explained(body, error) from error
+    except msgspec.DecodeError:
+        json.decode_request(body)
+        raise
+    if not head.model:
+        raise InvalidRequest("model", "must not be empty")
+    options = head.stream_options
+    return Peek(model=head.model, stream=bool(head.stream), include_usage=options is not None and bool(options.include_usage))
+
+
+def _explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
+    """The error in the words of the other checks: which field, what was expected."""
+    value = json.decode_request(body)
+    if value.get("model") is None:
+        return InvalidRequest("model", "expected a string, but it is missing")
+    text, _, path = str(error).partition(" - at `$")
+    return InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:])
+
+
+def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
+    """The body with `model` in it and, in a stream, usage asked for. Every other field keeps its very bytes."""
+    if model == asked.model and (not asked.stream or asked.include_usage):
+        return body
+    try:
+        fields: dict[str, Any] = dict(_decode_raw(body))
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(None, "the request body must be a JSON object") from error
+    fields["model"] = model
+    if asked.stream and not asked.include_usage:
+        options = msgspec.json.decode(fields["stream_options"]) if "stream_options" in fields else None
+        fields["stream_options"] = {**(options or {}), "include_usage": True}
+    return json.encode(fields)

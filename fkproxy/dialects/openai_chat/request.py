@@ -1,0 +1,218 @@
+"""A chat completions request, decoded. Floor 1. Pure.
+
+Source: OpenAI API reference, "Create chat completion", read 2026-11; the fields `reasoning`, `reasoning_content`, `extra_content` and
+`google` are what OpenAI-compatible servers and Google's own OpenAI endpoint add.
+
+What the hub has no word for stays in `extra` under its own name. A field that was read but is written differently by others is kept
+under `$name`: this dialect gives it back as it came, another one need not report it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from fkproxy.dialects.openai_chat.parts import Calls, decode_message
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.parts import Extra
+from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
+from fkproxy.wire import json
+from fkproxy.wire.fields import Fields
+
+__all__ = ["EFFORTS", "KNOWN_FIELDS", "NAME", "decode_request"]
+
+NAME = "openai_chat"
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+# fmt: off
+KNOWN_FIELDS = frozenset((
+    "audio", "extra_body", "frequency_penalty", "function_call", "functions", "google", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n", "parallel_tool_calls",
+    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning", "reasoning_effort", "response_format",
+    "safety_identifier", "safety_settings", "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature",
+    "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+))
+# fmt: on
+"""Every documented field, and those of other servers that are read here."""
+
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+def decode_request(body: bytes, model: str) -> ChatRequest:
+    """The whole request, checked. Raises `InvalidRequest` naming the field."""
+    fields = Fields(json.decode_request(body))
+    fields.any("model")
+    messages = fields.array("messages")
+    if not messages:
+        raise InvalidRequest("messages", "expected an array with at least one message")
+    calls = Calls()
+    kept: Extra = {}
+    stream = bool(fields.boolean("stream"))
+    options = fields.within("stream_options")
+    include_usage = bool(options.boolean("include_usage")) if options is not None else False
+    if options is not None and (more := options.rest()):
+        kept["$stream_options"] = more
+    request = ChatRequest(
+        dialect=NAME,
+        model=model,
+        messages=tuple(decode_message(message, calls) for message in fields.each("messages")),
+        stream=stream,
+        include_usage=include_usage,
+        sampling=_sampling(fields, kept),
+        reasoning=_reasoning(fields, kept),
+        tools=_tools(fields, kept),
+        tool_choice=_tool_choice(fields, kept),
+        parallel_tool_calls=fields.boolean("parallel_tool_calls"),
+        output=_output(fields),
+        user=fields.text("user"),
+        extra=kept,
+    )
+    kept.update(fields.rest())
+    return request
+
+
+def _sampling(fields: Fields, kept: Extra) -> Sampling:
+    old, new = fields.integer("max_tokens", 1), fields.integer("max_completion_tokens", 1)
+    if old is not None:
+        kept["$max_tokens"] = old
+    return Sampling(
+        max_output_tokens=new if new is not None else old,
+        temperature=fields.number("temperature", 0, 2),
+        top_p=fields.number("top_p", 0, 1),
+        top_k=fields.integer("top_k", 0),
+        stop=fields.texts("stop"),
+        seed=fields.integer("seed"),
+        choices=fields.integer("n", 1, 128),
+        presence_penalty=fields.number("presence_penalty", -2, 2),
+        frequency_penalty=fields.number("frequency_penalty", -2, 2),
+        logprobs=fields.boolean("logprobs"),
+        top_logprobs=fields.integer("top_logprobs", 0, 20),
+        logit_bias=fields.mapping("logit_bias"),
+    )
+
+
+def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
+    effort = fields.choice("reasoning_effort", EFFORTS)
+    router = fields.within("reasoning")
+    google = _google(fields)
+    if router is not None:
+        kept["$reasoning"] = fields.any("reasoning")
+        exclude = router.boolean("exclude")
+        effort = effort or router.choice("effort", EFFORTS)
+        budget_tokens = router.integer("max_tokens", 0)
+        if router.boolean("enabled") is False:
+            effort = "none"
+        return ReasoningConfig(effort=effort, budget_tokens=budget_tokens, include_thoughts=None if exclude is None else not exclude)
+    if google is not None:
+        for name in ("extra_body", "google"):
+            if name in fields:
+                kept[f"${name}"] = fields.any(name)
+        level = google.text("thinking_level") or google.text("thinkingLevel")
+        budget = google.any("thinking_budget", "thinkingBudget")
+        include = google.any("include_thoughts", "includeThoughts")
+        if (
+            (level is not None and level.lower() not in EFFORTS)
+            or not isinstance(budget, int | None)
+            or not isinstance(include, bool | None)
+        ):
+            raise InvalidRequest(google.path, "expected thinking_level, thinking_budget (an integer) or include_thoughts (true or false)")
+        return ReasoningConfig(effort=level.lower() if level else effort, budget_tokens=budget, include_thoughts=include)  # type: ignore[arg-type]  # checked against EFFORTS
+    return ReasoningConfig(effort=effort) if effort is not None else None
+
+
+def _google(fields: Fields) -> Fields | None:
+    """`thinking_config`, at either of the two places that Google documents for its OpenAI endpoint."""
+    for name in ("google", "extra_body"):
+        outer = fields.within(name) if name in fields else None
+        inner = outer.within("google") if outer is not None and name == "extra_body" else outer
+        if inner is not None and (inner.any("thinking_config", "thinkingConfig")) is not None:
+            return Fields(inner.any("thinking_config", "thinkingConfig"), inner.at("thinking_config"))
+    return None
+
+
+def _tools(fields: Fields, kept: Extra) -> tuple[Tool, ...]:
+    tools = [_tool(entry, entry.text("type") or "function") for entry in fields.each("tools")]
+    legacy = [_function(entry, {}) for entry in fields.each("functions")]
+    if legacy:
+        kept["$functions"] = True
+    return (*tools, *legacy)
+
+
+def _tool(entry: Fields, kind: str) -> Tool:
+    inner = entry.within(kind)
+    if kind == "function":
+        if inner is None:
+            raise InvalidRequest(entry.at("function"), "expected an object, but it is missing")
+        return _function(inner, entry.rest())
+    name = inner.text("name") if inner is not None else None
+    return Tool(
+        name=name or kind, kind=kind, value={"type": kind, **({kind: entry.any(kind)} if inner is not None else {}), **entry.rest()}
+    )
+
+
+def _function(entry: Fields, outer: dict[str, Any]) -> Tool:
+    name = entry.needed_text("name")
+    if not _TOOL_NAME.fullmatch(name):
+        raise InvalidRequest(entry.at("name"), "expected 1 to 128 letters, digits, _, -, . or :")
+    tool = Tool(
+        name=name,
+        description=entry.text("description"),
+        parameters=entry.mapping("parameters"),
+        strict=entry.boolean("strict"),
+        extra=entry.rest(),
+    )
+    if outer:
+        tool.extra["$outer"] = outer
+    return tool
+
+
+def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
+    for name in ("tool_choice", "function_call"):
+        value = fields.any(name)
+        if value is None:
+            continue
+        if name == "function_call":
+            kept["$function_call"] = value
+        if isinstance(value, str):
+            if value not in ("auto", "none", "required"):
+                raise InvalidRequest(name, "expected auto, none, required or an object")
+            return ToolChoice(mode=value)  # type: ignore[arg-type]  # checked above
+        return _chosen(Fields(value, name), "function" if name == "tool_choice" else None)
+    return None
+
+
+def _chosen(entry: Fields, kind: str | None) -> ToolChoice:
+    if kind is None:
+        return ToolChoice(mode="required", names=(entry.needed_text("name"),))
+    kind = entry.text("type") or kind
+    if kind == "allowed_tools":
+        allowed = entry.within("allowed_tools") or entry
+        mode: Literal["auto", "required"] = allowed.choice("mode", ("auto", "required")) or "auto"
+        names = tuple(inner.needed_text("name") for tool in allowed.each("tools") if (inner := tool.within("function")) is not None)
+        return ToolChoice(mode=mode, names=names)
+    inner = entry.within(kind)
+    if inner is None:
+        raise InvalidRequest(entry.at(kind), "expected an object, but it is missing")
+    return ToolChoice(mode="required", names=(inner.needed_text("name"),))
+
+
+def _output(fields: Fields) -> OutputFormat | None:
+    entry = fields.within("response_format")
+    if entry is None:
+        return None
+    kind = entry.choice("type", ("text", "json_object", "json_schema"))
+    if kind is None:
+        raise InvalidRequest(entry.at("type"), "expected text, json_object or json_schema")
+    if kind != "json_schema":
+        return OutputFormat(kind="text" if kind == "text" else "json")
+    inner = entry.within("json_schema")
+    if inner is None:
+        raise InvalidRequest(entry.at("json_schema"), "expected an object, but it is missing")
+    return OutputFormat(
+        kind="json_schema",
+        schema_=inner.mapping("schema"),
+        name=inner.text("name"),
+        description=inner.text("description"),
+        strict=inner.boolean("strict"),
+    )

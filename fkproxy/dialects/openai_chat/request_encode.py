@@ -1,0 +1,280 @@
+"""A chat completions request, encoded. Floor 1. Pure.
+
+OpenAI's tool messages hold text only (API reference, "Tool message", read 2026-11): media in a tool's result follow in a user message
+behind the group of results, which is reported as converted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fkproxy.dialects.base import Encoded, carried, extra_losses
+from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES
+from fkproxy.model.errors import Unrepresentable
+from fkproxy.model.parts import Extra, Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
+from fkproxy.wire import json
+
+__all__ = ["encode_request", "encode_seal"]
+
+_NAME = "openai_chat"
+_AUDIO_FORMATS = {mime_type: form for form, mime_type in AUDIO_MIME_TYPES.items()} | {"audio/mpeg": "mp3", "audio/x-wav": "wav"}
+
+
+def encode_request(request: ChatRequest, model: str) -> Encoded:
+    """The body. Raises `Unrepresentable`."""
+    own = request.dialect == _NAME
+    losses: list[Loss] = [] if own else extra_losses(request)
+    extra = request.extra if own else {}
+    body: dict[str, Any] = {"model": model, "messages": _messages(request, own, losses)}
+    body |= _sampling(request, extra, own, losses)
+    if request.tools:
+        body |= _tools(request, extra)
+    if request.tool_choice is not None:
+        body |= _tool_choice(request.tool_choice, extra)
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    body |= _output(request)
+    body |= _reasoning(request, extra, losses)
+    if request.user is not None:
+        body["user"] = request.user
+    if request.stream:
+        body["stream"] = True
+        body["stream_options"] = {**extra.get("$stream_options", {}), "include_usage": True}
+    body |= {name: value for name, value in extra.items() if not name.startswith("$")}
+    return Encoded(json.encode(body), tuple(dict.fromkeys(losses)))
+
+
+def _sampling(request: ChatRequest, extra: Extra, own: bool, losses: list[Loss]) -> dict[str, Any]:
+    sampling = request.sampling
+    values: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "n": sampling.choices,
+        "seed": sampling.seed,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "logprobs": sampling.logprobs,
+        "top_logprobs": sampling.top_logprobs,
+        "logit_bias": sampling.logit_bias,
+        "stop": list(sampling.stop) or None,
+    }
+    # `max_tokens` is what every server understands; a request that came with one of the two names keeps it.
+    old = extra.get("$max_tokens")
+    if old is not None:
+        values["max_tokens"] = old
+    if sampling.max_output_tokens is not None and (old is None or old != sampling.max_output_tokens):
+        values["max_completion_tokens" if own else "max_tokens"] = sampling.max_output_tokens
+    if sampling.top_k is not None:
+        if own:
+            values["top_k"] = sampling.top_k
+        else:
+            losses.append(Loss(field="top_k"))
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _tools(request: ChatRequest, extra: Extra) -> dict[str, Any]:
+    tools = [_tool(tool, request.dialect) for tool in request.tools]
+    if extra.get("$functions"):
+        return {"functions": [tool["function"] for tool in tools]}
+    return {"tools": tools}
+
+
+def _tool(tool: Tool, dialect: str) -> dict[str, Any]:
+    if tool.kind != "function":
+        if dialect != _NAME:
+            raise Unrepresentable(f"the tool {tool.kind!r}", _NAME)
+        value: dict[str, Any] = tool.value
+        return value
+    function: dict[str, Any] = {"name": tool.name}
+    for name, given in (("description", tool.description), ("parameters", tool.parameters), ("strict", tool.strict)):
+        if given is not None:
+            function[name] = given
+    own = tool.extra if dialect == _NAME else {}
+    function |= {name: given for name, given in own.items() if not name.startswith("$")}
+    return {"type": "function", "function": function, **own.get("$outer", {})}
+
+
+def _tool_choice(choice: ToolChoice, extra: Extra) -> dict[str, Any]:
+    if "$function_call" in extra:
+        return {"function_call": extra["$function_call"]}
+    if not choice.names:
+        return {"tool_choice": choice.mode}
+    named = [{"type": "function", "function": {"name": name}} for name in choice.names]
+    if choice.mode == "required" and len(named) == 1:
+        return {"tool_choice": named[0]}
+    return {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}}
+
+
+def _output(request: ChatRequest) -> dict[str, Any]:
+    output = request.output
+    if output is None:
+        return {}
+    if output.kind != "json_schema":
+        return {"response_format": {"type": "text" if output.kind == "text" else "json_object"}}
+    values = {"name": output.name or "answer", "description": output.description, "schema": output.schema_, "strict": output.strict}
+    return {"response_format": {"type": "json_schema", "json_schema": {name: value for name, value in values.items() if value is not None}}}
+
+
+_EFFORT_UP_TO = ((0, "none"), (1024, "low"), (8192, "medium"))
+"""Budgets as Google's OpenAI endpoint equates them with efforts (ai.google.dev, "OpenAI compatibility", read 2026-11)."""
+
+
+def _reasoning(request: ChatRequest, extra: Extra, losses: list[Loss]) -> dict[str, Any]:
+    reasoning = request.reasoning
+    kept = {name.removeprefix("$"): extra[name] for name in ("$reasoning", "$extra_body", "$google") if name in extra}
+    if reasoning is None or kept:
+        return kept
+    effort: str | None = reasoning.effort
+    if effort is None and reasoning.budget_tokens is not None and reasoning.budget_tokens >= 0:
+        effort = next((word for limit, word in _EFFORT_UP_TO if reasoning.budget_tokens <= limit), "high")
+        losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
+    return {"reasoning_effort": effort} if effort is not None else {}
+
+
+# --- messages
+
+
+def _messages(request: ChatRequest, own: bool, losses: list[Loss]) -> list[dict[str, Any]]:
+    encoded: list[dict[str, Any]] = []
+    left_over: list[dict[str, Any]] = []
+    for message in request.messages:
+        if message.role != "tool" and left_over:
+            encoded.append({"role": "user", "content": left_over})
+            left_over = []
+        if message.role == "tool":
+            encoded += [_tool_result(part, message, own, left_over, losses) for part in message.parts if isinstance(part, ToolResult)]
+        elif message.role == "assistant":
+            encoded.append(_assistant(message, own, losses))
+        else:
+            extra = carried(message.extra, own)
+            role = message.extra.get("$role", message.role) if own else message.role
+            encoded.append({"role": role, "content": _content(message.parts, own, losses), **_named(message), **extra})
+    if left_over:
+        encoded.append({"role": "user", "content": left_over})
+    return encoded
+
+
+def _named(message: Message) -> dict[str, Any]:
+    return {"name": message.name} if message.name is not None else {}
+
+
+def _content(parts: Any, own: bool, losses: list[Loss]) -> Any:
+    """A plain string where there is nothing but one text that came as such, else an array of parts."""
+    texts = [part for part in parts if isinstance(part, Text)]
+    if len(texts) == len(parts) and (not own or not any(part.extra for part in parts)) and len(parts) == 1:
+        return texts[0].text
+    return [_part(part, own, losses) for part in parts]
+
+
+def _part(part: Any, own: bool, losses: list[Loss]) -> Any:
+    match part:
+        case Text():
+            if own and part.extra.get("$bare"):
+                return part.text
+            return {"type": "text", "text": part.text, **carried(part.extra, own)}
+        case Refusal():
+            return {"type": "refusal", "refusal": part.text, **carried(part.extra, own)}
+        case Media():
+            return _media(part, own)
+        case Opaque() if part.dialect == _NAME:
+            return part.value
+        case Opaque():
+            raise Unrepresentable(f"a {part.kind} part", _NAME)
+        case _:
+            raise Unrepresentable(f"a {type(part).__name__} part in this place", _NAME)
+
+
+def _media(part: Media, own: bool) -> dict[str, Any]:
+    extra = carried(part.extra, own)
+    url = part.url if part.url is not None else f"data:{part.mime_type or 'application/octet-stream'};base64,{part.data}"
+    if part.kind in ("image", "video"):
+        if part.file_id is not None or (part.kind == "video" and not own):
+            raise Unrepresentable("an image by file id" if part.kind == "image" else "a video", _NAME)
+        inner = {
+            "url": url,
+            **({"detail": part.detail} if part.detail is not None else {}),
+            **(part.extra.get("$inner", {}) if own else {}),
+        }
+        return {"type": f"{part.kind}_url", f"{part.kind}_url": inner, **extra}
+    if part.kind == "audio":
+        form = _AUDIO_FORMATS.get(part.mime_type or "", (part.mime_type or "").removeprefix("audio/"))
+        if part.data is None or not form:
+            raise Unrepresentable("audio by address", _NAME)
+        return {"type": "input_audio", "input_audio": {"data": part.data, "format": form}, **extra}
+    named = {"filename": part.name} if part.name is not None else {}
+    if part.file_id is not None:
+        return {"type": "file", "file": {"file_id": part.file_id, **named}, **extra}
+    if part.url is not None and not own:
+        raise Unrepresentable("a file by address", _NAME)
+    if not own:
+        named = named or {"filename": "file.pdf" if part.mime_type == "application/pdf" else "file"}
+    data = part.data if own and part.extra.get("$bare") else url
+    return {"type": "file", "file": {"file_data": data, **named}, **extra}
+
+
+def _assistant(message: Message, own: bool, losses: list[Loss]) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": "assistant", **_named(message)}
+    content: list[Any] = []
+    calls: list[dict[str, Any]] = []
+    for part in message.parts:
+        match part:
+            case Reasoning():
+                if own:
+                    body[part.extra.get("$field", "reasoning_content")] = part.text
+                else:
+                    losses.append(Loss(field="reasoning"))
+            case Refusal() if not part.extra:
+                body["refusal"] = part.text
+            case ToolCall():
+                call = _tool_call(part, own, losses)
+                if part.extra.get("$legacy") and own:
+                    body["function_call"] = call["function"]
+                else:
+                    calls.append(call)
+            case Opaque() if part.dialect == _NAME and part.kind.endswith("_tool_call"):
+                calls.append(part.value)
+            case Text(seal=Seal() as seal):
+                if own:
+                    body["extra_content"] = encode_seal(seal)
+                if part.text or not own:
+                    content.append(part)
+            case _:
+                content.append(part)
+    body["content"] = _content(content, own, losses) if content else None
+    if calls:
+        body["tool_calls"] = calls
+    return {**body, **carried(message.extra, own)}
+
+
+def _tool_call(call: ToolCall, own: bool, losses: list[Loss]) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments, **(call.extra.get("$function", {}) if own else {})}
+    body: dict[str, Any] = {"id": call.id, "type": "function", "function": function, **carried(call.extra, own)}
+    if call.seal is not None:
+        if own:
+            body["extra_content"] = encode_seal(call.seal)
+        else:
+            losses.append(Loss(field="seal"))
+    return body
+
+
+def encode_seal(seal: Seal) -> dict[str, Any]:
+    """`extra_content`, where Google's OpenAI endpoint puts a signature (ai.google.dev, "Thought signatures", read 2026-11)."""
+    return {"google": {"thought_signature": seal.data}}
+
+
+def _tool_result(result: ToolResult, message: Message, own: bool, left_over: list[dict[str, Any]], losses: list[Loss]) -> dict[str, Any]:
+    if own and message.extra.get("$role") == "function":
+        return {"role": "function", "name": result.name, "content": _content(result.parts, own, losses)}
+    parts: list[Any] = list(result.parts)
+    if result.structured is not None:
+        parts.insert(0, Text(text=json.encode(result.structured).decode()))
+    if not own and any(isinstance(part, Media) for part in parts):
+        losses.append(Loss(field="tool_result.media", action="converted"))
+        left_over.append({"type": "text", "text": f"Media in the result of tool call {result.call_id}:"})
+        left_over += [_media(part, own) for part in parts if isinstance(part, Media)]
+        parts = [part for part in parts if not isinstance(part, Media)] or [Text(text="See the media in the next message.")]
+    content = _content(parts, own, losses) if parts else ""
+    if not own and result.is_error and isinstance(content, str):
+        content = f"Error: {content}"
+    return {"role": "tool", "tool_call_id": result.call_id, "content": content, **carried(result.extra, own)}

@@ -1,0 +1,343 @@
+"""A chat completion, whole or streamed, decoded into events. Floor 1. Pure.
+
+Source: OpenAI API reference, "Chat completion object" and "Chat completion chunk", read 2026-11. `reasoning_content` (or `reasoning`),
+`extra_content` and `images` are what OpenAI-compatible servers add.
+
+Servers differ in what they leave out: a tool call's index, its id, or both after the first delta; some repeat them in every delta;
+some give a whole reply's usage with the last choice instead of behind it; some end without `[DONE]`. All of that is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fkproxy.dialects.openai_chat.errors import error_event
+from fkproxy.model.errors import UpstreamProtocolError
+from fkproxy.model.events import (
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    FinishReason,
+    LogprobsReported,
+    MediaReceived,
+    OpaqueReceived,
+    ReasoningDelta,
+    RefusalDelta,
+    SealAttached,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from fkproxy.model.parts import Media, Opaque, Seal
+from fkproxy.model.usage import Usage
+from fkproxy.wire import json
+from fkproxy.wire.sse import Frame
+
+__all__ = ["FINISH_REASONS", "StreamDecoder", "decode_reply"]
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",
+}
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+    custom: dict[str, Any] | None = None
+    extra_content: dict[str, Any] | None = None
+
+
+class _Message(msgspec.Struct):
+    """A message, or what is new in one."""
+
+    role: str | None = None
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
+    extra_content: dict[str, Any] | None = None
+    images: list[Any] | None = None
+    audio: dict[str, Any] | None = None
+    annotations: list[Any] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Message | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+    content_filter_results: Any = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+
+class _Completion(msgspec.Struct):
+    """A completion, or a chunk of one."""
+
+    id: str | None = None
+    model: str | None = None
+    created: Any = None
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Completion).decode
+
+
+def _completion(data: bytes) -> _Completion:
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamProtocolError("the upstream sent something that is not a chat completion") from error
+
+
+def decode_reply(body: bytes) -> list[Event]:
+    """The events of a whole reply. Raises `UpstreamProtocolError`."""
+    completion = _completion(body)
+    if completion.error is not None:
+        return [error_event(completion.error)]
+    if not completion.choices:
+        raise UpstreamProtocolError("the upstream's reply holds no choices")
+    decoder = StreamDecoder()
+    events = decoder.read(completion)
+    return [*events, *decoder.end()]
+
+
+class StreamDecoder:
+    """See `dialects.base.StreamDecoder`."""
+
+    __slots__ = ("_choices", "_ended", "_finished", "_started")
+
+    def __init__(self) -> None:
+        self._started = False
+        self._ended = False
+        self._finished: set[int] = set()
+        self._choices: dict[int, _Calls] = {}
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """See `dialects.base.StreamDecoder.feed`."""
+        data = frame.data
+        if not data or self._ended:
+            return []
+        if data == b"[DONE]":
+            return self.end()
+        completion = _completion(data)
+        if completion.error is not None:
+            self._ended = True
+            return [error_event(completion.error)]
+        return self.read(completion)
+
+    def end(self) -> list[Event]:
+        """See `dialects.base.StreamDecoder.end`."""
+        if self._ended:
+            return []
+        self._ended = True
+        if not self._finished or self._choices.keys() - self._finished:
+            return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
+        return [Done()]
+
+    def read(self, completion: _Completion) -> list[Event]:
+        """The events of one completion or chunk."""
+        events: list[Event] = []
+        if not self._started:
+            self._started = True
+            events.append(_started(completion))
+        for choice in completion.choices or ():
+            index = choice.index
+            if index in self._finished:
+                continue
+            message = choice.delta if choice.delta is not None else choice.message
+            if message is not None:
+                self._message(message, index, events)
+            if choice.logprobs is not None:
+                tokens = choice.logprobs.get("content")
+                if isinstance(tokens, list) and tokens:
+                    events.append(LogprobsReported(tokens=tokens, choice=index))
+            if choice.finish_reason is not None:
+                self._finished.add(index)
+                native = choice.finish_reason
+                reason = FINISH_REASONS.get(native, "stop")
+                extra = {} if choice.content_filter_results is None else {"content_filter_results": choice.content_filter_results}
+                events.append(ChoiceFinished(reason=reason, choice=index, native=native, extra=extra))
+        if completion.usage is not None:
+            events.append(UsageReported(usage=_usage(completion.usage)))
+        return events
+
+    def _message(self, message: _Message, choice: int, events: list[Event]) -> None:
+        thought = message.reasoning_content or message.reasoning
+        if thought:
+            events.append(ReasoningDelta(text=thought, choice=choice))
+        content = message.content
+        if content:
+            if isinstance(content, str):
+                events.append(TextDelta(text=content, choice=choice))
+            else:
+                events += _parts(content, choice)
+        if message.refusal:
+            events.append(RefusalDelta(text=message.refusal, choice=choice))
+        for image in message.images or ():
+            events += _image(image, choice)
+        if message.audio is not None:
+            events.append(OpaqueReceived(part=Opaque(dialect="openai_chat", kind="audio", value=message.audio), choice=choice))
+        if message.annotations:
+            events.append(OpaqueReceived(part=Opaque(dialect="openai_chat", kind="annotations", value=message.annotations), choice=choice))
+        if message.tool_calls or message.function_call is not None:
+            calls = self._choices.get(choice)
+            if calls is None:
+                calls = self._choices[choice] = _Calls(choice)
+            for call in message.tool_calls or ():
+                calls.read(call, events)
+            if message.function_call is not None:
+                calls.read(_ToolCall(index=0, function=message.function_call), events)
+        if message.extra_content is not None and (seal := _seal(message.extra_content)) is not None:
+            events.append(SealAttached(seal=seal, choice=choice))
+
+
+class _Calls:
+    """The tool calls of one choice, by whatever the server tells them apart by."""
+
+    __slots__ = ("_by_id", "_by_index", "_choice", "_count", "_ids")
+
+    def __init__(self, choice: int) -> None:
+        self._choice = choice
+        self._count = 0
+        self._by_index: dict[int, int] = {}
+        self._by_id: dict[str, int] = {}
+        self._ids: list[str] = []
+
+    def read(self, call: _ToolCall, events: list[Event]) -> None:
+        function = call.function or _Function()
+        if call.custom is not None:
+            function = _Function(name=call.custom.get("name"), arguments=call.custom.get("input"))
+        at = self._find(call, function)
+        if at is None:
+            at = self._count
+            self._count += 1
+            call_id = call.id or f"call_{self._choice}_{at}"
+            self._ids.append(call_id)
+            self._by_id[call_id] = at
+            events.append(ToolCallStarted(index=at, id=call_id, name=function.name or "", choice=self._choice))
+        if call.index is not None:
+            self._by_index[call.index] = at
+        arguments = function.arguments
+        if arguments:
+            text = arguments if isinstance(arguments, str) else json.encode(arguments).decode()
+            events.append(ToolCallDelta(index=at, arguments=text, choice=self._choice))
+        if call.extra_content is not None and (seal := _seal(call.extra_content)) is not None:
+            events.append(SealAttached(seal=seal, choice=self._choice, index=at))
+
+    def _find(self, call: _ToolCall, function: _Function) -> int | None:
+        """The call that a delta goes on with, None for a new one."""
+        known = self._by_index.get(call.index) if call.index is not None else None
+        if call.id:
+            at = self._by_id.get(call.id)
+            if at is not None:
+                return at
+            # Another id at a known index: a new call if it names a function, else a server that makes up ids.
+            return None if known is None or function.name else known
+        if known is not None:
+            return known
+        # No id: without an index or a name it can only be more of the last call.
+        return self._count - 1 if call.index is None and not function.name and self._count else None
+
+
+def _started(completion: _Completion) -> Started:
+    extra = {
+        name: value
+        for name, value in (("system_fingerprint", completion.system_fingerprint), ("service_tier", completion.service_tier))
+        if value is not None
+    }
+    created = completion.created
+    return Started(
+        id=completion.id or None,
+        model=completion.model or None,
+        created_s=int(created) if isinstance(created, int | float) and created else None,
+        extra=extra,
+    )
+
+
+def _parts(content: list[Any], choice: int) -> list[Event]:
+    """Content as an array of parts, which some servers send."""
+    events: list[Event] = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            events.append(TextDelta(text=part["text"], choice=choice))
+        elif kind == "image_url":
+            events += _image(part, choice)
+        else:
+            events.append(OpaqueReceived(part=Opaque(dialect="openai_chat", kind=str(kind), value=part), choice=choice))
+    return events
+
+
+def _image(image: Any, choice: int) -> list[Event]:
+    inner = image.get("image_url") if isinstance(image, dict) else None
+    url = inner.get("url") if isinstance(inner, dict) else None
+    if not isinstance(url, str):
+        return []
+    head, comma, data = url.partition(";base64,")
+    if comma and head.startswith("data:"):
+        return [MediaReceived(media=Media(kind="image", mime_type=head[5:] or None, data=data), choice=choice)]
+    return [MediaReceived(media=Media(kind="image", url=url), choice=choice)]
+
+
+def _seal(extra_content: dict[str, Any]) -> Seal | None:
+    google = extra_content.get("google")
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return Seal(dialect="gemini", data=signature) if isinstance(signature, str) and signature else None
+
+
+def _usage(usage: _Usage) -> Usage:
+    given = usage.prompt_tokens_details or _Details()
+    made = usage.completion_tokens_details or _Details()
+    output = usage.completion_tokens
+    total, reasoning = usage.total_tokens, made.reasoning_tokens
+    # Some servers leave reasoning out of completion_tokens although the total holds it: ours always includes it.
+    if reasoning and output is not None and usage.prompt_tokens is not None and total == usage.prompt_tokens + output + reasoning:
+        output += reasoning
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=output,
+        cached_input_tokens=given.cached_tokens if given.cached_tokens is not None else usage.prompt_cache_hit_tokens,
+        cache_write_tokens=given.cache_write_tokens,
+        reasoning_tokens=reasoning,
+        audio_input_tokens=given.audio_tokens,
+        audio_output_tokens=made.audio_tokens,
+    )

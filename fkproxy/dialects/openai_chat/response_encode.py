@@ -1,0 +1,240 @@
+"""A chat completion, whole or streamed, encoded from events. Floor 1. Pure.
+
+Grammar of the stream, as OpenAI writes it: for each choice a first chunk with the role, then chunks with what is new, then one with
+the finish reason and an empty delta; then, if the client asked for it, one chunk without choices that holds the usage; then `[DONE]`.
+An error ends the stream as `data: {"error": …}` and nothing follows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fkproxy.dialects.base import ModelEntry, ReplyContext
+from fkproxy.dialects.openai_chat.errors import encode_error
+from fkproxy.dialects.openai_chat.request_encode import encode_seal
+from fkproxy.model.events import (
+    Choice,
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    FinishReason,
+    LogprobsReported,
+    MediaReceived,
+    OpaqueReceived,
+    ReasoningDelta,
+    RefusalDelta,
+    Reply,
+    SealAttached,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Text, ToolCall
+from fkproxy.model.usage import Usage
+from fkproxy.wire import json, sse
+
+__all__ = ["StreamEncoder", "encode_models", "encode_reply"]
+
+_FINISH_REASONS: dict[FinishReason, str] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "pause": "stop",
+    # OpenAI has no word for "the model failed"; clients take content_filter as "incomplete, and not for length".
+    "error": "content_filter",
+}
+
+_DONE = sse.encode_data(b"[DONE]")
+
+
+def _id(given: str | None, context: ReplyContext) -> str:
+    name = given or context.reply_id
+    return name if name.startswith("chatcmpl-") else f"chatcmpl-{name}"
+
+
+def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
+    """The body of a whole completion."""
+    body: dict[str, Any] = {
+        "id": _id(reply.id, context),
+        "object": "chat.completion",
+        "created": reply.created_s or context.created_s,
+        "model": context.model,
+        "choices": [_choice(choice) for choice in reply.choices],
+        **reply.extra,
+    }
+    if reply.usage is not None:
+        body["usage"] = _usage(reply.usage)
+    return json.encode(body)
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    texts: list[str] = []
+    thoughts: list[str] = []
+    refusals: list[str] = []
+    images: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    for part in choice.parts:
+        match part:
+            case Text():
+                texts.append(part.text)
+                if part.seal is not None:
+                    message["extra_content"] = encode_seal(part.seal)
+            case Reasoning():
+                thoughts.append(part.text)
+                if part.seal is not None and "extra_content" not in message:
+                    message["extra_content"] = encode_seal(part.seal)
+            case Refusal():
+                refusals.append(part.text)
+            case Media():
+                images.append(_image(part))
+            case ToolCall():
+                calls.append(_tool_call(part))
+            case Opaque():
+                message |= _opaque(part)
+            case _:
+                pass
+    if texts:
+        message["content"] = "".join(texts)
+    for name, pieces in (("refusal", refusals), ("reasoning_content", thoughts)):
+        if pieces:
+            message[name] = "".join(pieces)
+    for name, values in (("images", images), ("tool_calls", calls)):
+        if values:
+            message[name] = values
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": {"content": choice.logprobs, "refusal": None} if choice.logprobs is not None else None,
+        "finish_reason": _FINISH_REASONS[choice.reason or "stop"],
+    }
+
+
+def _opaque(part: Opaque) -> dict[str, Any]:
+    return {part.kind: part.value} if part.dialect == "openai_chat" and part.kind in ("audio", "annotations") else {}
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    body: dict[str, Any] = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    if call.seal is not None:
+        body["extra_content"] = encode_seal(call.seal)
+    return body
+
+
+def _image(media: Media) -> dict[str, Any]:
+    """A generated image. OpenAI has no place for one; this is where OpenRouter puts it, which clients read."""
+    url = media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    given, made = usage.input_tokens or 0, usage.output_tokens or 0
+    body: dict[str, Any] = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+    details = {
+        "cached_tokens": usage.cached_input_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "audio_tokens": usage.audio_input_tokens,
+    }
+    if any(count is not None for count in details.values()):
+        body["prompt_tokens_details"] = {name: count for name, count in details.items() if count is not None}
+    details = {"reasoning_tokens": usage.reasoning_tokens, "audio_tokens": usage.audio_output_tokens}
+    if any(count is not None for count in details.values()):
+        body["completion_tokens_details"] = {name: count for name, count in details.items() if count is not None}
+    return body
+
+
+class StreamEncoder:
+    """See `dialects.base.StreamEncoder`."""
+
+    __slots__ = ("_begun", "_context", "_head", "_tail", "_usage")
+
+    def __init__(self, context: ReplyContext) -> None:
+        self._context = context
+        self._begun: set[int] = set()
+        self._usage: Usage | None = None
+        self._head = b""
+        self._tail = b""
+        self._open(Started())
+
+    def _open(self, started: Started) -> None:
+        """What stands in every chunk around its choices, encoded once."""
+        context = self._context
+        head = {
+            "id": _id(started.id, context),
+            "object": "chat.completion.chunk",
+            "created": started.created_s or context.created_s,
+            "model": context.model,
+            **started.extra,
+        }
+        self._head = b"data: " + json.encode(head)[:-1] + b',"choices":['
+        # OpenAI: with include_usage every chunk but the last has `"usage": null`.
+        self._tail = b'],"usage":null}\n\n' if context.include_usage else b"]}\n\n"
+
+    def encode(self, event: Event) -> bytes:
+        """See `dialects.base.StreamEncoder.encode`."""
+        match event:
+            case TextDelta():
+                return self._delta(event.choice, {"content": event.text})
+            case Started():
+                self._open(event)
+                return b""
+            case ReasoningDelta():
+                return self._delta(event.choice, {"reasoning_content": event.text})
+            case RefusalDelta():
+                return self._delta(event.choice, {"refusal": event.text})
+            case ToolCallStarted():
+                call = {"index": event.index, "id": event.id, "type": "function", "function": {"name": event.name, "arguments": ""}}
+                return self._delta(event.choice, {"tool_calls": [call]})
+            case ToolCallDelta():
+                return self._delta(event.choice, {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]})
+            case SealAttached():
+                sealed = encode_seal(event.seal)
+                if event.index is None:
+                    return self._delta(event.choice, {"extra_content": sealed})
+                # Clients that add deltas up expect a function in each of them.
+                call = {"index": event.index, "function": {"arguments": ""}, "extra_content": sealed}
+                return self._delta(event.choice, {"tool_calls": [call]})
+            case MediaReceived():
+                return self._delta(event.choice, {"images": [_image(event.media)]})
+            case OpaqueReceived():
+                opaque = _opaque(event.part)
+                return self._delta(event.choice, opaque) if opaque else b""
+            case LogprobsReported():
+                return self._chunk(event.choice, {}, None, {"content": event.tokens, "refusal": None})
+            case UsageReported():
+                self._usage = event.usage
+                return b""
+            case ChoiceFinished():
+                return self._chunk(event.choice, {}, _FINISH_REASONS[event.reason], None)
+            case Done():
+                return self._usage_chunk() + _DONE
+            case Failed():
+                return sse.encode_data(json.encode(encode_error(event.error, self._context.reply_id)))
+
+    def _delta(self, choice: int, delta: dict[str, Any]) -> bytes:
+        return self._chunk(choice, delta, None, None)
+
+    def _chunk(self, choice: int, delta: dict[str, Any], reason: str | None, logprobs: dict[str, Any] | None) -> bytes:
+        first = b""
+        if choice not in self._begun:
+            self._begun.add(choice)
+            role = {"index": choice, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+            first = self._head + json.encode(role) + self._tail
+        body = json.encode({"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason})
+        return first + self._head + body + self._tail
+
+    def _usage_chunk(self) -> bytes:
+        if not self._context.include_usage or self._usage is None:
+            return b""
+        return self._head + b'],"usage":' + json.encode(_usage(self._usage)) + b"}\n\n"
+
+
+def encode_models(models: list[ModelEntry]) -> bytes:
+    """`GET /v1/models`."""
+    data = [{"id": model.id, "object": "model", "created": model.created_s, "owned_by": model.owned_by} for model in models]
+    return json.encode({"object": "list", "data": data})

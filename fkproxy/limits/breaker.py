@@ -1,0 +1,185 @@
+"""The circuit breaker: stop asking an upstream that keeps failing, and find out with one call at a time when it is back.
+
+Floor 1. Pure.
+
+    state        what happens                                          next        reason
+    closed       the last `failure_threshold` failures lie within
+                 `window_s`                                            open        failure_threshold
+    open         `open_s` have passed                                  half_open   cooled_down
+    half_open    a probe fails                                         open        probe_failed
+    half_open    `success_threshold` probes have succeeded             closed      probes_succeeded
+
+Closed lets every call through, open none, half-open one probe at a time. Successes do not undo failures in the closed state: an
+upstream that fails half of its calls is failing.
+
+A call holds a `Permit` and reports on it once. Every change of state starts a generation, and a report from an earlier one says
+nothing about the present: calls sent before the breaker opened fail late and in numbers, and would otherwise open it again. A
+probe that is not reported within `probe_timeout_s` is given up, and its place goes to the next call.
+
+The breaker keeps a clock of its own, made of the forward steps of the caller's. A clock that steps back stops it for no longer
+than until the next call, so no step can freeze it or stretch a cooldown beyond `open_s` of further waiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+__all__ = ["REASONS", "STATES", "Breaker", "Observer", "Permit", "Reason", "State"]
+
+State = Literal["closed", "open", "half_open"]
+Reason = Literal["failure_threshold", "cooled_down", "probe_failed", "probes_succeeded"]
+Observer = Callable[[State, State, Reason], None]
+"""Told of every change, `(old, new, reason)`, after it has happened. It must not raise."""
+
+_TRANSITIONS: dict[tuple[State, Reason], State] = {
+    ("closed", "failure_threshold"): "open",
+    ("open", "cooled_down"): "half_open",
+    ("half_open", "probe_failed"): "open",
+    ("half_open", "probes_succeeded"): "closed",
+}
+
+STATES: tuple[State, ...] = ("closed", "open", "half_open")
+REASONS: tuple[Reason, ...] = tuple(reason for _, reason in _TRANSITIONS)
+
+_PROBE_RETRY_S = 1.0
+"""What a caller is told to wait while a probe is out: its answer may come at any moment."""
+
+
+class Permit(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """Leave for one call, to be reported once with `success`, `failure` or `release`."""
+
+    generation: int
+    probe: bool = False
+
+
+def _ignore(old: State, new: State, reason: Reason) -> None:
+    return
+
+
+class Breaker:
+    """One upstream's breaker. `now` is monotonic seconds everywhere; all limits in seconds. Memory: `failure_threshold` floats."""
+
+    __slots__ = (
+        "_clock_s",
+        "_failures",
+        "_generation",
+        "_observer",
+        "_open_s",
+        "_opened_s",
+        "_permit",
+        "_probe",
+        "_probe_s",
+        "_probe_timeout_s",
+        "_seen_s",
+        "_state",
+        "_success_threshold",
+        "_successes",
+        "_window_s",
+    )
+
+    def __init__(
+        self,
+        *,
+        failure_threshold: int = 5,
+        window_s: float = 60.0,
+        open_s: float = 30.0,
+        success_threshold: int = 1,
+        probe_timeout_s: float = 120.0,
+        observer: Observer = _ignore,
+    ) -> None:
+        if failure_threshold < 1 or success_threshold < 1:
+            raise ValueError(f"thresholds must be at least 1, not {min(failure_threshold, success_threshold)}")
+        if min(window_s, open_s, probe_timeout_s) <= 0:
+            raise ValueError(f"times must be above 0 seconds, not {min(window_s, open_s, probe_timeout_s)}")
+        self._window_s = window_s
+        self._open_s = open_s
+        self._success_threshold = success_threshold
+        self._probe_timeout_s = probe_timeout_s
+        self._observer = observer
+        self._state: State = "closed"
+        self._generation = 0
+        self._permit = Permit(0)
+        self._failures: deque[float] = deque(maxlen=failure_threshold)
+        self._opened_s = 0.0
+        self._probe: Permit | None = None
+        self._probe_s = 0.0
+        self._successes = 0
+        self._clock_s = 0.0
+        self._seen_s: float | None = None
+
+    def acquire(self, now: float) -> Permit | None:
+        """Leave for one call, or None: the upstream is resting, or a probe is out already."""
+        self._advance(now)
+        if self._state == "closed":
+            return self._permit
+        if self._state == "open" or self._probe is not None:
+            return None
+        self._probe = Permit(self._generation, True)
+        self._probe_s = self._clock_s
+        return self._probe
+
+    def success(self, permit: Permit, now: float) -> None:
+        """The upstream answered."""
+        self._advance(now)
+        if self._reported_probe(permit):
+            self._successes += 1
+            if self._successes >= self._success_threshold:
+                self._change("probes_succeeded")
+
+    def failure(self, permit: Permit, now: float) -> None:
+        """The upstream failed, in a way that counts (`FkproxyError.breaker`)."""
+        self._advance(now)
+        if self._reported_probe(permit):
+            self._change("probe_failed")
+        elif self._state == "closed" and permit.generation == self._generation:
+            self._failures.append(self._clock_s)
+            if len(self._failures) == self._failures.maxlen and self._clock_s - self._failures[0] <= self._window_s:
+                self._change("failure_threshold")
+
+    def release(self, permit: Permit, now: float) -> None:
+        """No verdict: the client went away, or the request was the client's mistake. A probe's place is free again."""
+        self._advance(now)
+        self._reported_probe(permit)
+
+    def state(self, now: float) -> State:
+        """The state at `now`; open becomes half-open at whichever call notices first that the time is over."""
+        self._advance(now)
+        return self._state
+
+    def retry_after_s(self, now: float) -> float:
+        """Seconds until a call may pass; 0.0 if one may now."""
+        self._advance(now)
+        if self._state == "open":
+            return self._open_s - (self._clock_s - self._opened_s)
+        if self._state == "half_open" and self._probe is not None:
+            return min(_PROBE_RETRY_S, self._probe_timeout_s - (self._clock_s - self._probe_s))
+        return 0.0
+
+    def _advance(self, now: float) -> None:
+        if self._seen_s is not None and now > self._seen_s:
+            self._clock_s += now - self._seen_s
+        self._seen_s = now
+        if self._state == "open" and self._clock_s - self._opened_s >= self._open_s:
+            self._change("cooled_down")
+        if self._probe is not None and self._clock_s - self._probe_s >= self._probe_timeout_s:
+            self._probe = None
+
+    def _reported_probe(self, permit: Permit) -> bool:
+        if permit is not self._probe:
+            return False
+        self._probe = None
+        return True
+
+    def _change(self, reason: Reason) -> None:
+        old = self._state
+        self._state = _TRANSITIONS[old, reason]
+        self._generation += 1
+        self._permit = Permit(self._generation)
+        self._failures.clear()
+        self._successes = 0
+        self._opened_s = self._clock_s
+        self._observer(old, self._state, reason)

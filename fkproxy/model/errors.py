@@ -1,0 +1,292 @@
+"""Everything that can go wrong with a call, as one tree.
+
+Floor 0. Values only.
+
+    FkproxyError                            status   retry  breaker   code
+    ├ ClientError                                                     the caller's mistake
+    │ ├ InvalidRequest(path, expected)      400      –      –         invalid_request
+    │ ├ Unrepresentable(what, dialect)      400      –      –         unsupported_parameter
+    │ ├ NotAuthenticated                    401      –      –         invalid_api_key
+    │ ├ NotAllowed                          403      –      –         forbidden
+    │ ├ UnknownModel(model)                 404      –      –         model_not_found
+    │ ├ UnknownRoute / MethodNotAllowed     404/405  –      –         not_found / method_not_allowed
+    │ ├ RequestTimeout(after_s)             408      –      –         request_timeout
+    │ └ RequestTooLarge(limit_bytes)        413      –      –         request_too_large
+    ├ AdmissionError
+    │ ├ RateLimited(retry_after_s)          429      –      –         rate_limit_exceeded
+    │ ├ ConcurrencyExceeded                 429      –      –         concurrency_exceeded
+    │ └ NoUpstreamAvailable(reasons)        503      –      –         service_unavailable
+    ├ UpstreamError                                                   theirs
+    │ ├ UpstreamRejected(upstream_status)   as sent  –      –         upstream_rejected
+    │ ├ UpstreamRefusedCredential           502      yes    –         upstream_authentication
+    │ ├ UpstreamRateLimited(retry_after_s)  429      yes    –         upstream_rate_limited   the target rests until then
+    │ ├ UpstreamOverloaded                  503      yes    yes       upstream_overloaded
+    │ ├ UpstreamFailed(upstream_status)     502      yes    yes       upstream_error          500 and its kin
+    │ ├ UpstreamTimeout(phase)              504      yes    yes       timeout
+    │ ├ UpstreamUnavailable                 502      yes    yes       bad_gateway
+    │ └ UpstreamProtocolError               502      yes    yes       upstream_protocol_error
+    └ InternalError                         500      –      –         internal_error
+
+`str(error)` is for the caller: what was expected and what came. It may quote the caller's own field names and what the upstream
+answered about the caller's own request; it never goes to a log or a metric. `code` is from the closed set above and does.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AdmissionError",
+    "ClientError",
+    "ConcurrencyExceeded",
+    "FkproxyError",
+    "InternalError",
+    "InvalidRequest",
+    "MethodNotAllowed",
+    "NoUpstreamAvailable",
+    "NotAllowed",
+    "NotAuthenticated",
+    "RateLimited",
+    "RequestTimeout",
+    "RequestTooLarge",
+    "UnknownModel",
+    "UnknownRoute",
+    "Unrepresentable",
+    "UpstreamError",
+    "UpstreamFailed",
+    "UpstreamOverloaded",
+    "UpstreamProtocolError",
+    "UpstreamRateLimited",
+    "UpstreamRefusedCredential",
+    "UpstreamRejected",
+    "UpstreamTimeout",
+    "UpstreamUnavailable",
+]
+
+
+class FkproxyError(Exception):
+    """Base of all errors a call can end with."""
+
+    status: int = 500
+    code: ClassVar[str] = "internal_error"
+    retry: ClassVar[bool] = False
+    breaker: ClassVar[bool] = False
+    retry_after_s: float | None = None
+    param: str | None = None
+
+
+class ClientError(FkproxyError):
+    """The caller has to change something."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class InvalidRequest(ClientError):
+    """A field is missing or is not what the dialect says. `path` is the field as the client wrote it, `messages[2].content`."""
+
+    def __init__(self, path: str | None, expected: str) -> None:
+        super().__init__(f"{path}: {expected}" if path else expected)
+        self.param = path
+        self.expected = expected
+
+
+class Unrepresentable(ClientError):
+    """The target's dialect has no way to say `what`, and leaving it out would change the meaning."""
+
+    code = "unsupported_parameter"
+
+    def __init__(self, what: str, dialect: str, hint: str = "") -> None:
+        super().__init__(f"{what} cannot be carried to a {dialect} upstream{': ' + hint if hint else ''}")
+        self.param = what
+        self.dialect = dialect
+
+
+class NotAuthenticated(ClientError):
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self, message: str = "no valid API key was given") -> None:
+        super().__init__(message)
+
+
+class NotAllowed(ClientError):
+    status = 403
+    code = "forbidden"
+
+
+class UnknownModel(ClientError):
+    status = 404
+    code = "model_not_found"
+
+    def __init__(self, model: str, hint: str = "") -> None:
+        super().__init__(f"the model {model!r} is not served here{'; ' + hint if hint else ''}")
+        self.param = "model"
+        self.model = model
+
+
+class UnknownRoute(ClientError):
+    status = 404
+    code = "not_found"
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"there is no {method} {path} here")
+
+
+class MethodNotAllowed(ClientError):
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not allowed here; use {' or '.join(allowed)}")
+        self.allowed = allowed
+
+
+class RequestTimeout(ClientError):
+    """The client did not send its body in time."""
+
+    status = 408
+    code = "request_timeout"
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"the request body did not arrive within {after_s:g} s")
+        self.after_s = after_s
+
+
+class RequestTooLarge(ClientError):
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the request body is larger than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class AdmissionError(FkproxyError):
+    """The request is fine, but not now."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
+class RateLimited(AdmissionError):
+    """`retry_after_s`: seconds until one more request would pass."""
+
+    def __init__(self, retry_after_s: float, message: str = "Rate limit exceeded") -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ConcurrencyExceeded(AdmissionError):
+    code = "concurrency_exceeded"
+
+    def __init__(self, limit: int, retry_after_s: float = 1.0) -> None:
+        super().__init__(f"{limit} streams are open already, which is the limit")
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+class NoUpstreamAvailable(AdmissionError):
+    """Every upstream for the model was skipped. `reasons`: (provider_key, why), without content."""
+
+    status = 503
+    code = "service_unavailable"
+
+    def __init__(self, reasons: tuple[tuple[str, str], ...] = (), retry_after_s: float | None = None) -> None:
+        listed = ", ".join(f"{provider}: {why}" for provider, why in reasons)
+        super().__init__(f"no upstream is available for this model{' (' + listed + ')' if listed else ''}")
+        self.reasons = reasons
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamError(FkproxyError):
+    """The upstream's doing. `upstream_status` is its HTTP status where there was one."""
+
+    status = 502
+    code = "upstream_error"
+
+    def __init__(self, message: str, *, upstream_status: int | None = None) -> None:
+        super().__init__(message)
+        self.upstream_status = upstream_status
+
+
+class UpstreamRejected(UpstreamError):
+    """The upstream says that the request is wrong (400, 404, 413, 422 …): the caller gets that status and the upstream's words."""
+
+    code = "upstream_rejected"
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, native_code: str | None = None) -> None:
+        super().__init__(message, upstream_status=status)
+        self.status = status
+        self.param = param
+        self.native_code = native_code
+
+
+class UpstreamRefusedCredential(UpstreamError):
+    """401 or 403 for the gateway's own credential. The caller's key is fine, so the caller is not told 401."""
+
+    code = "upstream_authentication"
+    retry = True
+
+
+class UpstreamRateLimited(UpstreamError):
+    status = 429
+    code = "upstream_rate_limited"
+    retry = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, upstream_status: int | None = 429) -> None:
+        super().__init__(message, upstream_status=upstream_status)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamOverloaded(UpstreamError):
+    status = 503
+    code = "upstream_overloaded"
+    retry = True
+    breaker = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, upstream_status: int | None = 503) -> None:
+        super().__init__(message, upstream_status=upstream_status)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamFailed(UpstreamError):
+    retry = True
+    breaker = True
+
+
+class UpstreamTimeout(UpstreamError):
+    """`phase`: connect, first_byte, silence or total."""
+
+    status = 504
+    code = "timeout"
+    retry = True
+    breaker = True
+
+    def __init__(self, phase: str, after_s: float) -> None:
+        super().__init__(f"the upstream did not answer in time ({phase}, {after_s:g} s)")
+        self.phase = phase
+        self.after_s = after_s
+
+
+class UpstreamUnavailable(UpstreamError):
+    """No connection, or the connection broke. `message` says which, without the address."""
+
+    code = "bad_gateway"
+    retry = True
+    breaker = True
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The upstream's bytes are not what its dialect says."""
+
+    code = "upstream_protocol_error"
+    retry = True
+    breaker = True
+
+
+class InternalError(FkproxyError):
+    """Our own fault."""
+
+    def __init__(self, message: str = "internal error") -> None:
+        super().__init__(message)

@@ -1,0 +1,345 @@
+"""What a reply is made of, in the order it may arrive, and how it folds into one value.
+
+Floor 0. Values only.
+
+The order every decoder keeps and every encoder may rely on:
+
+    Started  ( content | UsageReported )*  ChoiceFinished+  ( UsageReported )*  Done
+    ... or Failed at any point, which ends the stream like Done.
+
+Content events carry `choice`, 0 unless several answers were asked for. A tool call is `ToolCallStarted` and then its
+`ToolCallDelta`s, found by `index` (0, 1, 2 … within the choice). A part ends where another begins or the choice finishes.
+`SealAttached` belongs to the part that is open in that choice (or to the tool call `index` names). A non-streamed reply decodes
+into the same events, so streamed and non-streamed cannot disagree: `collect(events)` is the whole reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
+from fkproxy.model.parts import Extra, Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall
+from fkproxy.model.usage import Usage
+
+__all__ = [
+    "Choice",
+    "ChoiceFinished",
+    "Done",
+    "Event",
+    "Failed",
+    "FinishReason",
+    "LogprobsReported",
+    "MediaReceived",
+    "OpaqueReceived",
+    "ReasoningDelta",
+    "RefusalDelta",
+    "Reply",
+    "SealAttached",
+    "Started",
+    "TextDelta",
+    "ToolCallDelta",
+    "ToolCallStarted",
+    "UsageReported",
+    "check_order",
+    "collect",
+]
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"]
+"""`error`: the model failed to produce an answer (Gemini MALFORMED_FUNCTION_CALL); `pause`: it wants to go on (Anthropic pause_turn)."""
+
+
+class _Base(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Common configuration: small immutable values that hold no reference cycles."""
+
+
+class Started(_Base, frozen=True, tag="started"):
+    """The upstream accepted and began. `id`, `model` and `created_s` (unix seconds) as it named them; None when it did not."""
+
+    id: str | None = None
+    model: str | None = None
+    created_s: int | None = None
+    extra: Extra = {}
+
+
+class TextDelta(_Base, frozen=True, tag="text"):
+    text: str
+    choice: int = 0
+
+
+class RefusalDelta(_Base, frozen=True, tag="refusal"):
+    text: str
+    choice: int = 0
+
+
+class ReasoningDelta(_Base, frozen=True, tag="reasoning"):
+    text: str
+    choice: int = 0
+
+
+class SealAttached(_Base, frozen=True, tag="seal"):
+    """Provider state for the open part; `index` names a tool call instead."""
+
+    seal: Seal
+    choice: int = 0
+    index: int | None = None
+
+
+class ToolCallStarted(_Base, frozen=True, tag="tool_call"):
+    index: int
+    id: str
+    name: str
+    choice: int = 0
+
+
+class ToolCallDelta(_Base, frozen=True, tag="tool_call_delta"):
+    """More of the arguments' JSON text: the piece that is new, never the whole so far."""
+
+    index: int
+    arguments: str
+    choice: int = 0
+
+
+class MediaReceived(_Base, frozen=True, tag="media"):
+    media: Media
+    choice: int = 0
+
+
+class LogprobsReported(_Base, frozen=True, tag="logprobs"):
+    """Log probabilities of tokens, each `{"token", "logprob", "bytes", "top_logprobs"}` as OpenAI chat writes them."""
+
+    tokens: list[dict[str, Any]]
+    choice: int = 0
+
+
+class OpaqueReceived(_Base, frozen=True, tag="opaque"):
+    part: Opaque
+    choice: int = 0
+
+
+class UsageReported(_Base, frozen=True, tag="usage"):
+    """Counts so far; a later one replaces an earlier one."""
+
+    usage: Usage
+
+
+class ChoiceFinished(_Base, frozen=True, tag="finished"):
+    """`native` is the upstream's own word, for the record and for dialects that carry it."""
+
+    reason: FinishReason
+    choice: int = 0
+    native: str | None = None
+    stop_sequence: str | None = None
+    extra: Extra = {}
+
+
+class Done(_Base, frozen=True, tag="done"):
+    """The reply is whole."""
+
+
+class Failed:
+    """The reply broke off. Not a struct: it carries an exception and never goes to a file."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: FkproxyError) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"Failed({type(self.error).__name__})"
+
+
+Event = (
+    Started
+    | TextDelta
+    | RefusalDelta
+    | ReasoningDelta
+    | SealAttached
+    | ToolCallStarted
+    | ToolCallDelta
+    | MediaReceived
+    | LogprobsReported
+    | OpaqueReceived
+    | UsageReported
+    | ChoiceFinished
+    | Done
+    | Failed
+)
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One answer. Parts stand in the order they began."""
+
+    index: int = 0
+    parts: tuple[Part, ...] = ()
+    reason: FinishReason | None = None
+    native: str | None = None
+    stop_sequence: str | None = None
+    logprobs: list[dict[str, Any]] | None = None
+    extra: Extra = {}
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole answer. `usage` None: the upstream never said."""
+
+    id: str | None = None
+    model: str | None = None
+    created_s: int | None = None
+    choices: tuple[Choice, ...] = ()
+    usage: Usage | None = None
+    extra: Extra = {}
+
+
+class _OpenChoice:
+    """A choice while its events come in: parts as `[kind, text pieces, seal, event]`."""
+
+    __slots__ = ("calls", "finish", "logprobs", "parts")
+
+    def __init__(self) -> None:
+        self.parts: list[list[Any]] = []
+        self.calls: dict[int, list[Any]] = {}
+        self.logprobs: list[dict[str, Any]] | None = None
+        self.finish: ChoiceFinished | None = None
+
+    def add_text(self, kind: str, text: str) -> None:
+        last = self.parts[-1] if self.parts else None
+        # A sealed text or thought is complete: what follows is a part of its own.
+        if last is None or last[0] != kind or (last[2] is not None and text):
+            last = [kind, [], None, None]
+            self.parts.append(last)
+        last[1].append(text)
+
+    def attach(self, event: SealAttached) -> None:
+        if event.index is not None:
+            target = self.calls.get(event.index)
+        else:
+            target = self.parts[-1] if self.parts else None
+        if target is None:
+            target = ["text", [], None, None]
+            self.parts.append(target)
+        target[2] = event.seal
+
+    def build(self, index: int) -> Choice:
+        finish = self.finish
+        return Choice(
+            index=index,
+            parts=tuple(_part(entry) for entry in self.parts),
+            reason=finish.reason if finish else None,
+            native=finish.native if finish else None,
+            stop_sequence=finish.stop_sequence if finish else None,
+            logprobs=self.logprobs,
+            extra=finish.extra if finish else {},
+        )
+
+
+def _part(entry: list[Any]) -> Part:
+    kind, pieces, seal, event = entry
+    if kind == "text":
+        return Text(text="".join(pieces), seal=seal)
+    if kind == "reasoning":
+        return Reasoning(text="".join(pieces), seal=seal)
+    if kind == "refusal":
+        return Refusal(text="".join(pieces))
+    if kind == "tool_call":
+        return ToolCall(id=event.id, name=event.name, arguments="".join(pieces) or "{}", seal=seal)
+    if kind == "media":
+        return event if seal is None else msgspec.structs.replace(event, seal=seal)  # type: ignore[no-any-return]
+    return event  # type: ignore[no-any-return]
+
+
+def collect(events: Iterable[Event]) -> Reply:
+    """The whole reply. Raises the carried error on `Failed` and `UpstreamProtocolError` when the events end before `Done`."""
+    started = Started()
+    usage: Usage | None = None
+    choices: dict[int, _OpenChoice] = {}
+    done = False
+    for event in events:
+        if isinstance(event, Started):
+            started = event
+        elif isinstance(event, UsageReported):
+            usage = event.usage
+        elif isinstance(event, Done):
+            done = True
+        elif isinstance(event, Failed):
+            raise event.error
+        else:
+            choice = choices.get(event.choice)
+            if choice is None:
+                choice = choices[event.choice] = _OpenChoice()
+            _fold(choice, event)
+    if not done:
+        raise UpstreamProtocolError("the reply ended before it was complete")
+    return Reply(
+        id=started.id,
+        model=started.model,
+        created_s=started.created_s,
+        choices=tuple(choices[index].build(index) for index in sorted(choices)),
+        usage=usage,
+        extra=started.extra,
+    )
+
+
+def _fold(choice: _OpenChoice, event: Any) -> None:
+    if isinstance(event, TextDelta):
+        choice.add_text("text", event.text)
+    elif isinstance(event, ReasoningDelta):
+        choice.add_text("reasoning", event.text)
+    elif isinstance(event, RefusalDelta):
+        choice.add_text("refusal", event.text)
+    elif isinstance(event, ToolCallStarted):
+        entry: list[Any] = ["tool_call", [], None, event]
+        choice.parts.append(entry)
+        choice.calls[event.index] = entry
+    elif isinstance(event, ToolCallDelta):
+        choice.calls[event.index][1].append(event.arguments)
+    elif isinstance(event, SealAttached):
+        choice.attach(event)
+    elif isinstance(event, MediaReceived):
+        choice.parts.append(["media", [], event.media.seal, event.media])
+    elif isinstance(event, OpaqueReceived):
+        choice.parts.append(["opaque", [], None, event.part])
+    elif isinstance(event, LogprobsReported):
+        choice.logprobs = (choice.logprobs or []) + event.tokens
+    elif isinstance(event, ChoiceFinished):
+        choice.finish = event
+
+
+def check_order(events: Iterable[Event]) -> None:
+    """Raise `ValueError` naming the first event that breaks the order drawn at the top of this file."""
+    state = "new"
+    finished: set[int] = set()
+    calls: dict[int, int] = {}
+    position = -1
+    for position, event in enumerate(events):
+        where = f"event {position} ({type(event).__name__})"
+        if state == "ended":
+            raise ValueError(f"{where} after the end")
+        if isinstance(event, Failed):
+            state = "ended"
+        elif isinstance(event, Started):
+            if state != "new":
+                raise ValueError(f"{where}: a reply starts once")
+            state = "open"
+        elif state == "new":
+            raise ValueError(f"{where} before Started")
+        elif isinstance(event, Done):
+            if not finished:
+                raise ValueError(f"{where} before any ChoiceFinished")
+            state = "ended"
+        elif isinstance(event, ChoiceFinished):
+            if event.choice in finished:
+                raise ValueError(f"{where}: choice {event.choice} finished twice")
+            finished.add(event.choice)
+        elif not isinstance(event, UsageReported):
+            if event.choice in finished:
+                raise ValueError(f"{where} after choice {event.choice} finished")
+            if isinstance(event, ToolCallStarted):
+                if event.index != calls.get(event.choice, 0):
+                    raise ValueError(f"{where}: tool call indices count up from 0")
+                calls[event.choice] = event.index + 1
+            elif isinstance(event, ToolCallDelta) and event.index >= calls.get(event.choice, 0):
+                raise ValueError(f"{where}: arguments for a tool call that has not started")
+    if state != "ended":
+        raise ValueError(f"the events end after {position + 1} without Done or Failed")

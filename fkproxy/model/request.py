@@ -1,0 +1,108 @@
+"""A chat request, whoever sent it. Floor 0. Values only."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from fkproxy.model.parts import Extra, Message
+
+__all__ = [
+    "ChatRequest",
+    "Effort",
+    "Loss",
+    "OutputFormat",
+    "ReasoningConfig",
+    "Sampling",
+    "Tool",
+    "ToolChoice",
+]
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How tokens are drawn. None means the caller did not say, and nothing is sent."""
+
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    choices: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, float] | None = None
+
+
+class ReasoningConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much the model may think, in whichever form the caller used.
+
+    `budget_tokens`: 0 is off, -1 is "as the model likes". `include_thoughts` None: the caller did not say.
+    """
+
+    effort: Effort | None = None
+    budget_tokens: int | None = None
+    include_thoughts: bool | None = None
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A function the client offers (`kind="function"`), or a tool the vendor runs itself (any other `kind`, kept in `value`)."""
+
+    name: str
+    kind: str = "function"
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    value: Any = None
+    extra: Extra = {}
+
+
+class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`names` narrows the choice to these tools; with mode `required` and one name it forces that tool."""
+
+    mode: Literal["auto", "none", "required"]
+    names: tuple[str, ...] = ()
+
+
+class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the answer must look like. `schema_` is a JSON Schema and set only for `json_schema`."""
+
+    kind: Literal["text", "json", "json_schema"]
+    schema_: dict[str, Any] | None = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The request in the hub's words. `dialect` says whose fields the `extra` mappings hold."""
+
+    dialect: str
+    model: str
+    messages: tuple[Message, ...]
+    stream: bool = False
+    include_usage: bool = True
+    sampling: Sampling = Sampling()
+    reasoning: ReasoningConfig | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    output: OutputFormat | None = None
+    user: str | None = None
+    extra: Extra = {}
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing the target dialect could not say, by its name in the source dialect (`logit_bias`, `messages[].name`).
+
+    `from_client`: the name is a key that the client wrote, which may be a word of its own.
+    """
+
+    field: str
+    action: Literal["dropped", "converted"] = "dropped"
+    from_client: bool = False

@@ -1,0 +1,171 @@
+"""What must hold between settings, and what the outside world must have ready for them. Floor 4."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from fkproxy.settings.problems import Problem, reason
+from fkproxy.settings.schema import Settings
+from fkproxy.settings.sources import Collected
+
+__all__ = ["check_together"]
+
+_CREDENTIAL_TYPES = frozenset(
+    (
+        "authorized_user",
+        "external_account",
+        "external_account_authorized_user",
+        "gdch_service_account",
+        "impersonated_service_account",
+        "service_account",
+    )
+)
+"""What google-auth reads from a file (its user guide, read 2026-11)."""
+
+_LOADED_OFFLINE = frozenset(("authorized_user", "service_account"))
+"""Loading the others asks the network who they are."""
+
+
+def check_together(settings: Settings, collected: Collected, wrong: frozenset[str]) -> None:
+    """Add to the problems and warnings of `collected`. What rests on a section in `wrong` cannot be judged and is left out."""
+    for check, sections in _CHECKS:
+        if wrong.isdisjoint(sections):
+            check(settings, collected)
+
+
+def _auth(settings: Settings, collected: Collected) -> None:
+    server, auth = settings.server, settings.auth
+    if auth.require_auth and auth.master_key is None:
+        hint = "set it, for example to what 'openssl rand -hex 24' prints"
+        collected.problems.append(Problem("APP_AUTH__MASTER_KEY", "a key is required but none is set", hint))
+    if not auth.require_auth and auth.master_key is not None:
+        text = "is off although there is a key: anybody who can connect may call"
+        collected.warnings.append(Problem("APP_AUTH__REQUIRE_AUTH", text))
+    if not auth.require_auth and not _is_loopback(server.host):
+        needed = "leave out APP_AUTH__REQUIRE_AUTH" if auth.master_key is not None else "set APP_AUTH__MASTER_KEY (16 characters or more)"
+        text = f"{server.host} can be reached from other machines and no key is required"
+        collected.problems.append(Problem("APP_SERVER__HOST", text, f"{needed}, or listen on 127.0.0.1"))
+
+
+def _cors(settings: Settings, collected: Collected) -> None:
+    cors = settings.cors
+    if cors.enabled and not cors.allowed_origins:
+        text = "cross-origin calls are enabled for no origin"
+        collected.problems.append(Problem("APP_CORS__ALLOWED_ORIGINS", text, "name origins, or * for all"))
+    if not cors.enabled and cors.allowed_origins:
+        text = "has no effect while APP_CORS__ENABLED is off"
+        collected.warnings.append(Problem("APP_CORS__ALLOWED_ORIGINS", text))
+
+
+def _timeouts(settings: Settings, collected: Collected) -> None:
+    """Of the deadlines that somebody set; a default may be longer than the total and then simply never comes first."""
+    timeout = settings.timeout
+    for field in ("connect_secs", "first_byte_secs", "silence_secs"):
+        name = f"APP_TIMEOUT__{field}".upper()
+        if name in collected.found and getattr(timeout, field) > timeout.total_secs:
+            text = f"is longer than the whole call may take, {timeout.total_secs:g} seconds, and so never passes"
+            collected.warnings.append(Problem(name, text, "lower it, or raise APP_TIMEOUT__TOTAL_SECS"))
+
+
+def _credentials(settings: Settings, collected: Collected) -> None:
+    vertex = settings.vertex
+    path = vertex.credentials_file
+    if path is None:
+        return
+    name = collected.found["APP_VERTEX__CREDENTIALS_FILE"].name
+    if vertex.api_key is not None:
+        key = collected.found["APP_VERTEX__API_KEY"].name
+        collected.warnings.append(Problem(name, f"is not used: {key} is set too, and a key wins", "remove one of them"))
+        return
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        text = f"{path} cannot be read: {reason(error)}"
+        collected.problems.append(Problem(name, text, "check that it exists and who may read it"))
+        return
+    except ValueError:
+        content = None
+    kind = content.get("type") if isinstance(content, dict) else None
+    if kind not in _CREDENTIAL_TYPES or not _can_be_loaded(settings, kind):
+        text = f"{path} is not a Google credentials file that can be used"
+        collected.problems.append(Problem(name, text, "it must be the JSON file that Google gave you, unchanged"))
+    elif not (vertex.project_id or content.get("project_id")):
+        hint = f"set it, or GOOGLE_CLOUD_PROJECT, or use credentials that name one ({path} does not)"
+        collected.problems.append(Problem("APP_VERTEX__PROJECT_ID", "no Google Cloud project is named", hint))
+
+
+def _can_be_loaded(settings: Settings, kind: str) -> bool:
+    """A broken private key shows now and not at the first call."""
+    if kind not in _LOADED_OFFLINE:
+        return True
+    # Imported here: google-auth is slow to import, and most installations never need it.
+    from fkproxy.adapters.google_auth import GoogleTokens
+
+    try:
+        GoogleTokens(credentials_file=settings.vertex.credentials_file, project_id=settings.vertex.project_id)
+    except ValueError:
+        return False
+    return True
+
+
+def _circles(settings: Settings, collected: Collected) -> None:
+    upstreams = {
+        "APP_VERTEX__API_KEY_BASE_URL": settings.vertex.api_key_base_url,
+        "APP_VERTEX__OAUTH_BASE_URL": settings.vertex.oauth_base_url,
+        "APP_OPENAI__BASE_URL": settings.openai.base_url,
+    }
+    for setting, url in upstreams.items():
+        if url is not None and _is_own_address(url, settings.server.host, settings.server.port):
+            text = "is this gateway's own address: a call would go round in circles"
+            collected.problems.append(Problem(collected.found[setting].name, text, "name the upstream's address, or another port"))
+
+
+def _is_own_address(url: str, host: str, port: int) -> bool:
+    parts = urlsplit(url)
+    target = parts.hostname or ""
+    if (parts.port or (443 if parts.scheme == "https" else 80)) != port:
+        return False
+    if target == host.lower() or _is_any(target):
+        return True
+    return (_is_loopback(target) and (_is_loopback(host) or _is_any(host))) or (_is_any(host) and target == socket.gethostname().lower())
+
+
+def _providers(settings: Settings, collected: Collected) -> None:
+    vertex, openai = settings.vertex, settings.openai
+    if vertex.api_key or vertex.credentials_file or vertex.ambient_credentials or openai.api_key or openai.base_url:
+        return
+    real = "set GOOGLE_API_KEY, GOOGLE_APPLICATION_CREDENTIALS or OPENAI_API_KEY for a real one"
+    if settings.sandbox.enabled is False:
+        collected.problems.append(Problem("APP_SANDBOX__ENABLED", "is off and no provider is configured: nothing could answer", real))
+    elif settings.sandbox.enabled is None:
+        collected.warnings.append(Problem("providers", "none is configured, so the built-in sandbox answers", real))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+_CHECKS: tuple[tuple[Callable[[Settings, Collected], None], tuple[str, ...]], ...] = (
+    (_auth, ("server", "auth")),
+    (_cors, ("cors",)),
+    (_timeouts, ("timeout",)),
+    (_credentials, ("vertex",)),
+    (_circles, ("server", "vertex", "openai")),
+    (_providers, ("vertex", "openai", "sandbox")),
+)
+"""Each check and the sections it rests on."""

@@ -1,0 +1,69 @@
+"""Files of `NAME=value` lines, read as systemd reads an EnvironmentFile. Floor 4.
+
+So one file serves both `EnvironmentFile=` and `--env-file`. Nothing is expanded, and quotes count at the start of a value only.
+Source: systemd.exec(5), EnvironmentFile=, and src/basic/env-file.c, read 2026-11.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fkproxy.settings.problems import Problem, reason
+
+__all__ = ["read_environment_file"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SKIPPED = re.compile(r"[ \t\r]*(?:[#;](?:\\.|[^\\\n])*)?(?:\n|\Z)", re.DOTALL)
+"""A blank line or a comment; a backslash carries a comment over the end of its line."""
+
+_SINGLE = re.compile(r"'([^']*)'")
+_DOUBLE = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
+_BARE = re.compile(r"(?:\\.|[^\\\n])*", re.DOTALL)
+
+
+def read_environment_file(path: Path) -> tuple[dict[str, str], list[Problem]]:
+    """The values, the last one where a name comes twice, and what is wrong with the file, by `path:line`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [Problem(str(path), f"the environment file cannot be read: {reason(error)}", "check --env-file, and who may read it")]
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
+    at = 0
+    while at < len(text):
+        if skipped := _SKIPPED.match(text, at):
+            at = skipped.end()
+            continue
+        where = f"{path}:{text.count(chr(10), 0, at) + 1}"
+        end_of_line = text.find("\n", at) + 1 or len(text)
+        name, equals, _ = text[at:end_of_line].partition("=")
+        if not equals or not _NAME.fullmatch(name.strip()):
+            hint = "leave out 'export'" if name.split()[:1] == ["export"] else ""
+            problems.append(Problem(where, "expected NAME=value", hint))
+            at = end_of_line
+            continue
+        value, at, closed = _value(text, at + len(name) + 1)
+        if not closed:
+            problems.append(Problem(where, f"the quote that opens the value of {name.strip()} is never closed"))
+        values[name.strip()] = value
+    return values, problems
+
+
+def _value(text: str, at: int) -> tuple[str, int, bool]:
+    """(value, where the next line begins, whether its quotes are closed). Quoted pieces may follow each other; the rest is bare."""
+    pieces: list[str] = []
+    while True:
+        while text[at : at + 1] in (" ", "\t"):
+            at += 1
+        if text[at : at + 1] not in ("'", '"'):
+            break
+        quoted = (_SINGLE if text[at] == "'" else _DOUBLE).match(text, at)
+        if quoted is None:
+            return "", text.find("\n", at) + 1 or len(text), False
+        pieces.append(quoted[1] if text[at] == "'" else re.sub(r'\\(?:\n|(["\\`$]))', lambda found: found[1] or "", quoted[1]))
+        at = quoted.end()
+    bare = _BARE.match(text, at)
+    assert bare is not None
+    pieces.append(re.sub(r"\\(.)", lambda found: "" if found[1] == "\n" else found[1], bare[0].rstrip(), flags=re.DOTALL))
+    return "".join(pieces), bare.end() + 1, True

@@ -1,0 +1,173 @@
+"""Raw values to `Settings`, with every problem found at once. Floor 4."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from pydantic import SecretStr, ValidationError
+
+from fkproxy.adapters.http import Proxies
+from fkproxy.settings.checks import check_together
+from fkproxy.settings.envfile import read_environment_file
+from fkproxy.settings.problems import Problem, SettingsError
+from fkproxy.settings.schema import Settings, Slot, slots
+from fkproxy.settings.sources import Collected, Layer
+
+__all__ = ["LoadedSettings", "ProcessEnvironment", "Row", "describe", "load", "shown"]
+
+
+class ProcessEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process was given that is no setting of ours. `journal`: stdout goes to the systemd journal."""
+
+    proxies: Proxies
+    journal: bool
+
+
+class LoadedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked settings; `sources` says, by `APP_<SECTION>__<NAME>`, where each that is not a default came from."""
+
+    settings: Settings
+    environment: ProcessEnvironment
+    warnings: tuple[Problem, ...]
+    sources: dict[str, str]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting as `check` shows it. Secrets are masked in `value`; "-" is not set."""
+
+    name: str
+    value: str
+    source: str
+    default: str
+    unit: str | None
+
+
+def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> LoadedSettings:
+    """The settings in force. `environ` stands in for the process's environment. Raises `SettingsError` with every problem."""
+    given = os.environ if environ is None else environ
+    layers = [Layer(given)]
+    problems: list[Problem] = []
+    if env_file is not None:
+        values, problems = read_environment_file(env_file)
+        layers.append(Layer(values, env_file))
+    directory = given.get("CREDENTIALS_DIRECTORY")
+    collected = Collected(layers, Path(directory) if directory else None)
+    collected.problems[:0] = problems
+    proxies = _proxies(given, collected)
+    settings, wrong = _validate(collected)
+    check_together(settings, collected, wrong)
+    if collected.problems or proxies is None:
+        raise SettingsError(collected.problems)
+    return LoadedSettings(
+        settings=settings,
+        environment=ProcessEnvironment(proxies=proxies, journal=_is_journal(given.get("JOURNAL_STREAM"))),
+        warnings=tuple(collected.warnings),
+        sources={name: value.source for name, value in collected.found.items()},
+    )
+
+
+def describe(loaded: LoadedSettings) -> list[Row]:
+    """Every setting with its value and its source, in the order of the schema."""
+    rows: list[Row] = []
+    for slot in slots():
+        value = getattr(getattr(loaded.settings, slot.section), slot.field)
+        source = loaded.sources.get(slot.name, "default" if value == slot.default else "implied")
+        rows.append(Row(name=slot.name, value=shown(value), source=source, default=shown(slot.default), unit=slot.unit))
+    return rows
+
+
+def shown(value: object) -> str:
+    """A setting's value as an operator would write it; "-" where there is none, never any of a secret."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return ",".join(value) or "-"
+        case SecretStr():
+            return f"set ({len(value.get_secret_value())} characters)"
+        case dict():
+            return ", ".join(f"{name}: {shown(secret)}" for name, secret in value.items()) or "-"
+        case _:
+            return str(value)
+
+
+def _validate(collected: Collected) -> tuple[Settings, frozenset[str]]:
+    """The settings, those that are wrong left out, and the sections in which some are."""
+    values: dict[str, dict[str, object]] = {}
+    by_place = {(slot.section, slot.field): slot for slot in slots() if slot.name in collected.found}
+    for (section, field), slot in by_place.items():
+        values.setdefault(section, {})[field] = collected.found[slot.name].value
+    if "master_key" in values.get("auth", {}):
+        # A key without a word on whether it is required is meant to be.
+        values["auth"].setdefault("require_auth", True)
+    wrong: set[str] = set()
+    try:
+        return Settings.model_validate(values), frozenset()
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False, include_context=False):
+            section, field = str(detail["loc"][0]), str(detail["loc"][1])
+            slot = by_place[section, field]
+            raw = collected.found[slot.name]
+            collected.problems.append(Problem(raw.name, _fault(slot, raw.value, detail["type"], detail["msg"])))
+            wrong.add(section)
+            values[section].pop(field, None)
+    return Settings.model_validate(values), frozenset(wrong)
+
+
+def _fault(slot: Slot, value: str, kind: str, said: str) -> str:
+    """What is wrong with a value, which is quoted unless it may hold a secret: a URL can carry a password."""
+    if kind == "value_error":
+        said = said.removeprefix("Value error, ")
+        return said if _may_hold_secret(slot, value) else f"{value!r}: {said}"
+    if kind == "literal_error":
+        said = f" is none of {', '.join(slot.choices)}"
+    elif kind == "string_pattern_mismatch":
+        said = " holds characters that it must not, or is too long"
+    else:
+        whole = "whole number" if isinstance(slot.default, int) else "number"
+        said = f" is not {slot.limits}" if _is_number(value, whole) else f" is not a {whole} {slot.limits}"
+    return f"the value{said}" if _may_hold_secret(slot, value) else f"{value!r}{said}"
+
+
+def _may_hold_secret(slot: Slot, value: str) -> bool:
+    return slot.secret or "@" in value or "://" in value
+
+
+def _is_number(text: str, kind: str) -> bool:
+    try:
+        int(text) if kind == "whole number" else float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _proxies(environ: Mapping[str, str], collected: Collected) -> Proxies | None:
+    def either(name: str) -> str | None:
+        return environ.get(name.lower()) or environ.get(name)
+
+    try:
+        return Proxies(
+            https_url=either("HTTPS_PROXY"), http_url=either("HTTP_PROXY"), all_url=either("ALL_PROXY"), no_proxy=either("NO_PROXY") or ""
+        )
+    except ValueError as error:
+        collected.problems.append(Problem("HTTPS_PROXY, HTTP_PROXY or ALL_PROXY", str(error)))
+        return None
+
+
+def _is_journal(stream: str | None) -> bool:
+    """`JOURNAL_STREAM` names device and inode of the journal's socket (systemd.exec(5)): stdout may have been redirected since."""
+    if not stream:
+        return False
+    try:
+        status = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"

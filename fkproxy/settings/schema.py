@@ -1,0 +1,255 @@
+"""Every setting: its default, its unit, its help. Floor 4.
+
+A setting is `APP_<SECTION>__<NAME>` in the environment. To add one: a field here; `packaging/env.example` and the unknown-name check
+follow from it. `_setting(...)` keeps beside the field what pydantic has no place for: the unit, and the well-known variables that
+set it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
+
+from fkproxy.settings.values import Bool, Credential, HeaderValues, Host, MasterKey, Names, Networks, Origins, ProviderKey, Seconds, Url
+
+__all__ = ["Section", "Settings", "Slot", "slots"]
+
+
+def _setting(default: Any, text: str, *, unit: str | None = None, variables: tuple[str, ...] = (), **limits: Any) -> Any:
+    return Field(default, description=text, json_schema_extra={"unit": unit, "variables": list(variables)}, **limits)
+
+
+class Section(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(Section):
+    """Where it listens and what it accepts."""
+
+    host: Host = _setting("127.0.0.1", "Address to listen on. Anything but loopback needs APP_AUTH__MASTER_KEY.")
+    port: int = _setting(4000, "Port to listen on.", ge=1, le=65535)
+    max_request_size: int = _setting(10 * 1024 * 1024, "Largest request body; a larger one is answered 413.", unit="bytes", ge=1024)
+    trusted_proxies: Networks = _setting(
+        (), "Addresses and networks of load balancers, separated by commas, whose X-Forwarded-For names the client."
+    )
+    drain_timeout_secs: int = _setting(30, "How long calls under way may go on after a stop was asked for.", unit="seconds", ge=1, le=3600)
+    backlog: int = _setting(1024, "Connections that may wait to be accepted.", ge=128, le=65535)
+
+
+class Auth(Section):
+    """Who may call."""
+
+    require_auth: Bool = _setting(False, "Calls must present a key. On by itself as soon as there is one.")
+    master_key: MasterKey | None = _setting(None, "The key clients present; 16 characters or more.")
+
+
+class Vertex(Section):
+    """Google's models: the Gemini API with a key, or Vertex AI with a service account. A key wins."""
+
+    api_key: Credential | None = _setting(None, "Key of the Gemini API.", variables=("GOOGLE_API_KEY", "GEMINI_API_KEY"))
+    api_key_base_url: Url = _setting("https://generativelanguage.googleapis.com", "Address of the Gemini API.")
+    credentials_file: Path | None = _setting(
+        None, "JSON file with the credentials for Vertex AI.", variables=("GOOGLE_APPLICATION_CREDENTIALS",)
+    )
+    ambient_credentials: Bool = _setting(
+        False, "Take the credentials for Vertex AI from the machine: a metadata server, or gcloud's login."
+    )
+    project_id: str | None = _setting(
+        None, "Google Cloud project; the one in the credentials if not set.", variables=("GOOGLE_CLOUD_PROJECT",), pattern=r"^[a-z0-9.:-]+$"
+    )
+    region: str = _setting(
+        "us-central1", "Location of Vertex AI, or global.", variables=("GOOGLE_CLOUD_LOCATION",), pattern=r"^[a-z0-9-]+$"
+    )
+    oauth_base_url: Url | None = _setting(None, "Address of Vertex AI; follows from the region if not set.")
+
+
+class OpenAi(Section):
+    """Any server that speaks OpenAI chat completions."""
+
+    api_key: Credential | None = _setting(None, "Key of that server.", variables=("OPENAI_API_KEY",))
+    base_url: Url | None = _setting(
+        None, "Its address, up to and without /chat/completions; OpenAI's own if not set.", variables=("OPENAI_BASE_URL",)
+    )
+    models: Names = _setting(
+        ("*",),
+        "Model names that go there, separated by commas; * and ? stand for any characters, * alone for all that no other provider names.",
+    )
+    extra_headers: HeaderValues = _setting(
+        {}, "Headers to add: 'Name: value' pairs separated by commas, or a JSON object where a value holds a comma. Values are secret."
+    )
+    provider_key: ProviderKey = _setting("openai", "What it is called in logs, metrics and 'provider/model' names.")
+
+
+class Log(Section):
+    """What it writes to stdout."""
+
+    level: Literal["debug", "info", "warning", "error"] = _setting("info", "Least level that is written.")
+    format: Literal["json", "pretty"] = _setting("json", "One JSON object a line, or text for a terminal.")
+
+
+class RateLimit(Section):
+    """Token bucket: one for each key, one for each peer address where no key is needed."""
+
+    enabled: Bool = _setting(True, "Limit calls at all.")
+    capacity: int = _setting(100, "Calls that may come at once.", unit="calls", ge=1)
+    refill_per_second: int = _setting(10, "Calls a second in the long run.", unit="calls per second", ge=1)
+
+
+class CircuitBreaker(Section):
+    """One for each upstream: connect errors, timeouts, 5xx and overload count; the client's mistakes do not."""
+
+    failure_threshold: int = _setting(10, "Failures within the window that fence an upstream off.", ge=1)
+    window_secs: int = _setting(60, "Length of that window.", unit="seconds", ge=1)
+    timeout_secs: int = _setting(60, "How long it stays fenced off until a probe.", unit="seconds", ge=1)
+    success_threshold: int = _setting(3, "Probes in a row that must succeed before it is let in again.", ge=1)
+
+
+class Concurrency(Section):
+    """Streams that may be open at the same time."""
+
+    max_streams: int = _setting(1000, "By all callers.", unit="streams", ge=1, le=4000)
+    max_streams_per_key: int = _setting(100, "By one key.", unit="streams", ge=1, le=4000)
+
+
+class Timeout(Section):
+    """Deadlines for an upstream, each on its own."""
+
+    connect_secs: Seconds = _setting(10.0, "Name, connection and TLS.", unit="seconds", gt=0, le=300)
+    first_byte_secs: Seconds = _setting(
+        120.0, "From the request to the head of the reply; also for the client's body.", unit="seconds", gt=0, le=86400
+    )
+    silence_secs: Seconds = _setting(120.0, "Between two pieces of the reply.", unit="seconds", gt=0, le=86400)
+    total_secs: Seconds = _setting(600.0, "The whole call.", unit="seconds", gt=0, le=86400)
+
+
+class Stream(Section):
+    """How a silent upstream is bridged."""
+
+    keep_alive_secs: Seconds = _setting(10.0, "A client hears a comment after so much silence.", unit="seconds", gt=0, le=15)
+    commit_after_secs: Seconds = _setting(
+        10.0, "Until then an upstream's failure can still be answered with a proper status.", unit="seconds", gt=0, le=15
+    )
+
+
+class Cors(Section):
+    """Web pages that call from a browser."""
+
+    enabled: Bool = _setting(False, "Answer browsers that ask whether they may call.")
+    allowed_origins: Origins = _setting((), "Origins such as https://app.example, separated by commas; * for all.")
+    max_age_secs: int = _setting(600, "How long a browser may remember the answer.", unit="seconds", ge=0, le=86400)
+
+
+class Sandbox(Section):
+    """The built-in upstream that answers without a network."""
+
+    enabled: Bool | None = _setting(None, "On or off; not set: on while nothing else is configured.")
+
+
+class Settings(Section):
+    """All of them."""
+
+    server: Server = Server()
+    auth: Auth = Auth()
+    vertex: Vertex = Vertex()
+    openai: OpenAi = OpenAi()
+    log: Log = Log()
+    rate_limit: RateLimit = RateLimit()
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    concurrency: Concurrency = Concurrency()
+    timeout: Timeout = Timeout()
+    stream: Stream = Stream()
+    cors: Cors = Cors()
+    sandbox: Sandbox = Sandbox()
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """One setting and every name it answers to."""
+
+    section: str
+    field: str
+    info: FieldInfo
+
+    @property
+    def name(self) -> str:
+        """`APP_<SECTION>__<NAME>`."""
+        return f"APP_{self.section}__{self.field}".upper()
+
+    @property
+    def unit(self) -> str | None:
+        """None for what is counted in nothing but itself."""
+        unit: str | None = self._extra("unit")
+        return unit
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Well-known variables that set it too."""
+        return tuple(self._extra("variables"))
+
+    @property
+    def old_spelling(self) -> str:
+        """`APP__<SECTION>__<NAME>`, which the earlier system understood."""
+        return self.name.replace("APP_", "APP__", 1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every variable that sets it, the strongest first."""
+        return (self.name, self.old_spelling, *self.variables)
+
+    @property
+    def default(self) -> Any:
+        """Its value when nobody says anything."""
+        return self.info.get_default(call_default_factory=True)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The only values there are; none where anything goes."""
+        return get_args(self.info.annotation) if get_origin(self.info.annotation) is Literal else ()
+
+    @property
+    def limits(self) -> str:
+        """Of a number, in words: "between 1 and 65535"; "" for what is none."""
+        rules = {name: getattr(rule, name) for rule in self.info.metadata for name in ("gt", "ge", "le") if hasattr(rule, name)}
+        most = rules.get("le")
+        if "gt" in rules:
+            return f"above {rules['gt']:g}" + (f" and at most {most:g}" if most is not None else "")
+        if "ge" in rules:
+            return f"between {rules['ge']} and {most}" if most is not None else f"at least {rules['ge']}"
+        return ""
+
+    @property
+    def secret(self) -> bool:
+        """Its value must not be shown, and may stand in a file."""
+        return SecretStr in _types(self.info.annotation)
+
+    @property
+    def is_path(self) -> bool:
+        """Its value is the path of a file."""
+        return Path in _types(self.info.annotation)
+
+    def _extra(self, key: str) -> Any:
+        assert isinstance(self.info.json_schema_extra, dict)
+        return self.info.json_schema_extra[key]
+
+
+def _types(annotation: object) -> Iterator[object]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types(inner)
+
+
+def slots() -> tuple[Slot, ...]:
+    """Every setting, in the order of the schema."""
+    found: list[Slot] = []
+    for section, outer in Settings.model_fields.items():
+        kind = outer.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, Section)
+        found += [Slot(section, name, info) for name, info in kind.model_fields.items()]
+    return tuple(found)

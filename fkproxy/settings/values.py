@@ -1,0 +1,166 @@
+"""Kinds of values: how a text becomes one, and what is wrong with it when it cannot. Floor 4. Pure.
+
+A message says what was expected and never quotes the value: whether it may be shown is decided where problems are reported.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+__all__ = ["Bool", "Credential", "HeaderValues", "Host", "MasterKey", "Names", "Networks", "Origins", "ProviderKey", "Seconds", "Url"]
+
+_LEAST_KEY_CHARACTERS = 16
+
+_WORDS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
+
+_TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+"""Of a header's name, in lower case (RFC 9110 §5.6.2)."""
+
+_OWN_HEADERS = frozenset(
+    (
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""They say where a message ends and whose connection it is (RFC 9110 §7.6.1, RFC 9112 §6): the HTTP client writes them."""
+
+
+def _boolean(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return _WORDS[value.strip().lower()]
+    except KeyError:
+        raise ValueError("expected true, 1, yes or on, or false, 0, no or off") from None
+
+
+def _listed(value: object) -> object:
+    return tuple(item for item in (piece.strip() for piece in value.split(",")) if item) if isinstance(value, str) else value
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for item in value:
+        try:
+            ipaddress.ip_network(item, strict=False)
+        except ValueError:
+            raise ValueError(f"{item!r} is neither an address nor a network such as 10.0.0.0/8") from None
+    return value
+
+
+def _host(value: str) -> str:
+    """IPv6 may come in brackets, as in a URL."""
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if not bare or any(c.isspace() or c in "/[]@" for c in bare) or (":" in bare and not _is_ipv6(bare)):
+        raise ValueError("expected an address or a host name alone; the port is APP_SERVER__PORT")
+    return bare
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        return ipaddress.ip_address(value).version == 6
+    except ValueError:
+        return False
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value):
+        raise ValueError("expected a URL that begins with http:// or https:// and names a host")
+    if parts.username is not None or "?" in value or "#" in value:
+        raise ValueError("a base URL holds no user name, no query and no fragment")
+    try:
+        parts.port  # noqa: B018 - parsed when it is read
+    except ValueError:
+        raise ValueError("the port in the URL is not between 0 and 65535") from None
+    return value.rstrip("/")
+
+
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    """As browsers send them (RFC 6454 §6.1): lower case, no path, nor a default port."""
+    for item in value:
+        if item != "*":
+            parts = urlsplit(item)
+            if not parts.netloc or item != f"{parts.scheme}://{parts.netloc}".lower() or parts.username is not None:
+                raise ValueError(f"{item!r} is not an origin such as https://app.example, nor *")
+    return value
+
+
+def _headers(value: object) -> object:
+    """A JSON object, or `Name: value` pairs on lines or separated by commas; a value that holds a comma needs JSON."""
+    if not isinstance(value, str):
+        return value
+    pairs = _headers_from_json(value) if value.lstrip().startswith("{") else _headers_from_text(value)
+    for name, text in pairs.items():
+        if not name or not _TOKEN_CHARACTERS.issuperset(name.lower()):
+            raise ValueError("a header's name holds letters, digits and hyphens only")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"the header {name} cannot be set: the connection needs its own")
+        if not text.isascii() or not text.isprintable():
+            raise ValueError(f"the value of the header {name} is not printable ASCII")
+    return pairs
+
+
+def _headers_from_json(value: str) -> dict[str, str]:
+    try:
+        pairs = json.loads(value)
+    except ValueError:
+        raise ValueError("it begins with { and is no JSON object") from None
+    if not isinstance(pairs, dict) or not all(isinstance(text, str) for text in pairs.values()):
+        raise ValueError("expected a JSON object whose values are strings")
+    return pairs
+
+
+def _headers_from_text(value: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for pair in filter(None, (piece.strip() for line in value.splitlines() for piece in line.split(","))):
+        name, colon, text = pair.partition(":")
+        if not colon:
+            raise ValueError("expected 'Name: value' pairs separated by commas, or a JSON object")
+        pairs[name.strip()] = text.strip()
+    return pairs
+
+
+def _key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if len(text) < _LEAST_KEY_CHARACTERS:
+        raise ValueError(
+            f"the key is {len(text)} characters long; {_LEAST_KEY_CHARACTERS} are the least, for example from 'openssl rand -hex 24'"
+        )
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("a key holds printable ASCII characters and no spaces: it has to travel in a header")
+    return value
+
+
+def _credential(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("a credential holds printable ASCII characters and no spaces: it has to travel in a header")
+    return value
+
+
+Bool = Annotated[bool, BeforeValidator(_boolean)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Networks = Annotated[Names, AfterValidator(_networks)]
+Origins = Annotated[Names, AfterValidator(_origins)]
+Host = Annotated[str, AfterValidator(_host)]
+Url = Annotated[str, AfterValidator(_url)]
+HeaderValues = Annotated[dict[str, SecretStr], BeforeValidator(_headers)]
+MasterKey = Annotated[SecretStr, AfterValidator(_key)]
+Credential = Annotated[SecretStr, AfterValidator(_credential)]
+ProviderKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]

@@ -1,0 +1,1 @@
+"""Records, metrics and logs. Floor 2."""

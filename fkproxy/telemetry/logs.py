@@ -1,0 +1,293 @@
+"""Log lines: one JSON object each on stdout, whoever logs.
+
+Floor 2. The only file with python-json-logger.
+
+    {"ts": "2026-11-21T10:00:00.000Z", "level": "INFO", "msg": "...", "logger": "...", "request_id": "...", ...}
+
+Two ways in. `logging`, for what happens now and then: our own loggers, the server's, the libraries', Python's warnings. And
+`AccessLog`, for the line every call leaves: msgspec writes it straight from the record in about a microsecond, where a pass
+through `logging` costs over ten. Both end in one `Output`.
+
+No line holds what anybody said. An exception is told by its class and by where it was raised; its message stays out unless the
+class is one of ours, because a library's message may quote the data it choked on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal
+
+import msgspec
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.msgspec import MsgspecFormatter
+
+from fkproxy.model.errors import FkproxyError
+from fkproxy.telemetry.output import Output
+from fkproxy.telemetry.record import CallRecord
+
+__all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config"]
+
+Format = Literal["json", "pretty"]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+_MAX_FIELD_CHARS = 4000
+_MAX_AGENT_CHARS = 200
+_MAX_MODEL_CHARS = 128
+_FLUSH_AT_EXIT_S = 2.0
+
+# sd-daemon(3): "<N>" at the start of a line is its syslog priority; journald takes it off again.
+_PRIORITY = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>", logging.CRITICAL: "<2>"}
+_QUIET = ("asyncio", "google", "urllib3", "requests")
+"""Libraries whose debug and info lines tell addresses and bodies; their warnings are let through."""
+
+
+class _State:
+    """How this process logs; set once, before it forks."""
+
+    output: Output | None = None
+    format: Format = "json"
+    journal = False
+    level = logging.INFO
+
+
+def dropped_lines() -> int:
+    """Lines lost because nobody read the output."""
+    return _State.output.dropped if _State.output is not None else 0
+
+
+def configure(*, level: str, format: Format, journal: bool, descriptor: int = 1) -> None:  # noqa: A002 - the setting's own name
+    """Send everything that logs to `descriptor`. `journal`: mark each line's priority for journald."""
+    _State.output = output = Output(descriptor)
+    _State.format, _State.journal, _State.level = format, journal, logging.getLevelName(level.upper())
+    output.notice = lambda count: _line(logging.WARNING, _lost(count))
+    handler = LinesHandler()
+    handler.setFormatter(_formatter(format))
+    logging.basicConfig(level=_State.level, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, _State.level))
+    logging.captureWarnings(True)
+    sys.excepthook = _crashed
+    atexit.register(output.flush, _FLUSH_AT_EXIT_S)
+
+
+def granian_log_config(*, level: str, format: Format) -> dict[str, Any]:  # noqa: A002 - the setting's own name
+    """`log_dictConfig` for the server: its loggers write lines of the same shape, and no access lines of their own."""
+    return {
+        "formatters": {"lines": {"()": f"{__name__}.{'JsonFormatter' if format == 'json' else 'PrettyFormatter'}"}},
+        "handlers": {"lines": {"()": f"{__name__}.LinesHandler", "formatter": "lines"}},
+        "loggers": {
+            "_granian": {"handlers": ["lines"], "level": level.upper(), "propagate": False},
+            "granian.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
+        },
+    }
+
+
+def _formatter(kind: Format) -> logging.Formatter:
+    return JsonFormatter() if kind == "json" else PrettyFormatter()
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("fkproxy").critical("the process ends on an error", exc_info=(kind, error, trace))
+
+
+class LinesHandler(logging.Handler):
+    """Hands a formatted record to the output, marked for journald where that is wanted."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        try:
+            line = _line(record.levelno, self.format(record))
+        except (TypeError, ValueError, KeyError, RecursionError):
+            # A wrong format string in some library must not cost the line, nor the process.
+            line = _line(
+                record.levelno, f'{{"level":"{record.levelname}","msg":"a record could not be formatted","logger":"{record.name}"}}'
+            )
+        if _State.output is not None:
+            _State.output.write(line)
+
+
+def _line(level: int, text: str) -> bytes:
+    prefix = _PRIORITY.get(level, "<6>") if _State.journal else ""
+    return f"{prefix}{text}\n".encode("utf-8", "replace")
+
+
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _lost(count: int) -> str:
+    message = f"{count} log lines were lost because nobody read the output"
+    if _State.format == "pretty":
+        return message
+    return msgspec.json.encode({"ts": _timestamp(datetime.now(UTC).timestamp()), "level": "WARNING", "msg": message}).decode()
+
+
+class JsonFormatter(MsgspecFormatter):
+    """A record as one JSON object; extras become fields."""
+
+    def __init__(self) -> None:
+        super().__init__(reserved_attrs=[*RESERVED_ATTRS, "color_message"])
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        """See `BaseJsonFormatter.add_fields`: ours come first and in this order."""
+        log_data.update(ts=_timestamp(record.created), level=record.levelname, msg=_bounded(record.getMessage()), logger=record.name)
+        extras: dict[str, Any] = {}
+        super().add_fields(extras, record, {})
+        extras.pop("message", None)
+        log_data.update((key, _bounded(value) if isinstance(value, str) else value) for key, value in extras.items() if key not in log_data)
+        if record.exc_info and record.exc_info[0] is not None:
+            log_data["exception"] = _told(record.exc_info)
+
+
+class PrettyFormatter(logging.Formatter):
+    """A record as one line of text for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        standard = (*RESERVED_ATTRS, "color_message")
+        extras = " ".join(f"{key}={value}" for key, value in record.__dict__.items() if key not in standard)
+        told = f" exception={_told(record.exc_info)}" if record.exc_info and record.exc_info[0] is not None else ""
+        text = f"{_timestamp(record.created)} {record.levelname:<8} {record.getMessage()} {extras}{told}".rstrip()
+        return _bounded(text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text)
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= _MAX_FIELD_CHARS else text[:_MAX_FIELD_CHARS] + "…"
+
+
+def _told(info: ExcInfo) -> list[str]:
+    """The exception and its causes as `Class at file:line function`, innermost call last; messages only of our own classes."""
+    lines: list[str] = []
+    error: BaseException | None = info[1]
+    while error is not None and len(lines) < 40:
+        own = f" ({error.code})" if isinstance(error, FkproxyError) else ""
+        lines.append(type(error).__name__ + own)
+        frames = traceback.extract_tb(error.__traceback__)[-8:]
+        lines += [f"  at {frame.filename.rpartition('site-packages/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return lines
+
+
+class _Access(msgspec.Struct, omit_defaults=True, gc=False):
+    """The line of a call. Fields that say nothing are left out."""
+
+    ts: str
+    level: str
+    kind: str
+    req_id: str
+    method: str
+    route: str
+    status: int
+    dur_ms: float
+    auth: str
+    ua: str | None = None
+    key_id: str | None = None
+    peer: str | None = None
+    dialect: str | None = None
+    stream: bool = False
+    model_requested: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    upstream_dialect: str | None = None
+    upstream_status: int | None = None
+    attempts: int = 0
+    upstream_ms: float = 0.0
+    ttft_ms: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int | None = None
+    tokens_reasoning: int | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    losses: tuple[str, ...] = ()
+    client_ended: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class AccessLog:
+    """Writes one line for each record."""
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._second = 0
+        self._stamp = ""
+
+    def write(self, record: CallRecord) -> None:
+        """Queue the line of one call."""
+        output = _State.output
+        if output is None or _State.level > logging.INFO:
+            return
+        line = _pretty(record).encode("ascii", "replace") if _State.format == "pretty" else self._encode(self._access(record))
+        output.write(b"%s%s\n" % (b"<6>" if _State.journal else b"", line))
+
+    def close(self) -> None:
+        """Write what is queued."""
+        if _State.output is not None:
+            _State.output.flush(_FLUSH_AT_EXIT_S)
+
+    def _access(self, record: CallRecord) -> _Access:
+        usage = record.usage
+        return _Access(
+            ts=self._at(record.started_s),
+            level="INFO",
+            kind="access",
+            req_id=record.request_id,
+            method=record.method,
+            route=record.route,
+            status=record.status,
+            dur_ms=round(record.duration_ms, 3),
+            auth=record.auth,
+            ua=_plain(record.user_agent, _MAX_AGENT_CHARS),
+            key_id=record.key_id,
+            peer=record.peer,
+            dialect=record.dialect,
+            stream=record.stream,
+            model_requested=None if record.model_requested == record.model_id else _plain(record.model_requested, _MAX_MODEL_CHARS),
+            provider=record.provider_key,
+            model=_plain(record.model_id, _MAX_MODEL_CHARS),
+            upstream_dialect=None if record.upstream_dialect == record.dialect else record.upstream_dialect,
+            upstream_status=record.upstream_status,
+            attempts=record.attempts,
+            upstream_ms=round(record.upstream_ms, 3),
+            ttft_ms=round(record.ttft_ms, 3) if record.ttft_ms is not None else None,
+            tokens_in=usage.input_tokens if usage is not None else None,
+            tokens_out=usage.output_tokens if usage is not None else None,
+            tokens_cached=usage.cached_input_tokens if usage is not None else None,
+            tokens_reasoning=usage.reasoning_tokens if usage is not None else None,
+            finish_reason=record.finish_reason,
+            error_code=record.error_code,
+            losses=record.losses,
+            client_ended=record.client_ended,
+            bytes_in=record.request_bytes,
+            bytes_out=record.response_bytes,
+        )
+
+    def _at(self, seconds: float) -> str:
+        """When the call began; the part down to the second is made once a second."""
+        whole = int(seconds)
+        if whole != self._second:
+            self._second = whole
+            self._stamp = _timestamp(whole)[:-4]
+        return f"{self._stamp}{int((seconds - whole) * 1000):03d}Z"
+
+
+def _plain(text: str | None, limit: int) -> str | None:
+    """What a client chose, without control characters and within a bound."""
+    if text is None or (len(text) <= limit and text.isprintable()):
+        return text
+    return "".join(character if character.isprintable() else "?" for character in text[:limit])
+
+
+def _pretty(record: CallRecord) -> str:
+    who = f" {record.provider_key}/{_plain(record.model_id, _MAX_MODEL_CHARS)}" if record.provider_key else ""
+    error = f" {record.error_code}" if record.error_code else ""
+    return (
+        f"{_timestamp(record.started_s)} INFO     {record.method} {record.route} {record.status} {record.duration_ms:.1f} ms{who}{error}"
+        f" req_id={record.request_id}"
+    )

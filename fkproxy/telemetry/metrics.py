@@ -1,0 +1,391 @@
+"""The metrics: JSON for people and old scripts, Prometheus exposition for scrapers.
+
+Floor 2. The only file with prometheus_client.
+
+`tally.py` counts; this file says under which names the counts are shown, and holds what is counted outside of calls (attempts,
+breaker changes, requests in flight). A metric over calls is one row of `_COUNTERS` or `_HISTOGRAMS`.
+
+What counts. Every call that reached a dialect route, whatever its end: streams, refused keys, our own 429s, calls the client left.
+`failed` is what `tally.outcome_of` calls failed: 5xx, an upstream's 429, or a reply that broke after its 200; the caller's own
+mistakes count in the total and by status only. `success_rate` is a percentage of all calls and 100 before the first one, so that
+an idle gateway raises no alert. Latencies are those of the last 1,000 calls that were tried at an upstream.
+
+Three families of names:
+- without prefix or labels: those of the system this gateway replaces, with the same meaning, for its runbooks and dashboards;
+  `cache_*` is the cache of upstream credential tokens, `waf_*` are upstream 403s;
+- `fkproxy_*`: ours, with labels;
+- `gen_ai_*`: the OpenTelemetry conventions for generative AI in Prometheus form (dots become underscores, the unit `s` becomes
+  `_seconds`, the unit `{token}` nothing): semantic-conventions-genai, docs/gen-ai/gen-ai-metrics.md, status Development, read
+  2026-11-21. The operation is always `chat`; the provider is `provider_key` unless `provider_names` knows the convention's word.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from fkproxy.telemetry.record import CallRecord
+from fkproxy.telemetry.tally import (
+    DURATION_BOUNDS_S,
+    OVERHEAD_BOUNDS_S,
+    TOKEN_BOUNDS,
+    TOKEN_KINDS,
+    TTFT_BOUNDS_S,
+    Histogram,
+    Series,
+    Tally,
+    percentile,
+)
+
+__all__ = ["Metrics", "Sources"]
+
+_GEN_AI_DURATION_BOUNDS_S = tuple(bound for bound in DURATION_BOUNDS_S if 0.01 <= bound <= 81.92)
+_GEN_AI_TTFT_BOUNDS_S = tuple(bound for bound in TTFT_BOUNDS_S if bound <= 10.0)
+_BREAKER_STATES = ("closed", "open", "half_open")
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for at the moment somebody looks. All must be quick and must not raise.
+
+    `credential_cache`: (hits, misses) so far. `upstream_connections`: connections by state (`idle`, `busy`). `breakers`: state by
+    provider_key. `log_lines_dropped`: lines so far. `in_flight`: (calls, streams) under way.
+    """
+
+    credential_cache: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    upstream_connections: Callable[[], Mapping[str, int]] = dict
+    breakers: Callable[[], Mapping[str, str]] = dict
+    log_lines_dropped: Callable[[], int] = lambda: 0
+    in_flight: Callable[[], tuple[int, int]] = lambda: (0, 0)
+
+
+class _Counted(NamedTuple):
+    """A counter over calls. `labels`: label name → field of `Labels`; `value`: what one series adds, 0 for nothing."""
+
+    name: str
+    help: str
+    labels: Mapping[str, str]
+    value: Callable[[Series], int]
+    constants: Mapping[str, str] = {}
+
+
+class _Measured(NamedTuple):
+    """A histogram over calls. `value`: the series' part of it, None for none; `bounds` may leave some of its bounds out."""
+
+    name: str
+    help: str
+    labels: Mapping[str, str]
+    value: Callable[[Series], Histogram | None]
+    bounds: tuple[float, ...]
+    constants: Mapping[str, str] = {}
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _tokens(kind: int) -> Callable[[Series], int]:
+    return lambda series: series.tokens[kind]
+
+
+def _when(field: str, *values: str) -> Callable[[Series], int]:
+    return lambda series: series.count if getattr(series.labels, field) in values else 0
+
+
+_GEN_AI = {"gen_ai_provider_name": "provider_key", "gen_ai_request_model": "model_id"}
+_CHAT = {"gen_ai_operation_name": "chat"}
+
+_COUNTERS: tuple[_Counted, ...] = (
+    _Counted(
+        "fkproxy_requests_total",
+        "Calls by what they were and how they ended.",
+        _same("route", "dialect", "provider_key", "model_id", "status", "outcome"),
+        lambda series: series.count,
+    ),
+    _Counted(
+        "fkproxy_errors_total",
+        "Calls that ended with an error, by its code.",
+        {"code": "error_code", **_same("provider_key")},
+        lambda series: series.count if series.labels.error_code else 0,
+    ),
+    _Counted("fkproxy_rate_limited_total", "Calls refused by this gateway's own limits.", {}, _when("outcome", "limited")),
+    _Counted("fkproxy_refused_keys_total", "Calls without a valid key.", {}, _when("auth", "refused")),
+    _Counted("fkproxy_client_disconnects_total", "Calls the client left before their end.", {}, _when("outcome", "client_ended")),
+    *(
+        _Counted(
+            "fkproxy_tokens_total",
+            "Tokens as counted by upstreams. input includes cached_input, output includes reasoning.",
+            _same("provider_key", "model_id"),
+            _tokens(index),
+            {"kind": kind},
+        )
+        for index, kind in enumerate(TOKEN_KINDS)
+    ),
+    _Counted(
+        "fkproxy_usage_missing_total",
+        "Complete replies in which the upstream did not say how many tokens it counted.",
+        _same("provider_key"),
+        lambda series: series.usage_missing,
+    ),
+)
+
+_HISTOGRAMS: tuple[_Measured, ...] = (
+    _Measured(
+        "fkproxy_request_duration_seconds",
+        "Whole calls, to the last byte.",
+        _same("route", "provider_key", "outcome"),
+        lambda series: series.duration_s,
+        DURATION_BOUNDS_S,
+    ),
+    _Measured(
+        "fkproxy_time_to_first_token_seconds",
+        "From a call's start to its first content.",
+        _same("route", "provider_key"),
+        lambda series: series.ttft_s,
+        TTFT_BOUNDS_S,
+    ),
+    _Measured(
+        "fkproxy_overhead_seconds",
+        "The part of a call that was not spent waiting for upstreams.",
+        _same("route"),
+        lambda series: series.overhead_s,
+        OVERHEAD_BOUNDS_S,
+    ),
+    _Measured(
+        "gen_ai_server_request_duration_seconds",
+        "Generative AI server request duration, to the last byte.",
+        {**_GEN_AI, "error_type": "error_code"},
+        lambda series: series.duration_s if series.labels.provider_key != "none" else None,
+        _GEN_AI_DURATION_BOUNDS_S,
+        _CHAT,
+    ),
+    _Measured(
+        "gen_ai_server_time_to_first_token_seconds",
+        "Time to the first token of successful responses.",
+        _GEN_AI,
+        lambda series: series.ttft_s if series.labels.outcome == "ok" else None,
+        _GEN_AI_TTFT_BOUNDS_S,
+        _CHAT,
+    ),
+    _Measured(
+        "gen_ai_client_token_usage",
+        "Number of input and output tokens used.",
+        _GEN_AI,
+        lambda series: series.input_tokens,
+        TOKEN_BOUNDS,
+        {**_CHAT, "gen_ai_token_type": "input"},
+    ),
+    _Measured(
+        "gen_ai_client_token_usage",
+        "Number of input and output tokens used.",
+        _GEN_AI,
+        lambda series: series.output_tokens,
+        TOKEN_BOUNDS,
+        {**_CHAT, "gen_ai_token_type": "output"},
+    ),
+)
+
+_LEGACY: tuple[tuple[str, str, str], ...] = (
+    ("cache_hits_total", "cache_hits", "Total number of cache hits"),
+    ("cache_misses_total", "cache_misses", "Total number of cache misses"),
+    ("cache_hit_rate", "cache_hit_rate", "Cache hit rate percentage"),
+    ("waf_blocks_total", "waf_blocks", "Total number of upstream 403 replies"),
+    ("waf_block_rate", "waf_block_rate", "Upstream 403 replies as a percentage of all requests"),
+    ("requests_total", "total_requests", "Total number of requests"),
+    ("requests_failed_total", "failed_requests", "Total number of failed requests"),
+    ("request_success_rate", "success_rate", "Request success rate percentage"),
+    ("request_latency_ms", "avg_latency_ms", "Average request latency in milliseconds"),
+    ("request_latency_p50_ms", "p50_latency_ms", "Median request latency in milliseconds"),
+    ("request_latency_p95_ms", "p95_latency_ms", "95th percentile request latency in milliseconds"),
+    ("request_latency_p99_ms", "p99_latency_ms", "99th percentile request latency in milliseconds"),
+)
+"""(Prometheus name, key of the JSON, help), in the order of the system that had them first."""
+
+
+class Metrics:
+    """Everything this process counts. One event loop feeds it; nothing here waits or does I/O."""
+
+    def __init__(
+        self,
+        version: str,
+        sources: Sources | None = None,
+        *,
+        provider_names: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._version = version
+        self._sources = sources or Sources()
+        self._provider_names = dict(provider_names or {})
+        self._clock = clock
+        self._started_s = clock()
+        self._tally = Tally()
+        self._attempts: Counter[tuple[str, ...]] = Counter()
+        self._transitions: Counter[tuple[str, ...]] = Counter()
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def observe(self, record: CallRecord) -> None:
+        """Count one call, once, when it is over."""
+        self._tally.add(record)
+        for attempt in record.tries:
+            self._attempts[attempt] += 1
+
+    def count_breaker_transition(self, provider_key: str, to: str) -> None:
+        """A breaker changed its state to `to`."""
+        self._transitions[provider_key, to] += 1
+
+    def json(self) -> dict[str, Any]:
+        """What `/metrics` shows. Rates in percent, latencies in milliseconds."""
+        hits, misses = self._sources.credential_cache()
+        requests_in_flight, streams_open = self._sources.in_flight()
+        durations, ttfts = sorted(self._tally.durations_ms), sorted(self._tally.ttfts_ms)
+        outcomes, statuses, errors, streams = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+        providers: dict[str, Counter[str]] = {}
+        tokens = dict.fromkeys(TOKEN_KINDS, 0)
+        for series in self._tally.series:
+            labels, count = series.labels, series.count
+            outcomes[labels.outcome] += count
+            statuses[labels.status] += count
+            if labels.error_code:
+                errors[labels.error_code] += count
+            if labels.stream:
+                streams[labels.outcome] += count
+            for kind, amount in zip(TOKEN_KINDS, series.tokens, strict=True):
+                tokens[kind] += amount
+            if labels.provider_key != "none":
+                providers.setdefault(labels.provider_key, Counter()).update(
+                    total_requests=count,
+                    failed_requests=count if labels.outcome == "failed" else 0,
+                    input_tokens=series.tokens[0],
+                    output_tokens=series.tokens[1],
+                )
+        total, failed = outcomes.total(), outcomes["failed"]
+        return {
+            "total_requests": total,
+            "failed_requests": failed,
+            "success_rate": _percent(total - failed, total, 100.0),
+            "avg_latency_ms": round(sum(durations) / len(durations), 3) if durations else 0.0,
+            **{f"p{percent}_latency_ms": round(percentile(durations, percent), 3) for percent in (50, 95, 99)},
+            **{f"p{percent}_ttft_ms": round(percentile(ttfts, percent), 3) for percent in (50, 95, 99)},
+            "cache_hits": hits,
+            "cache_misses": misses,
+            "cache_hit_rate": _percent(hits, hits + misses, 0.0),
+            "waf_blocks": self._tally.waf_blocks,
+            "waf_block_rate": _percent(self._tally.waf_blocks, total, 0.0),
+            "streams_total": streams.total(),
+            "streams_failed": streams["failed"],
+            "streams_open": streams_open,
+            "requests_in_flight": requests_in_flight,
+            "client_disconnects": outcomes["client_ended"],
+            "rate_limited": outcomes["limited"],
+            "client_errors": outcomes["client_error"],
+            "tokens": tokens,
+            "providers": {key: dict(counts) for key, counts in sorted(providers.items())},
+            "statuses": dict(sorted(statuses.items())),
+            "errors": dict(sorted(errors.items())),
+            "breakers": dict(sorted(self._sources.breakers().items())),
+            "uptime_seconds": round(self._clock() - self._started_s, 3),
+            "version": self._version,
+        }
+
+    def prometheus(self, accept: str = "") -> tuple[bytes, str]:
+        """(body, content type) for a scrape: OpenMetrics where the `Accept` header asks for it, else the plain text format."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, for prometheus_client's encoders."""
+        yield from self._legacy()
+        yield from self._counters()
+        yield from self._histograms()
+        yield _counter("fkproxy_attempts_total", "Tries at upstreams.", ("provider_key", "outcome"), self._attempts)
+        yield _counter(
+            "fkproxy_losses_total",
+            "Request fields that the upstream's dialect cannot carry.",
+            ("dialect", "upstream_dialect", "field"),
+            self._tally.losses,
+        )
+        yield _counter("fkproxy_breaker_transitions_total", "Changes of a breaker's state.", ("provider_key", "to"), self._transitions)
+        dropped = {(): self._sources.log_lines_dropped()}
+        yield _counter("fkproxy_log_lines_dropped_total", "Log lines dropped because nobody read the output.", (), dropped)
+        yield from self._gauges()
+
+    def _legacy(self) -> Iterator[Metric]:
+        values = self.json()
+        for name, key, text in _LEGACY:
+            if name.endswith("_total"):
+                yield CounterMetricFamily(name, text, values[key])
+            else:
+                yield GaugeMetricFamily(name, text, round(values[key], 2))
+
+    def _counters(self) -> Iterator[Metric]:
+        families: dict[str, CounterMetricFamily] = {}
+        for row in _COUNTERS:
+            family = families.setdefault(row.name, CounterMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
+            sums: Counter[tuple[str, ...]] = Counter()
+            if not row.labels:
+                sums[()] = 0
+            for series in self._tally.series:
+                if amount := row.value(series):
+                    sums[self._values(row, series)] += amount
+            for values, amount in sums.items():
+                family.add_metric(values, amount)
+        yield from families.values()
+
+    def _histograms(self) -> Iterator[Metric]:
+        families: dict[str, HistogramMetricFamily] = {}
+        for row in _HISTOGRAMS:
+            family = families.setdefault(row.name, HistogramMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
+            sums: dict[tuple[str, ...], Histogram] = {}
+            for series in self._tally.series:
+                part = row.value(series)
+                if part is not None and any(part.counts):
+                    sums.setdefault(self._values(row, series), Histogram(part.bounds)).add(part)
+            for values, whole in sums.items():
+                family.add_metric(values, [(_bound(bound), count) for bound, count in whole.cumulative(row.bounds)], whole.total)
+        yield from families.values()
+
+    def _values(self, row: _Counted | _Measured, series: Series) -> tuple[str, ...]:
+        values: dict[str, str] = {name: getattr(series.labels, field) for name, field in row.labels.items()}
+        if provider := values.get("gen_ai_provider_name"):
+            values["gen_ai_provider_name"] = self._provider_names.get(provider, provider)
+        return (*values.values(), *row.constants.values())
+
+    def _gauges(self) -> Iterator[Metric]:
+        requests_in_flight, streams_open = self._sources.in_flight()
+        yield GaugeMetricFamily("fkproxy_requests_in_flight", "Calls under way.", requests_in_flight)
+        yield GaugeMetricFamily("fkproxy_streams_open", "Streams under way.", streams_open)
+        breakers = GaugeMetricFamily("fkproxy_breaker_state", "1 for the state a breaker is in.", labels=("provider_key", "state"))
+        for provider_key, current in self._sources.breakers().items():
+            for state in _BREAKER_STATES:
+                breakers.add_metric((provider_key, state), float(state == current))
+        yield breakers
+        connections = GaugeMetricFamily("fkproxy_upstream_connections", "Connections to upstreams.", labels=("state",))
+        for state, count in self._sources.upstream_connections().items():
+            connections.add_metric((state,), count)
+        yield connections
+        build = GaugeMetricFamily("fkproxy_build_info", "What is running; always 1.", labels=("version",))
+        build.add_metric((self._version,), 1.0)
+        yield build
+
+
+def _percent(part: int, whole: int, of_nothing: float) -> float:
+    return round(part / whole * 100, 4) if whole else of_nothing
+
+
+def _bound(bound: float) -> str:
+    return "+Inf" if bound == float("inf") else repr(float(bound))
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family

@@ -1,0 +1,105 @@
+"""Where lines go: one thread writes them to stdout, so that nobody who logs ever waits for whoever reads.
+
+Floor 2.
+
+A pipe that nobody empties blocks its writer; the event loop must not be that writer. Lines are put in a bounded queue; when it is
+full they are dropped and counted, and a line tells so when there is room again. Writes end at line ends and hold at most
+`PIPE_BUF` bytes (or one line), which pipe(7) promises not to mix with those of the supervising process on the same pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Output"]
+
+_MAX_QUEUED_BYTES = 8 * 1024 * 1024
+_PIPE_BUF = 4096
+_GATHER_S = 0.05
+"""Lines of so long a time are written together."""
+
+
+class Output:
+    """A file descriptor with a thread in front. Survives a fork: the child starts a thread of its own and leaves what was queued."""
+
+    def __init__(self, descriptor: int, *, max_queued_bytes: int = _MAX_QUEUED_BYTES) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._max_queued_bytes = max_queued_bytes
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._lines: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._thread: threading.Thread | None = None
+
+    def write(self, line: bytes) -> None:
+        """Queue one line, its end included. Never waits, never raises."""
+        with self._lock:
+            if self._queued_bytes + len(line) > self._max_queued_bytes:
+                self.dropped += 1
+                return
+            self._lines.append(line)
+            self._queued_bytes += len(line)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+                self._thread.start()
+            if self._idle.is_set():
+                self._idle.clear()
+                self._wake.set()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all is written, for at most `timeout_s` seconds; True if it is."""
+        return self._idle.wait(timeout_s)
+
+    def _run(self) -> None:
+        told = 0
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while True:
+                with self._lock:
+                    lines, self._lines = self._lines, deque()
+                    self._queued_bytes = 0
+                    if not lines:
+                        self._idle.set()
+                        break
+                    if self.dropped > told and self.notice is not None:
+                        lines.appendleft(self.notice(self.dropped - told))
+                        told = self.dropped
+                _write_all(self._descriptor, lines)
+                time.sleep(_GATHER_S)
+
+    notice: Callable[[int], bytes] | None = None
+    """Makes the line that tells how many were dropped."""
+
+
+def _write_all(descriptor: int, lines: deque[bytes]) -> None:
+    batch = bytearray()
+    # Whoever read the output may be gone (EPIPE) and a disk may be full (ENOSPC): calls go on, these lines are lost.
+    with contextlib.suppress(OSError):
+        for line in lines:
+            if batch and len(batch) + len(line) > _PIPE_BUF:
+                _write(descriptor, bytes(batch))
+                batch.clear()
+            batch += line
+        _write(descriptor, bytes(batch))
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            time.sleep(_GATHER_S)

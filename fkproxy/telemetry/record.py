@@ -1,0 +1,52 @@
+"""What is remembered of a call. Metadata only: nothing anybody said is in here.
+
+Floor 2. Values only.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fkproxy.model.usage import Usage
+
+__all__ = ["CallRecord"]
+
+
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One call, written once when it is over, whatever its end.
+
+    `route` is the route's template, never the path the client sent. `auth` is `key` (a valid key), `none` (no key needed) or
+    `refused`. `key_id` is a short hash of the caller's key. `status` is what the client got, or 499 if it left before an answer;
+    `error_code` is from the closed set of `model/errors.py`; `tries` has (provider_key, that code or "ok") for each attempt. Times in
+    milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for upstreams, `ttft_ms` from the call's
+    start to the first content.
+    """
+
+    request_id: str
+    started_s: float
+    method: str
+    route: str
+    status: int
+    duration_ms: float
+    dialect: str | None = None
+    stream: bool = False
+    model_requested: str | None = None
+    model_id: str | None = None
+    provider_key: str | None = None
+    upstream_dialect: str | None = None
+    attempts: int = 0
+    tries: tuple[tuple[str, str], ...] = ()
+    upstream_status: int | None = None
+    upstream_ms: float = 0.0
+    ttft_ms: float | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    losses: tuple[str, ...] = ()
+    auth: str = "none"
+    key_id: str | None = None
+    peer: str | None = None
+    user_agent: str | None = None
+    client_ended: bool = False
+    request_bytes: int = 0
+    response_bytes: int = 0

@@ -1,0 +1,209 @@
+"""A client at the other end of an ASGI connection.
+
+Floor 4. Everything that reads a scope, receives or sends is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from fkproxy.call import ClientGone, Headers
+from fkproxy.model.errors import RequestTimeout, RequestTooLarge
+
+__all__ = ["AsgiClient", "CorsPolicy", "Door", "Endpoint", "Inbound", "Message", "Receive", "Scope", "Send"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_MAX_PEERS = 4096
+
+
+class CorsPolicy:
+    """Which web pages may call. Credentials are never allowed: a key travels in a header that the page sets itself."""
+
+    __slots__ = ("_any", "_origins", "_preflight")
+
+    def __init__(self, origins: Sequence[str], max_age_s: int) -> None:
+        self._any = "*" in origins
+        self._origins = frozenset(origin.encode() for origin in origins)
+        self._preflight: Headers = [
+            (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
+            (b"access-control-max-age", b"%d" % max_age_s),
+        ]
+
+    def headers(self, origin: bytes) -> Headers:
+        """Headers for a reply to this origin, none if it is not allowed."""
+        if self._any:
+            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*")]
+        if origin in self._origins:
+            return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", b"*"), (b"vary", b"Origin")]
+        return []
+
+    def preflight(self, origin: bytes, requested_headers: bytes | None) -> Headers:
+        """Headers for the answer to a preflight request."""
+        allowed = self.headers(origin)
+        if not allowed:
+            return []
+        # Header names only ever echo what the browser is about to send; SDKs add many of their own.
+        return [*allowed, *self._preflight, (b"access-control-allow-headers", requested_headers or b"*")]
+
+
+class Inbound:
+    """The head of a request: what is needed of it, read once."""
+
+    __slots__ = ("headers", "method", "origin", "path", "peer", "query", "request_id", "user_agent")
+
+    def __init__(self, scope: Scope, peer: str | None, headers: dict[bytes, bytes]) -> None:
+        self.method: str = scope["method"]
+        # Percent-encoded as it came: a decoder that knows what the path means does the decoding.
+        self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+        self.query: str = scope["query_string"].decode("latin-1")
+        self.headers = headers
+        given = headers.get(b"x-request-id")
+        self.request_id = given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(12).hex()
+        agent = headers.get(b"user-agent")
+        self.user_agent = agent.decode("latin-1") if agent is not None else None
+        self.peer = peer
+        self.origin = headers.get(b"origin")
+
+
+class Door:
+    """What every request passes first: peer address, static headers, CORS.
+
+    `trusted_proxies` are networks whose `X-Forwarded-For` is believed: the client is the last address in it that is not itself
+    such a proxy. Everybody else's is ignored, or a caller could pick its own rate limit.
+    """
+
+    __slots__ = ("_peers", "_trusted", "cors", "static")
+
+    def __init__(self, *, trusted_proxies: Sequence[str], cors: CorsPolicy | None, static: Headers) -> None:
+        self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in trusted_proxies)
+        self._peers: dict[str, bool] = {}
+        self.cors = cors
+        self.static = static
+
+    def enter(self, scope: Scope) -> Inbound:
+        """Read the head."""
+        headers = dict(scope["headers"])
+        client = scope.get("client")
+        peer: str | None = client[0] if client else None
+        if self._trusted and (forwarded := headers.get(b"x-forwarded-for")) is not None and self._is_trusted(peer):
+            peer = self._forwarded(forwarded, peer)
+        return Inbound(scope, peer, headers)
+
+    def _forwarded(self, value: bytes, peer: str | None) -> str | None:
+        for address in reversed(value.decode("latin-1").split(",")):
+            address = address.strip()
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                return peer
+            peer = address
+            if not self._is_trusted(address):
+                break
+        return peer
+
+    def _is_trusted(self, peer: str | None) -> bool:
+        if peer is None:
+            return False
+        known = self._peers.get(peer)
+        if known is None:
+            try:
+                address = ipaddress.ip_address(peer)
+            except ValueError:
+                return False
+            known = any(address in network for network in self._trusted)
+            if len(self._peers) < _MAX_PEERS:
+                self._peers[peer] = known
+        return known
+
+
+class AsgiClient:
+    """`Client` of the pipeline over one ASGI request."""
+
+    __slots__ = ("_door", "_inbound", "_receive", "_send", "_watcher", "gone")
+
+    def __init__(self, door: Door, inbound: Inbound, receive: Receive, send: Send) -> None:
+        self._door = door
+        self._inbound = inbound
+        self._receive = receive
+        self._send = send
+        self._watcher: asyncio.Task[None] | None = None
+        self.gone = False
+
+    async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
+        """See `Client.read_body`."""
+        declared = self._inbound.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit_bytes:
+            raise RequestTooLarge(limit_bytes)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._read(limit_bytes)
+        except TimeoutError as error:
+            raise RequestTimeout(timeout_s) from error
+
+    async def _read(self, limit_bytes: int) -> bytes:
+        pieces: list[bytes] = []
+        size_bytes = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise ClientGone
+            piece = message.get("body", b"")
+            if piece:
+                size_bytes += len(piece)
+                if size_bytes > limit_bytes:
+                    raise RequestTooLarge(limit_bytes)
+                pieces.append(piece)
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def watch(self) -> None:
+        """See `Client.watch`."""
+        task = asyncio.current_task()
+        if self._watcher is None and task is not None:
+            self._watcher = asyncio.get_running_loop().create_task(self._wait_for_hang_up(task))
+
+    async def _wait_for_hang_up(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        task.cancel()
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """See `Client.start`."""
+        headers += self._door.static
+        if self._door.cors is not None and self._inbound.origin is not None:
+            headers += self._door.cors.headers(self._inbound.origin)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        """See `Client.write`."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        """See `Client.finish`."""
+        await self._send({"type": "http.response.body", "body": b"" if self._inbound.method == "HEAD" else data, "more_body": False})
+
+    async def preflight(self) -> None:
+        """Answer a browser that asks whether it may."""
+        cors, origin = self._door.cors, self._inbound.origin
+        allowed = cors.preflight(origin, self._inbound.headers.get(b"access-control-request-headers")) if cors and origin else []
+        await self._send({"type": "http.response.start", "status": 204, "headers": [*allowed, *self._door.static]})
+        await self.finish()
+
+    def close(self) -> None:
+        """The call is over: stop watching."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None

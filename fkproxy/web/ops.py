@@ -1,0 +1,222 @@
+"""What an operator, a probe or a model picker asks for: health, metrics, model lists, and the answer for paths that do not exist.
+
+Floor 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from fkproxy import __version__
+from fkproxy.access import KeyRing, presented_key
+from fkproxy.call import Headers
+from fkproxy.catalogue import Catalogue
+from fkproxy.dialects.base import Dialect, ModelEntry
+from fkproxy.gateway import Gateway, Upstream, error_headers
+from fkproxy.model.errors import FkproxyError, MethodNotAllowed, UnknownModel, UnknownRoute
+from fkproxy.telemetry.metrics import Metrics
+from fkproxy.telemetry.record import CallRecord
+from fkproxy.web.asgi import AsgiClient, Door, Endpoint, Inbound, Receive, Scope, Send
+from fkproxy.wire import json
+
+__all__ = ["Ops"]
+
+_JSON = b"application/json"
+_NO_STORE = (b"cache-control", b"no-cache, no-store, must-revalidate")
+_METHODS = ("GET", "HEAD")
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    body: bytes
+    content_type: bytes = _JSON
+    status: int = 200
+
+
+_Ask = Callable[[Inbound], Awaitable[_Answer]]
+
+
+class Ops:
+    """The endpoints, by path. Health is open to everybody and names no secret; the rest wants a key where calls want one."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        door: Door,
+        keys: KeyRing,
+        metrics: Metrics,
+        catalogue: Catalogue,
+        dialects: Sequence[Dialect],
+        observe: Callable[[CallRecord], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gateway = gateway
+        self._door = door
+        self._keys = keys
+        self._metrics = metrics
+        self._catalogue = catalogue
+        self._default = dialects[0]
+        self._by_prefix = {dialect.models_path: dialect for dialect in dialects}
+        self._observe = observe
+        self._now = now
+        self._started = now()
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Path → endpoint; a path that ends in `{target}` stands for all below it."""
+        found = {
+            "/health": self._endpoint("/health", self._health, guarded=False),
+            "/healthz": self._endpoint("/healthz", self._health, guarded=False),
+            "/readyz": self._endpoint("/readyz", self._health, guarded=False),
+            "/livez": self._endpoint("/livez", self._live, guarded=False),
+            "/metrics": self._endpoint("/metrics", self._metrics_json, guarded=True),
+            "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, guarded=True),
+        }
+        for path, dialect in self._by_prefix.items():
+            found[path] = self._endpoint(path, self._list(dialect), guarded=True)
+            found[path + "/{target}"] = self._endpoint(path + "/{target}", self._one(dialect, path + "/"), guarded=True)
+        return found
+
+    async def unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """404 in the dialect whose paths look most like the one asked for."""
+
+        async def refuse(inbound: Inbound) -> _Answer:
+            raise UnknownRoute(inbound.method, inbound.path)
+
+        await self._endpoint("(unknown)", refuse, guarded=False, methods=None)(scope, receive, send)
+
+    # --- answers
+
+    async def _live(self, _: Inbound) -> _Answer:
+        return _Answer(json.encode({"status": "ok", "ok": True, "version": __version__}))
+
+    async def _health(self, _: Inbound) -> _Answer:
+        at = self._now()
+        upstreams = [_describe(upstream, at) for upstream in self._gateway.upstreams]
+        closed = [entry for entry in upstreams if entry["breaker"] != "open"]
+        if not closed:
+            status = "unavailable"
+        elif len(closed) == len(upstreams) and all(entry["state"] == "active" for entry in upstreams):
+            status = "ok"
+        else:
+            status = "degraded"
+        body = {
+            "status": status,
+            "ok": bool(closed),
+            "version": __version__,
+            "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "uptime_s": round(at - self._started, 1),
+            "upstreams": upstreams,
+        }
+        return _Answer(json.encode(body), status=200 if closed else 503)
+
+    async def _metrics_json(self, _: Inbound) -> _Answer:
+        return _Answer(json.encode(self._metrics.json()))
+
+    async def _metrics_prometheus(self, _: Inbound) -> _Answer:
+        body, content_type = self._metrics.prometheus()
+        return _Answer(body, content_type.encode())
+
+    def _list(self, dialect: Dialect) -> _Ask:
+        async def answer(_: Inbound) -> _Answer:
+            return _Answer(dialect.encode_models(await self._catalogue.models()))
+
+        return answer
+
+    def _one(self, dialect: Dialect, prefix: str) -> _Ask:
+        async def answer(inbound: Inbound) -> _Answer:
+            name = inbound.path[len(prefix) :]
+            for entry in await self._catalogue.models():
+                if entry.id == name:
+                    return _Answer(_first(dialect, entry))
+            raise UnknownModel(name)
+
+        return answer
+
+    # --- the way in and out
+
+    def _endpoint(self, route: str, ask: _Ask, *, guarded: bool, methods: tuple[str, ...] | None = _METHODS) -> Endpoint:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            began, began_s = self._now(), time.time()
+            inbound = self._door.enter(scope)
+            client = AsgiClient(self._door, inbound, receive, send)
+            if inbound.method == "OPTIONS" and self._door.cors is not None and inbound.origin is not None:
+                await client.preflight()
+                return
+            auth, key_id, error_code = "none", None, None
+            headers: Headers = [(b"x-request-id", inbound.request_id.encode()), _NO_STORE]
+            try:
+                if methods is not None and inbound.method not in methods:
+                    raise MethodNotAllowed(inbound.method, methods)
+                if guarded and self._keys.required:
+                    auth = "refused"
+                    key_id = self._keys.check(_key(inbound.headers)).key_id
+                    auth = "key"
+                answer = await ask(inbound)
+            except FkproxyError as error:
+                error_code = error.code
+                answer = _Answer(self._dialect(inbound).encode_error(error, inbound.request_id), status=error.status)
+                headers += error_headers(error)
+            try:
+                length = b"%d" % len(answer.body)
+                await client.start(answer.status, [(b"content-type", answer.content_type), (b"content-length", length), *headers])
+                await client.finish(answer.body)
+            except asyncio.CancelledError:
+                client.gone = True
+                raise
+            finally:
+                self._observe(
+                    CallRecord(
+                        request_id=inbound.request_id,
+                        started_s=began_s,
+                        method=inbound.method,
+                        route=route,
+                        status=answer.status,
+                        duration_ms=(self._now() - began) * 1000,
+                        error_code=error_code,
+                        auth=auth,
+                        key_id=key_id,
+                        peer=inbound.peer,
+                        user_agent=inbound.user_agent,
+                        client_ended=client.gone,
+                        response_bytes=len(answer.body),
+                    )
+                )
+
+        return serve
+
+    def _dialect(self, inbound: Inbound) -> Dialect:
+        for prefix, dialect in self._by_prefix.items():
+            if inbound.path.split("/", 2)[1:2] == prefix.split("/", 2)[1:2]:
+                return dialect
+        return self._default
+
+
+def _key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    return presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"x-goog-api-key"))
+
+
+def _first(dialect: Dialect, entry: ModelEntry) -> bytes:
+    """The one entry of a list of one, as the dialect writes entries."""
+    lists = json.loads(dialect.encode_models([entry]))
+    return json.encode(next(value[0] for value in lists.values() if isinstance(value, list)))
+
+
+def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
+    refused = upstream.last_error_code == "upstream_authentication" and (upstream.last_success_s or 0.0) < (upstream.last_error_s or 0.0)
+    entry: dict[str, Any] = {
+        "provider_key": upstream.adapter.provider_key,
+        "state": "reauth_required" if refused else "active",
+        "breaker": upstream.breaker.state(at),
+    }
+    if entry["breaker"] == "open":
+        entry["retry_after_s"] = round(upstream.breaker.retry_after_s(at), 1)
+    for name, value in (("last_error_at", upstream.last_error_s), ("last_success_at", upstream.last_success_s)):
+        entry[name] = datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if value else None
+    entry["last_error"] = upstream.last_error_code
+    return entry

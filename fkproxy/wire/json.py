@@ -1,0 +1,70 @@
+"""JSON in and out, in one place, so that every error about it reads the same.
+
+Floor 0. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
+
+__all__ = ["MAX_DEPTH", "decode_reply", "decode_request", "encode", "loads", "try_object"]
+
+T = TypeVar("T")
+
+MAX_DEPTH = 128
+"""Deeper nesting than this is refused at the door; our own walkers recurse."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def encode(value: Any) -> bytes:
+    """Compact UTF-8 JSON, keys in the order they stand: equal values give equal bytes, which vendors' prompt caches rely on."""
+    return _encode(value)
+
+
+def loads(data: bytes | str) -> Any:
+    """Plain JSON value. Raises `ValueError`."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def decode_request(data: bytes) -> dict[str, Any]:
+    """A client's JSON body, which must be an object. Raises `InvalidRequest`."""
+    if not data:
+        raise InvalidRequest(None, "the request body is empty; a JSON object was expected")
+    try:
+        value = _decode(data)
+    except RecursionError as error:
+        raise InvalidRequest(None, "the request body is nested too deeply") from error
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(None, f"the request body is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(None, "the request body must be a JSON object")
+    return value
+
+
+def decode_reply(data: bytes) -> dict[str, Any]:
+    """An upstream's JSON body or event, which must be an object. Raises `UpstreamProtocolError` without quoting it."""
+    try:
+        value = _decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamProtocolError("the upstream sent something that is not valid JSON") from error
+    if not isinstance(value, dict):
+        raise UpstreamProtocolError("the upstream sent JSON that is not an object")
+    return value
+
+
+def try_object(text: str) -> dict[str, Any] | None:
+    """The JSON object in `text`, or None when it is anything else."""
+    try:
+        value = _decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,116 @@
+"""Server-sent events: bytes in, frames out, at whatever boundaries the bytes arrive.
+
+Floor 0. Pure.
+
+Framed here and nowhere else. Lines end with CR LF, LF or CR and with nothing else (WHATWG HTML §9.2.5, read 2026-11): a raw U+2028
+inside a JSON string is text. A field's colon may or may not be followed by one space. Several `data` lines join with LF.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from fkproxy.model.errors import UpstreamProtocolError
+
+__all__ = ["MAX_FRAME_BYTES", "Frame", "SseDecoder", "encode_comment", "encode_data", "encode_event"]
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+"""A frame larger than this is refused: a generated image is some megabytes of base64, a runaway line has no end."""
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_FRAME_END = re.compile(rb"\n\n|\r\n\r\n|\r\r|\n\r\n|\r\n\n")
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """One event. `raw` is its bytes with the blank line that ended it; `data` is None for a frame of comments only."""
+
+    raw: bytes
+    data: bytes | None
+    event: str | None = None
+
+
+class SseDecoder:
+    """Feed bytes, get frames. `tail()` gives what is left when the stream has ended."""
+
+    __slots__ = ("_buffer", "_max_frame_bytes", "_started")
+
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._buffer = b""
+        self._started = False
+        self._max_frame_bytes = max_frame_bytes
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Frames completed by `chunk`. Raises `UpstreamProtocolError` when a frame grows over the limit."""
+        if not self._started and chunk:
+            self._started = True
+            if chunk.startswith(b"\xef\xbb\xbf"):
+                chunk = chunk[3:]
+        data = self._buffer + chunk if self._buffer else chunk
+        frames: list[Frame] = []
+        if b"\r" not in data:
+            # The everyday case: LF only, so a plain split is exact.
+            pieces = data.split(b"\n\n")
+            rest = pieces.pop()
+            for piece in pieces:
+                if piece:
+                    frames.append(_frame(piece, piece + b"\n\n"))
+        else:
+            rest = self._feed_any(data, frames)
+        if len(rest) > self._max_frame_bytes:
+            raise UpstreamProtocolError(f"an event of the upstream's stream is larger than {self._max_frame_bytes} bytes")
+        self._buffer = rest
+        return frames
+
+    def _feed_any(self, data: bytes, frames: list[Frame]) -> bytes:
+        start = 0
+        for match in _FRAME_END.finditer(data):
+            end = match.end()
+            # A CR at the very end may be half of a CR LF: wait for the next byte.
+            if end == len(data) and data.endswith(b"\r"):
+                break
+            piece = data[start : match.start()]
+            if piece:
+                frames.append(_frame(piece, data[start:end]))
+            start = end
+        return data[start:]
+
+    def tail(self) -> list[Frame]:
+        """The unterminated rest as a frame, if it has data: some servers forget the last blank line."""
+        rest, self._buffer = self._buffer, b""
+        if not rest.strip():
+            return []
+        frame = _frame(rest, rest)
+        return [] if frame.data is None else [frame]
+
+
+def _frame(piece: bytes, raw: bytes) -> Frame:
+    if piece.startswith(b"data:") and b"\n" not in piece and b"\r" not in piece:
+        return Frame(raw, piece[6:] if piece[5:6] == b" " else piece[5:])
+    data: list[bytes] = []
+    event: str | None = None
+    for line in _LINE_END.split(piece):
+        name, _, value = line.partition(b":")
+        if value.startswith(b" "):
+            value = value[1:]
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            event = value.decode("utf-8", "replace")
+    return Frame(raw, b"\n".join(data) if data else None, event)
+
+
+def encode_data(data: bytes) -> bytes:
+    """One event with only a data line. `data` must hold no line end (JSON never does)."""
+    return b"data: " + data + b"\n\n"
+
+
+def encode_event(event: str, data: bytes) -> bytes:
+    """One named event."""
+    return b"event: " + event.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def encode_comment(text: str) -> bytes:
+    """A comment: keeps a connection alive, and every parser must ignore it."""
+    return b": " + text.encode() + b"\n\n"

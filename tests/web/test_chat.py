@@ -1,0 +1,102 @@
+"""The routes clients post to: methods, headers, forwarded addresses, cross-origin rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.web.asking import App, chat
+
+KEY = "sk-web-tests-0123456789"
+CHAT = "/v1/chat/completions"
+
+
+async def test_an_answer_carries_its_headers() -> None:
+    reply = await App().ask("POST", CHAT, body=chat())
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert int(reply.headers["content-length"]) == len(reply.body)
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["x-ratelimit-limit"] == "100"
+    assert reply.headers["x-ratelimit-remaining"] == "99"
+    assert reply.headers["x-fkproxy-provider"] == "sandbox"
+
+
+async def test_the_gemini_dialect_is_served_below_its_prefix() -> None:
+    app = App()
+    body = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+    reply = await app.ask("POST", "/v1beta/models/sandbox:generateContent", body=body)
+    assert reply.json()["candidates"][0]["content"]["parts"][0]["text"]
+    stream = await app.ask("POST", "/v1beta/models/sandbox:streamGenerateContent?alt=sse", body=body)
+    assert stream.headers["content-type"].startswith("text/event-stream")
+    assert stream.finished
+    refused = await app.ask("POST", "/v1beta/models/sandbox:countTokens", body=body)
+    assert refused.status in (400, 404)
+    assert refused.json()["error"]["status"]
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key"])
+async def test_the_key_is_found_wherever_the_dialects_put_it(header: str) -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    for value, status in ((KEY, 200), (KEY + "x", 401), ("", 401)):
+        value = f"Bearer {value}" if header == "authorization" else value
+        assert (await app.ask("POST", CHAT, body=chat(), headers={header: value})).status == status
+
+
+async def test_a_refusal_is_in_the_dialect_of_the_path() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    assert (await app.ask("POST", CHAT, body=chat())).json()["error"]["code"] == "invalid_api_key"
+    assert (await app.ask("POST", "/v1beta/models/m:generateContent", body=b"{}")).json()["error"]["status"] == "UNAUTHENTICATED"
+    assert (await app.ask("GET", "/v1beta/nothing")).json()["error"]["status"] == "NOT_FOUND"
+    assert (await app.ask("GET", "/v1/nothing")).json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
+async def test_another_method_is_told_which_to_use(method: str) -> None:
+    reply = await App().ask(method, CHAT)
+    assert (reply.status, reply.headers["allow"]) == (405, "POST, OPTIONS")
+    assert (reply.body == b"") == (method == "HEAD")
+
+
+async def test_forwarded_addresses_count_only_from_a_trusted_proxy() -> None:
+    settings = {"APP_RATE_LIMIT__CAPACITY": "1", "APP_RATE_LIMIT__REFILL_PER_SECOND": "1"}
+    trusting = App(APP_SERVER__TRUSTED_PROXIES="10.0.0.0/8", **settings)
+
+    async def status(app: App, peer: str, forwarded: str) -> int:
+        return (await app.ask("POST", CHAT, body=chat(), peer=peer, headers={"x-forwarded-for": forwarded})).status
+
+    assert await status(trusting, "10.0.0.1", "203.0.113.1") == 200
+    assert await status(trusting, "10.0.0.1", "203.0.113.1") == 429
+    assert await status(trusting, "10.0.0.1", "203.0.113.2") == 200
+    # What stands left of the last untrusted address is the client's own invention.
+    assert await status(trusting, "10.0.0.1", "198.51.100.9, 203.0.113.2, 10.9.9.9") == 429
+    distrusting = App(**settings)
+    assert await status(distrusting, "10.0.0.1", "203.0.113.1") == 200
+    assert await status(distrusting, "10.0.0.1", "203.0.113.2") == 429
+
+
+async def test_cross_origin_rules() -> None:
+    app = App(APP_CORS__ENABLED="true", APP_CORS__ALLOWED_ORIGINS="https://app.example")
+    asked = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,x-stainless-os",
+    }
+    preflight = await app.ask("OPTIONS", CHAT, headers=asked)
+    assert preflight.status == 204
+    assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+    assert preflight.headers["access-control-allow-headers"] == "authorization,x-stainless-os"
+    reply = await app.ask("POST", CHAT, body=chat(), headers={"origin": "https://app.example"})
+    assert reply.headers["access-control-allow-origin"] == "https://app.example"
+    assert "Origin" in reply.headers["vary"]
+    for origin in ("https://evil.example", "https://app.example.evil.example"):
+        other = await app.ask("OPTIONS", CHAT, headers={**asked, "origin": origin})
+        assert "access-control-allow-origin" not in other.headers
+    silent = await App().ask("POST", CHAT, body=chat(), headers={"origin": "https://app.example"})
+    assert "access-control-allow-origin" not in silent.headers
+
+
+async def test_a_stream_is_marked_as_one() -> None:
+    reply = await App().ask("POST", CHAT, body=chat(stream=True))
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert reply.headers["cache-control"] == "no-cache"
+    assert reply.body.endswith(b"data: [DONE]\n\n")
+    assert reply.finished

@@ -1,0 +1,70 @@
+"""Health, metrics and model lists."""
+
+from __future__ import annotations
+
+import pytest
+
+from fkproxy import __version__
+from tests.web.asking import App, chat
+
+KEY = "sk-web-tests-0123456789"
+
+
+async def test_health_names_each_upstream() -> None:
+    reply = await App().ask("GET", "/health")
+    body = reply.json()
+    assert (reply.status, body["status"], body["ok"], body["version"]) == (200, "ok", True, __version__)
+    assert body["upstreams"][0]["provider_key"] == "sandbox"
+    assert reply.headers["cache-control"] == "no-cache, no-store, must-revalidate"
+
+
+async def test_health_is_open_and_the_rest_wants_the_key() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    for path in ("/health", "/healthz", "/readyz", "/livez"):
+        assert (await app.ask("GET", path)).status == 200
+    for path in ("/metrics", "/metrics/prometheus", "/v1/models", "/v1/models/sandbox", "/v1beta/models"):
+        assert (await app.ask("GET", path)).status == 401, path
+        assert (await app.ask("GET", path, headers={"authorization": f"Bearer {KEY}"})).status == 200, path
+
+
+async def test_a_degraded_gateway_serves_and_says_so_and_a_dead_one_says_that() -> None:
+    settings = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "APP_OPENAI__MODELS": "gpt-*"}
+    settings["APP_CIRCUIT_BREAKER__FAILURE_THRESHOLD"] = "1"
+    degraded = App(**settings, APP_SANDBOX__ENABLED="true")
+    assert (await degraded.ask("GET", "/health")).json()["status"] == "ok"
+    assert (await degraded.ask("POST", "/v1/chat/completions", body=chat("gpt-x"))).status == 502
+    health = await degraded.ask("GET", "/health")
+    assert (health.status, health.json()["status"]) == (200, "degraded")
+    told = {entry["provider_key"]: (entry["breaker"], entry["last_error"]) for entry in health.json()["upstreams"]}
+    assert told == {"openai": ("open", "bad_gateway"), "sandbox": ("closed", None)}
+    dead = App(**settings)
+    await dead.ask("POST", "/v1/chat/completions", body=chat("gpt-x"))
+    health = await dead.ask("GET", "/health")
+    assert (health.status, health.json()["ok"]) == (503, False)
+    assert (await dead.ask("GET", "/livez")).status == 200
+
+
+async def test_one_model_can_be_asked_for_by_name() -> None:
+    app = App()
+    assert (await app.ask("GET", "/v1/models")).json()["object"] == "list"
+    assert (await app.ask("GET", "/v1/models/sandbox")).json()["id"] == "sandbox"
+    assert (await app.ask("GET", "/v1beta/models/sandbox")).json()["name"] == "models/sandbox"
+    missing = await app.ask("GET", "/v1/models/nobody")
+    assert (missing.status, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/metrics/prometheus", "/v1/models"])
+async def test_head_is_get_without_its_body(path: str) -> None:
+    app = App()
+    get, head = await app.ask("GET", path), await app.ask("HEAD", path)
+    assert (head.status, head.body) == (get.status, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+async def test_metrics_count_calls() -> None:
+    app = App()
+    for _ in range(2):
+        await app.ask("POST", "/v1/chat/completions", body=chat())
+    assert (await app.ask("GET", "/metrics")).json()["total_requests"] == 2
+    text = (await app.ask("GET", "/metrics/prometheus")).body.decode()
+    assert "\nrequests_total 2.0\n" in text or "\nrequests_total 2\n" in text
