@@ -172,7 +172,9 @@ class _Writer:
                     # There is one system instruction, and it stands in front: a later one keeps its place as the user's word.
                     self._losses.append(Loss(field="messages[].role", action="converted"))
                 role = {} if self._own and message.extra.get("$role") == "" else {"role": "user"}
-                contents.append({**role, "parts": self._parts(message.parts), **carried(message.extra, self._own)})
+                # A content without parts is refused.
+                parts = self._parts(message.parts) or [{"text": ""}]
+                contents.append({**role, "parts": parts, **carried(message.extra, self._own)})
             before = message.role
         return contents, system
 
