@@ -77,10 +77,8 @@ def _serve(options: argparse.Namespace) -> int:
     # Imported here: `check`, `smoke` and `version` need no server and start in a fraction of the time.
     from fkproxy.server import CannotListen, serve
 
-    for warning in loaded.warnings:
-        print(f"fkllmproxy: {warning}", file=sys.stderr)
     try:
-        serve(loaded.settings, loaded.environment)
+        serve(loaded.settings, loaded.environment, loaded.warnings)
     except CannotListen as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from granian import Granian
@@ -17,10 +19,12 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from fkproxy.app import create_app
-from fkproxy.settings import ProcessEnvironment, Settings
+from fkproxy.settings import Problem, ProcessEnvironment, Settings
 from fkproxy.telemetry import logs
 
 __all__ = ["CannotListen", "serve"]
+
+logger = logging.getLogger("fkproxy.server")
 
 _BACKPRESSURE = 4096
 """Connections that the worker takes at once; each open stream is one."""
@@ -30,11 +34,13 @@ class CannotListen(Exception):
     """The address cannot be bound. The message says why and what to do."""
 
 
-def serve(settings: Settings, environment: ProcessEnvironment) -> None:
-    """Serve until told to stop. Raises `CannotListen`."""
+def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequence[Problem] = ()) -> None:
+    """Serve until told to stop. `warnings` about the configuration go to the log. Raises `CannotListen`."""
     server = settings.server
     address = _bindable(server.host, server.port)
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
+    for warning in warnings:
+        logger.warning(str(warning), extra={"setting": warning.name})
     granian = Granian(
         "fkproxy.app:create_app",
         address=address,

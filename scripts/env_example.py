@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fkproxy.settings.loading import shown  # noqa: E402 - after the path is set
-from fkproxy.settings.schema import Settings, Slot, slots  # noqa: E402
+from fkproxy.settings.schema import Settings, Slot, slots  # noqa: E402 - after the path is set
 
 TARGET = ROOT / "packaging" / "env.example"
 _WIDTH = 110
@@ -30,7 +30,7 @@ _HEAD = """\
 # true, 1, yes, on and false, 0, no, off. 'fkllmproxy check' says what is in force and where it comes from.
 #
 # A secret can stand here, or in a file named by the same name with _FILE (up to 64 KiB, mode 600), or come as a systemd
-# credential named like the setting in lower case: LoadCredential=app_auth__master_key:/etc/fkllmproxy/master_key
+# credential named like the setting in lower case: LoadCredential=app_auth__master_key:/etc/fkllmproxy/app_auth__master_key
 #
 # HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured when they are in the environment itself.
 """
@@ -54,10 +54,10 @@ def _setting(slot: Slot) -> Iterator[str]:
         f"Also read: {', '.join(slot.variables)}." if slot.variables else "",
     ]
     yield from _comment(" ".join(filter(None, facts)))
+    if slot.secret:
+        yield f"# Or in a file: {slot.name}_FILE=/etc/fkllmproxy/{slot.name.lower()}"
     default = shown(slot.default)
     yield f"#{slot.name}={'' if default == '-' else default}"
-    if slot.secret:
-        yield f"#{slot.name}_FILE=/etc/fkllmproxy/{slot.field}"
 
 
 def _comment(text: str) -> Iterator[str]:

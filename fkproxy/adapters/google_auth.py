@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,12 @@ class GoogleTokens:
         self._failed_s = 0.0
         if credentials_file is not None:
             try:
-                self._credentials, found = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]  # google-auth has none
-                    str(credentials_file), scopes=_SCOPES
-                )
+                with warnings.catch_warnings():
+                    # google-auth warns of files that strangers hand in; this one is the operator's own.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    self._credentials, found = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]  # it has no types
+                        str(credentials_file), scopes=_SCOPES
+                    )
             except (google.auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
                 raise ValueError(f"{credentials_file} is not a Google credentials file that can be used") from error
             self._project_id = project_id or found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,10 +31,10 @@ _LOADED_OFFLINE = frozenset(("authorized_user", "service_account"))
 """Loading the others asks the network who they are."""
 
 
-def check_together(settings: Settings, collected: Collected, wrong: frozenset[str]) -> None:
+def check_together(settings: Settings, collected: Collected, wrong: Collection[str]) -> None:
     """Add to the problems and warnings of `collected`. What rests on a section in `wrong` cannot be judged and is left out."""
     for check, sections in _CHECKS:
-        if wrong.isdisjoint(sections):
+        if not any(section in wrong for section in sections):
             check(settings, collected)
 
 
@@ -91,7 +91,7 @@ def _credentials(settings: Settings, collected: Collected) -> None:
     except ValueError:
         content = None
     kind = content.get("type") if isinstance(content, dict) else None
-    if kind not in _CREDENTIAL_TYPES or not _can_be_loaded(settings, kind):
+    if not isinstance(kind, str) or kind not in _CREDENTIAL_TYPES or not _can_be_loaded(settings, kind):
         text = f"{path} is not a Google credentials file that can be used"
         collected.problems.append(Problem(name, text, "it must be the JSON file that Google gave you, unchanged"))
     elif not (vertex.project_id or content.get("project_id")):

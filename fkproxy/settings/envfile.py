@@ -14,12 +14,12 @@ from fkproxy.settings.problems import Problem, reason
 __all__ = ["read_environment_file"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SKIPPED = re.compile(r"[ \t\r]*(?:[#;](?:\\.|[^\\\n])*)?(?:\n|\Z)", re.DOTALL)
-"""A blank line or a comment; a backslash carries a comment over the end of its line."""
+_SKIPPED = re.compile(r"[ \t]*(?:[#;][^\n]*)?(?:\n|\Z)")
+"""A blank line or a comment. A backslash does not carry a comment over the end of its line, as in systemd since version 254."""
 
 _SINGLE = re.compile(r"'([^']*)'")
 _DOUBLE = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
-_BARE = re.compile(r"(?:\\.|[^\\\n])*", re.DOTALL)
+_BARE = re.compile(r"((?:\\.|[^\\\n])*?)[ \t]*(?:\n|\\?\Z)", re.DOTALL)
 
 
 def read_environment_file(path: Path) -> tuple[dict[str, str], list[Problem]]:
@@ -35,17 +35,17 @@ def read_environment_file(path: Path) -> tuple[dict[str, str], list[Problem]]:
         if skipped := _SKIPPED.match(text, at):
             at = skipped.end()
             continue
-        where = f"{path}:{text.count(chr(10), 0, at) + 1}"
+        number = text.count("\n", 0, at) + 1
         end_of_line = text.find("\n", at) + 1 or len(text)
         name, equals, _ = text[at:end_of_line].partition("=")
         if not equals or not _NAME.fullmatch(name.strip()):
             hint = "leave out 'export'" if name.split()[:1] == ["export"] else ""
-            problems.append(Problem(where, "expected NAME=value", hint))
+            problems.append(Problem(f"{path}:{number}", "expected NAME=value", hint))
             at = end_of_line
             continue
         value, at, closed = _value(text, at + len(name) + 1)
         if not closed:
-            problems.append(Problem(where, f"the quote that opens the value of {name.strip()} is never closed"))
+            problems.append(Problem(f"{path}:{number}", f"the quote that opens the value of {name.strip()} is never closed"))
         values[name.strip()] = value
     return values, problems
 
@@ -65,5 +65,5 @@ def _value(text: str, at: int) -> tuple[str, int, bool]:
         at = quoted.end()
     bare = _BARE.match(text, at)
     assert bare is not None
-    pieces.append(re.sub(r"\\(.)", lambda found: "" if found[1] == "\n" else found[1], bare[0].rstrip(), flags=re.DOTALL))
-    return "".join(pieces), bare.end() + 1, True
+    pieces.append(re.sub(r"\\(.)", lambda found: "" if found[1] == "\n" else found[1], bare[1], flags=re.DOTALL))
+    return "".join(pieces), bare.end(), True

@@ -59,7 +59,8 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     collected.problems[:0] = problems
     proxies = _proxies(given, collected)
     settings, wrong = _validate(collected)
-    check_together(settings, collected, wrong)
+    # Nobody knows what a broken file would have said about any setting.
+    check_together(settings, collected, wrong | (set(Settings.model_fields) if problems else collected.unreadable))
     if collected.problems or proxies is None:
         raise SettingsError(collected.problems)
     return LoadedSettings(

@@ -15,7 +15,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
-from fkproxy.settings.values import Bool, Credential, HeaderValues, Host, MasterKey, Names, Networks, Origins, ProviderKey, Seconds, Url
+from fkproxy.settings.values import Bool, Credential, HeaderValues, Host, MasterKey, Names, Networks, Origins, ProviderKey, Url
 
 __all__ = ["Section", "Settings", "Slot", "slots"]
 
@@ -121,19 +121,19 @@ class Concurrency(Section):
 class Timeout(Section):
     """Deadlines for an upstream, each on its own."""
 
-    connect_secs: Seconds = _setting(10.0, "Name, connection and TLS.", unit="seconds", gt=0, le=300)
-    first_byte_secs: Seconds = _setting(
+    connect_secs: float = _setting(10.0, "Name, connection and TLS.", unit="seconds", gt=0, le=300)
+    first_byte_secs: float = _setting(
         120.0, "From the request to the head of the reply; also for the client's body.", unit="seconds", gt=0, le=86400
     )
-    silence_secs: Seconds = _setting(120.0, "Between two pieces of the reply.", unit="seconds", gt=0, le=86400)
-    total_secs: Seconds = _setting(600.0, "The whole call.", unit="seconds", gt=0, le=86400)
+    silence_secs: float = _setting(120.0, "Between two pieces of the reply.", unit="seconds", gt=0, le=86400)
+    total_secs: float = _setting(600.0, "The whole call.", unit="seconds", gt=0, le=86400)
 
 
 class Stream(Section):
     """How a silent upstream is bridged."""
 
-    keep_alive_secs: Seconds = _setting(10.0, "A client hears a comment after so much silence.", unit="seconds", gt=0, le=15)
-    commit_after_secs: Seconds = _setting(
+    keep_alive_secs: float = _setting(10.0, "A client hears a comment after so much silence.", unit="seconds", gt=0, le=15)
+    commit_after_secs: float = _setting(
         10.0, "Until then an upstream's failure can still be answered with a proper status.", unit="seconds", gt=0, le=15
     )
 

@@ -61,12 +61,13 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class Collected:
-    """Raw values by `Slot.name`, with what was noticed on the way."""
+    """Raw values by `Slot.name`, with what was noticed on the way. `unreadable`: sections with a secret that could not be read."""
 
     def __init__(self, layers: list[Layer], credentials: Path | None) -> None:
         self.found: dict[str, Found] = {}
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.unreadable: set[str] = set()
         known = slots()
         held = self._list(credentials) if credentials is not None else {}
         for slot in known:
@@ -92,7 +93,7 @@ class Collected:
             if value:
                 return Found(value, name, layer.place(name))
             if file:
-                content = self._read_secret(layer.place(file_name), Path(file), warn=True)
+                content = self._read_secret(slot, layer.place(file_name), Path(file), warn=True)
                 return Found(content, file_name, f"{layer.place(file_name)}, file {file}") if content is not None else None
         return None
 
@@ -110,21 +111,23 @@ class Collected:
             if name in held and slot.is_path:
                 return Found(str(held[name]), slot.name, f"credential {name}")
             if name in held and slot.secret:
-                content = self._read_secret(slot.name, held[name], warn=False)
+                content = self._read_secret(slot, slot.name, held[name], warn=False)
                 return Found(content, slot.name, f"credential {name}") if content is not None else None
         return None
 
-    def _read_secret(self, name: str, path: Path, *, warn: bool) -> str | None:
+    def _read_secret(self, slot: Slot, name: str, path: Path, *, warn: bool) -> str | None:
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 data = file.read(_MAX_SECRET_BYTES + 1)
             text = data.decode("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
+            self.unreadable.add(slot.section)
             self.problems.append(Problem(name, f"{path} cannot be read: {reason(error)}", "check that it exists and who may read it"))
             return None
         if len(data) > _MAX_SECRET_BYTES or not text.strip():
             fault = "is empty" if not text.strip() else f"is larger than {_MAX_SECRET_BYTES} bytes"
+            self.unreadable.add(slot.section)
             self.problems.append(Problem(name, f"{path} {fault}", "it must hold the secret and nothing else"))
             return None
         if warn and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):

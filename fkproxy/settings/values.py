@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-__all__ = ["Bool", "Credential", "HeaderValues", "Host", "MasterKey", "Names", "Networks", "Origins", "ProviderKey", "Seconds", "Url"]
+__all__ = ["Bool", "Credential", "HeaderValues", "Host", "MasterKey", "Names", "Networks", "Origins", "ProviderKey", "Url"]
 
 _LEAST_KEY_CHARACTERS = 16
 
@@ -163,4 +163,3 @@ HeaderValues = Annotated[dict[str, SecretStr], BeforeValidator(_headers)]
 MasterKey = Annotated[SecretStr, AfterValidator(_key)]
 Credential = Annotated[SecretStr, AfterValidator(_credential)]
 ProviderKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-Seconds = Annotated[float, Field(allow_inf_nan=False)]

@@ -1,0 +1,201 @@
+"""The command line: what it prints, where, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fkproxy import __version__, cli, smoke
+from fkproxy.server import CannotListen
+
+KEY = "0123456789abcdef-the-key"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("APP_", "GOOGLE_", "GEMINI_", "OPENAI_", "CREDENTIALS_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    calls: list[Any] = []
+    monkeypatch.setattr("fkproxy.server.serve", lambda settings, environment, warnings: calls.append((settings, environment, warnings)))
+    return calls
+
+
+@pytest.fixture
+def smoked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str | None]]:
+    """What the smoke test was asked to do; it fails for the model `broken` and for the address `nonsense`."""
+    asked: list[tuple[str, str | None, str | None]] = []
+
+    def run(url: str, key: str | None, model: str | None) -> Iterator[smoke.Step]:
+        asked.append((url, key, model))
+        if url == "nonsense":
+            raise ValueError("'nonsense' is not an http address")
+        yield smoke.Step(name="health", ok=True, duration_ms=1.5, detail="ok")
+        yield smoke.Step(name="chat", ok=model != "broken", duration_ms=2.5, detail="done")
+
+    monkeypatch.setattr(smoke, "run", run)
+    return asked
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"]])
+def test_serving_is_what_it_does_unless_told_otherwise(
+    arguments: list[str], served: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP_SERVER__PORT", "4321")
+    assert cli.main(arguments) == 0
+    ((settings, environment, warnings),) = served
+    assert settings.server.port == 4321
+    assert environment.journal is False
+    assert "the built-in sandbox answers" in str(warnings[0]), "which the server logs: every line under the journal is JSON"
+    printed = capsys.readouterr()
+    assert printed.out + printed.err == ""
+
+
+def test_an_address_that_cannot_be_had_is_one_plain_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*_: object) -> None:
+        raise CannotListen("port 4000 on 127.0.0.1 is in use")
+
+    monkeypatch.setattr("fkproxy.server.serve", refuse)
+    monkeypatch.setenv("GOOGLE_API_KEY", KEY)
+    assert cli.main(["serve"]) == 1
+    assert capsys.readouterr().err == "fkllmproxy: port 4000 on 127.0.0.1 is in use\n"
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["smoke"]])
+def test_a_wrong_configuration_starts_nothing(
+    command: list[str], served: list[Any], smoked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP_SERVER__PORT", "70000")
+    monkeypatch.setenv("APP_SERVER__PROT", "1")
+    assert cli.main(command) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
+        "APP_SERVER__PROT: there is no such setting",
+        "    did you mean APP_SERVER__PORT?",
+        "APP_SERVER__PORT: '70000' is not between 1 and 65535",
+        "fkllmproxy: 2 problems in the configuration; nothing was started",
+    ]
+    assert (served, smoked) == ([], [])
+
+
+def test_check_prints_what_is_in_force(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("APP_AUTH__MASTER_KEY", KEY)
+    assert cli.main(["check"]) == 0
+    printed = capsys.readouterr()
+    lines = [line.split() for line in printed.out.splitlines()]
+    assert ["APP_SERVER__PORT", "4000", "default"] in lines
+    assert ["APP_AUTH__MASTER_KEY", "set", f"({len(KEY)}", "characters)", "APP_AUTH__MASTER_KEY"] in lines
+    assert printed.out.endswith("ok: the configuration is valid; 127.0.0.1:4000, a key is required\n")
+    assert "warning: providers: none is configured" in printed.out
+    assert "0123456789" not in printed.out + printed.err
+
+
+def test_check_speaks_json_in_either_case(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["ok"] is True
+    assert {"name": "APP_SERVER__PORT", "value": "4000", "source": "default", "default": "4000", "unit": None} in body["settings"]
+    assert len(body["warnings"]) == 1
+    monkeypatch.setenv("APP_SERVER__PORT", "x")
+    assert cli.main(["check", "--json"]) == 1
+    printed = capsys.readouterr()
+    message = "'x' is not a whole number between 1 and 65535"
+    assert json.loads(printed.out) == {"ok": False, "problems": [{"name": "APP_SERVER__PORT", "message": message, "hint": ""}]}
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_environment_file_may_stand_before_or_after_the_command(
+    before: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("APP_SERVER__PORT=4321\n")
+    option = ["--env-file", str(env_file)]
+    assert cli.main([*option, "check"] if before else ["check", *option]) == 0
+    assert f"APP_SERVER__PORT in {env_file}" in capsys.readouterr().out
+
+
+def test_an_environment_file_in_the_working_directory_is_not_read_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("APP_SERVER__PORT=4321\n")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check"]) == 0
+    assert "4321" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:4000"),
+        ("0.0.0.0", "http://127.0.0.1:4000"),
+        ("::", "http://[::1]:4000"),
+        ("h.example", "http://h.example:4000"),
+    ],
+)
+def test_smoke_finds_its_own_instance_and_key(host: str, url: str, smoked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_SERVER__HOST", host)
+    monkeypatch.setenv("APP_AUTH__MASTER_KEY", KEY)
+    assert cli.main(["smoke"]) == 0
+    assert smoked == [(url, KEY, None)]
+
+
+def test_smoke_with_address_and_key_needs_no_configuration(
+    smoked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP_SERVER__PORT", "wrong")
+    key_file = tmp_path / "key"
+    key_file.write_text("another-key\n")
+    assert cli.main(["smoke", "http://h.example:1", "--key-file", str(key_file), "--model", "broken"]) == 1
+    assert smoked == [("http://h.example:1", "another-key", "broken")]
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["ok", "health"], ["FAIL", "chat"]]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_a_key_file_that_cannot_be_read_is_a_wrong_command_line(
+    content: bytes | None, smoked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_file = tmp_path / "key"
+    if content is not None:
+        key_file.write_bytes(content)
+    assert cli.main(["smoke", "http://h.example:1", "--key-file", str(key_file)]) == 2
+    assert str(key_file) in capsys.readouterr().err
+    assert smoked == []
+
+
+def test_an_address_that_is_none_is_a_wrong_command_line(smoked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["smoke", "nonsense"]) == 2
+    assert capsys.readouterr().err == "fkllmproxy: 'nonsense' is not an http address\n"
+
+
+def test_an_interrupt_ends_it_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fkproxy.server.serve", interrupt)
+    assert cli.main([]) == 130
+
+
+def test_the_version_is_told_by_command_and_by_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == 0
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"fkllmproxy {__version__}\n" * 2
+
+
+@pytest.mark.parametrize("arguments", [["start"], ["check", "--yaml"], ["--env-file"]])
+def test_a_wrong_command_line_is_told_apart_from_a_wrong_configuration(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: fkllmproxy" in capsys.readouterr().err

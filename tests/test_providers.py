@@ -1,0 +1,47 @@
+"""From settings to upstreams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fkproxy.adapters.http import HttpClient
+from fkproxy.providers import build_adapters
+from fkproxy.settings import load
+from tests.e2e.processes import service_account
+
+OPENAI = {"OPENAI_API_KEY": "sk-upstream-key"}
+GEMINI = {"GOOGLE_API_KEY": "AIza-upstream-key"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [("sandbox", ("*",))]),
+        (GEMINI, [("gemini", ("gemini-*", "gemma-*", "learnlm-*"))]),
+        (OPENAI, [("openai", ("*",))]),
+        ({**OPENAI, "APP_OPENAI__PROVIDER_KEY": "groq", "APP_OPENAI__MODELS": "llama-*, qwen*"}, [("groq", ("llama-*", "qwen*"))]),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, [("openai", ("*",))]),
+        ({**GEMINI, **OPENAI}, [("gemini", ("gemini-*", "gemma-*", "learnlm-*")), ("openai", ("*",))]),
+        ({**OPENAI, "APP_SANDBOX__ENABLED": "true"}, [("openai", ("*",)), ("sandbox", ("sandbox", "sandbox[?]*"))]),
+    ],
+)
+async def test_what_is_configured_is_what_there_is(settings: dict[str, str], expected: list[tuple[str, tuple[str, ...]]]) -> None:
+    client = HttpClient()
+    adapters, tokens = build_adapters(load(environ=settings).settings, client)
+    assert [(adapter.provider_key, adapter.models) for adapter in adapters] == expected
+    assert tokens is None
+    await client.aclose()
+
+
+async def test_a_service_account_means_vertex_and_a_key_wins_over_it(tmp_path: Path) -> None:
+    client = HttpClient()
+    credentials = {"GOOGLE_APPLICATION_CREDENTIALS": str(service_account(tmp_path, "http://127.0.0.1:1/token"))}
+    adapters, tokens = build_adapters(load(environ=credentials).settings, client)
+    assert [adapter.provider_key for adapter in adapters] == ["vertex"]
+    assert tokens is not None
+    assert tokens.project_id == "project-of-the-tests"
+    adapters, tokens = build_adapters(load(environ={**credentials, **GEMINI}).settings, client)
+    assert ([adapter.provider_key for adapter in adapters], tokens) == (["gemini"], None)
+    await client.aclose()
