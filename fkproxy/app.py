@@ -155,8 +155,8 @@ def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint) -> list[ASGIRoute
         path = scope["raw_path"]
         for prefix, endpoint in prefixes:
             if path.startswith(prefix) and len(path) > len(prefix):
-                return await endpoint(scope, receive, send)  # type: ignore[arg-type]
-        return await unknown(scope, receive, send)  # type: ignore[arg-type]
+                return await endpoint(scope, receive, send)  # type: ignore[arg-type]  # Litestar's TypedDicts
+        return await unknown(scope, receive, send)  # type: ignore[arg-type]  # Litestar's TypedDicts
 
     handlers = [_handler(path, endpoint) for path, endpoint in endpoints.items() if "{" not in path]
     return [*handlers, asgi("/", is_mount=True, copy_scope=False)(rest)]
@@ -164,6 +164,6 @@ def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint) -> list[ASGIRoute
 
 def _handler(path: str, endpoint: Endpoint) -> ASGIRouteHandler:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        await endpoint(scope, receive, send)  # type: ignore[arg-type]
+        await endpoint(scope, receive, send)  # type: ignore[arg-type]  # Litestar's TypedDicts
 
     return asgi(path, copy_scope=False)(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -9,15 +10,18 @@ from typing import Protocol
 import msgspec
 
 from fkproxy.access import ANONYMOUS, Caller
-from fkproxy.dialects.base import Dialect, Peek, StreamEncoder
+from fkproxy.dialects.base import Dialect, Peek, ReplyContext, StreamEncoder
 from fkproxy.limits.bucket import Verdict
 from fkproxy.model.errors import FkproxyError
 from fkproxy.model.request import ChatRequest
 from fkproxy.model.usage import Usage
 
-__all__ = ["Call", "Client", "ClientGone", "Headers", "StreamPolicy"]
+__all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "StreamPolicy"]
 
 Headers = list[tuple[bytes, bytes]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+_NOT_IN_HEADERS = re.compile(r"[^ -~]")
 
 
 class ClientGone(Exception):
@@ -167,3 +171,23 @@ class Call:
     def stream(self) -> bool:
         """The client asked for a stream."""
         return self.peek is not None and self.peek.stream
+
+    def reply_headers(self) -> Headers:
+        """What every reply tells about its self."""
+        headers = [(b"x-request-id", self.request_id.encode())]
+        verdict = self.verdict
+        if verdict is not None:
+            headers += [
+                (b"x-ratelimit-limit", b"%d" % verdict.limit),
+                (b"x-ratelimit-remaining", b"%d" % verdict.remaining),
+                (b"x-ratelimit-reset", b"%d" % (self.started_s + verdict.reset_after_s + 0.999)),
+            ]
+        if self.provider_key is not None:
+            headers.append((b"x-fkproxy-provider", self.provider_key.encode()))
+        if self.losses:
+            headers.append((b"x-fkproxy-losses", _NOT_IN_HEADERS.sub("?", ", ".join(self.losses))[:2000].encode()))
+        return headers
+
+    def reply_context(self, peek: Peek) -> ReplyContext:
+        """What an encoder of the reply needs."""
+        return ReplyContext(reply_id=self.request_id, model=peek.model, created_s=int(self.started_s), include_usage=peek.include_usage)

@@ -15,6 +15,8 @@ that reads a body and writes a reply, and tests hand it one made of lists.
         relay        frames on their way to the client, while the decoder listens
     record       always, once: also when the client hangs up
 
+How a reply is waited for and relayed is `relay.py`'s.
+
 **The commit point.** Once the reply's head has gone to the client its status stands. It goes with the first content, so an upstream
 that opens a stream with 200 and then fails is still answered properly. A silent upstream (a model that thinks) forces it earlier:
 after `commit_after_s` the head goes out and comments keep the line alive. Another target may still take over as long as no
@@ -26,15 +28,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from fkproxy.access import KeyRing
-from fkproxy.adapters.base import Adapter, Exchange, Timeouts, UpstreamCall
-from fkproxy.call import Call, Client, ClientGone, Headers, StreamPolicy
-from fkproxy.dialects.base import Dialect, Peek, ReplyContext
+from fkproxy.adapters.base import Adapter, Timeouts, UpstreamCall
+from fkproxy.call import JSON_TYPE, Call, Client, ClientGone, Headers, StreamPolicy
+from fkproxy.dialects.base import Dialect, Peek
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.slots import Slots
@@ -48,51 +48,20 @@ from fkproxy.model.errors import (
     RateLimited,
     Unrepresentable,
     UpstreamError,
-    UpstreamProtocolError,
     UpstreamRejected,
     UpstreamTimeout,
 )
-from fkproxy.model.events import (
-    ChoiceFinished,
-    Done,
-    Event,
-    Failed,
-    SealAttached,
-    Started,
-    ToolCallStarted,
-    UsageReported,
-    collect,
-)
+from fkproxy.model.events import Failed
+from fkproxy.relay import MAX_ERROR_BYTES, Relay
 from fkproxy.routing import RoutingTable, Target
 from fkproxy.seals import SealStore
 from fkproxy.telemetry.record import CallRecord
-from fkproxy.wire.sse import SseDecoder
 
 __all__ = ["Gateway", "Upstream", "error_headers"]
-
-T = TypeVar("T")
-
-_MAX_REPLY_BYTES = 128 * 1024 * 1024
-_MAX_ERROR_BYTES = 1024 * 1024
-_MAX_HELD_BYTES = 1024 * 1024
-"""What may be held back before the commit point; a model's first content comes within a few hundred bytes."""
-
-_WATCH_AFTER_S = 0.1
-"""A reply faster than this is not worth watching for a client that leaves."""
-
-_DRAIN_S = 1.0
-"""How long a finished upstream may take to end its body, so that its connection can be used again."""
 
 _EXPIRE_AFTER_S = 5.0
 """How long after the call's own deadline it is cut off without a word."""
 
-_EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
-_JSON = (b"content-type", b"application/json")
-_NOT_IN_HEADERS = re.compile(r"[^ -~]")
 
 logger = logging.getLogger("fkproxy.gateway")
 
@@ -136,7 +105,7 @@ class Gateway:
         self._buckets = buckets
         self._seals = seals
         self._timeouts = timeouts
-        self._stream = stream
+        self._relay = Relay(seals=seals, timeouts=timeouts, stream=stream, now=now)
         self._max_request_bytes = max_request_bytes
         self._observers = tuple(observers)
         self.in_flight = 0
@@ -257,15 +226,15 @@ class Gateway:
         finally:
             call.upstream_s += self._now() - began
         try:
-            await self._wait(call, client, exchange.head, "first_byte", self._timeouts.first_byte_s)
+            await self._relay.wait(call, client, exchange.head, "first_byte", self._timeouts.first_byte_s)
             call.upstream_status = exchange.status
             if not 200 <= exchange.status < 300:
-                error_body = await self._read(call, client, exchange, _MAX_ERROR_BYTES)
+                error_body = await self._relay.read(call, client, exchange, MAX_ERROR_BYTES)
                 raise codec.decode_error(exchange.status, exchange.headers, error_body)
             if peek.stream and exchange.headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
-                await self._relay_stream(call, client, peek, upstream, exchange)
+                await self._relay.stream(call, client, peek, codec, exchange)
             else:
-                await self._relay_whole(call, client, peek, upstream, exchange)
+                await self._relay.whole(call, client, peek, codec, exchange)
         finally:
             exchange.close()
 
@@ -283,215 +252,12 @@ class Gateway:
         )
         return encoded.body
 
-    # --- waiting
-
-    async def _wait(self, call: Call, client: Client, take: Callable[[float], Awaitable[T]], phase: str, limit_s: float) -> T:
-        """What `take` gives, asked again and again until a deadline, while the client is watched and its stream kept alive.
-
-        Raises `UpstreamTimeout` naming the deadline that passed.
-        """
-        now = self._now
-        began = now()
-        total_at = call.started + self._timeouts.total_s
-        try:
-            while True:
-                at = now()
-                rest_s = min(began + limit_s, total_at) - at
-                if rest_s <= 0:
-                    if at >= total_at:
-                        raise UpstreamTimeout("total", self._timeouts.total_s)
-                    raise UpstreamTimeout(phase, limit_s)
-                got = await take(min(rest_s, self._pause_s(call, at)))
-                if got is not None and got is not False:
-                    return got
-                if not call.watched:
-                    call.watched = True
-                    client.watch()
-                elif call.stream:
-                    await self._keep_alive(call, client)
-        finally:
-            call.upstream_s += now() - began
-
-    def _pause_s(self, call: Call, at: float) -> float:
-        if not call.watched:
-            return _WATCH_AFTER_S
-        if not call.stream:
-            return self._timeouts.total_s
-        patience_s = self._stream.keep_alive_s if call.committed else self._stream.commit_after_s
-        return max(0.001, call.written_at + patience_s - at)
-
-    async def _keep_alive(self, call: Call, client: Client) -> None:
-        patience_s = self._stream.keep_alive_s if call.committed else self._stream.commit_after_s
-        if self._now() < call.written_at + patience_s:
-            return
-        await self._commit(call, client)
-        await self._write(call, client, call.dialect.keep_alive)
-
-    async def _read(self, call: Call, client: Client, exchange: Exchange, limit_bytes: int) -> bytes:
-        pieces: list[bytes] = []
-        size_bytes = 0
-        while piece := await self._wait(call, client, exchange.chunk, "silence", self._timeouts.silence_s):
-            size_bytes += len(piece)
-            if size_bytes > limit_bytes:
-                raise UpstreamProtocolError(f"the upstream's reply is larger than {limit_bytes} bytes")
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    # --- replies
-
-    async def _relay_whole(self, call: Call, client: Client, peek: Peek, upstream: Upstream, exchange: Exchange) -> None:
-        body = await self._read(call, client, exchange, _MAX_REPLY_BYTES)
-        same = upstream.codec is call.dialect
-        try:
-            events = upstream.codec.decode_reply(body)
-        except UpstreamProtocolError:
-            if not same or peek.stream:
-                raise
-            events = []
-        for event in events:
-            if type(event) is Failed:
-                raise event.error
-            self._listen(call, upstream, event)
-        if peek.stream:
-            encoder = call.encoder = call.dialect.stream_encoder(self._context(call, peek))
-            await self._send_content(call, client, b"".join(encoder.encode(event) for event in events))
-            await client.finish()
-            return
-        out = body if same else call.dialect.encode_reply(collect(events), self._context(call, peek))
-        call.committed = call.content_sent = True
-        call.status = 200
-        call.response_bytes = len(out)
-        await client.start(200, [_JSON, (b"content-length", b"%d" % len(out)), *self._headers(call)])
-        await client.finish(out)
-
-    async def _relay_stream(self, call: Call, client: Client, peek: Peek, upstream: Upstream, exchange: Exchange) -> None:
-        dialect, codec = call.dialect, upstream.codec
-        same = codec is dialect
-        framer = SseDecoder()
-        decoder = codec.stream_decoder()
-        encoder = call.encoder = dialect.stream_encoder(self._context(call, peek))
-        held: list[bytes] = []
-        held_bytes = 0
-        listening = True
-        ended = False
-        while not ended:
-            chunk = await self._wait(call, client, exchange.chunk, "silence", self._timeouts.silence_s)
-            out: list[bytes] = []
-            ready = False
-            failed: Failed | None = None
-            for frame in framer.feed(chunk) if chunk else framer.tail():
-                events: Sequence[Event] = ()
-                if listening:
-                    try:
-                        events = decoder.feed(frame)
-                    except UpstreamProtocolError:
-                        if not same:
-                            raise
-                        # The client may be able to read what we are not: its bytes go on, but our count is not to be trusted.
-                        listening, call.usage = False, None
-                for event in events:
-                    if type(event) is Failed:
-                        failed = event
-                        break
-                    ready |= self._listen(call, upstream, event)
-                    ended |= type(event) is Done
-                    if not same:
-                        out.append(encoder.encode(event))
-                if same:
-                    out.append(dialect.forward_frame(frame, events, peek))
-                if failed is not None:
-                    break
-            if not chunk:
-                ended = True
-                for event in decoder.end() if listening and failed is None else ():
-                    if type(event) is Failed:
-                        failed = event
-                        break
-                    ready |= self._listen(call, upstream, event)
-                    if not same:
-                        out.append(encoder.encode(event))
-            held += out
-            if failed is not None and not (ready or call.content_sent):
-                raise failed.error
-            held_bytes += sum(map(len, out))
-            if call.content_sent or ready or not listening or ended or held_bytes > _MAX_HELD_BYTES:
-                await self._send_content(call, client, b"".join(held))
-                held.clear()
-            if failed is not None:
-                # A same-dialect error frame has gone to the client as it came.
-                call.error_sent = same and bool(chunk)
-                raise failed.error
-        await client.finish()
-        await self._drain(exchange)
-
-    async def _drain(self, exchange: Exchange) -> None:
-        """Take the rest of a body whose content is over. What goes wrong now is nobody's concern but the connection's."""
-        try:
-            while await exchange.chunk(_DRAIN_S):
-                pass
-        except UpstreamError:
-            return
-
-    def _listen(self, call: Call, upstream: Upstream, event: Event) -> bool:
-        """Note what the record needs of `event`; True when it is the kind of event that the reply's head may go out with."""
-        kind = type(event)
-        if kind is UsageReported:
-            assert isinstance(event, UsageReported)
-            call.usage = event.usage
-            return False
-        if kind is Started:
-            return False
-        if kind is ChoiceFinished:
-            assert isinstance(event, ChoiceFinished)
-            if call.finish_reason is None:
-                call.finish_reason = event.reason
-            return True
-        if kind is ToolCallStarted:
-            assert isinstance(event, ToolCallStarted)
-            call.tool_ids[event.choice, event.index] = event.id
-        elif kind is SealAttached:
-            assert isinstance(event, SealAttached)
-            self._keep_seal(call, upstream, event)
-        if call.ttft_s is None and kind is not Done:
-            call.ttft_s = self._now() - call.started
-        return True
-
-    def _keep_seal(self, call: Call, upstream: Upstream, event: SealAttached) -> None:
-        if event.index is None or upstream.codec is call.dialect:
-            return
-        call_id = call.tool_ids.get((event.choice, event.index))
-        if call_id is not None:
-            self._seals.remember(call.caller.key_id, call_id, event.seal, self._now())
-
-    # --- the client's side
-
-    async def _send_content(self, call: Call, client: Client, data: bytes) -> None:
-        await self._commit(call, client)
-        call.content_sent = True
-        if data:
-            await self._write(call, client, data)
-
-    async def _commit(self, call: Call, client: Client) -> None:
-        if call.committed:
-            return
-        call.committed = True
-        call.status = 200
-        if not call.watched:
-            call.watched = True
-            client.watch()
-        await client.start(200, [*_EVENT_STREAM, *self._headers(call)])
-
-    async def _write(self, call: Call, client: Client, data: bytes) -> None:
-        call.response_bytes += len(data)
-        await client.write(data)
-        call.written_at = self._now()
-
     async def _refuse(self, call: Call, client: Client, error: FkproxyError) -> None:
         """Tell the client, in its own dialect: as a reply, or in the stream when the head has gone out already."""
         call.error = error
         if call.committed:
             if call.peek is not None and call.peek.stream:
-                encoder = call.encoder or call.dialect.stream_encoder(self._context(call, call.peek))
+                encoder = call.encoder or call.dialect.stream_encoder(call.reply_context(call.peek))
                 data = b"" if call.error_sent else encoder.encode(Failed(error))
                 call.response_bytes += len(data)
                 await client.finish(data)
@@ -500,26 +266,8 @@ class Gateway:
         call.status = error.status
         body = call.dialect.encode_error(error, call.request_id)
         call.response_bytes = len(body)
-        await client.start(error.status, [_JSON, (b"content-length", b"%d" % len(body)), *self._headers(call), *error_headers(error)])
+        await client.start(error.status, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *call.reply_headers(), *error_headers(error)])
         await client.finish(body)
-
-    def _headers(self, call: Call) -> Headers:
-        headers = [(b"x-request-id", call.request_id.encode())]
-        verdict = call.verdict
-        if verdict is not None:
-            headers += [
-                (b"x-ratelimit-limit", b"%d" % verdict.limit),
-                (b"x-ratelimit-remaining", b"%d" % verdict.remaining),
-                (b"x-ratelimit-reset", b"%d" % (call.started_s + verdict.reset_after_s + 0.999)),
-            ]
-        if call.provider_key is not None:
-            headers.append((b"x-fkproxy-provider", call.provider_key.encode()))
-        if call.losses:
-            headers.append((b"x-fkproxy-losses", _NOT_IN_HEADERS.sub("?", ", ".join(call.losses))[:2000].encode()))
-        return headers
-
-    def _context(self, call: Call, peek: Peek) -> ReplyContext:
-        return ReplyContext(reply_id=call.request_id, model=peek.model, created_s=int(call.started_s), include_usage=peek.include_usage)
 
     # --- the record
 

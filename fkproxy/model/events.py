@@ -245,8 +245,8 @@ def _part(entry: list[Any]) -> Part:
     if kind == "tool_call":
         return ToolCall(id=event.id, name=event.name, arguments="".join(pieces) or "{}", seal=seal)
     if kind == "media":
-        return event if seal is None else msgspec.structs.replace(event, seal=seal)  # type: ignore[no-any-return]
-    return event  # type: ignore[no-any-return]
+        return event if seal is None else msgspec.structs.replace(event, seal=seal)  # type: ignore[no-any-return]  # a Media
+    return event  # type: ignore[no-any-return]  # an Opaque
 
 
 def collect(events: Iterable[Event]) -> Reply:

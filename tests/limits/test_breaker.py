@@ -202,7 +202,7 @@ def test_every_state_is_reached_and_left_by_the_table() -> None:
 )
 def test_limits_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Breaker(**bad)  # type: ignore[arg-type]
+        Breaker(**bad)  # type: ignore[arg-type]  # one keyword at a time
 
 
 class BreakerMachine(RuleBasedStateMachine):

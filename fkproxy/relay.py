@@ -1,0 +1,261 @@
+"""The reply of one upstream on its way to the client: waiting, keeping alive, committing, relaying.
+
+Floor 3. `gateway.py` tells when; this file tells how. The commit point is explained there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from fkproxy.adapters.base import Exchange, Timeouts
+from fkproxy.call import JSON_TYPE, Call, Client, StreamPolicy
+from fkproxy.dialects.base import Dialect, Peek
+from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from fkproxy.model.events import (
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    SealAttached,
+    Started,
+    ToolCallStarted,
+    UsageReported,
+    collect,
+)
+from fkproxy.seals import SealStore
+from fkproxy.wire.sse import SseDecoder
+
+__all__ = ["MAX_ERROR_BYTES", "Relay"]
+
+T = TypeVar("T")
+
+_MAX_REPLY_BYTES = 128 * 1024 * 1024
+MAX_ERROR_BYTES = 1024 * 1024
+_MAX_HELD_BYTES = 1024 * 1024
+"""What may be held back before the commit point; a model's first content comes within a few hundred bytes."""
+
+_WATCH_AFTER_S = 0.1
+"""A reply faster than this is not worth watching for a client that leaves."""
+
+_DRAIN_S = 1.0
+"""How long a finished upstream may take to end its body, so that its connection can be used again."""
+
+_EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class Relay:
+    """What every call's reply is relayed by. Holds no call."""
+
+    def __init__(self, *, seals: SealStore, timeouts: Timeouts, stream: StreamPolicy, now: Callable[[], float]) -> None:
+        self._seals = seals
+        self._timeouts = timeouts
+        self._stream = stream
+        self._now = now
+
+    # --- waiting
+
+    async def wait(self, call: Call, client: Client, take: Callable[[float], Awaitable[T]], phase: str, limit_s: float) -> T:
+        """What `take` gives, asked again and again until a deadline, while the client is watched and its stream kept alive.
+
+        Raises `UpstreamTimeout` naming the deadline that passed.
+        """
+        now = self._now
+        began = now()
+        total_at = call.started + self._timeouts.total_s
+        try:
+            while True:
+                at = now()
+                rest_s = min(began + limit_s, total_at) - at
+                if rest_s <= 0:
+                    if at >= total_at:
+                        raise UpstreamTimeout("total", self._timeouts.total_s)
+                    raise UpstreamTimeout(phase, limit_s)
+                got = await take(min(rest_s, self._pause_s(call, at)))
+                if got is not None and got is not False:
+                    return got
+                if not call.watched:
+                    call.watched = True
+                    client.watch()
+                elif call.stream:
+                    await self._keep_alive(call, client)
+        finally:
+            call.upstream_s += now() - began
+
+    def _pause_s(self, call: Call, at: float) -> float:
+        if not call.watched:
+            return _WATCH_AFTER_S
+        if not call.stream:
+            return self._timeouts.total_s
+        patience_s = self._stream.keep_alive_s if call.committed else self._stream.commit_after_s
+        return max(0.001, call.written_at + patience_s - at)
+
+    async def _keep_alive(self, call: Call, client: Client) -> None:
+        patience_s = self._stream.keep_alive_s if call.committed else self._stream.commit_after_s
+        if self._now() < call.written_at + patience_s:
+            return
+        await self._commit(call, client)
+        await self._write(call, client, call.dialect.keep_alive)
+
+    async def read(self, call: Call, client: Client, exchange: Exchange, limit_bytes: int) -> bytes:
+        pieces: list[bytes] = []
+        size_bytes = 0
+        while piece := await self.wait(call, client, exchange.chunk, "silence", self._timeouts.silence_s):
+            size_bytes += len(piece)
+            if size_bytes > limit_bytes:
+                raise UpstreamProtocolError(f"the upstream's reply is larger than {limit_bytes} bytes")
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    # --- replies
+
+    async def whole(self, call: Call, client: Client, peek: Peek, codec: Dialect, exchange: Exchange) -> None:
+        body = await self.read(call, client, exchange, _MAX_REPLY_BYTES)
+        same = codec is call.dialect
+        try:
+            events = codec.decode_reply(body)
+        except UpstreamProtocolError:
+            if not same or peek.stream:
+                raise
+            events = []
+        for event in events:
+            if type(event) is Failed:
+                raise event.error
+            self._listen(call, codec, event)
+        if peek.stream:
+            encoder = call.encoder = call.dialect.stream_encoder(call.reply_context(peek))
+            await self._send_content(call, client, b"".join(encoder.encode(event) for event in events))
+            await client.finish()
+            return
+        out = body if same else call.dialect.encode_reply(collect(events), call.reply_context(peek))
+        call.committed = call.content_sent = True
+        call.status = 200
+        call.response_bytes = len(out)
+        await client.start(200, [JSON_TYPE, (b"content-length", b"%d" % len(out)), *call.reply_headers()])
+        await client.finish(out)
+
+    async def stream(self, call: Call, client: Client, peek: Peek, codec: Dialect, exchange: Exchange) -> None:
+        dialect = call.dialect
+        same = codec is dialect
+        framer = SseDecoder()
+        decoder = codec.stream_decoder()
+        encoder = call.encoder = dialect.stream_encoder(call.reply_context(peek))
+        held: list[bytes] = []
+        held_bytes = 0
+        listening = True
+        ended = False
+        while not ended:
+            chunk = await self.wait(call, client, exchange.chunk, "silence", self._timeouts.silence_s)
+            out: list[bytes] = []
+            ready = False
+            failed: Failed | None = None
+            for frame in framer.feed(chunk) if chunk else framer.tail():
+                events: Sequence[Event] = ()
+                if listening:
+                    try:
+                        events = decoder.feed(frame)
+                    except UpstreamProtocolError:
+                        if not same:
+                            raise
+                        # The client may be able to read what we are not: its bytes go on, but our count is not to be trusted.
+                        listening, call.usage = False, None
+                for event in events:
+                    if type(event) is Failed:
+                        failed = event
+                        break
+                    ready |= self._listen(call, codec, event)
+                    ended |= type(event) is Done
+                    if not same:
+                        out.append(encoder.encode(event))
+                if same:
+                    out.append(dialect.forward_frame(frame, events, peek))
+                if failed is not None:
+                    break
+            if not chunk:
+                ended = True
+                for event in decoder.end() if listening and failed is None else ():
+                    if type(event) is Failed:
+                        failed = event
+                        break
+                    ready |= self._listen(call, codec, event)
+                    if not same:
+                        out.append(encoder.encode(event))
+            held += out
+            if failed is not None and not (ready or call.content_sent):
+                raise failed.error
+            held_bytes += sum(map(len, out))
+            if call.content_sent or ready or not listening or ended or held_bytes > _MAX_HELD_BYTES:
+                await self._send_content(call, client, b"".join(held))
+                held.clear()
+            if failed is not None:
+                # A same-dialect error frame has gone to the client as it came.
+                call.error_sent = same and bool(chunk)
+                raise failed.error
+        await client.finish()
+        await self._drain(exchange)
+
+    async def _drain(self, exchange: Exchange) -> None:
+        """Take the rest of a body whose content is over. What goes wrong now is nobody's concern but the connection's."""
+        try:
+            while await exchange.chunk(_DRAIN_S):
+                pass
+        except UpstreamError:
+            return
+
+    def _listen(self, call: Call, codec: Dialect, event: Event) -> bool:
+        """Note what the record needs of `event`; True when it is the kind of event that the reply's head may go out with."""
+        kind = type(event)
+        if kind is UsageReported:
+            assert isinstance(event, UsageReported)
+            call.usage = event.usage
+            return False
+        if kind is Started:
+            return False
+        if kind is ChoiceFinished:
+            assert isinstance(event, ChoiceFinished)
+            if call.finish_reason is None:
+                call.finish_reason = event.reason
+            return True
+        if kind is ToolCallStarted:
+            assert isinstance(event, ToolCallStarted)
+            call.tool_ids[event.choice, event.index] = event.id
+        elif kind is SealAttached:
+            assert isinstance(event, SealAttached)
+            self._keep_seal(call, codec, event)
+        if call.ttft_s is None and kind is not Done:
+            call.ttft_s = self._now() - call.started
+        return True
+
+    def _keep_seal(self, call: Call, codec: Dialect, event: SealAttached) -> None:
+        if event.index is None or codec is call.dialect:
+            return
+        call_id = call.tool_ids.get((event.choice, event.index))
+        if call_id is not None:
+            self._seals.remember(call.caller.key_id, call_id, event.seal, self._now())
+
+    # --- the client's side
+
+    async def _send_content(self, call: Call, client: Client, data: bytes) -> None:
+        await self._commit(call, client)
+        call.content_sent = True
+        if data:
+            await self._write(call, client, data)
+
+    async def _commit(self, call: Call, client: Client) -> None:
+        if call.committed:
+            return
+        call.committed = True
+        call.status = 200
+        if not call.watched:
+            call.watched = True
+            client.watch()
+        await client.start(200, [*_EVENT_STREAM, *call.reply_headers()])
+
+    async def _write(self, call: Call, client: Client, data: bytes) -> None:
+        call.response_bytes += len(data)
+        await client.write(data)
+        call.written_at = self._now()
