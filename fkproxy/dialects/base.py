@@ -26,9 +26,10 @@ __all__ = ["Dialect", "Encoded", "ModelEntry", "Peek", "ReplyContext", "Route", 
 def carried(extra: Extra, own: bool) -> Extra:
     """Of a value's extra fields those that go into a request: all in their own dialect, none elsewhere.
 
-    Names that begin with `$` are a decoder's notes to its own encoder.
+    Names that begin with `$` are a decoder's notes to its own encoder, and so are those that end with `.*`, which hold fields from
+    inside `name`.
     """
-    return {name: value for name, value in extra.items() if not name.startswith("$")} if own and extra else {}
+    return {name: value for name, value in extra.items() if not name.startswith("$") and not name.endswith(".*")} if own and extra else {}
 
 
 def extra_losses(request: ChatRequest) -> list[Loss]:
@@ -36,7 +37,7 @@ def extra_losses(request: ChatRequest) -> list[Loss]:
 
     Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
     """
-    losses = [Loss(field=name, from_client=True) for name in request.extra if not name.startswith("$")]
+    losses = [Loss(field=name, from_client=not name.endswith(".*")) for name in request.extra if not name.startswith("$")]
     messages = request.messages
     inside = (
         ("messages[].*", (message.extra for message in messages)),

@@ -67,7 +67,7 @@ def decode_request(body: bytes, model: str, *, stream: bool) -> ChatRequest:
         extra=kept,
     )
     if more := generation.rest():
-        kept["$generation"] = more
+        kept["generationConfig.*"] = more
     kept.update(fields.rest())
     return request
 
@@ -103,7 +103,7 @@ def _system(fields: Fields, kept: Extra) -> list[Message]:
     entry = Fields(value, "systemInstruction")
     parts = tuple(_part(part, _Ids()) for part in entry.each("parts"))
     if more := entry.rest():
-        kept["$system"] = more
+        kept["systemInstruction.*"] = more
     return [Message(role="system", parts=parts)] if parts else []
 
 
@@ -259,7 +259,7 @@ def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
         return None
     calling = config.within("functionCallingConfig")
     if more := config.rest():
-        kept["$tool_config"] = more
+        kept["toolConfig.*"] = more
     if calling is None:
         return None
     mode = calling.choice("mode", (*_MODES, "MODE_UNSPECIFIED"))

@@ -43,7 +43,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         contents, system = [{"role": "user", "parts": system}], []
     body["contents"] = contents
     if system:
-        body["systemInstruction"] = {"parts": system, **(request.extra.get("$system", {}) if own else {})}
+        body["systemInstruction"] = {"parts": system, **(request.extra.get("systemInstruction.*", {}) if own else {})}
     tools = _tools(request, own)
     if tools:
         body["tools"] = tools
@@ -86,7 +86,7 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
         config["thinkingConfig"] = request.extra["$thinking"]
     elif request.reasoning is not None and (thinking := encode_thinking(request.reasoning, model, losses)) is not None:
         config["thinkingConfig"] = thinking
-    return {**config, **(request.extra.get("$generation", {}) if own else {})}
+    return {**config, **(request.extra.get("generationConfig.*", {}) if own else {})}
 
 
 def _tools(request: ChatRequest, own: bool) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def _declaration(tool: Tool, own: bool) -> dict[str, Any]:
 
 
 def _tool_config(request: ChatRequest, own: bool, losses: list[Loss]) -> dict[str, Any]:
-    kept: dict[str, Any] = request.extra.get("$tool_config", {}) if own else {}
+    kept: dict[str, Any] = request.extra.get("toolConfig.*", {}) if own else {}
     if request.parallel_tool_calls is False:
         losses.append(Loss(field="parallel_tool_calls"))
     choice = request.tool_choice

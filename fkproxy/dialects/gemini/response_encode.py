@@ -107,14 +107,20 @@ def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any]:
 def _usage(usage: Usage) -> dict[str, Any]:
     thoughts = usage.reasoning_tokens
     made = usage.output_tokens
-    values = {
+    values: dict[str, Any] = {
         "promptTokenCount": usage.input_tokens,
         "candidatesTokenCount": made if made is None else made - (thoughts or 0),
         "totalTokenCount": usage.total_tokens,
         "cachedContentTokenCount": usage.cached_input_tokens,
         "thoughtsTokenCount": thoughts,
+        "promptTokensDetails": _audio(usage.audio_input_tokens),
+        "candidatesTokensDetails": _audio(usage.audio_output_tokens),
     }
     return {name: count for name, count in values.items() if count is not None}
+
+
+def _audio(count: int | None) -> list[dict[str, Any]] | None:
+    return [{"modality": "AUDIO", "tokenCount": count}] if count else None
 
 
 class _OpenCall:

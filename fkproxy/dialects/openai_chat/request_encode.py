@@ -237,6 +237,8 @@ def _assistant(message: Message, own: bool, losses: list[Loss]) -> dict[str, Any
             case Text(seal=Seal() as seal):
                 if own:
                     body["extra_content"] = encode_seal(seal)
+                else:
+                    losses.append(Loss(field="seal"))
                 if part.text or not own:
                     content.append(part)
             case _:

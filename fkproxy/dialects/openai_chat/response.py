@@ -1,4 +1,4 @@
-"""A chat completion, whole or streamed, decoded into events. Floor 1. Pure.
+"""A chat completion, whole or streamed, decoded into events. Floor 1. Pure but for the ids of calls that came without one.
 
 Source: OpenAI API reference, "Chat completion object" and "Chat completion chunk", read 2026-11. `reasoning_content` (or `reasoning`),
 `extra_content` and `images` are what OpenAI-compatible servers add.
@@ -9,6 +9,7 @@ some give a whole reply's usage with the last choice instead of behind it; some 
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import msgspec
@@ -177,6 +178,9 @@ class StreamDecoder:
         """The events of one completion or chunk."""
         events: list[Event] = []
         if not self._started:
+            if not completion.choices and completion.usage is None and not completion.id:
+                # Azure tells what its filter thought of the prompt before anything else.
+                return events
             self._started = True
             events.append(_started(completion))
         for choice in completion.choices or ():
@@ -250,7 +254,8 @@ class _Calls:
         if at is None:
             at = self._count
             self._count += 1
-            call_id = call.id or f"call_{self._choice}_{at}"
+            # It must not repeat in a conversation.
+            call_id = call.id or f"call_{secrets.token_hex(12)}"
             self._ids.append(call_id)
             self._by_id[call_id] = at
             events.append(ToolCallStarted(index=at, id=call_id, name=function.name or "", choice=self._choice))

@@ -1,0 +1,194 @@
+"""Every golden capture, within its own dialect."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from google.genai import types
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import Peek, ReplyContext
+from fkproxy.model.errors import UpstreamError
+from fkproxy.model.events import Event, Failed, Started, check_order, collect
+from fkproxy.model.usage import Usage
+from tests.dialects.golden import CASES, REPLIES, REQUESTS, Case, frames, plain
+
+STREAMS = [case for case in REPLIES if case.stream is not None]
+COMPLETE = [case for case in REPLIES if case.status == 200 and '"failed"' not in (case.path / "events.jsonl").read_text()]
+NOT_AS_DOCUMENTED = ("unknown_fields", "tool_calls_without_index")
+CONTEXT = ReplyContext(reply_id="reply-1", model="model-asked-for", created_s=1_700_000_000)
+
+
+def joined(values: list[Any]) -> list[Any]:
+    """Events with deltas of the same kind put together, and without what an encoder writes anew: names, native reasons, ids."""
+    out: list[Any] = []
+    for value in sorted((value for value in values if value["type"] != "usage"), key=lambda value: value.get("choice", 0)):
+        last = out[-1] if out else None
+        for key in ("text", "arguments"):
+            same = last is not None and key in last and {**last, key: ""} == {**value, key: ""}
+            if same and value["type"] in ("text", "reasoning", "refusal", "tool_call_delta"):
+                last[key] += value[key]
+                break
+        else:
+            out.append({name: inner for name, inner in value.items() if name not in ("native", "extra", "stop_sequence")})
+    return [value for value in out if value["type"] != "started"]
+
+
+def last_usage(events: list[Event]) -> Usage:
+    """The usage, with "not said" and "none" taken as one."""
+    usage = collect(events).usage
+    return msgspec.convert({k: v for k, v in msgspec.to_builtins(usage).items() if v}, Usage) if usage is not None else Usage()
+
+
+def test_there_are_enough_cases_to_speak_of() -> None:
+    for name in ("openai_chat", "gemini"):
+        assert len([case for case in CASES if case.dialect.name == name]) >= 14
+
+
+@pytest.mark.parametrize("case", REPLIES, ids=repr)
+def test_a_reply_decodes_into_the_reviewed_events(case: Case) -> None:
+    events = case.decoded()
+    assert plain(events) == case.expected()
+    if case.status == 200:
+        check_order(events)
+
+
+@pytest.mark.parametrize("case", STREAMS, ids=repr)
+def test_a_stream_may_arrive_byte_by_byte(case: Case) -> None:
+    assert case.stream is not None
+    assert plain(case.decoded(case.stream[index : index + 1] for index in range(len(case.stream)))) == case.expected()
+
+
+@pytest.mark.parametrize("case", STREAMS, ids=repr)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_stream_may_arrive_in_any_pieces(case: Case, data: st.DataObject) -> None:
+    assert case.stream is not None
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(case.stream)), max_size=12)))
+    pieces = [case.stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(case.stream)], strict=True)]
+    assert plain(case.decoded(pieces)) == case.expected()
+
+
+@pytest.mark.parametrize("case", STREAMS, ids=repr)
+def test_a_stream_passes_through_byte_for_byte(case: Case) -> None:
+    assert case.stream is not None
+    decoder = case.dialect.stream_decoder()
+    asked = Peek(model="m", stream=True, include_usage=True)
+    out = b""
+    for frame in frames([case.stream]):
+        events: list[Event] = []
+        if not any(type(event) is Failed for event in events):
+            events = decoder.feed(frame)
+        out += case.dialect.forward_frame(frame, events, asked)
+    assert out == case.stream
+
+
+@pytest.mark.parametrize("case", COMPLETE, ids=repr)
+def test_what_is_encoded_decodes_to_the_same(case: Case) -> None:
+    dialect, events = case.dialect, case.decoded()
+    encoder = dialect.stream_encoder(CONTEXT)
+    stream = b"".join(encoder.encode(event) for event in events)
+    decoder = dialect.stream_decoder()
+    again = [event for frame in frames([stream]) for event in decoder.feed(frame)] + decoder.end()
+    check_order(again)
+    whole = dialect.decode_reply(dialect.encode_reply(collect(events), CONTEXT))
+    check_order(whole)
+    assert last_usage(again) == last_usage(whole) == last_usage(events)
+    assert isinstance(again[0], Started)
+    if any(event.get("reason") == "error" for event in case.expected()):
+        return  # a failure of the model has a name of its own in each dialect
+    assert joined(plain(events)) == joined(plain(again))
+    order = ("reasoning", "text", "seal", "refusal", "media", "tool_call", "tool_call_delta", "logprobs", "opaque", "finished", "done")
+    ranked = [sorted(joined(plain(found)), key=lambda v: (v.get("choice", 0), order.index(v["type"]))) for found in (events, whole)]
+    assert [value for value in ranked[0] if value["type"] != "seal"] == [value for value in ranked[1] if value["type"] != "seal"]
+
+
+@pytest.mark.parametrize("case", COMPLETE, ids=repr)
+def test_what_is_encoded_is_what_the_vendors_own_types_say(case: Case) -> None:
+    events = case.decoded()
+    for name, whole, piece in (
+        ("openai_chat", ChatCompletion, ChatCompletionChunk),
+        ("gemini", types.GenerateContentResponse, types.GenerateContentResponse),
+    ):
+        dialect = DIALECTS[name]
+        whole.model_validate(json.loads(dialect.encode_reply(collect(events), CONTEXT)))
+        encoder = dialect.stream_encoder(CONTEXT)
+        for frame in frames([b"".join(encoder.encode(event) for event in events)]):
+            if frame.data not in (None, b"[DONE]"):
+                piece.model_validate(json.loads(frame.data or b""))
+
+
+@pytest.mark.parametrize("case", [case for case in REPLIES if case.status == 200 and case.path.name not in NOT_AS_DOCUMENTED], ids=repr)
+def test_the_captures_themselves_are_what_the_vendors_own_types_say(case: Case) -> None:
+    strict = case.dialect.name == "gemini"
+    values = [json.loads(case.whole)] if case.whole is not None else []
+    if case.stream is not None:
+        values = [json.loads(frame.data) for frame in frames([case.stream]) if frame.data not in (None, b"[DONE]")]
+    for value in values:
+        if "error" not in value and value.get("object") != "":
+            model: Any = types.GenerateContentResponse if strict else ChatCompletion if case.whole is not None else ChatCompletionChunk
+            model.model_validate(value)
+
+
+@pytest.mark.parametrize("case", REQUESTS, ids=repr)
+def test_a_request_comes_back_with_every_field(case: Case) -> None:
+    assert case.request is not None
+    decoded = case.dialect.decode_request(case.request, case.peek)
+    encoded = case.dialect.encode_request(decoded, decoded.model)
+    expected = json.loads(case.request)
+    if expected.get("stream"):
+        expected["stream_options"] = {**expected.get("stream_options", {}), "include_usage": True}
+    if "writes camelCase" in case.capture.get("note", ""):
+        body = json.loads(encoded.body)
+        assert body["systemInstruction"] == {"parts": [{"text": "s"}]}
+        assert body["contents"][0]["parts"][0] == {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+        assert "snake_key" in body["tools"][0]["functionDeclarations"][0]["parameters"]["properties"]
+        return
+    assert without_null(lower_types(json.loads(encoded.body))) == without_null(lower_types(expected))
+    assert encoded.losses == ()
+
+
+def without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_null(inner) for key, inner in value.items() if inner is not None}
+    return [without_null(inner) for inner in value] if isinstance(value, list) else value
+
+
+def lower_types(value: Any) -> Any:
+    """Gemini's schemas may write type names in either case."""
+    if isinstance(value, dict):
+        return {key: inner.lower() if key == "type" and isinstance(inner, str) else lower_types(inner) for key, inner in value.items()}
+    return [lower_types(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("case", REQUESTS, ids=repr)
+def test_a_forwarded_request_differs_in_the_models_name_and_the_wish_for_usage_only(case: Case) -> None:
+    assert case.request is not None
+    sent = json.loads(case.dialect.forward_request(case.request, case.peek, "another-model"))
+    expected = json.loads(case.request)
+    if case.dialect.name == "openai_chat":
+        expected["model"] = "another-model"
+        if expected.get("stream"):
+            expected["stream_options"] = {**expected.get("stream_options", {}), "include_usage": True}
+    assert sent == expected
+    assert list(sent) == [*expected]
+    unchanged = case.dialect.forward_request(case.request, Peek(model=case.peek.model, stream=False), case.peek.model)
+    assert unchanged is case.request
+
+
+@pytest.mark.parametrize("case", [case for case in REPLIES if case.status != 200], ids=repr)
+def test_an_error_is_told_again_in_the_same_dialect(case: Case) -> None:
+    (failed,) = case.decoded()
+    assert isinstance(failed, Failed)
+    error = failed.error
+    assert isinstance(error, UpstreamError)
+    body = json.loads(case.dialect.encode_error(error, "request-1"))
+    assert body["error"]["message"] == str(error)
+    again = case.dialect.decode_error(error.status, {}, json.dumps(body).encode())
+    assert again.status == error.status
