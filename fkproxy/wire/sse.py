@@ -19,6 +19,7 @@ __all__ = ["MAX_FRAME_BYTES", "Frame", "SseDecoder", "encode_comment", "encode_d
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """A frame larger than this is refused: a generated image is some megabytes of base64, a runaway line has no end."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FRAME_END = re.compile(rb"\n\n|\r\n\r\n|\r\r|\n\r\n|\r\n\n")
 
@@ -43,11 +44,14 @@ class SseDecoder:
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises `UpstreamProtocolError` when a frame grows over the limit."""
-        if not self._started and chunk:
-            self._started = True
-            if chunk.startswith(b"\xef\xbb\xbf"):
-                chunk = chunk[3:]
         data = self._buffer + chunk if self._buffer else chunk
+        if not self._started:
+            # "One leading U+FEFF BYTE ORDER MARK character must be ignored if any are present" (§9.2.6), in however many pieces it comes.
+            if len(data) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(data):
+                self._buffer = data
+                return []
+            self._started = True
+            data = data.removeprefix(_BYTE_ORDER_MARK)
         frames: list[Frame] = []
         if b"\r" not in data:
             # The everyday case: LF only, so a plain split is exact.

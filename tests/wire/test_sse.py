@@ -1,0 +1,85 @@
+"""Framing of server-sent events."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fkproxy.model.errors import UpstreamProtocolError
+from fkproxy.wire.sse import SseDecoder, encode_comment, encode_data, encode_event
+
+Told = tuple[str | None, bytes | None]
+
+CASES: list[tuple[bytes, list[Told]]] = [
+    (b"data: a\n\n", [(None, b"a")]),
+    (b"data:a\n\n", [(None, b"a")]),
+    (b"data:  a\n\n", [(None, b" a")]),
+    (b"data\n\n", [(None, b"")]),
+    (b"data:\n\n", [(None, b"")]),
+    (b"data: a\r\n\r\n", [(None, b"a")]),
+    (b"data: a\r\rdata: b\r\r", [(None, b"a"), (None, b"b")]),
+    (b"data: a\n\r\ndata: b\r\n\n", [(None, b"a"), (None, b"b")]),
+    (b"data: a\ndata: b\n\n", [(None, b"a\nb")]),
+    (b"data: a\r\ndata: b\r\n\r\n", [(None, b"a\nb")]),
+    (b"event: x\ndata: a\n\n", [("x", b"a")]),
+    (b"id: 7\nretry: 5\ndata: a\n\n", [(None, b"a")]),
+    (b": comment\n\n", [(None, None)]),
+    (b": comment\ndata: a\n\n", [(None, b"a")]),
+    (b"\n\n\n\ndata: a\n\n", [(None, b"a")]),
+    (b"\xef\xbb\xbfdata: a\n\n", [(None, b"a")]),
+    ('data: {"t":"a\u2028b\u2029c\u0085d\x0be\x0c"}\n\n'.encode(), [(None, '{"t":"a\u2028b\u2029c\u0085d\x0be\x0c"}'.encode())]),
+    (b"data: a\n\ndata: b\n\ndata: c\n\n", [(None, b"a"), (None, b"b"), (None, b"c")]),
+    (b"unknown: field\n\n", [(None, None)]),
+    (b"", []),
+]
+
+
+def told(pieces: list[bytes]) -> list[Told]:
+    decoder = SseDecoder()
+    frames = [frame for piece in pieces for frame in decoder.feed(piece)]
+    return [(frame.event, frame.data) for frame in frames + decoder.tail()]
+
+
+@pytest.mark.parametrize(("stream", "expected"), CASES)
+def test_frames_are_found_whole_byte_by_byte_and_with_more_behind(stream: bytes, expected: list[Told]) -> None:
+    assert told([stream]) == expected
+    assert told([stream[index : index + 1] for index in range(len(stream))]) == expected
+    assert told([stream + b"data: more"]) == [*expected, (None, b"more")]
+
+
+@given(st.lists(st.sampled_from(CASES), max_size=5), st.data())
+def test_frames_are_the_same_wherever_the_bytes_are_cut(cases: list[tuple[bytes, list[Told]]], data: st.DataObject) -> None:
+    stream = b"".join(case[0].removeprefix(b"\xef\xbb\xbf") for case in cases)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert told(pieces) == told([stream])
+
+
+@given(st.binary(max_size=400), st.data())
+def test_what_was_framed_is_every_byte_that_came(stream: bytes, data: st.DataObject) -> None:
+    stream = stream.replace(b"\xef\xbb\xbf", b"").replace(b"\n", b"")
+    whole = b"".join(b"data: " + line + b"\n\n" for line in stream.split(b"\r") if line.strip())
+    cut = data.draw(st.integers(0, len(whole)))
+    decoder = SseDecoder()
+    frames = [*decoder.feed(whole[:cut]), *decoder.feed(whole[cut:]), *decoder.tail()]
+    assert b"".join(frame.raw for frame in frames) == whole
+
+
+def test_an_unterminated_last_frame_is_read_if_it_has_data() -> None:
+    assert told([b"data: a\n\ndata: b"]) == [(None, b"a"), (None, b"b")]
+    assert told([b"data: a\n\n: only a comment"]) == [(None, b"a")]
+    assert told([b"data: a\n\n\n  \n"]) == [(None, b"a")]
+
+
+def test_a_frame_without_an_end_is_refused_at_the_limit() -> None:
+    decoder = SseDecoder(max_frame_bytes=100)
+    assert decoder.feed(b"data: " + b"x" * 90) == []
+    with pytest.raises(UpstreamProtocolError):
+        decoder.feed(b"x" * 20)
+
+
+@given(st.binary(max_size=50).filter(lambda data: not set(data) & set(b"\r\n")), st.text("abc_", min_size=1))
+def test_what_is_encoded_is_decoded(data: bytes, event: str) -> None:
+    stream = encode_data(data) + encode_comment("keep-alive") + encode_event(event, data)
+    assert told([stream]) == [(None, data), (None, None), (event, data)]
