@@ -227,9 +227,10 @@ def _tool_call(fields: Fields, calls: Calls) -> Part:
     calls.names[call_id] = name
     seal = _seal(fields.any("extra_content"))
     extra = fields.rest()
+    arguments = function.text("arguments") or "{}"
     if more := function.rest():
-        extra["$function"] = {key: value for key, value in more.items() if key != "arguments"}
-    return ToolCall(id=call_id, name=name, arguments=function.text("arguments") or "{}", seal=seal, extra=extra)
+        extra["$function"] = more
+    return ToolCall(id=call_id, name=name, arguments=arguments, seal=seal, extra=extra)
 
 
 def _tool_result(fields: Fields, role: str, calls: Calls) -> ToolResult:

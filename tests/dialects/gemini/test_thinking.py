@@ -1,0 +1,72 @@
+"""How much to think, by model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3
+from fkproxy.model.request import Loss, ReasoningConfig
+
+PRO_25, FLASH_25, LITE_25 = "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite"
+PRO_3, PRO_31, FLASH_3 = "gemini-3-pro-preview", "gemini-3.1-pro-preview", "gemini-3-flash-preview"
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "expected"),
+    [
+        (PRO_25, "none", {"thinkingBudget": 128}),
+        (FLASH_25, "none", {"thinkingBudget": 0}),
+        (LITE_25, "none", {"thinkingBudget": 0}),
+        (FLASH_25, "low", {"thinkingBudget": 1024, "includeThoughts": True}),
+        (FLASH_25, "medium", {"thinkingBudget": 8192, "includeThoughts": True}),
+        (FLASH_25, "max", {"thinkingBudget": 24576, "includeThoughts": True}),
+        (PRO_25, "max", {"thinkingBudget": 32768, "includeThoughts": True}),
+        (PRO_3, "none", {"thinkingLevel": "low"}),
+        (PRO_3, "medium", {"thinkingLevel": "high", "includeThoughts": True}),
+        (PRO_31, "medium", {"thinkingLevel": "medium", "includeThoughts": True}),
+        (FLASH_3, "none", {"thinkingLevel": "minimal"}),
+        (FLASH_3, "minimal", {"thinkingLevel": "minimal", "includeThoughts": True}),
+        (FLASH_3, "xhigh", {"thinkingLevel": "high", "includeThoughts": True}),
+        ("gemini-flash-latest", "high", {"thinkingBudget": 24576, "includeThoughts": True}),
+        ("gemini-2.0-flash", "high", None),
+        ("gemini-1.5-pro-002", "low", None),
+        ("gemma-3-27b-it", "low", None),
+    ],
+)
+def test_an_effort_in_the_models_own_terms(model: str, effort: Any, expected: dict[str, Any] | None) -> None:
+    losses: list[Loss] = []
+    assert encode_thinking(ReasoningConfig(effort=effort), model, losses) == expected
+    assert [loss.field for loss in losses] == ([] if expected else ["reasoning"])
+
+
+@pytest.mark.parametrize(
+    ("model", "budget", "expected"),
+    [
+        (FLASH_25, -1, {"thinkingBudget": -1, "includeThoughts": True}),
+        (FLASH_25, 0, {"thinkingBudget": 0}),
+        (PRO_25, 0, {"thinkingBudget": 128}),
+        (LITE_25, 10, {"thinkingBudget": 512, "includeThoughts": True}),
+        (FLASH_25, 99_999, {"thinkingBudget": 24576, "includeThoughts": True}),
+        (FLASH_3, 0, {"thinkingLevel": "minimal"}),
+        (FLASH_3, 1000, {"thinkingLevel": "low", "includeThoughts": True}),
+        (FLASH_3, 20_000, {"thinkingLevel": "high", "includeThoughts": True}),
+        (PRO_3, -1, {"includeThoughts": True}),
+    ],
+)
+def test_a_budget_in_the_models_own_terms(model: str, budget: int, expected: dict[str, Any]) -> None:
+    assert encode_thinking(ReasoningConfig(budget_tokens=budget), model, []) == expected
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_whether_thoughts_are_shown_is_the_callers_word(wanted: bool) -> None:
+    config = encode_thinking(ReasoningConfig(effort="low", include_thoughts=wanted), FLASH_25, [])
+    assert config == {"thinkingBudget": 1024, "includeThoughts": wanted}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [(PRO_3, True), (PRO_31, True), ("models/gemini-3-flash", True), (PRO_25, False), ("x", False)]
+)
+def test_the_third_generation_is_known_by_its_name(model: str, expected: bool) -> None:
+    assert is_gemini_3(model) is expected
