@@ -2,57 +2,60 @@
 # Works as root on a bare Debian 12: what is missing is installed, by name.
 
 SHELL := /bin/bash
-PYTHON := /usr/bin/python3
 VENV := .venv
 BUILD_VENV := build/venv
 BINARY := dist/fkllmproxy
-SOURCES := $(shell find fkproxy scripts -name '*.py') shiv.toml requirements/runtime.txt
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes --no-deps --no-build-isolation
+
+# A stamp's name holds a hash of what it stands for: changed bytes count, the times of files do not.
+hash = $(shell sha256sum $(sort $(1)) | sha256sum | cut -c1-16)
+LOCKS := requirements/build.txt requirements/test.txt
+BUILT_FROM := scripts/build.py scripts/preamble.py shiv.toml requirements/runtime.txt $(shell find fkproxy -name '*.py')
+BUILD_STAMP := $(BUILD_VENV)/.stamp-$(call hash,scripts/venv requirements/build.txt)
+VENV_STAMP := $(VENV)/.stamp-$(call hash,scripts/venv $(LOCKS))
+NODE_STAMP := node_modules/.stamp-$(call hash,package.json package-lock.json .npmrc)
+INPUT_STAMP := build/.inputs-$(call hash,$(BUILT_FROM))
 
 .PHONY: run test build check bench lock clean
 
 run: $(BINARY)
-	@echo "fkllmproxy listens on http://127.0.0.1:$${APP_SERVER__PORT:-4000} (Ctrl-C stops it)"
+	@echo "fkllmproxy listens on http://$${APP_SERVER__HOST:-127.0.0.1}:$${APP_SERVER__PORT:-4000} (Ctrl-C stops it)"
 	@exec $(BINARY)
 
 build: $(BINARY)
 
-$(BINARY): $(BUILD_VENV)/.stamp $(SOURCES)
-	$(BUILD_VENV)/bin/python scripts/build.py
+$(BINARY): $(BUILD_STAMP) $(INPUT_STAMP)
+	@$(BUILD_VENV)/bin/python scripts/build.py
 
-$(BUILD_VENV)/.stamp: requirements/build.txt
-	scripts/need python3-venv
-	rm -rf $(BUILD_VENV) && $(PYTHON) -m venv $(BUILD_VENV)
-	$(BUILD_VENV)/bin/python $(PIP_INSTALL) -r requirements/build.txt
+$(INPUT_STAMP):
+	@mkdir -p build && rm -f build/.inputs-* && touch $@
+
+$(BUILD_STAMP):
+	@scripts/venv $(BUILD_VENV) requirements/build.txt
 	@touch $@
 
-$(VENV)/.stamp: requirements/build.txt requirements/test.txt
-	scripts/need python3-venv
-	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python $(PIP_INSTALL) -r requirements/build.txt
-	$(VENV)/bin/python $(PIP_INSTALL) -r requirements/test.txt
+$(VENV_STAMP):
+	@scripts/venv $(VENV) $(LOCKS)
 	@touch $@
 
-node_modules/.stamp: package.json package-lock.json $(VENV)/.stamp
-	$(VENV)/bin/python scripts/node.py npm ci --no-audit --no-fund --silent
+$(NODE_STAMP): | $(VENV_STAMP)
+	@$(VENV)/bin/python scripts/node.py npm ci --no-audit --no-fund --silent
 	@touch $@
 
-test: $(BINARY) $(VENV)/.stamp node_modules/.stamp
-	scripts/need procps
-	$(MAKE) --no-print-directory check
+test: $(BINARY) $(VENV_STAMP) $(NODE_STAMP) check
+	@scripts/need pgrep=procps
 	$(VENV)/bin/python -m pytest
 
-check: $(VENV)/.stamp
+check: $(VENV_STAMP)
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python scripts/env_example.py --check
 
-bench: $(BINARY) $(VENV)/.stamp
-	scripts/need gcc libc6-dev nginx-light
+bench: $(BINARY) $(VENV_STAMP)
+	@scripts/need gcc=gcc /usr/include/stdio.h=libc6-dev nginx=nginx-light taskset=util-linux
 	$(VENV)/bin/python bench/run.py
 
-lock: $(VENV)/.stamp
+lock: $(BUILD_STAMP) $(VENV_STAMP)
 	scripts/lock
 
 clean:

@@ -1,10 +1,11 @@
 """Runs in the built file before the program: is this the right interpreter, and what may be cleared away.
 
-shiv unpacks each build to `<root>/fkllmproxy_<build id>`. The newest other one stays for a rollback, older ones go. Here before
-anything is imported from the unpacked tree, so with the standard library only.
+shiv unpacks each build to `<root>/fkllmproxy_<build id>` and runs this before anything of it is imported, so with the standard library
+only. The tree used last before this one stays for a rollback, older ones go.
 """
 
 import contextlib
+import os
 import platform
 import shutil
 import sys
@@ -14,24 +15,22 @@ from pathlib import Path
 def check() -> None:
     """Leave with a plain message where the compiled parts could not be loaded."""
     libc, _ = platform.libc_ver()
-    found = (
-        f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}, {platform.machine()}, {libc or 'another C library'}"
-    )
-    right = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11) and platform.machine() == "x86_64" and libc == "glibc"
-    if not right:
+    found = (sys.implementation.name, f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine(), libc)
+    if found != ("cpython", "3.11", "x86_64", "glibc"):
         print(
             "fkllmproxy: this file is for CPython 3.11 on x86_64 with glibc (Debian 12's /usr/bin/python3);\n"
-            f"    it was started with {found} ({sys.executable})",
+            f"    it was started by {sys.executable}: {found[0]} {found[1]}, {found[2]}, {libc or 'another C library'}",
             file=sys.stderr,
         )
         raise SystemExit(1)
 
 
-def clear(site_packages: Path) -> None:
-    """Remove unpacked trees of older builds, all but the newest."""
-    own = site_packages.parent
+def clear(own: Path) -> None:
+    """Remove unpacked trees of other builds beside `own`, all but the one used last. `.tmp` is one that is being unpacked."""
+    os.utime(own)
     name = own.name.rpartition("_")[0]
-    others = [path for path in own.parent.glob(f"{name}_*") if path.is_dir() and path != own and (path / "site-packages").is_dir()]
+    trees = [path for path in own.parent.glob(f"{name}_*") if path.suffix != ".tmp" and (path / "site-packages").is_dir()]
+    others = [path for path in trees if path != own]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[1:]:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -39,4 +38,4 @@ def clear(site_packages: Path) -> None:
 check()
 # A read-only or vanished cache is no reason not to start.
 with contextlib.suppress(OSError):
-    clear(Path(globals()["site_packages"]))
+    clear(Path(globals()["site_packages"]).parent)
