@@ -185,13 +185,16 @@ class TokenEndpoint:
     def __init__(self, token: str = "minted-access-token") -> None:
         self.token = token
         self.grants: list[str] = []
+        self.refuses = False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer.grants.append(self.rfile.read(int(self.headers["content-length"])).decode())
-                body = json.dumps({"access_token": outer.token, "expires_in": 3600, "token_type": "Bearer"}).encode()
-                self.send_response(200)
+                granted = {"access_token": outer.token, "expires_in": 3600, "token_type": "Bearer"}
+                refused = {"error": "invalid_grant", "error_description": "canary: Invalid JWT Signature."}
+                body = json.dumps(refused if outer.refuses else granted).encode()
+                self.send_response(400 if outer.refuses else 200)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()

@@ -1,0 +1,81 @@
+"""What the Gemini API and Vertex AI are really sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from fkproxy.adapters.base import UpstreamCall
+from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
+from fkproxy.adapters.google_auth import GoogleTokens
+from fkproxy.adapters.http import HttpClient
+from fkproxy.dialects import DIALECTS
+from tests.e2e.processes import TokenEndpoint, service_account
+from tests.fakes.upstream import FakeUpstream, reply
+
+CALL = UpstreamCall(model="gemini-2.5-flash", stream=False, body=b'{"contents":[]}', request_id="r1")
+STREAM = UpstreamCall(model="odd/name", stream=True, body=b"{}", request_id="r2")
+KEY = "AIza-key-of-the-operator"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HttpClient]:
+    made = HttpClient()
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[TokenEndpoint]:
+    running = TokenEndpoint()
+    yield running
+    running.close()
+
+
+async def test_the_gemini_api_gets_its_key_in_a_header_only(client: HttpClient) -> None:
+    async with FakeUpstream(reply()) as upstream:
+        adapter = GeminiApi(client, DIALECTS["gemini"], provider_key="g", base_url=upstream.url, api_key=KEY, user_agent="ua/1")
+        for call in (CALL, STREAM):
+            exchange = await adapter.send(call)
+            assert await exchange.head(5.0)
+            exchange.close()
+        whole, stream = upstream.asked
+        assert whole.target == "/v1beta/models/gemini-2.5-flash:generateContent"
+        assert stream.target == "/v1beta/models/odd%2Fname:streamGenerateContent?alt=sse"
+        for asked in upstream.asked:
+            assert asked.headers["x-goog-api-key"] == KEY
+            assert asked.headers["content-type"] == "application/json"
+            assert asked.headers["user-agent"] == "ua/1"
+            assert KEY not in asked.line
+        assert whole.body == CALL.body
+
+
+async def test_vertex_gets_a_bearer_token_and_its_project_and_location(client: HttpClient, endpoint: TokenEndpoint, tmp_path: Path) -> None:
+    tokens = GoogleTokens(credentials_file=service_account(tmp_path, endpoint.url), project_id=None)
+    async with FakeUpstream(reply()) as upstream:
+        adapter = VertexAi(client, tokens, provider_key="v", base_url=upstream.url, region="europe-west4", user_agent="ua/1", now=time.time)
+        for _ in range(2):
+            exchange = await adapter.send(CALL)
+            assert await exchange.head(5.0)
+            while await exchange.chunk(5.0):
+                pass
+        prefix = "/v1/projects/project-of-the-tests/locations/europe-west4/publishers/google/models/"
+        assert [asked.target for asked in upstream.asked] == [f"{prefix}gemini-2.5-flash:generateContent"] * 2
+        assert {asked.headers["authorization"] for asked in upstream.asked} == {"Bearer minted-access-token"}
+        assert len(endpoint.grants) == 1
+        assert [entry.id for entry in await adapter.list_models()]
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        ("us-central1", "https://us-central1-aiplatform.googleapis.com"),
+        ("europe-west4", "https://europe-west4-aiplatform.googleapis.com"),
+        ("global", "https://aiplatform.googleapis.com"),
+    ],
+)
+def test_where_vertex_is(region: str, expected: str) -> None:
+    assert vertex_base_url(region) == expected

@@ -1,0 +1,103 @@
+"""Tokens for Vertex AI, minted by a local endpoint for a service account made here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fkproxy.adapters.google_auth import GoogleTokens
+from fkproxy.model.errors import UpstreamRefusedCredential, UpstreamUnavailable
+from tests.e2e.processes import TokenEndpoint, service_account
+
+NOW_S = 1_800_000_000.0
+
+
+@pytest.fixture
+def endpoint() -> Iterator[TokenEndpoint]:
+    running = TokenEndpoint()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def tokens(endpoint: TokenEndpoint, tmp_path: Path) -> GoogleTokens:
+    return GoogleTokens(credentials_file=service_account(tmp_path, endpoint.url), project_id=None)
+
+
+async def test_a_token_is_fetched_once_and_kept(tokens: GoogleTokens, endpoint: TokenEndpoint) -> None:
+    assert tokens.project_id == "project-of-the-tests"
+    for after_s in (0.0, 10.0, 3200.0):
+        assert await tokens.bearer(NOW_S + after_s) == "minted-access-token"
+    assert len(endpoint.grants) == 1
+    assert "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer" in endpoint.grants[0]
+    assert (tokens.misses, tokens.hits) == (1, 2)
+
+
+async def test_many_calls_at_once_make_one_request(tokens: GoogleTokens, endpoint: TokenEndpoint) -> None:
+    found = await asyncio.gather(*(tokens.bearer(NOW_S) for _ in range(50)))
+    assert set(found) == {"minted-access-token"}
+    assert len(endpoint.grants) == 1
+
+
+async def test_a_token_near_its_end_still_serves_while_the_next_is_fetched(tokens: GoogleTokens, endpoint: TokenEndpoint) -> None:
+    await tokens.bearer(NOW_S)
+    endpoint.token = "the-next-token"
+    assert await tokens.bearer(NOW_S + 3400) == "minted-access-token"
+    assert await tokens.bearer(NOW_S + 3401) == "minted-access-token"
+    async with asyncio.timeout(10):
+        while await tokens.bearer(NOW_S + 3402) != "the-next-token":  # noqa: ASYNC110 - the renewal runs in the background
+            await asyncio.sleep(0.01)
+    assert len(endpoint.grants) == 2
+
+
+async def test_a_token_past_its_end_is_never_given(tokens: GoogleTokens, endpoint: TokenEndpoint) -> None:
+    await tokens.bearer(NOW_S)
+    endpoint.token = "the-next-token"
+    assert await tokens.bearer(NOW_S + 3600) == "the-next-token"
+
+
+async def test_a_caller_that_leaves_does_not_take_the_fetch_with_it(tokens: GoogleTokens, endpoint: TokenEndpoint) -> None:
+    first = asyncio.create_task(tokens.bearer(NOW_S))
+    second = asyncio.create_task(tokens.bearer(NOW_S))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == "minted-access-token"
+    assert len(endpoint.grants) == 1
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_a_refusal_names_no_secret_and_is_not_asked_for_again_at_once(tmp_path: Path, endpoint: TokenEndpoint) -> None:
+    endpoint.refuses = True
+    tokens = GoogleTokens(credentials_file=service_account(tmp_path, endpoint.url), project_id="p")
+    for _ in range(5):
+        with pytest.raises(UpstreamRefusedCredential) as caught:
+            await tokens.bearer(NOW_S)
+        assert "canary" not in str(caught.value)
+    asked = len(endpoint.grants)
+    endpoint.refuses = False
+    assert await tokens.bearer(NOW_S + 10) == "minted-access-token"
+    assert len(endpoint.grants) == asked + 1
+
+
+async def test_an_endpoint_that_is_away_is_unavailable(tmp_path: Path) -> None:
+    tokens = GoogleTokens(credentials_file=service_account(tmp_path, "http://127.0.0.1:1/token"), project_id=None)
+    with pytest.raises(UpstreamUnavailable):
+        await tokens.bearer(NOW_S)
+
+
+def test_a_file_without_credentials_is_refused_at_once(tmp_path: Path) -> None:
+    for name, text in (("no.json", "{}"), ("broken.json", "{"), ("key.json", '{"type":"service_account","client_email":"a"}')):
+        path = tmp_path / name
+        path.write_text(text)
+        with pytest.raises(ValueError, match=name):
+            GoogleTokens(credentials_file=path, project_id=None)
+
+
+def test_without_a_project_nobody_can_be_called(tmp_path: Path, endpoint: TokenEndpoint) -> None:
+    tokens = GoogleTokens(credentials_file=None, project_id=None)
+    with pytest.raises(UpstreamRefusedCredential):
+        _ = tokens.project_id

@@ -1,0 +1,58 @@
+"""Lists of models, as upstreams give them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fkproxy.adapters.gemini import GeminiApi
+from fkproxy.adapters.http import HttpClient
+from fkproxy.adapters.openai import OpenAiCompatible
+from fkproxy.dialects import DIALECTS
+from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamRefusedCredential
+from tests.fakes.upstream import FakeUpstream, reply
+
+KEY = "AIza-key-of-the-operator"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HttpClient]:
+    made = HttpClient()
+    yield made
+    await made.aclose()
+
+
+async def test_lists_of_models(client: HttpClient) -> None:
+    google = {
+        "models": [
+            {"name": "models/gemini-2.5-flash", "inputTokenLimit": 1048576, "supportedGenerationMethods": ["generateContent"]},
+            {"name": "models/text-embedding-004", "supportedGenerationMethods": ["embedContent"]},
+        ]
+    }
+    openai = {"object": "list", "data": [{"id": "m-1", "object": "model", "created": 5, "owned_by": "x"}]}
+    refused = reply(b'{"error":{"message":"bad key sk-secret"}}', status="401 Unauthorized")
+    async with FakeUpstream(reply(json.dumps(google).encode()), reply(json.dumps(openai).encode()), refused, reply(b"<html>")) as upstream:
+        gemini = GeminiApi(client, DIALECTS["gemini"], provider_key="g", base_url=upstream.url, api_key=KEY, user_agent="ua")
+        (entry,) = await gemini.list_models()
+        assert (entry.id, entry.input_token_limit) == ("gemini-2.5-flash", 1048576)
+        assert upstream.asked[0].line.startswith("GET /v1beta/models?")
+        compatible = OpenAiCompatible(
+            client,
+            DIALECTS["openai_chat"],
+            provider_key="o",
+            base_url=f"{upstream.url}/v1",
+            api_key="sk",
+            models=("*",),
+            extra_headers={},
+            user_agent="ua",
+        )
+        (entry,) = await compatible.list_models()
+        assert (entry.id, entry.owned_by, entry.created_s) == ("m-1", "x", 5)
+        with pytest.raises(UpstreamRefusedCredential) as caught:
+            await compatible.list_models()
+        assert "sk-secret" not in str(caught.value)
+        with pytest.raises(UpstreamProtocolError):
+            await compatible.list_models()
+        assert issubclass(UpstreamProtocolError, UpstreamError)

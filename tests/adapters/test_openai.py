@@ -1,0 +1,44 @@
+"""What an OpenAI-compatible server is really sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fkproxy.adapters.base import UpstreamCall
+from fkproxy.adapters.http import HttpClient
+from fkproxy.adapters.openai import OpenAiCompatible
+from fkproxy.dialects import DIALECTS
+from tests.fakes.upstream import FakeUpstream, reply
+
+CALL = UpstreamCall(model="gemini-2.5-flash", stream=False, body=b'{"contents":[]}', request_id="r1")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HttpClient]:
+    made = HttpClient()
+    yield made
+    await made.aclose()
+
+
+async def test_an_openai_compatible_server_gets_key_and_extra_headers(client: HttpClient) -> None:
+    async with FakeUpstream(reply()) as upstream:
+        for key, expected in (("sk-1", "Bearer sk-1"), (None, None)):
+            adapter = OpenAiCompatible(
+                client,
+                DIALECTS["openai_chat"],
+                provider_key="o",
+                base_url=f"{upstream.url}/openai/v1",
+                api_key=key,
+                models=("*",),
+                extra_headers={"X-Team": "blue"},
+                user_agent="ua/1",
+            )
+            exchange = await adapter.send(CALL)
+            assert await exchange.head(5.0)
+            exchange.close()
+            asked = upstream.asked[-1]
+            assert asked.target == "/openai/v1/chat/completions"
+            assert asked.headers.get("authorization") == expected
+            assert asked.headers["x-team"] == "blue"
