@@ -1,0 +1,67 @@
+"""Counting calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fkproxy.telemetry.tally import Histogram, Tally, outcome_of, percentile
+from tests.telemetry.records import record
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "ok"),
+        ({"status": 400, "error_code": "invalid_request"}, "client_error"),
+        ({"status": 404, "error_code": "model_not_found"}, "client_error"),
+        ({"status": 429, "error_code": "rate_limit_exceeded"}, "limited"),
+        ({"status": 429, "error_code": "concurrency_exceeded"}, "limited"),
+        ({"status": 429, "error_code": "upstream_rate_limited"}, "failed"),
+        ({"status": 502, "error_code": "bad_gateway"}, "failed"),
+        ({"status": 200, "error_code": "timeout"}, "failed"),
+        ({"status": 499, "client_ended": True}, "client_ended"),
+        ({"status": 200, "client_ended": True}, "client_ended"),
+    ],
+)
+def test_how_a_call_ended(fields: dict[str, Any], expected: str) -> None:
+    assert outcome_of(record(**fields)) == expected
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.integers(1, 100))
+def test_a_percentile_has_so_many_values_below_it(values: list[float], percent: int) -> None:
+    found = percentile(sorted(values), percent)
+    assert found in values
+    assert sum(1 for value in values if value <= found) * 100 >= percent * len(values)
+    assert sum(1 for value in values if value < found) * 100 < percent * len(values)
+
+
+@given(st.lists(st.floats(0, 20), max_size=100))
+def test_a_histogram_counts_as_one_would_by_hand(values: list[float]) -> None:
+    bounds = (0.5, 1.0, 5.0)
+    histogram = Histogram(bounds)
+    for value in values:
+        histogram.observe(value)
+    expected = [(bound, sum(1 for value in values if value <= bound)) for bound in (*bounds, float("inf"))]
+    assert histogram.cumulative(bounds) == expected
+    assert histogram.total == pytest.approx(sum(values))
+
+
+def test_only_the_last_thousand_latencies_count() -> None:
+    tally = Tally()
+    for _ in range(1000):
+        tally.add(record(duration_ms=1000.0))
+    for _ in range(1000):
+        tally.add(record(duration_ms=1.0))
+    assert set(tally.durations_ms) == {1.0}
+
+
+def test_what_is_refused_at_the_door_does_not_hide_how_slow_the_rest_is() -> None:
+    tally = Tally()
+    tally.add(record())
+    for _ in range(50):
+        tally.add(record(status=401, error_code="invalid_api_key", provider_key=None, model_id=None, duration_ms=0.1))
+    assert list(tally.durations_ms) == [50.0]
