@@ -120,8 +120,10 @@ class Dialect(Protocol):
 
     name: str
     routes: tuple[Route, ...]
-    models_path: str
-    """Path at which clients ask for the list of models."""
+    models_paths: tuple[str, ...]
+    """Paths at which clients ask for the list of models."""
+    client_headers: tuple[bytes, ...]
+    """Headers that only this dialect's clients send; they tell who asks where two dialects share a path."""
     known_fields: frozenset[str]
     """Names that the fields of a request may have; any other name is the client's own word and must not be logged."""
     keep_alive: bytes

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -62,7 +63,10 @@ class Ops:
         self._metrics = metrics
         self._catalogue = catalogue
         self._default = dialects[0]
-        self._by_prefix = {dialect.models_path: dialect for dialect in dialects}
+        self._by_path: dict[str, list[Dialect]] = {}
+        for dialect in dialects:
+            for path in dialect.models_paths:
+                self._by_path.setdefault(path, []).append(dialect)
         self._observe = observe
         self._now = now
         self._started = now()
@@ -77,9 +81,9 @@ class Ops:
             "/metrics": self._endpoint("/metrics", self._metrics_json, guarded=True),
             "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, guarded=True),
         }
-        for path, dialect in self._by_prefix.items():
-            found[path] = self._endpoint(path, self._list(dialect), guarded=True)
-            found[path + "/{target}"] = self._endpoint(path + "/{target}", self._one(dialect, path + "/"), guarded=True)
+        for path in self._by_path:
+            found[path] = self._endpoint(path, self._list, guarded=True)
+            found[path + "/{target}"] = self._endpoint(path + "/{target}", self._one(path + "/"), guarded=True)
         return found
 
     async def unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,18 +126,15 @@ class Ops:
         body, content_type = self._metrics.prometheus()
         return _Answer(body, content_type.encode())
 
-    def _list(self, dialect: Dialect) -> _Ask:
-        async def answer(_: Inbound) -> _Answer:
-            return _Answer(dialect.encode_models(await self._catalogue.models()))
+    async def _list(self, inbound: Inbound) -> _Answer:
+        return _Answer(self._dialect(inbound).encode_models(await self._catalogue.models()))
 
-        return answer
-
-    def _one(self, dialect: Dialect, prefix: str) -> _Ask:
+    def _one(self, prefix: str) -> _Ask:
         async def answer(inbound: Inbound) -> _Answer:
-            name = inbound.path[len(prefix) :]
+            name = unquote(inbound.path[len(prefix) :])
             for entry in await self._catalogue.models():
                 if entry.id == name:
-                    return _Answer(_first(dialect, entry))
+                    return _Answer(_first(self._dialect(inbound), entry))
             raise UnknownModel(name)
 
         return answer
@@ -191,10 +192,11 @@ class Ops:
         return serve
 
     def _dialect(self, inbound: Inbound) -> Dialect:
-        for prefix, dialect in self._by_prefix.items():
-            if inbound.path.split("/", 2)[1:2] == prefix.split("/", 2)[1:2]:
-                return dialect
-        return self._default
+        """Who asks: by the first segment of the path, and where two dialects share it by the headers of the client."""
+        start = inbound.path.split("/", 2)[1:2]
+        near = [dialect for path, dialects in self._by_path.items() if path.split("/", 2)[1:2] == start for dialect in dialects]
+        known = [dialect for dialect in near if any(header in inbound.headers for header in dialect.client_headers)]
+        return (known or near or [self._default])[0]
 
 
 def _key(headers: Mapping[bytes, bytes]) -> bytes | None:

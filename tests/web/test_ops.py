@@ -49,6 +49,11 @@ async def test_one_model_can_be_asked_for_by_name() -> None:
     assert (await app.ask("GET", "/v1/models")).json()["object"] == "list"
     assert (await app.ask("GET", "/v1/models/sandbox")).json()["id"] == "sandbox"
     assert (await app.ask("GET", "/v1beta/models/sandbox")).json()["name"] == "models/sandbox"
+    # Google's SDK asks under v1, as OpenAI's clients do, but with a header of its own.
+    theirs = {"x-goog-api-client": "google-genai-sdk/3"}
+    assert (await app.ask("GET", "/v1/models", headers=theirs)).json()["models"][0]["name"] == "models/sandbox"
+    assert (await app.ask("GET", "/v1/models/sandbox", headers=theirs)).json()["name"] == "models/sandbox"
+    assert (await app.ask("GET", "/v1/models/x", headers=theirs)).json()["error"]["status"] == "NOT_FOUND"
     missing = await app.ask("GET", "/v1/models/nobody")
     assert (missing.status, missing.json()["error"]["code"]) == (404, "model_not_found")
 

@@ -31,8 +31,13 @@ class Gemini:
     """See `dialects.base.Dialect`. The model and the method stand in the path: `{model}:{method}`."""
 
     name = request.NAME
-    routes: tuple[Route, ...] = (Route("/v1beta/models/{target}", "generate_content"),)
-    models_path = "/v1beta/models"
+    # google-genai 3.4 asks under v1; REST examples and command line tools ask under v1beta.
+    routes: tuple[Route, ...] = (
+        Route("/v1beta/models/{target}", "generate_content"),
+        Route("/v1/models/{target}", "generate_content_v1"),
+    )
+    models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models")
+    client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
     known_fields = request.KNOWN_FIELDS
     keep_alive = sse.encode_comment("keep-alive")
 

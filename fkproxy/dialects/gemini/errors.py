@@ -6,7 +6,8 @@ Source: google.rpc.Status and google.rpc.Code (cloud.google.com/apis/design/erro
 
 from __future__ import annotations
 
-import contextlib
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +61,11 @@ _HTTP_OF_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_KEY_REASONS = ("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "API_KEY_HTTP_REFERRER_BLOCKED", "API_KEY_IP_ADDRESS_BLOCKED")
+_KEY_REASONS = "API_KEY_"
+"""How the reasons of google.api.ErrorReason begin that speak of the key: invalid, expired, blocked for a service, an address, an app."""
+
+_SECRET = re.compile(r"AIza[\w-]{20,}|ya29\.[\w.-]+|(?<=[?&]key=)[^&\s'\"]+|(?<=api_key:)[^\s'\"]+")
+"""A key or a token. Google's messages about quotas and consumers name them now and then."""
 
 
 def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
@@ -84,10 +89,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     if isinstance(value, list) and value:
         value = value[0]
     inner = value.get("error") if isinstance(value, dict) else None
-    wait_s: float | None = None
-    with contextlib.suppress(KeyError, ValueError):
-        wait_s = max(0.0, float(headers["retry-after"]))
-    return _error(status, inner if isinstance(inner, dict) else {}, wait_s)
+    return _error(status, inner if isinstance(inner, dict) else {}, _seconds(headers.get("retry-after")))
 
 
 def error_of(inner: dict[str, Any]) -> UpstreamError:
@@ -102,9 +104,10 @@ def error_of(inner: dict[str, Any]) -> UpstreamError:
 
 def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> UpstreamError:
     message = inner.get("message")
-    words = message[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
-    details = [detail for detail in inner.get("details") or () if isinstance(detail, dict)]
-    if status in (401, 403) or any(detail.get("reason") in _KEY_REASONS for detail in details):
+    words = _SECRET.sub("…", message)[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
+    listed = inner.get("details")
+    details = [detail for detail in listed if isinstance(detail, dict)] if isinstance(listed, list) else []
+    if status in (401, 403) or any(str(detail.get("reason")).startswith(_KEY_REASONS) for detail in details):
         return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
     wait_s = next((delay for detail in details if (delay := _delay_s(detail)) is not None), wait_s)
     match status:
@@ -124,7 +127,13 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
 def _delay_s(detail: dict[str, Any]) -> float | None:
     """Seconds of a RetryInfo's `retryDelay`, a duration such as `34.07s`."""
     delay = detail.get("retryDelay")
+    return _seconds(delay.removesuffix("s")) if isinstance(delay, str) else None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Seconds to wait, None for what is no finite number: a date would need a clock."""
     try:
-        return max(0.0, float(delay.removesuffix("s"))) if isinstance(delay, str) else None
+        value = float(text or "nan")
     except ValueError:
         return None
+    return max(0.0, value) if math.isfinite(value) else None

@@ -6,19 +6,21 @@ equivalent is rewritten, what only narrows the values is dropped, and nothing is
     $ref               the definition itself; a recursive one ends in a plain object
     allOf              merged       oneOf → anyOf
     const, enum        enum of strings; other values are told in the description
-    ["string","null"]  nullable     ["string","integer"] → anyOf
+    ["string","null"]  nullable     ["string","integer"] → anyOf, which stands alone
     exclusiveMinimum   minimum      items as a list, prefixItems → anyOf
     true, {}           any of the types
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import unquote
 
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
-__all__ = ["KEYWORDS", "clean_schema"]
+__all__ = ["KEYWORDS", "clean_parameters", "clean_schema"]
 
 Schema = dict[str, Any]
 
@@ -42,6 +44,8 @@ _FOR_TYPE = {
 }
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 _MAX_DEPTH = 32
+_MAX_BRANCHES = 64
+_INDEX = re.compile(r"[0-9]{1,4}")
 _MAX_NODES = 20_000
 """A schema may grow by its references being written out; this is far above any real one."""
 
@@ -49,6 +53,26 @@ _MAX_NODES = 20_000
 def clean_schema(schema: Schema) -> Schema:
     """A new schema that Gemini takes. Raises `InvalidRequest` for one that grows beyond all bounds."""
     return _Cleaner(schema).clean(schema, ())
+
+
+def clean_parameters(schema: Schema) -> Schema | None:
+    """The parameters of a function, None for a function without any. Raises like `clean_schema`.
+
+    Gemini wants one object there. Where the schema offers several, whatever any of them allows is allowed, and only what all of them
+    require is required.
+    """
+    cleaned = clean_schema(schema)
+    offered = [branch for branch in cleaned.get("anyOf", [cleaned]) if branch["type"] == "OBJECT"]
+    properties: dict[str, Schema] = {}
+    for branch in offered:
+        for name, value in branch.get("properties", {}).items():
+            known = properties.get(name, value)
+            properties[name] = known if known == value else _either([known, value], {}, nullable=False)
+    if not properties:
+        return None
+    required = [name for name in properties if all(name in branch.get("required", ()) for branch in offered)]
+    kept = {name: value for name, value in offered[0].items() if name not in ("nullable", "required")}
+    return {**kept, "properties": properties, **({"required": required} if required else {})}
 
 
 class _Cleaner:
@@ -68,24 +92,18 @@ class _Cleaner:
         schema, seen = self._resolved(schema, seen)
         if schema is None:
             return {"type": "OBJECT", "description": "as described above, nested"}
-        schema = self._merged(schema, seen)
-        out: Schema = {name: schema[name] for name in ("title", "description") if isinstance(schema.get(name), str)}
-        for name in ("default", "example"):
-            if name in schema and schema[name] is not None:
-                out[name] = schema[name]
+        schema, seen = self._merged(schema, seen)
+        said: Schema = {name: schema[name] for name in ("title", "description") if isinstance(schema.get(name), str)}
+        said |= {name: schema[name] for name in ("default", "example") if schema.get(name) is not None}
         kinds, nullable = _kinds(schema)
         branches = [*_list(schema.get("anyOf")), *_list(schema.get("oneOf"))]
         if branches:
-            nullable |= self._branch(branches, schema, out, seen, depth)
-        elif len(kinds) > 1:
-            out["anyOf"] = [self._typed(schema, kind, {}, seen, depth) for kind in kinds]
-        elif kinds:
-            out = self._typed(schema, kinds[0], out, seen, depth)
+            real = [branch for branch in branches if not _is_null(branch)]
+            nullable |= len(real) < len(branches)
+            found = [self.clean(_beside(schema, branch), seen, depth + 1) for branch in real[:_MAX_BRANCHES]]
         else:
-            out |= _anything()
-        if nullable:
-            out["nullable"] = True
-        return out
+            found = [self._typed(schema, kind, seen, depth) for kind in kinds]
+        return _either(found or [_anything()], said, nullable=nullable)
 
     def _resolved(self, schema: Schema, seen: tuple[str, ...]) -> tuple[Schema | None, tuple[str, ...]]:
         """The schema with its reference put in; None where it leads into itself."""
@@ -99,49 +117,40 @@ class _Cleaner:
         return schema, seen
 
     def _find(self, reference: str) -> Schema:
-        """RFC 6901 pointer within this schema; anything else cannot be looked up and stands for any object."""
+        """RFC 6901 pointer within this schema, percent-encoded as §6 has it; what cannot be looked up stands for any object."""
         node: Any = self._root
         if not reference.startswith("#"):
             return {"type": "object"}
-        for step in filter(None, reference[1:].split("/")):
-            step = step.replace("~1", "/").replace("~0", "~")
-            node = node.get(step) if isinstance(node, dict) else None
+        for step in filter(None, unquote(reference[1:]).split("/")):
+            if isinstance(node, list):
+                node = node[int(step)] if _INDEX.fullmatch(step) and int(step) < len(node) else None
+            else:
+                node = node.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
         return node if isinstance(node, dict) else {"type": "object"}
 
-    def _merged(self, schema: Schema, seen: tuple[str, ...]) -> Schema:
-        """The schema with its `allOf` folded in."""
+    def _merged(self, schema: Schema, seen: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
+        """The schema with its `allOf` folded in, and the references that this took."""
         parts = _list(schema.get("allOf"))
-        if not parts:
-            return schema
         whole = {name: value for name, value in schema.items() if name != "allOf"}
-        for part in parts[:64]:
-            found, _ = self._resolved(part, seen) if isinstance(part, dict) else (None, seen)
-            for name, value in self._merged(found, (*seen, "allOf")).items() if found and len(seen) < _MAX_DEPTH else ():
-                if name == "properties" and isinstance(value, dict):
-                    whole[name] = {**value, **(whole.get(name) or {})}
-                elif name == "required" and isinstance(value, list):
-                    whole[name] = [*(whole.get(name) or []), *value]
+        for part in parts[:_MAX_BRANCHES]:
+            if not isinstance(part, dict) or len(seen) >= _MAX_DEPTH:
+                continue
+            found, met = self._resolved(part, seen)
+            if found is None:
+                continue
+            found, met = self._merged(found, (*met, "allOf"))
+            seen = tuple(dict.fromkeys((*seen, *met)))
+            for name, value in found.items():
+                if name == "properties":
+                    whole[name] = {**_dict(value), **_dict(whole.get(name))}
+                elif name == "required":
+                    whole[name] = [*_list(whole.get(name)), *_list(value)]
                 else:
                     whole.setdefault(name, value)
-        return whole
+        return whole, seen
 
-    def _branch(self, branches: list[Any], schema: Schema, out: Schema, seen: tuple[str, ...], depth: int) -> bool:
-        """Write `anyOf`; True if one of the branches was null."""
-        shared = {name: schema[name] for name in ("properties", "required") if name in schema}
-        real = [branch for branch in branches if not _is_null(branch)]
-        cleaned = [
-            self.clean({**shared, **branch} if shared and isinstance(branch, dict) else branch, seen, depth + 1) for branch in real[:64]
-        ]
-        if len(cleaned) == 1:
-            out |= {name: value for name, value in cleaned[0].items() if name not in out}
-        elif cleaned:
-            out["anyOf"] = cleaned
-        else:
-            out |= _anything()
-        return len(real) < len(branches)
-
-    def _typed(self, schema: Schema, kind: str, out: Schema, seen: tuple[str, ...], depth: int) -> Schema:
-        out["type"] = kind.upper()
+    def _typed(self, schema: Schema, kind: str, seen: tuple[str, ...], depth: int) -> Schema:
+        out: Schema = {"type": kind.upper()}
         for name in _FOR_TYPE.get(kind, ()):
             value = schema.get(name)
             if (name in _COUNTS and isinstance(value, int) and not isinstance(value, bool)) or (
@@ -164,15 +173,13 @@ class _Cleaner:
         several = [*_list(schema.get("prefixItems")), *_list(items)]
         if isinstance(items, dict) and not several:
             return self.clean(items, seen, depth + 1)
-        cleaned = [self.clean(item, seen, depth + 1) for item in several[:64]]
+        cleaned = [self.clean(item, seen, depth + 1) for item in several[:_MAX_BRANCHES]]
         distinct = [item for index, item in enumerate(cleaned) if item not in cleaned[:index]]
-        if not distinct:
-            return _anything()
-        return distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
+        return _either(distinct or [_anything()], {}, nullable=False)
 
     def _object(self, schema: Schema, out: Schema, seen: tuple[str, ...], depth: int) -> None:
-        properties = schema.get("properties")
-        if not isinstance(properties, dict) or not properties:
+        properties = _dict(schema.get("properties"))
+        if not properties:
             return
         out["properties"] = {name: self.clean(value, seen, depth + 1) for name, value in properties.items()}
         for name in ("required", "propertyOrdering"):
@@ -185,6 +192,10 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _strings(value: Any) -> list[str]:
     return [item for item in _list(value) if isinstance(item, str)]
 
@@ -193,6 +204,30 @@ def _anything() -> Schema:
     """Any value. A schema without a type is refused, so every type is named."""
     scalars: list[Schema] = [{"type": kind.upper()} for kind in ("string", "number", "boolean", "object")]
     return {"anyOf": [*scalars, {"type": "ARRAY", "items": {"type": "STRING"}}]}
+
+
+def _beside(schema: Schema, branch: Any) -> Any:
+    """A branch of `anyOf` together with what stands beside the `anyOf`: both hold."""
+    shared = {name: schema[name] for name in ("type", "properties", "required") if name in schema}
+    return {"allOf": [branch, shared]} if shared and isinstance(branch, dict) else branch
+
+
+def _either(found: list[Schema], said: Schema, *, nullable: bool) -> Schema:
+    """One schema for all of `found`, with what was said about them.
+
+    "When using any_of, it must be the only field set" (the words of Vertex AI's 400): what belongs beside `anyOf` goes into the first
+    branch. A default or an example there would be taken for that branch's own, so they are left out.
+    """
+    flat = [branch for schema in found for branch in schema.get("anyOf", [schema])]
+    several = len(flat) > 1
+    first: Schema = {name: said[name] for name in said if not several or name == "description"}
+    described = [text for text in (said.get("description"), flat[0].get("description")) if text]
+    first |= {name: value for name, value in flat[0].items() if name not in first}
+    if described:
+        first["description"] = " ".join(described)
+    if nullable:
+        first["nullable"] = True
+    return {"anyOf": [first, *flat[1:]]} if several else first
 
 
 def _is_null(schema: Any) -> bool:
@@ -255,10 +290,8 @@ def _enumerated(schema: Schema, out: Schema, kind: str) -> None:
     if not fitting:
         return
     if kind == "string":
-        out["enum"] = list(dict.fromkeys(value for value in fitting if value)) or None
-        if out["enum"] is None:
-            del out["enum"]
+        if words := list(dict.fromkeys(filter(None, fitting))):
+            out["enum"] = words
         return
     # Gemini has `enum` for strings only.
-    told = f"One of: {', '.join(json.encode(value).decode() for value in fitting[:64])}."
-    out["description"] = f"{out['description']} {told}" if "description" in out else told
+    out["description"] = f"One of: {', '.join(json.encode(value).decode() for value in fitting[:64])}."

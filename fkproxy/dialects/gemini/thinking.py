@@ -20,6 +20,9 @@ _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium"
 _RANGES = {"pro": (128, 32768), "flash": (0, 24576), "flash-lite": (512, 24576)}
 """Least and most of Gemini 2.5; 0 is off, which flash-lite takes too and pro does not."""
 
+_THOUGHTLESS = ("-image", "-tts")
+"""Models of Gemini 2.5 that make pictures or speech answer "Thinking is not enabled for this model"."""
+
 _LEVELS = ("minimal", "low", "medium", "high")
 _LEVEL_OF_EFFORT: dict[Effort, str] = {
     "none": "minimal",
@@ -30,7 +33,7 @@ _LEVEL_OF_EFFORT: dict[Effort, str] = {
     "xhigh": "high",
     "max": "high",
 }
-EFFORT_OF_LEVEL: dict[str, Effort] = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high"}
+EFFORT_OF_LEVEL: dict[str, Effort] = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 _EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
 
 
@@ -54,8 +57,9 @@ def _has_level(version: tuple[int, int, str], level: str) -> bool:
 
 def encode_thinking(reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> dict[str, Any] | None:
     """`thinkingConfig`, None when the model cannot be told."""
-    version = _version(model)
-    if (version is not None and version[:2] < (2, 5)) or not model.startswith("gemini"):
+    name = model.rpartition("/")[2]
+    version = _version(name)
+    if not _thinks(name, version):
         losses.append(Loss(field="reasoning"))
         return None
     effort, budget = reasoning.effort, reasoning.budget_tokens
@@ -72,11 +76,20 @@ def encode_thinking(reasoning: ReasoningConfig, model: str, losses: list[Loss]) 
         if budget is not None:
             config["thinkingBudget"] = _within(budget, version[2] if version is not None else None)
     thinks = effort != "none" and budget != 0
+    if config.get("thinkingBudget") == 0:
+        # "include_thoughts is only enabled when thinking is enabled", says the 400.
+        return config
     if reasoning.include_thoughts is not None:
         config["includeThoughts"] = reasoning.include_thoughts
     elif thinks:
         config["includeThoughts"] = True
     return config or None
+
+
+def _thinks(name: str, version: tuple[int, int, str] | None) -> bool:
+    if version is None:
+        return name.startswith("gemini")
+    return version[0] >= 3 or (version[:2] == (2, 5) and not any(word in name for word in _THOUGHTLESS))
 
 
 def _level(effort: Effort, version: tuple[int, int, str]) -> str:

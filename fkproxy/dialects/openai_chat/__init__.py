@@ -30,7 +30,8 @@ class OpenAiChat:
 
     name = request.NAME
     routes: tuple[Route, ...] = (Route("/v1/chat/completions", "chat_completions"),)
-    models_path = "/v1/models"
+    models_paths: tuple[str, ...] = ("/v1/models",)
+    client_headers: tuple[bytes, ...] = ()
     known_fields = request.KNOWN_FIELDS
     keep_alive = sse.encode_comment("keep-alive")
 
