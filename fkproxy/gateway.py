@@ -42,6 +42,7 @@ from fkproxy.model.errors import (
     ConcurrencyExceeded,
     FkproxyError,
     InternalError,
+    InvalidRequest,
     MethodNotAllowed,
     NotAuthenticated,
     NoUpstreamAvailable,
@@ -129,7 +130,9 @@ class Gateway:
         except FkproxyError as error:
             await self._refuse(call, client, error)
         except ClientGone:
-            return
+            # The server says so too when the body's framing is broken; a client that is still there gets an answer.
+            await self._refuse(call, client, InvalidRequest(None, "the request body broke off"))
+            call.status = 499
         except asyncio.CancelledError:
             if not call.expired:
                 raise

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fkproxy.adapters.base import Timeouts
-from fkproxy.call import StreamPolicy
+from fkproxy.call import ClientGone, StreamPolicy
 from fkproxy.model.errors import UpstreamTimeout, UpstreamUnavailable
 from tests.fakes.pipeline import KEY, Bench, Hang, ListClient, Pause
 
@@ -424,3 +424,17 @@ async def test_what_one_upstream_cannot_say_goes_to_another_that_can() -> None:
     alone = Bench(GEMINI)
     refused = await alone.send(body)
     assert (refused.status, json.loads(refused.body)["error"]["code"]) == (400, "unsupported_parameter")
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case_it_listens() -> None:
+    bench = Bench(CHAT)
+
+    class Leaver(ListClient):
+        async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
+            self.gone = True
+            raise ClientGone
+
+    client = Leaver(b"")
+    await bench.gateway.serve(bench.call(), client)
+    assert client.status == 400
+    assert (bench.record.status, bench.record.client_ended, bench.record.attempts) == (499, True, 0)

@@ -137,6 +137,13 @@ def test_an_endless_body_is_cut_off_at_the_limit(sandbox: Service) -> None:
     assert any(line["status"] == 413 for line in sandbox.access_lines(1))
 
 
+def test_a_body_with_broken_framing_is_answered_in_the_clients_dialect(sandbox: Service) -> None:
+    with socket.create_connection(("127.0.0.1", sandbox.port)) as client:
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+        answer = _until(client, b"invalid_request_error")
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
 def test_the_breaker_opens_is_told_and_closes_again(directory: Path) -> None:
     dead = free_port()
     settings = {
