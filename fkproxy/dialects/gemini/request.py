@@ -8,6 +8,7 @@ Notes that the decoder leaves for its own encoder stand in `extra` under `$name`
 
 from __future__ import annotations
 
+import binascii
 import re
 from typing import Any
 
@@ -32,7 +33,12 @@ KNOWN_FIELDS = frozenset(
 _SNAKE = re.compile(r"_([a-z])")
 _KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 _MODES = {"NONE": "none", "AUTO": "auto", "ANY": "required", "VALIDATED": "auto"}
-_FREE_FORM = frozenset(("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"))
+_FREE_FORM = frozenset(
+    (
+        *("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"),
+        *("partMetadata", "headers"),
+    )
+)
 """Fields whose keys are not the API's but the caller's own."""
 
 
@@ -67,7 +73,7 @@ def decode_request(body: bytes, model: str, *, stream: bool) -> ChatRequest:
         extra=kept,
     )
     if more := generation.rest():
-        kept["generationConfig.*"] = more
+        kept["generationConfig.*"] = {**kept.get("generationConfig.*", {}), **more}
     kept.update(fields.rest())
     return request
 
@@ -87,11 +93,12 @@ class _Ids:
 
     def response(self, given: str | None, name: str) -> str:
         """The call that a response belongs to: by id, else the oldest of that name."""
-        for entry in self._waiting:
-            if entry[0] == given or (given is None and entry[1] == name):
-                self._waiting.remove(entry)
-                return entry[0]
-        return given or name
+        by_id = (entry for entry in self._waiting if entry[0] == given)
+        entry = next(by_id, None) or next((entry for entry in self._waiting if entry[1] == name), None)
+        if entry is None:
+            return given or name
+        self._waiting.remove(entry)
+        return entry[0]
 
 
 def _system(fields: Fields, kept: Extra) -> list[Message]:
@@ -161,9 +168,12 @@ def _response(fields: Fields, ids: _Ids) -> ToolResult:
     inner = fields.within("functionResponse")
     assert inner is not None
     name, given, response = inner.needed_text("name"), inner.text("id"), inner.mapping("response")
-    media = tuple(part for part in (_part(entry, ids) for entry in inner.each("parts")) if isinstance(part, Media))
+    parts = [_part(entry, ids) for entry in inner.each("parts")]
+    media = tuple(part for part in parts if isinstance(part, Media))
     extra = fields.rest()
     own = {**inner.rest(), **({"id": given} if given is not None else {})}
+    if len(media) < len(parts):
+        own["parts"] = inner.any("parts")
     if own:
         extra["$response"] = own
     error = response is not None and set(response) == {"error"}
@@ -174,13 +184,36 @@ def _media(fields: Fields, seal: Seal | None) -> Media:
     inline = fields.within("inlineData")
     if inline is not None:
         mime_type = inline.needed_text("mimeType")
-        data = inline.needed_text("data")
-        return Media(kind=_kind(mime_type), mime_type=mime_type, data=data, name=inline.text("displayName"), seal=seal, extra=fields.rest())
+        data = _base64(inline.needed_text("data"), inline.at("data"))
+        name, extra = inline.text("displayName"), _with_inner(fields, inline, "inlineData.*")
+        return Media(kind=_kind(mime_type), mime_type=mime_type, data=data, name=name, seal=seal, extra=extra)
     file = fields.within("fileData")
     assert file is not None
     file_type = file.text("mimeType")
     url = file.needed_text("fileUri")
-    return Media(kind=_kind(file_type or ""), mime_type=file_type, url=url, name=file.text("displayName"), seal=seal, extra=fields.rest())
+    name, extra = file.text("displayName"), _with_inner(fields, file, "fileData.*")
+    return Media(kind=_kind(file_type or ""), mime_type=file_type, url=url, name=name, seal=seal, extra=extra)
+
+
+def _with_inner(fields: Fields, inner: Fields, name: str) -> Extra:
+    """What is left of a part, and as `name` what is left of the object in it."""
+    more = inner.rest()
+    return {**fields.rest(), name: more} if more else fields.rest()
+
+
+def _base64(data: str, path: str) -> str:
+    """The text, checked and in the standard alphabet with its padding. Raises `InvalidRequest`, which does not quote it.
+
+    The JSON of a protocol buffer takes the standard and the URL-safe alphabet, with or without padding, and Google's own Python client
+    sends the URL-safe one (google-genai 3.4, `_common.py`); other dialects take the standard one only.
+    """
+    plain = data if data.isalnum() else "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    padded = plain + "=" * (-len(plain) % 4)
+    try:
+        binascii.a2b_base64(padded, strict_mode=True)
+    except ValueError as error:
+        raise InvalidRequest(path, "expected base64 data") from error
+    return padded
 
 
 def _kind(mime_type: str) -> MediaKind:
@@ -276,7 +309,10 @@ def _output(generation: Fields, kept: Extra) -> OutputFormat | None:
     mime_type = generation.text("responseMimeType")
     schema, other = generation.mapping("responseSchema"), generation.mapping("responseJsonSchema")
     if mime_type not in (None, "application/json", "text/plain"):
-        raise InvalidRequest(generation.at("responseMimeType"), "expected application/json or text/plain")
+        # text/x.enum and whatever comes next: no other dialect has a word for it.
+        told = {"responseMimeType": mime_type, "responseSchema": schema, "responseJsonSchema": other}
+        kept["generationConfig.*"] = {name: value for name, value in told.items() if value is not None}
+        return None
     if other is not None:
         kept["$schema"] = "responseJsonSchema"
     found = other if other is not None else _standard(schema)

@@ -9,11 +9,12 @@ their order; a result is an object; the first call of every step carries its tho
 from __future__ import annotations
 
 import mimetypes
+from itertools import groupby, takewhile
 from typing import Any
 from urllib.parse import urlsplit
 
 from fkproxy.dialects.base import Encoded, carried, extra_losses
-from fkproxy.dialects.gemini.schema import clean_schema
+from fkproxy.dialects.gemini.schema import clean_parameters, clean_schema
 from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
@@ -77,7 +78,9 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
     }
     config = {name: value for name, value in values.items() if value is not None}
     output = request.output
-    if output is not None and output.kind != "text":
+    if output is not None and output.kind == "text" and own:
+        config["responseMimeType"] = "text/plain"
+    elif output is not None and output.kind != "text":
         config["responseMimeType"] = "application/json"
         if output.schema_ is not None:
             name = request.extra.get("$schema", "responseSchema") if own else "responseSchema"
@@ -109,11 +112,8 @@ def _declaration(tool: Tool, own: bool) -> dict[str, Any]:
     if tool.parameters is not None:
         if own:
             declaration[tool.extra.get("$schema", "parameters")] = tool.parameters
-        else:
-            schema = clean_schema(tool.parameters)
-            # A function without arguments has no parameters: an object without properties is refused.
-            if schema.get("properties"):
-                declaration["parameters"] = {**schema, "type": "OBJECT"}
+        elif (parameters := clean_parameters(tool.parameters)) is not None:
+            declaration["parameters"] = parameters
     return {**declaration, **carried(tool.extra, own)}
 
 
@@ -143,40 +143,46 @@ class _Writer:
 
     def contents(self, messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """(contents, parts of the system instruction)."""
+        leading = tuple(takewhile(lambda message: message.role == "system", messages))
+        system = [part for message in leading for part in self._parts(message.parts)]
         contents: list[dict[str, Any]] = []
-        system: list[dict[str, Any]] = []
-        before: str | None = None
-        for index, message in enumerate(messages):
-            if message.role == "system" and not contents:
-                system += self._parts(message.parts)
+        for role, run in groupby(messages[len(leading) :], key=lambda message: message.role):
+            if role == "tool" and not self._own:
+                results = [part for message in run for part in message.parts if isinstance(part, ToolResult)]
+                contents.append({"role": "user", "parts": self._results(results)})
                 continue
-            if message.role == "tool":
-                results = [part for part in message.parts if isinstance(part, ToolResult)]
-                following = messages[index + 1 :]
-                if before == "tool":
-                    continue
-                for later in following:
-                    if later.role != "tool":
-                        break
-                    results += [part for part in later.parts if isinstance(part, ToolResult)]
-                contents.append({"role": message.extra.get("$role", "user") if self._own else "user", "parts": self._results(results)})
-            elif message.role == "assistant":
-                parts = self._parts(message.parts)
-                self._sign(parts)
-                if before == "assistant" and not self._own:
-                    contents[-1]["parts"] += parts
-                elif parts:
-                    contents.append({"role": "model", "parts": parts, **carried(message.extra, self._own)})
-            else:
-                if message.role == "system":
-                    # There is one system instruction, and it stands in front: a later one keeps its place as the user's word.
-                    self._losses.append(Loss(field="messages[].role", action="converted"))
-                role = {} if self._own and message.extra.get("$role") == "" else {"role": "user"}
-                # A content without parts is refused.
-                parts = self._parts(message.parts) or [{"text": ""}]
-                contents.append({**role, "parts": parts, **carried(message.extra, self._own)})
-            before = message.role
+            for message in run:
+                self._add(contents, self._content(message))
+        if self._gemini_3 and not self._own:
+            for content in contents:
+                _sign(content["parts"])
         return contents, system
+
+    def _content(self, message: Message) -> dict[str, Any]:
+        parts = self._parts(message.parts)
+        if message.role == "assistant":
+            return {"role": "model", "parts": parts, **carried(message.extra, self._own)}
+        if message.role == "tool":
+            return {"role": message.extra.get("$role", "user"), "parts": parts}
+        if message.role == "system":
+            # There is one system instruction, and it stands in front: a later one keeps its place as the user's word.
+            self._losses.append(Loss(field="messages[].role", action="converted"))
+        role = {} if self._own and message.extra.get("$role") == "" else {"role": "user"}
+        # A content without parts is refused.
+        return {**role, "parts": parts or [{"text": ""}], **carried(message.extra, self._own)}
+
+    def _add(self, contents: list[dict[str, Any]], content: dict[str, Any]) -> None:
+        """Put a content behind the others, or into the last one of the same role: some models want the roles to alternate.
+
+        The results of functions stay by themselves: what a user says right behind them in the same content is taken for a part of them.
+        """
+        last = contents[-1] if contents else None
+        if not content["parts"]:
+            return
+        if last is None or self._own or last["role"] != content["role"] or any("functionResponse" in part for part in last["parts"]):
+            contents.append(content)
+        else:
+            last["parts"] += content["parts"]
 
     def _parts(self, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -235,13 +241,6 @@ class _Writer:
                 del inner["args"]
         return {"functionCall": inner, **self._signature(call.seal), **self._extra(call.extra)}
 
-    def _sign(self, parts: list[dict[str, Any]]) -> None:
-        if self._own or not self._gemini_3:
-            return
-        first = next((part for part in parts if "functionCall" in part), None)
-        if first is not None and "thoughtSignature" not in first:
-            first["thoughtSignature"] = _NO_SIGNATURE
-
     def _results(self, results: list[ToolResult]) -> list[dict[str, Any]]:
         if not self._own:
             results = sorted(results, key=lambda result: self._calls.get(result.call_id, (len(self._calls), ""))[0])
@@ -285,20 +284,32 @@ class _Writer:
         if media.file_id is not None:
             raise Unrepresentable("a file by its id", _NAME, "ids are only known to the vendor that gave them")
         named = {"displayName": media.name} if media.name is not None and self._own else {}
+        if media.detail not in (None, "auto"):
+            self._losses.append(Loss(field="image_url.detail"))
         if media.data is not None:
             if media.mime_type is None:
                 raise Unrepresentable(f"a {media.kind} without its media type", _NAME, "name it in the data URL")
-            return {"inlineData": {"mimeType": media.mime_type, "data": media.data, **named}}
-        if media.detail not in (None, "auto"):
-            self._losses.append(Loss(field="image_url.detail"))
+            return {"inlineData": {"mimeType": media.mime_type, "data": media.data, **named, **self._inner(media, "inlineData.*")}}
         mime_type = media.mime_type
         if mime_type is None and not self._own:
             mime_type = mimetypes.guess_type(urlsplit(media.url or "").path)[0] or _MIME_TYPES[media.kind]
-        return {"fileData": {"fileUri": media.url, **({"mimeType": mime_type} if mime_type is not None else {}), **named}}
+        typed = {"mimeType": mime_type} if mime_type is not None else {}
+        return {"fileData": {"fileUri": media.url, **typed, **named, **self._inner(media, "fileData.*")}}
+
+    def _inner(self, media: Media, name: str) -> dict[str, Any]:
+        """The fields that a part's inner object came with and the hub has no word for."""
+        return media.extra.get(name, {}) if self._own else {}
+
+
+def _sign(parts: list[dict[str, Any]]) -> None:
+    """Mark the first call of a step that has lost its signature."""
+    first = next((part for part in parts if "functionCall" in part), None)
+    if first is not None:
+        first.setdefault("thoughtSignature", _NO_SIGNATURE)
 
 
 def _as_result(value: Any) -> dict[str, Any]:
-    return {"result": json.encode(value).decode() if isinstance(value, dict) else value}
+    return {"result": json.encode(value).decode() if _has_reference(value) else value}
 
 
 def _has_reference(value: Any) -> bool:

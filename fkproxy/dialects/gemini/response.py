@@ -8,6 +8,7 @@ has a finish reason; that is why `ChoiceFinished` waits for the end, for some fr
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -52,6 +53,9 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
     "MODEL_ARMOR": "content_filter",
+    "ESCALATION": "content_filter",
+    "PUP_LIMITED_DISABLED": "content_filter",
+    "CONTINUATION": "pause",
     "MALFORMED_FUNCTION_CALL": "error",
     "UNEXPECTED_TOOL_CALL": "error",
     "TOO_MANY_TOOL_CALLS": "error",
@@ -92,6 +96,8 @@ class _Part(_Wire):
     file_data: _File | None = None
     executable_code: Any = None
     code_execution_result: Any = None
+    tool_call: Any = None
+    tool_response: Any = None
 
 
 class _Content(_Wire):
@@ -136,11 +142,28 @@ class _Response(_Wire):
     usage_metadata: _UsageMetadata | None = None
     model_version: str | None = None
     response_id: str | None = None
+    create_time: str | None = None
     error: dict[str, Any] | None = None
 
 
 _decode = msgspec.json.Decoder(_Response).decode
 _decode_array = msgspec.json.Decoder(list[_Response]).decode
+_NOT_SAID = Usage()
+_OPAQUE = (
+    ("executable_code", "executableCode"),
+    ("code_execution_result", "codeExecutionResult"),
+    ("tool_call", "toolCall"),
+    ("tool_response", "toolResponse"),
+)
+"""What the vendor's own tools say: no other dialect has a word for it."""
+_TOLD = (
+    ("finish_message", "finishMessage"),
+    ("safety_ratings", "safetyRatings"),
+    ("citation_metadata", "citationMetadata"),
+    ("grounding_metadata", "groundingMetadata"),
+    ("url_context_metadata", "urlContextMetadata"),
+)
+"""What is said about a candidate beside its content, in whichever of its frames."""
 _KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 
 
@@ -158,7 +181,7 @@ def decode_reply(body: bytes) -> list[Event]:
         # A stream that was not asked for as events comes as an array.
         try:
             responses = _decode_array(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamProtocolError("the upstream sent something that is not a GenerateContentResponse") from error
         events = [event for response in responses for event in decoder.read(response)]
     else:
@@ -169,14 +192,17 @@ def decode_reply(body: bytes) -> list[Event]:
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_ended", "_finished", "_started", "_usage")
+    __slots__ = ("_after_call", "_calls", "_ended", "_finished", "_seen", "_started", "_told", "_usage")
 
     def __init__(self) -> None:
         self._started = False
         self._ended = False
-        self._usage: Usage | None = None
+        self._usage = _NOT_SAID
         self._calls: dict[int, int] = {}
-        self._finished: dict[int, ChoiceFinished] = {}
+        self._after_call: set[int] = set()
+        self._seen: set[int] = set()
+        self._finished: dict[int, tuple[FinishReason, str]] = {}
+        self._told: dict[int, dict[str, Any]] = {}
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
@@ -189,9 +215,9 @@ class StreamDecoder:
         if self._ended:
             return []
         self._ended = True
-        if not self._finished:
+        if not self._finished or not self._seen <= self._finished.keys():
             return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
-        return [*self._finished.values(), Done()]
+        return [*(self._finish(choice, *finished) for choice, finished in self._finished.items()), Done()]
 
     def read(self, response: _Response) -> list[Event]:
         """The events of one response object."""
@@ -201,20 +227,26 @@ class StreamDecoder:
         events: list[Event] = []
         if not self._started:
             self._started = True
-            events.append(Started(id=response.response_id, model=response.model_version))
+            created_s = None if response.create_time is None else _unix_s(response.create_time)
+            events.append(Started(id=response.response_id, model=response.model_version, created_s=created_s))
         for candidate in response.candidates or ():
+            self._seen.add(candidate.index)
             if candidate.content is not None:
                 for part in candidate.content.parts or ():
                     self._part(part, candidate.index, events)
             if candidate.logprobs_result is not None and (tokens := _logprobs(candidate.logprobs_result)):
                 events.append(LogprobsReported(tokens=tokens, choice=candidate.index))
             if candidate.finish_reason is not None:
-                self._finish(candidate)
+                self._finished[candidate.index] = (FINISH_REASONS.get(candidate.finish_reason, "stop"), candidate.finish_reason)
+            for field, name in _TOLD:
+                if value := getattr(candidate, field):
+                    self._told.setdefault(candidate.index, {})[name] = value
         if not response.candidates and response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:
-            self._finished[0] = ChoiceFinished(reason="content_filter", native=response.prompt_feedback.block_reason)
+            self._finished[0] = ("content_filter", response.prompt_feedback.block_reason)
         if response.usage_metadata is not None:
             usage = _usage(response.usage_metadata)
-            if usage != self._usage:
+            # The frames of Vertex AI before the last one name nothing but the kind of traffic.
+            if usage not in (self._usage, _NOT_SAID):
                 self._usage = usage
                 events.append(UsageReported(usage=usage))
         return events
@@ -238,29 +270,36 @@ class StreamDecoder:
             file = part.file_data
             media = Media(kind=_kind(file.mime_type or ""), mime_type=file.mime_type, url=file.file_uri)
             events.append(MediaReceived(media=media, choice=choice))
-        elif part.executable_code is not None:
-            value = {"executableCode": part.executable_code}
-            events.append(OpaqueReceived(part=Opaque(dialect="gemini", kind="executableCode", value=value), choice=choice))
-        elif part.code_execution_result is not None:
-            value = {"codeExecutionResult": part.code_execution_result}
-            events.append(OpaqueReceived(part=Opaque(dialect="gemini", kind="codeExecutionResult", value=value), choice=choice))
+        else:
+            for field, name in _OPAQUE:
+                if (value := getattr(part, field)) is not None:
+                    events.append(OpaqueReceived(part=Opaque(dialect="gemini", kind=name, value={name: value}), choice=choice))
+        if self._after_call:
+            self._behind_call(part, choice, events)
+        if index is not None:
+            self._after_call.add(choice)
         if part.thought_signature:
             events.append(SealAttached(seal=Seal(dialect="gemini", data=part.thought_signature), choice=choice, index=index))
 
-    def _finish(self, candidate: _Candidate) -> None:
-        native = candidate.finish_reason or ""
-        reason = FINISH_REASONS.get(native, "stop")
-        if reason == "stop" and self._calls.get(candidate.index):
+    def _behind_call(self, part: _Part, choice: int, events: list[Event]) -> None:
+        """Behind a call, a signature in an empty part of its own must not be taken for the call's: an empty text carries it."""
+        if choice in self._after_call and part.function_call is None:
+            self._after_call.discard(choice)
+            if part.text == "" and part.thought_signature:
+                events.append(TextDelta(text="", choice=choice))
+
+    def _finish(self, choice: int, reason: FinishReason, native: str) -> ChoiceFinished:
+        if reason == "stop" and self._calls.get(choice):
             reason = "tool_calls"
-        told = {
-            "finishMessage": candidate.finish_message,
-            "safetyRatings": candidate.safety_ratings,
-            "citationMetadata": candidate.citation_metadata,
-            "groundingMetadata": candidate.grounding_metadata,
-            "urlContextMetadata": candidate.url_context_metadata,
-        }
-        extra = {name: value for name, value in told.items() if value}
-        self._finished[candidate.index] = ChoiceFinished(reason=reason, choice=candidate.index, native=native, extra=extra)
+        return ChoiceFinished(reason=reason, choice=choice, native=native, extra=self._told.get(choice, {}))
+
+
+def _unix_s(time: str) -> int | None:
+    """Seconds of an RFC 3339 time; None for what is none."""
+    try:
+        return int(datetime.fromisoformat(time).timestamp())
+    except ValueError:
+        return None
 
 
 def _kind(mime_type: str) -> MediaKind:

@@ -155,7 +155,7 @@ class StreamEncoder:
             case ReasoningDelta():
                 return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text, "thought": True})
             case RefusalDelta():
-                return self._frame(event.choice, {"text": event.text})
+                return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text})
             case Started():
                 self._id = event.id or self._id
                 return b""
@@ -163,14 +163,17 @@ class StreamEncoder:
                 self._calls.setdefault(event.choice, {})[event.index] = _OpenCall(event)
                 return b""
             case ToolCallDelta():
-                self._calls[event.choice][event.index].arguments.append(event.arguments)
+                if (call := self._open_call(event.choice, event.index)) is not None:
+                    call.arguments.append(event.arguments)
                 return b""
             case SealAttached():
                 return self._seal(event)
             case MediaReceived():
-                return self._frame(event.choice, _sealed(_media(event.media), event.media.seal))
+                return self._calls_of(event.choice) + self._frame(event.choice, _sealed(_media(event.media), event.media.seal))
             case OpaqueReceived():
-                return self._frame(event.choice, event.part.value) if event.part.dialect == "gemini" else b""
+                if event.part.dialect != "gemini":
+                    return b""
+                return self._calls_of(event.choice) + self._frame(event.choice, event.part.value)
             case LogprobsReported():
                 return self._response([{"index": event.choice, "logprobsResult": _logprobs(event.tokens)}])
             case UsageReported():
@@ -178,7 +181,7 @@ class StreamEncoder:
                 return b""
             case ChoiceFinished():
                 self._finished.append(event)
-                return self._calls_of(event.choice)
+                return self._calls_of(event.choice, finished=True)
             case Done():
                 return self._last()
             case Failed():
@@ -188,17 +191,31 @@ class StreamEncoder:
         if event.seal.dialect != "gemini":
             return b""
         if event.index is not None:
-            self._calls[event.choice][event.index].seal = event.seal
+            if (call := self._open_call(event.choice, event.index)) is not None:
+                call.seal = event.seal
             return b""
         return self._frame(event.choice, {"text": "", "thoughtSignature": event.seal.data})
 
-    def _calls_of(self, choice: int) -> bytes:
-        """The calls of a choice that are complete now."""
-        calls = self._calls.pop(choice, None)
+    def _open_call(self, choice: int, index: int) -> _OpenCall | None:
+        """A call that has not gone out; None for one that has, and then nothing but blanks can follow."""
+        return self._calls.get(choice, {}).get(index)
+
+    def _calls_of(self, choice: int, *, finished: bool = False) -> bytes:
+        """The calls of a choice that are complete now, in their order.
+
+        The arguments of one call may go on behind a text: it is complete when they are a whole object, or the choice has finished.
+        """
+        calls = self._calls.get(choice)
         if not calls:
             return b""
-        parts = [_sealed({"functionCall": _call(call.id, call.name, "".join(call.arguments))}, call.seal) for call in calls.values()]
-        return self._response([{"content": {"role": "model", "parts": parts}, "index": choice}])
+        parts: list[dict[str, Any]] = []
+        for index, call in list(calls.items()):
+            arguments = "".join(call.arguments)
+            if not finished and json.try_object(arguments) is None:
+                break
+            parts.append(_sealed({"functionCall": _call(call.id, call.name, arguments)}, call.seal))
+            del calls[index]
+        return self._response([{"content": {"role": "model", "parts": parts}, "index": choice}]) if parts else b""
 
     def _frame(self, choice: int, part: dict[str, Any]) -> bytes:
         return self._response([{"content": {"role": "model", "parts": [part]}, "index": choice}])

@@ -131,6 +131,8 @@ class _Cleaner:
     def _merged(self, schema: Schema, seen: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
         """The schema with its `allOf` folded in, and the references that this took."""
         parts = _list(schema.get("allOf"))
+        if not parts:
+            return schema, seen
         whole = {name: value for name, value in schema.items() if name != "allOf"}
         for part in parts[:_MAX_BRANCHES]:
             if not isinstance(part, dict) or len(seen) >= _MAX_DEPTH:
@@ -218,13 +220,15 @@ def _either(found: list[Schema], said: Schema, *, nullable: bool) -> Schema:
     "When using any_of, it must be the only field set" (the words of Vertex AI's 400): what belongs beside `anyOf` goes into the first
     branch. A default or an example there would be taken for that branch's own, so they are left out.
     """
+    if len(found) == 1 and not said and not nullable:
+        return found[0]
     flat = [branch for schema in found for branch in schema.get("anyOf", [schema])]
     several = len(flat) > 1
-    first: Schema = {name: said[name] for name in said if not several or name == "description"}
-    described = [text for text in (said.get("description"), flat[0].get("description")) if text]
-    first |= {name: value for name, value in flat[0].items() if name not in first}
-    if described:
-        first["description"] = " ".join(described)
+    if several:
+        said = {"description": said["description"]} if "description" in said else {}
+    first = {**flat[0], **said}
+    if "description" in said and "description" in flat[0]:
+        first["description"] = f"{said['description']} {flat[0]['description']}"
     if nullable:
         first["nullable"] = True
     return {"anyOf": [first, *flat[1:]]} if several else first

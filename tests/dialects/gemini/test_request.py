@@ -85,6 +85,28 @@ def test_calls_of_one_turn_in_several_messages_are_one_content() -> None:
     assert [len(content["parts"]) for content in contents] == [1, 2, 2]
 
 
+def test_the_first_of_the_calls_of_one_turn_is_marked_however_many_messages_it_took() -> None:
+    messages = [{"role": "user", "content": "u"}, *({"role": "assistant", "content": None, "tool_calls": [call]} for call in CALLS)]
+    parts = encoded([*messages, result("a", "1"), result("b", "2")], "gemini-3-pro-preview")["contents"][1]["parts"]
+    assert ["thoughtSignature" in part for part in parts] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        (["user u", "user v"], ["user uv"]),
+        (["assistant a", "assistant b"], ["model ab"]),
+        (["user u", "assistant ", "assistant b"], ["user u", "model b"]),
+        (["user u", "assistant ", "user v"], ["user uv"]),
+        (["assistant ", "assistant b"], ["model b"]),
+        (["user u", "assistant a", "user v"], ["user u", "model a", "user v"]),
+    ],
+)
+def test_the_roles_alternate(messages: list[str], expected: list[str]) -> None:
+    contents = encoded([{"role": role, "content": text} for role, _, text in (message.partition(" ") for message in messages)])["contents"]
+    assert [f"{content['role']} {''.join(part['text'] for part in content['parts'])}" for content in contents] == expected
+
+
 def test_system_messages_stand_in_front_or_keep_their_place() -> None:
     body = encoded(
         [
@@ -95,7 +117,7 @@ def test_system_messages_stand_in_front_or_keep_their_place() -> None:
         ]
     )
     assert body["systemInstruction"] == {"parts": [{"text": "one"}, {"text": "two"}]}
-    assert [content["parts"][0]["text"] for content in body["contents"]] == ["u", "three"]
+    assert body["contents"] == [{"role": "user", "parts": [{"text": "u"}, {"text": "three"}]}]
     assert encoded([{"role": "system", "content": "alone"}])["contents"] == [{"role": "user", "parts": [{"text": "alone"}]}]
 
 
@@ -117,6 +139,72 @@ def test_the_choice_of_tools(choice: Any, expected: dict[str, Any]) -> None:
     body = encoded([{"role": "user", "content": "u"}], tools=tools, tool_choice=choice)
     assert body["toolConfig"] == {"functionCallingConfig": expected}
     assert body["tools"] == [{"functionDeclarations": [{"name": "f"}]}]
+
+
+@pytest.mark.parametrize(
+    "alternatives",
+    [
+        {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "number"}}, "anyOf": [{"required": ["a"]}, {}]},
+        {"oneOf": [{"type": "object", "properties": {name: {"type": kind}}} for name, kind in (("a", "string"), ("b", "number"))]},
+    ],
+)
+def test_a_function_with_alternatives_keeps_its_parameters(alternatives: dict[str, Any]) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": alternatives}}]
+    (tool,) = encoded([{"role": "user", "content": "u"}], tools=tools)["tools"]
+    parameters = {"type": "OBJECT", "properties": {"a": {"type": "STRING"}, "b": {"type": "NUMBER"}}}
+    assert tool["functionDeclarations"] == [{"name": "f", "parameters": parameters}]
+
+
+@pytest.mark.parametrize(("given", "standard"), [("_-8=", "/+8="), ("_-8", "/+8="), ("/+8=", "/+8="), ("AAAA", "AAAA")])
+def test_base64_of_either_alphabet_reaches_other_dialects_in_the_standard_one(given: str, standard: str) -> None:
+    body = {"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": given}}]}]}
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    (message,) = json.loads(CHAT.encode_request(request, "m").body)["messages"]
+    assert message["content"][0]["image_url"]["url"] == f"data:image/png;base64,{standard}"
+
+
+@pytest.mark.parametrize(
+    ("call", "response"),
+    [({"id": "x"}, {"id": "x"}), ({}, {}), ({}, {"id": "x"}), ({"id": "x"}, {})],
+)
+def test_a_response_finds_its_call_by_id_else_by_name(call: dict[str, str], response: dict[str, str]) -> None:
+    contents = [
+        {"role": "model", "parts": [{"functionCall": {"name": "g", "args": {}}}, {"functionCall": {"name": "f", "args": {}, **call}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}, **response}}]},
+    ]
+    request = GEMINI.decode_request(json.dumps({"contents": contents}).encode(), Peek(model="m"))
+    calls, results = (message.parts for message in request.messages)
+    assert results[0].call_id == calls[1].id != calls[0].id
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [
+        {"responseMimeType": "text/plain"},
+        {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a"]}, "mediaResolution": "MEDIA_RESOLUTION_LOW"},
+    ],
+)
+def test_a_kind_of_output_that_only_gemini_knows_comes_back(generation: dict[str, Any]) -> None:
+    body = {"contents": [{"role": "user", "parts": [{"text": "x"}]}], "generationConfig": generation}
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    assert json.loads(GEMINI.encode_request(request, "m").body) == body
+
+
+def test_unknown_fields_deep_inside_come_back() -> None:
+    parts = [
+        {"inlineData": {"mimeType": "image/png", "data": "AAAA", "new": 1}, "partMetadata": {"snake_key": 1}},
+        {"fileData": {"fileUri": "gs://b/f.pdf", "mimeType": "application/pdf", "new": 2}},
+        {
+            "functionResponse": {
+                "name": "f",
+                "response": {},
+                "parts": [{"new": 3}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}],
+            }
+        },
+    ]
+    body = {"contents": [{"role": "user", "parts": parts[:2]}, {"role": "user", "parts": parts[2:]}]}
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    assert json.loads(GEMINI.encode_request(request, "m").body) == body
 
 
 @pytest.mark.parametrize(
@@ -148,6 +236,10 @@ def test_a_path_is_decoded() -> None:
         ({"contents": [{"role": "x", "parts": []}]}, "contents[0].role"),
         ({"contents": [{"parts": [{}]}]}, "contents[0].parts[0]"),
         ({"contents": [{"parts": [{"inlineData": {"mimeType": "image/png"}}]}]}, "contents[0].parts[0].inlineData.data"),
+        (
+            {"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": "!"}}]}]},
+            "contents[0].parts[0].inlineData.data",
+        ),
         ({"contents": [{"parts": [{"functionCall": {}}]}]}, "contents[0].parts[0].functionCall.name"),
         ({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"temperature": "hot"}}, "generationConfig.temperature"),
         ({"contents": [{"parts": [{"text": "x"}]}], "tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),

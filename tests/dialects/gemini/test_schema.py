@@ -11,7 +11,7 @@ from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fkproxy.dialects.gemini.schema import KEYWORDS, clean_schema
+from fkproxy.dialects.gemini.schema import KEYWORDS, clean_parameters, clean_schema
 from fkproxy.model.errors import InvalidRequest
 
 ANY = {
@@ -51,7 +51,18 @@ ANY = {
          {"type": "OBJECT", "properties": {"type": {"type": "STRING"}, "$ref": {"type": "NUMBER"}, "properties": {"type": "BOOLEAN"}}}),
         ({"$ref": "#/definitions/a", "definitions": {"a": {"type": "string"}}, "description": "d"}, {"description": "d", "type": "STRING"}),
         ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "number"}}}, {"type": "NUMBER"}),
+        ({"$ref": "#/$defs/a%3Cb%3E", "$defs": {"a<b>": {"type": "string"}}}, {"type": "STRING"}),
+        ({"$ref": "#/$defs/a/anyOf/1", "$defs": {"a": {"anyOf": [{}, {"type": "number"}]}}}, {"type": "NUMBER"}),
         ({"$ref": "elsewhere.json#/x"}, {"type": "OBJECT"}),
+        ({"description": "d", "default": 1, "anyOf": [{"type": "string"}, {"type": "integer", "description": "i"}, {"type": "null"}]},
+         {"anyOf": [{"type": "STRING", "description": "d", "nullable": True}, {"type": "INTEGER", "description": "i"}]}),
+        ({"anyOf": [{"type": "string"}, {"anyOf": [{"type": "integer"}, {"type": "boolean"}]}]},
+         {"anyOf": [{"type": "STRING"}, {"type": "INTEGER"}, {"type": "BOOLEAN"}]}),
+        ({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"],
+          "anyOf": [{"properties": {"b": {"type": "number"}}}]},
+         {"type": "OBJECT", "properties": {"a": {"type": "STRING"}, "b": {"type": "NUMBER"}}, "required": ["a"]}),
+        ({"type": "integer", "anyOf": [{"minimum": 5}, {"maximum": 2}]},
+         {"anyOf": [{"type": "INTEGER", "minimum": 5}, {"type": "INTEGER", "maximum": 2}]}),
         ({"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}, {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}),
     ],
 )  # fmt: skip
@@ -69,6 +80,9 @@ def test_a_schema_that_contains_itself_ends() -> None:
     assert cleaned["properties"]["next"]["type"] == "OBJECT"
     assert clean_schema({"$ref": "#"})["type"] == "OBJECT"
     assert clean_schema({"allOf": [{"$ref": "#"}]})
+    wrapped = {name: {"allOf": [{"$ref": "#/$defs/node"}]} for name in ("left", "right")}
+    definitions = {"node": {"type": "object", "properties": wrapped}}
+    assert len(json.dumps(clean_schema({"$ref": "#/$defs/node", "$defs": definitions}))) < 1000
 
 
 def test_references_that_double_at_every_step_are_refused_in_time() -> None:
@@ -77,6 +91,25 @@ def test_references_that_double_at_every_step_are_refused_in_time() -> None:
     }
     with pytest.raises(InvalidRequest, match="grows"):
         clean_schema({"$ref": "#/$defs/d0", "$defs": {**definitions, "d25": {"type": "string"}}})
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({}, None),
+        ({"type": "object", "properties": {}}, None),
+        ({"type": "string"}, None),
+        ({"type": ["object", "null"], "properties": {"a": {"type": "string"}}, "required": ["a"]},
+         {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}, "required": ["a"]}),
+        ({"anyOf": [{"type": "string"},
+                    {"type": "object", "properties": {"k": {"const": "x"}, "a": {"type": "string"}}, "required": ["k", "a"]},
+                    {"type": "object", "properties": {"k": {"const": "y"}}, "required": ["k"]}]},
+         {"type": "OBJECT", "required": ["k"],
+          "properties": {"k": {"anyOf": [{"type": "STRING", "enum": ["x"]}, {"type": "STRING", "enum": ["y"]}]}, "a": {"type": "STRING"}}}),
+    ],
+)  # fmt: skip
+def test_the_parameters_of_a_function_are_one_object(schema: dict[str, Any], expected: dict[str, Any] | None) -> None:
+    assert clean_parameters(schema) == expected
 
 
 NAMES = st.sampled_from(["a", "type", "$ref", "properties", "items", "enum"])
@@ -115,6 +148,7 @@ def schemas(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 def keywords(schema: Any) -> set[str]:
     found = set(schema)
+    assert "anyOf" not in schema or len(schema) == 1
     for inner in schema.get("properties", {}).values():
         found |= keywords(inner)
     for inner in [*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]:
@@ -130,3 +164,6 @@ def test_whatever_comes_in_only_geminis_keywords_come_out(schema: dict[str, Any]
     assert json.dumps(schema) == before
     assert keywords(cleaned) <= KEYWORDS
     types.Schema.model_validate(cleaned)
+    assert clean_schema(cleaned) == cleaned
+    parameters = clean_parameters(schema)
+    assert parameters is None or (parameters["type"] == "OBJECT" and keywords(parameters) <= KEYWORDS)

@@ -30,7 +30,10 @@ PRO_3, PRO_31, FLASH_3 = "gemini-3-pro-preview", "gemini-3.1-pro-preview", "gemi
         (FLASH_3, "minimal", {"thinkingLevel": "minimal", "includeThoughts": True}),
         (FLASH_3, "xhigh", {"thinkingLevel": "high", "includeThoughts": True}),
         ("gemini-flash-latest", "high", {"thinkingBudget": 24576, "includeThoughts": True}),
+        ("models/gemini-2.5-pro", "low", {"thinkingBudget": 1024, "includeThoughts": True}),
         ("gemini-2.0-flash", "high", None),
+        ("gemini-2.5-flash-image", "high", None),
+        ("gemini-2.5-pro-preview-tts", "high", None),
         ("gemini-1.5-pro-002", "low", None),
         ("gemma-3-27b-it", "low", None),
     ],
@@ -63,6 +66,10 @@ def test_a_budget_in_the_models_own_terms(model: str, budget: int, expected: dic
 def test_whether_thoughts_are_shown_is_the_callers_word(wanted: bool) -> None:
     config = encode_thinking(ReasoningConfig(effort="low", include_thoughts=wanted), FLASH_25, [])
     assert config == {"thinkingBudget": 1024, "includeThoughts": wanted}
+
+
+def test_thoughts_that_are_off_are_not_asked_for() -> None:
+    assert encode_thinking(ReasoningConfig(effort="none", include_thoughts=True), FLASH_25, []) == {"thinkingBudget": 0}
 
 
 @pytest.mark.parametrize(
