@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from litestar import Litestar, asgi
 from litestar.handlers import ASGIRouteHandler
@@ -48,8 +49,8 @@ _STATIC_HEADERS: Headers = [
 """On every reply. A reply is JSON or an event stream and never a page; these keep a browser from taking it for one."""
 
 
-def create_app(settings: Settings, environment: ProcessEnvironment) -> Litestar:
-    """The ASGI application. Call it in the process that serves, outside the event loop."""
+def create_app(settings: Settings, environment: ProcessEnvironment, leaving: Callable[[], bool] = lambda: False) -> Litestar:
+    """The ASGI application. Call it in the process that serves, outside the event loop. `leaving`: see `web.asgi.Door`."""
     access_log = AccessLog()
     client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=environment.proxies)
     adapters, tokens = build_adapters(settings, client)
@@ -92,7 +93,7 @@ def create_app(settings: Settings, environment: ProcessEnvironment) -> Litestar:
         observers=[observe],
     )
     cors = CorsPolicy(settings.cors.allowed_origins, settings.cors.max_age_secs) if settings.cors.enabled else None
-    door = Door(trusted_proxies=settings.server.trusted_proxies, cors=cors, static=_STATIC_HEADERS)
+    door = Door(trusted_proxies=settings.server.trusted_proxies, cors=cors, static=_STATIC_HEADERS, leaving=leaving)
     dialects = list(DIALECTS.values())
     ops = Ops(
         gateway=gateway,

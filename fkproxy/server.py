@@ -2,6 +2,10 @@
 
 Granian's main process supervises one worker, which it forks: a worker that dies is replaced, and the main process can tell systemd
 the truth about it. One worker, because limits, breakers and seals live in its memory (docs/decisions/0003).
+
+The listening socket is made here, or inherited: from systemd's socket unit, or from the process that this one takes over from
+(docs/decisions/0006). Granian is given its descriptor, for which it has no public way; `_Server._init_shared_socket` is that way,
+and tests/e2e/test_handover.py is what notices when it changes.
 """
 
 from __future__ import annotations
@@ -9,17 +13,25 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import mmap
+import signal
 import socket
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from granian import Granian
+from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
+from granian.server.mp import MPServer
 
 from fkproxy.app import create_app
 from fkproxy.settings import Problem, ProcessEnvironment, Settings
+from fkproxy.supervision import Supervisor
+from fkproxy.systemd import inherited_socket, watchdog_s
 from fkproxy.telemetry import logs
 
 __all__ = ["CannotListen", "serve"]
@@ -30,6 +42,10 @@ _BACKPRESSURE = 4096
 """Connections that the worker takes at once; each open stream is one."""
 
 
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+"""Where a process that listens everywhere asks itself."""
+
+
 class CannotListen(Exception):
     """The address cannot be bound. The message says why and what to do."""
 
@@ -37,14 +53,15 @@ class CannotListen(Exception):
 def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequence[Problem] = ()) -> None:
     """Serve until told to stop. `warnings` about the configuration go to the log. Raises `CannotListen`."""
     server = settings.server
-    address = _bindable(server.host, server.port)
+    listener = _inherited(environment.variables) or _listen(server.host, server.port, server.backlog)
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
     for warning in warnings:
         logger.warning(str(warning), extra={"setting": warning.name})
-    granian = Granian(
+    host, port = listener.getsockname()[:2]
+    granian = _Server(
         "fkproxy.app:create_app",
-        address=address,
-        port=server.port,
+        address=host,
+        port=port,
         interface=Interfaces.ASGI,
         workers=1,
         runtime_mode=RuntimeModes.st,
@@ -59,9 +76,21 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
         respawn_failed_workers=True,
         workers_kill_timeout=int(server.drain_timeout_secs),
     )
+    granian.listener = listener
+    granian.lame_duck_s = server.lame_duck_secs
+    # One byte that the worker, which is forked, sees change.
+    flag = granian.leaving = mmap.mmap(-1, 1)
+    granian.supervisor = Supervisor(
+        address=(_REACHED_AT.get(host, host), port),
+        descriptor=listener.fileno(),
+        command=_own_command(),
+        variables=environment.variables,
+        watchdog_s=watchdog_s(environment.variables),
+        stop=granian.leave,
+    )
 
     def load() -> Any:
-        app = create_app(settings, environment)
+        app = create_app(settings, environment, leaving=lambda: flag[0] != 0)
         # What is alive now lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
@@ -70,21 +99,88 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
     granian.serve(target_loader=load, wrap_loader=False)
 
 
-def _bindable(host: str, port: int) -> str:
-    """The host's address, after trying that it can be bound."""
+class _Server(MPServer):
+    """Granian on a socket that is open already, with a supervisor beside it."""
+
+    listener: socket.socket
+    supervisor: Supervisor
+    leaving: mmap.mmap
+    lame_duck_s: float
+
+    def _init_shared_socket(self) -> None:
+        holder = SocketHolder(self.listener.fileno(), False, self.backlog)  # type: ignore[call-arg]  # its stub leaves them out
+        self._ssp = None
+        self._shd = holder  # type: ignore[assignment]  # declared as None
+        self._sfd = holder.get_fd()
+        self.listener.set_inheritable(True)
+        self._sso = self.listener
+
+    def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
+        super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]  # Granian has no types here
+        self.supervisor.start()
+
+    def leave(self) -> None:
+        """Stop after a while in which clients are asked to let go of their connections.
+
+        A client that writes to a connection at the moment we close it sees a reset and cannot know whether it was heard.
+        """
+        if self.leaving[0]:
+            return
+        self.leaving[0] = 1
+        self.supervisor.stopping()
+        timer = threading.Timer(self.lame_duck_s, self._stop_now)
+        timer.daemon = True
+        timer.start()
+
+    def _stop_now(self) -> None:
+        super().signal_handler_interrupt()  # type: ignore[no-untyped-call]  # Granian has no types here
+
+    def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
+        """SIGTERM, and SIGINT; a second one, or one from the keyboard, does not wait."""
+        if args and args[0] == signal.SIGTERM and self.lame_duck_s and not self.leaving[0]:
+            self.leave()
+            return
+        self.supervisor.stopping()
+        super().signal_handler_interrupt(*args, **kwargs)  # type: ignore[no-untyped-call]  # nor here
+
+    def signal_handler_reload(self, *args: Any, **kwargs: Any) -> None:
+        """SIGHUP: not a new worker of the old program, as Granian has it, but whatever program is on disk now."""
+        self.supervisor.hand_over()
+
+
+def _own_command() -> list[str]:
+    """How this program is started again: the built file itself, or the module."""
+    own = Path(sys.argv[0])
+    if own.name == "__main__.py":
+        return [sys.executable, "-m", "fkproxy", *sys.argv[1:]]
+    return [str(own.resolve()), *sys.argv[1:]]
+
+
+def _inherited(variables: Mapping[str, str]) -> socket.socket | None:
+    try:
+        return inherited_socket(variables)
+    except ValueError as error:
+        raise CannotListen(str(error)) from error
+
+
+def _listen(host: str, port: int, backlog: int) -> socket.socket:
+    """A listening socket at the host's address."""
     try:
         family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
         raise CannotListen(
             f"APP_SERVER__HOST: {host} is not an address of this machine and cannot be resolved ({error.strerror})"
         ) from error
-    with socket.socket(family, kind, proto) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(where)
-        except OSError as error:
-            raise CannotListen(_reason(host, port, error)) from error
-    return str(where[0])
+    listener = socket.socket(family, kind, proto)
+    try:
+        # For a restart while connections of the process before are still in TIME_WAIT.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(_reason(host, port, error)) from error
+    return listener
 
 
 def _reason(host: str, port: int, error: OSError) -> str:

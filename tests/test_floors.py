@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
     "adapters": 2, "telemetry": 2,
     "gateway": 3, "relay": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "cli": 4, "__main__": 4,
+    "supervision": 4, "systemd": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
@@ -35,7 +36,8 @@ SIDEWAYS: dict[str, set[str]] = {
     "web": {"gateway", "call", "catalogue"},
     "providers": {"settings"},
     "app": {"settings", "providers", "web"},
-    "server": {"settings", "app"},
+    "server": {"settings", "app", "supervision", "systemd"},
+    "supervision": {"systemd"},
     "cli": {"settings", "server", "smoke"},
     "__main__": {"cli"},
 }
@@ -64,7 +66,6 @@ HOMES: dict[str, tuple[str, ...]] = {
 
 NOT_IMPORTED: dict[str, str] = {
     "uvloop": "granian starts it",
-    "sdnotify": "carried for the unit with Type=notify; the program is started plainly so far",
 }
 """Dependencies that no line of ours imports, and why they are carried."""
 

@@ -128,7 +128,7 @@ def test_no_path_of_one_machine(path: Path) -> None:
 def test_tests_mirror_the_sources(path: Path) -> None:
     parts = path.relative_to(ROOT / "tests").parts
     subject = path.stem.removeprefix("test_")
-    if parts[0] in ("e2e", "live") or (len(parts) == 1 and subject in CROSS_CUTTING):
+    if parts[0] in ("e2e", "lab", "live") or (len(parts) == 1 and subject in CROSS_CUTTING):
         return
     folder = (ROOT / "fkproxy").joinpath(*parts[:-1])
     if subject in MANY_AT_ONCE.get("/".join(parts[:-1]), set()):
@@ -140,5 +140,5 @@ def test_every_unit_has_tests() -> None:
     units = {path.stem if path.suffix else path.name for path in (ROOT / "fkproxy").iterdir() if not path.name.startswith("_")}
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     tested |= {path.parent.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").glob("*/**/test_*.py")}
-    told = "tests/e2e drives app, server and smoke; test_gateway tells the stories of call and relay"
-    assert not units - tested - {"app", "server", "smoke", "call", "relay"}, told
+    told = "tests/e2e drives app, server, supervision and smoke; test_gateway tells the stories of call and relay"
+    assert not units - tested - {"app", "server", "supervision", "smoke", "call", "relay"}, told

@@ -20,11 +20,22 @@ from fkproxy.settings.sources import Collected, Layer
 __all__ = ["LoadedSettings", "ProcessEnvironment", "Row", "describe", "load", "shown"]
 
 
+class Variables(dict[str, str]):
+    """An environment that does not show itself: it holds secrets."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} variables>"
+
+
 class ProcessEnvironment(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process was given that is no setting of ours. `journal`: stdout goes to the systemd journal."""
+    """What the process was given that is no setting of ours. `journal`: stdout goes to the systemd journal.
+
+    `variables` is the whole environment, secrets included, for a process that takes over.
+    """
 
     proxies: Proxies
     journal: bool
+    variables: Variables
 
 
 class LoadedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +76,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
         raise SettingsError(collected.problems)
     return LoadedSettings(
         settings=settings,
-        environment=ProcessEnvironment(proxies=proxies, journal=_is_journal(given.get("JOURNAL_STREAM"))),
+        environment=ProcessEnvironment(proxies=proxies, journal=_is_journal(given.get("JOURNAL_STREAM")), variables=Variables(given)),
         warnings=tuple(collected.warnings),
         sources={name: value.source for name, value in collected.found.items()},
     )

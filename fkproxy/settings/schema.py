@@ -40,6 +40,13 @@ class Server(Section):
         (), "Addresses and networks of load balancers, separated by commas, whose X-Forwarded-For names the client."
     )
     drain_timeout_secs: int = _setting(30, "How long calls under way may go on after a stop was asked for.", unit="seconds", ge=1, le=3600)
+    lame_duck_secs: float = _setting(
+        3.0,
+        "Before that: how long it goes on answering and asks clients to close their kept connections, so that none writes to a closed one.",
+        unit="seconds",
+        ge=0,
+        le=60,
+    )
     backlog: int = _setting(1024, "Connections that may wait to be accepted.", ge=128, le=65535)
 
 

@@ -80,16 +80,20 @@ class Door:
     """What every request passes first: peer address, static headers, CORS.
 
     `trusted_proxies` are networks whose `X-Forwarded-For` is believed: the client is the last address in it that is not itself
-    such a proxy. Everybody else's is ignored, or a caller could pick its own rate limit.
+    such a proxy. Everybody else's is ignored, or a caller could pick its own rate limit. `leaving` turns true when this process is
+    about to stop; replies then ask the client to close its connection.
     """
 
-    __slots__ = ("_peers", "_trusted", "cors", "static")
+    __slots__ = ("_peers", "_trusted", "cors", "leaving", "static")
 
-    def __init__(self, *, trusted_proxies: Sequence[str], cors: CorsPolicy | None, static: Headers) -> None:
+    def __init__(
+        self, *, trusted_proxies: Sequence[str], cors: CorsPolicy | None, static: Headers, leaving: Callable[[], bool] = lambda: False
+    ) -> None:
         self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in trusted_proxies)
         self._peers: dict[str, bool] = {}
         self.cors = cors
         self.static = static
+        self.leaving = leaving
 
     def enter(self, scope: Scope) -> Inbound:
         """Read the head."""
@@ -183,6 +187,8 @@ class AsgiClient:
     async def start(self, status: int, headers: Headers) -> None:
         """See `Client.start`."""
         headers += self._door.static
+        if self._door.leaving():
+            headers.append((b"connection", b"close"))
         if self._door.cors is not None and self._inbound.origin is not None:
             headers += self._door.cors.headers(self._inbound.origin)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

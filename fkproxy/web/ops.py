@@ -6,6 +6,7 @@ Floor 4.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -115,6 +116,9 @@ class Ops:
             "version": __version__,
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "uptime_s": round(at - self._started, 1),
+            "pid": os.getppid(),
+            "calls_in_flight": self._gateway.in_flight,
+            "streams_open": self._gateway.slots.total,
             "upstreams": upstreams,
         }
         return _Answer(json.encode(body), status=200 if closed else 503)

@@ -113,7 +113,7 @@ class Service(Process):
         self.port = int(settings.get("APP_SERVER__PORT", 0)) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.v1 = f"{self.url}/v1"
-        env = {**clean_environment(), "APP_SERVER__PORT": str(self.port), **settings}
+        env = {**clean_environment(), "APP_SERVER__PORT": str(self.port), "APP_SERVER__LAME_DUCK_SECS": "0", **settings}
         super().__init__([str(BINARY)], directory / f"service-{self.port}.log", env)
         self.wait_for(f"{self.url}/livez")
 

@@ -1,0 +1,188 @@
+"""The main process beside the server: is it ready, is it alive, and how the next version takes over. Floor 4.
+
+    start      a thread asks /health on the real address until this very process answers; then READY=1, and READY to whoever waits
+    watchdog   the same question every third of systemd's interval; no answer, no sign of life
+    handover   SIGHUP: the file that is on disk now is started with the listening socket; when it is ready it becomes the main process,
+               and this one finishes the calls under way. If it does not get ready, nothing changes
+
+Both processes of a handover accept from one socket, so no connection is ever refused; /health names the process that answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fkproxy.systemd import LISTEN_VARIABLE, Notifier
+
+__all__ = ["READY_VARIABLE", "Supervisor"]
+
+READY_VARIABLE = "FKLLMPROXY_READY_FD"
+"""The descriptor on which a process that takes over says that it is ready."""
+
+_ASK_EVERY_S = 0.05
+_ASK_TIMEOUT_S = 5.0
+_STATUS_EVERY_S = 10.0
+_HANDOVER_TIMEOUT_S = 90.0
+"""A first start that has to unpack takes some seconds, also on a slow disk."""
+
+logger = logging.getLogger("fkproxy.supervision")
+
+
+class Supervisor:
+    """`address`: where to ask. `command`: how the next version is started. `stop`: ends this process in an orderly way."""
+
+    def __init__(
+        self,
+        *,
+        address: tuple[str, int],
+        descriptor: int,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        watchdog_s: float | None,
+        stop: Callable[[], None],
+    ) -> None:
+        self._address = address
+        self._descriptor = descriptor
+        self._command = tuple(command)
+        self._variables = dict(variables)
+        self._watchdog_s = watchdog_s
+        self._stop = stop
+        self._notifier = Notifier(variables)
+        self._ended = threading.Event()
+        self._handing_over = threading.Lock()
+        self._handed_over = False
+
+    def start(self) -> None:
+        """Begin to watch, in a thread."""
+        threading.Thread(target=self._watch, name="supervisor", daemon=True).start()
+
+    def stopping(self) -> None:
+        """A stop was asked for."""
+        self._ended.set()
+        if not self._handed_over:
+            self._notifier.stopping()
+
+    def hand_over(self) -> None:
+        """Start what is on disk now and let it take over, in a thread; one at a time."""
+        threading.Thread(target=self._hand_over, name="handover", daemon=True).start()
+
+    # --- readiness and watchdog
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_ASK_EVERY_S):
+            health = self._ask()
+            if health is not None and health.get("pid") == os.getpid():
+                break
+        else:
+            return
+        if READY_VARIABLE in self._variables:
+            # systemd listens to the main process only, which this one becomes when its predecessor says so.
+            self._tell_predecessor()
+        else:
+            self._notifier.ready(_status(health))
+        pause_s = min(self._watchdog_s or _STATUS_EVERY_S, _STATUS_EVERY_S)
+        while not self._ended.wait(pause_s):
+            health = self._ask()
+            if health is None:
+                logger.warning("the service did not answer its own health check")
+            elif self._watchdog_s is not None:
+                self._notifier.alive(_status(health))
+            else:
+                self._notifier.status(_status(health))
+
+    def _ask(self) -> dict[str, Any] | None:
+        """What /health says, whatever its status: None when nothing comes."""
+        connection = http.client.HTTPConnection(*self._address, timeout=_ASK_TIMEOUT_S)
+        try:
+            connection.request("GET", "/health", headers={"user-agent": "fkllmproxy-supervisor", "connection": "close"})
+            value = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
+        finally:
+            connection.close()
+        return value if isinstance(value, dict) else None
+
+    def _tell_predecessor(self) -> None:
+        number = self._variables.get(READY_VARIABLE, "")
+        if number.isdigit():
+            with contextlib.suppress(OSError):
+                os.write(int(number), b"ready\n")
+                os.close(int(number))
+
+    # --- handover
+
+    def _hand_over(self) -> None:
+        if not self._handing_over.acquire(blocking=False):
+            logger.warning("a handover is under way already")
+            return
+        try:
+            child = self._successor()
+            if child is None:
+                return
+            self._handed_over = True
+            self._notifier.handed_over(child.pid)
+            logger.info("another process has taken over; this one finishes its calls", extra={"successor": child.pid})
+            self._stop()
+        finally:
+            self._handing_over.release()
+
+    def _successor(self) -> subprocess.Popen[bytes] | None:
+        """The next version, ready; None if it did not get so."""
+        read_end, write_end = os.pipe()
+        skipped = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+        variables = {name: value for name, value in self._variables.items() if name not in skipped}
+        variables |= {LISTEN_VARIABLE: str(self._descriptor), READY_VARIABLE: str(write_end)}
+        try:
+            child = subprocess.Popen(self._command, env=variables, pass_fds=(self._descriptor, write_end))  # noqa: S603 - our own file
+        except OSError as error:
+            logger.error("the next version could not be started; this one goes on", extra={"cause": error.strerror})
+            os.close(read_end)
+            return None
+        finally:
+            os.close(write_end)
+        try:
+            if _ready(read_end, child):
+                return child
+        finally:
+            os.close(read_end)
+        if child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(10)
+            child.kill()
+        child.wait()
+        logger.error("the next version did not get ready; this one goes on", extra={"exit_code": child.returncode})
+        return None
+
+
+def _ready(descriptor: int, child: subprocess.Popen[bytes]) -> bool:
+    """Whether the child said so in time. The pipe ends when it does."""
+    os.set_blocking(descriptor, False)
+    deadline = time.monotonic() + _HANDOVER_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            data = os.read(descriptor, 64)
+        except BlockingIOError:
+            if child.poll() is not None:
+                return False
+            time.sleep(_ASK_EVERY_S)
+            continue
+        return data.startswith(b"ready")
+    return False
+
+
+def _status(health: Mapping[str, Any]) -> str:
+    """`0.1.0, ok, upstreams 2 of 2, 3 calls and 1 stream under way`."""
+    upstreams = health.get("upstreams") or ()
+    up = sum(1 for upstream in upstreams if upstream.get("breaker") != "open")
+    under_way = f"{health.get('calls_in_flight', 0)} calls ({health.get('streams_open', 0)} streams) under way"
+    return f"{health.get('version')}, {health.get('status')}, upstreams {up} of {len(upstreams)}, {under_way}"

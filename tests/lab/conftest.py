@@ -1,0 +1,36 @@
+"""A booted Debian with the service installed as the runbook says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import BINARY, ROOT
+from tests.lab.machine import Machine
+
+UNITS = ROOT / "packaging" / "systemd"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def built() -> None:
+    assert BINARY.exists(), "dist/fkllmproxy is missing; run 'make build'"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """Up and serving, rate limit off so that load is not refused by it."""
+    settings = tmp_path / "env"
+    settings.write_text("APP_RATE_LIMIT__ENABLED=false\n")
+    copies: list[tuple[str, str, int | None]] = [
+        (str(BINARY), "/usr/local/bin/fkllmproxy", 0o755),
+        (str(UNITS / "fkllmproxy.service"), "/etc/systemd/system/fkllmproxy.service", 0o644),
+        (str(UNITS / "fkllmproxy.socket"), "/etc/systemd/system/fkllmproxy.socket", 0o644),
+        (str(settings), "/etc/fkllmproxy/env", 0o600),
+        (str(ROOT / "tests" / "e2e" / "load.py"), "/opt/load.py", 0o644),
+    ]
+    with Machine(copies) as running:
+        started = running.run("systemctl -q enable --now fkllmproxy.socket fkllmproxy.service", capture_output=True, text=True)
+        assert started.returncode == 0, running.run("journalctl -u fkllmproxy --no-pager", capture_output=True, text=True).stdout
+        yield running

@@ -1,0 +1,140 @@
+"""The unit on a real systemd: ready, hardened, watched, logged, and nothing dropped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from fkproxy import __version__
+from tests.e2e.processes import BINARY
+from tests.lab.machine import Machine
+
+
+def said(machine: Machine, command: str) -> str:
+    done = machine.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return str(done.stdout).strip()
+
+
+def health(machine: Machine) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(said(machine, "curl -sf http://127.0.0.1:4000/health"))
+    return value
+
+
+def main_pid(machine: Machine) -> int:
+    return int(said(machine, "systemctl show -P MainPID fkllmproxy"))
+
+
+def until(condition: Any, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def under_load(machine: Machine, seconds: float, *commands: str) -> dict[str, Any]:
+    """Run commands, one after another with pauses, while the load goes on; the load's figures."""
+    enter = machine._enter()
+    assert enter is not None
+    load = subprocess.Popen([*enter, "/usr/bin/python3", "/opt/load.py", "4000", str(seconds)], stdout=subprocess.PIPE)
+    time.sleep(2.0)
+    for command in commands:
+        assert machine.run(command).returncode == 0, command
+        time.sleep(1.5)
+    out, _ = load.communicate(timeout=seconds + 90)
+    figures: dict[str, Any] = json.loads(out)
+    return figures
+
+
+def test_ready_hardened_told_and_back_after_a_reboot(machine: Machine) -> None:
+    assert said(machine, "systemctl is-active fkllmproxy") == "active"
+    assert health(machine)["status"] == "ok"
+    assert machine.run("systemd-analyze verify fkllmproxy.service fkllmproxy.socket").returncode == 0
+    assert float(said(machine, "systemd-analyze security fkllmproxy | tail -1").split(": ")[1].split()[0]) <= 1.2
+    status = said(machine, "systemctl show -P StatusText fkllmproxy")
+    assert status.startswith(f"{__version__}, ok, upstreams 1 of 1")
+    machine.reboot()
+    until(lambda: machine.run("curl -sf http://127.0.0.1:4000/health", capture_output=True).returncode == 0)
+    assert said(machine, "systemctl is-active fkllmproxy") == "active"
+
+
+def test_every_line_in_the_journal_is_json_with_its_priority(machine: Machine) -> None:
+    body = json.dumps({"model": "sandbox", "messages": [{"role": "user", "content": "x"}]})
+    said(machine, f"curl -sf http://127.0.0.1:4000/v1/chat/completions -d '{body}'")
+    said(machine, "systemctl restart fkllmproxy")
+    assert said(machine, "journalctl -t fkllmproxy -o cat | jq -e -r .level | sort -u").split() == ["INFO", "WARNING"]
+    until(lambda: machine.run('journalctl -t fkllmproxy -o cat | grep -q \'"kind":"access"\'').returncode == 0)
+    assert said(machine, "journalctl -t fkllmproxy -p warning -o cat | jq -r .level | sort -u") == "WARNING"
+
+
+def test_restart_and_upgrade_under_load_drop_nothing(machine: Machine) -> None:
+    first = main_pid(machine)
+    swap = "cp /usr/local/bin/fkllmproxy /usr/local/bin/fkllmproxy.new && mv /usr/local/bin/fkllmproxy.new /usr/local/bin/fkllmproxy"
+    figures = under_load(
+        machine, 22.0, "systemctl restart fkllmproxy", f"{swap} && systemctl reload fkllmproxy", "systemctl restart fkllmproxy"
+    )
+    assert figures["failures"] == {}
+    assert figures["answered"] >= 2000
+    assert figures["streamed"] >= 40
+    assert main_pid(machine) != first
+
+
+def test_a_broken_upgrade_leaves_the_old_one_serving(machine: Machine) -> None:
+    before = main_pid(machine)
+    broken = (
+        "printf '#!/bin/sh\\nexit 3\\n' > /usr/local/bin/b && chmod 755 /usr/local/bin/b && mv /usr/local/bin/b /usr/local/bin/fkllmproxy"
+    )
+    figures = under_load(machine, 8.0, f"{broken} && systemctl reload fkllmproxy")
+    assert figures["failures"] == {}
+    assert main_pid(machine) == before
+    assert "the next version did not get ready" in said(machine, "journalctl -t fkllmproxy -o cat | jq -r .msg")
+    machine.copy_in(BINARY, "/usr/local/bin/fkllmproxy", 0o755)
+    said(machine, "systemctl reload fkllmproxy")
+    until(lambda: main_pid(machine) != before)
+    until(lambda: health(machine)["pid"] == main_pid(machine))
+
+
+@pytest.mark.parametrize("signal", ["KILL", "ABRT"])
+def test_a_main_process_that_dies_is_started_again(machine: Machine, signal: str) -> None:
+    before = main_pid(machine)
+    said(machine, f"kill -{signal} {before}")
+    until(lambda: main_pid(machine) not in (0, before))
+    until(lambda: machine.run("curl -sf http://127.0.0.1:4000/health", capture_output=True).returncode == 0)
+
+
+def test_a_worker_that_hangs_is_noticed_by_the_watchdog(machine: Machine) -> None:
+    said(machine, "mkdir -p /etc/systemd/system/fkllmproxy.service.d")
+    said(machine, "printf '[Service]\\nWatchdogSec=3\\n' > /etc/systemd/system/fkllmproxy.service.d/quick.conf")
+    said(machine, "systemctl daemon-reload && systemctl restart fkllmproxy")
+    before = main_pid(machine)
+    said(machine, f"kill -STOP $(pgrep -P {before})")
+    until(lambda: main_pid(machine) not in (0, before))
+    until(lambda: machine.run("curl -sf http://127.0.0.1:4000/health", capture_output=True).returncode == 0)
+
+
+def test_without_the_socket_unit_it_listens_where_it_is_told_to(machine: Machine) -> None:
+    said(machine, "systemctl disable -q --now fkllmproxy.socket fkllmproxy.service")
+    said(machine, "echo APP_SERVER__PORT=4100 >> /etc/fkllmproxy/env")
+    said(machine, "systemctl start fkllmproxy.service")
+    assert json.loads(said(machine, "curl -sf http://127.0.0.1:4100/health"))["ok"] is True
+    assert machine.run("curl -sf http://127.0.0.1:4000/health", capture_output=True).returncode != 0
+
+
+def test_a_bad_configuration_does_not_start_and_says_why(machine: Machine) -> None:
+    said(machine, "echo APP_SERVER__PROT=1 >> /etc/fkllmproxy/env")
+    assert machine.run("systemctl restart fkllmproxy", capture_output=True).returncode != 0
+    assert "did you mean APP_SERVER__PORT" in said(machine, "journalctl -u fkllmproxy -o cat")
+
+
+def test_a_key_comes_as_a_credential(machine: Machine) -> None:
+    said(machine, "mkdir -p /etc/systemd/system/fkllmproxy.service.d && printf sk-0123456789abcdef > /etc/fkllmproxy/master_key")
+    drop_in = "[Service]\\nLoadCredential=app_auth__master_key:/etc/fkllmproxy/master_key\\n"
+    said(machine, f"printf '{drop_in}' > /etc/systemd/system/fkllmproxy.service.d/key.conf")
+    said(machine, "systemctl daemon-reload && systemctl restart fkllmproxy")
+    assert said(machine, "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/models") == "401"
+    with_key = "curl -s -o /dev/null -w '%{http_code}' -H 'authorization: Bearer sk-0123456789abcdef' http://127.0.0.1:4000/v1/models"
+    assert said(machine, with_key) == "200"
