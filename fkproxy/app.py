@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -49,8 +50,20 @@ _STATIC_HEADERS: Headers = [
 """On every reply. A reply is JSON or an event stream and never a page; these keep a browser from taking it for one."""
 
 
-def create_app(settings: Settings, environment: ProcessEnvironment, leaving: Callable[[], bool] = lambda: False) -> Litestar:
-    """The ASGI application. Call it in the process that serves, outside the event loop. `leaving`: see `web.asgi.Door`."""
+_LOOK_EVERY_S = 0.05
+"""How soon the worker notices that it is to leave."""
+
+
+def create_app(
+    settings: Settings,
+    environment: ProcessEnvironment,
+    leaving: Callable[[], bool] = lambda: False,
+    stop_accepting: Callable[[], None] = lambda: None,
+) -> Litestar:
+    """The ASGI application. Call it in the process that serves, outside the event loop.
+
+    `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called.
+    """
     access_log = AccessLog()
     client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=environment.proxies)
     adapters, tokens = build_adapters(settings, client)
@@ -105,12 +118,25 @@ def create_app(settings: Settings, environment: ProcessEnvironment, leaving: Cal
         observe=access_log.write,
     )
 
+    async def watch() -> None:
+        while not leaving():  # noqa: ASYNC110 - what it waits for happens in another process
+            await asyncio.sleep(_LOOK_EVERY_S)
+        stop_accepting()
+
+    watching: list[asyncio.Task[None]] = []
+
+    async def open_() -> None:
+        watching.append(asyncio.create_task(watch()))
+
     async def close() -> None:
+        for task in watching:
+            task.cancel()
         await client.aclose()
         access_log.close()
 
     return Litestar(
         _routes(_by_method(chat_endpoints(gateway, door, dialects), ops.endpoints()), ops.unknown),
+        on_startup=[open_],
         on_shutdown=[close],
         openapi_config=None,
         logging_config=None,

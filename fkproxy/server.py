@@ -14,6 +14,7 @@ import errno
 import gc
 import logging
 import mmap
+import os
 import signal
 import socket
 import sys
@@ -90,13 +91,28 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
     )
 
     def load() -> Any:
-        app = create_app(settings, environment, leaving=lambda: flag[0] != 0)
+        app = create_app(settings, environment, leaving=lambda: flag[0] != 0, stop_accepting=lambda: _stop_accepting(listener.fileno()))
         # What is alive now lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
         return app
 
     granian.serve(target_loader=load, wrap_loader=False)
+
+
+def _stop_accepting(descriptor: int) -> None:
+    """From now on the worker accepts nothing: the connections that come are for the next process, or refused if there is none.
+
+    Granian stops accepting only when it stops serving, and then closes connections whose first request is still under way to it. So
+    its descriptor is made another socket, to which nobody can connect. The listening socket itself lives on where somebody else
+    holds it: systemd, or the process that takes over.
+    """
+    nobody = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    nobody.setblocking(False)
+    nobody.bind("")  # unix(7), autobind: a name in the abstract namespace that is told to no one
+    nobody.listen(1)
+    os.dup2(nobody.fileno(), descriptor)
+    nobody.close()
 
 
 class _Server(MPServer):
@@ -128,6 +144,7 @@ class _Server(MPServer):
             return
         self.leaving[0] = 1
         self.supervisor.stopping()
+        self.listener.close()
         timer = threading.Timer(self.lame_duck_s, self._stop_now)
         timer.daemon = True
         timer.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -101,3 +102,17 @@ def test_a_broken_new_version_changes_nothing(installed: Installed, tmp_path: Pa
     installed.put(BINARY)
     os.kill(installed.first.pid, signal.SIGHUP)
     installed.wait(lambda: installed.main_pid() not in (None, installed.first.pid))
+
+
+def test_a_connection_whose_request_is_still_under_way_is_answered(installed: Installed) -> None:
+    body = b'{"model":"sandbox","messages":[{"role":"user","content":"x"}]}'
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    before = installed.main_pid()
+    assert before is not None
+    with socket.create_connection(("127.0.0.1", installed.port)) as waiting:
+        os.kill(before, signal.SIGHUP)
+        installed.wait(lambda: "has taken over" in installed.log.read_text())
+        waiting.settimeout(10)
+        waiting.sendall(head + body)
+        assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
+    installed.wait(lambda: installed.main_pid() not in (None, before))
