@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fkproxy.systemd import LISTEN_VARIABLE, Notifier
+from fkproxy.web.ops import SUPERVISOR_AGENT
 
 __all__ = ["READY_VARIABLE", "Supervisor"]
 
@@ -103,7 +104,7 @@ class Supervisor:
         """What /health says, whatever its status: None when nothing comes."""
         connection = http.client.HTTPConnection(*self._address, timeout=_ASK_TIMEOUT_S)
         try:
-            connection.request("GET", "/health", headers={"user-agent": "fkllmproxy-supervisor", "connection": "close"})
+            connection.request("GET", "/health", headers={"user-agent": SUPERVISOR_AGENT, "connection": "close"})
             value = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError):
             return None

@@ -37,7 +37,7 @@ SIDEWAYS: dict[str, set[str]] = {
     "providers": {"settings"},
     "app": {"settings", "providers", "web"},
     "server": {"settings", "app", "supervision", "systemd"},
-    "supervision": {"systemd"},
+    "supervision": {"systemd", "web"},
     "cli": {"settings", "server", "smoke"},
     "__main__": {"cli"},
 }

@@ -27,7 +27,10 @@ from fkproxy.telemetry.record import CallRecord
 from fkproxy.web.asgi import AsgiClient, Door, Endpoint, Inbound, Receive, Scope, Send
 from fkproxy.wire import json
 
-__all__ = ["Ops"]
+__all__ = ["SUPERVISOR_AGENT", "Ops"]
+
+SUPERVISOR_AGENT = "fkllmproxy-supervisor"
+"""What our own main process calls itself when it asks for /health, every few seconds; the log need not tell."""
 
 _JSON = b"application/json"
 _NO_STORE = (b"cache-control", b"no-cache, no-store, must-revalidate")
@@ -175,23 +178,23 @@ class Ops:
                 client.gone = True
                 raise
             finally:
-                self._observe(
-                    CallRecord(
-                        request_id=inbound.request_id,
-                        started_s=began_s,
-                        method=inbound.method,
-                        route=route,
-                        status=answer.status,
-                        duration_ms=(self._now() - began) * 1000,
-                        error_code=error_code,
-                        auth=auth,
-                        key_id=key_id,
-                        peer=inbound.peer,
-                        user_agent=inbound.user_agent,
-                        client_ended=client.gone,
-                        response_bytes=len(answer.body),
-                    )
+                record = CallRecord(
+                    request_id=inbound.request_id,
+                    started_s=began_s,
+                    method=inbound.method,
+                    route=route,
+                    status=answer.status,
+                    duration_ms=(self._now() - began) * 1000,
+                    error_code=error_code,
+                    auth=auth,
+                    key_id=key_id,
+                    peer=inbound.peer,
+                    user_agent=inbound.user_agent,
+                    client_ended=client.gone,
+                    response_bytes=len(answer.body),
                 )
+                if route != "/health" or inbound.user_agent != SUPERVISOR_AGENT or answer.status >= 500:
+                    self._observe(record)
 
         return serve
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fkproxy import __version__
+from fkproxy.web.ops import SUPERVISOR_AGENT
 from tests.web.asking import App, chat
 
 KEY = "sk-web-tests-0123456789"
@@ -73,3 +74,15 @@ async def test_metrics_count_calls() -> None:
     assert (await app.ask("GET", "/metrics")).json()["total_requests"] == 2
     text = (await app.ask("GET", "/metrics/prometheus")).body.decode()
     assert "\nrequests_total 2.0\n" in text or "\nrequests_total 2\n" in text
+
+
+async def test_our_own_health_checks_fill_no_log_and_hide_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("fkproxy.telemetry.logs.AccessLog.write", lambda _, record: written.append(record.route))
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    own = {"user-agent": SUPERVISOR_AGENT}
+    await app.ask("GET", "/health", headers=own)
+    await app.ask("GET", "/health")
+    await app.ask("GET", "/metrics", headers=own)
+    await app.ask("POST", "/v1/chat/completions", body=chat(), headers=own)
+    assert written == ["/health", "/metrics", "/v1/chat/completions"]
