@@ -55,6 +55,8 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
     """Serve until told to stop. `warnings` about the configuration go to the log. Raises `CannotListen`."""
     server = settings.server
     listener = _inherited(environment.variables) or _listen(server.host, server.port, server.backlog)
+    # Accepted sockets have it from the listening one (Linux): without it the second piece of a stream waits 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
     for warning in warnings:
         logger.warning(str(warning), extra={"setting": warning.name})
