@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ CASES: list[tuple[bytes, list[Told]]] = [
     (b"data: a\r\n\r\n", [(None, b"a")]),
     (b"data: a\r\rdata: b\r\r", [(None, b"a"), (None, b"b")]),
     (b"data: a\n\r\ndata: b\r\n\n", [(None, b"a"), (None, b"b")]),
+    (b"data: a\r\n\rdata: b\n\rdata: c\r\r\n", [(None, b"a"), (None, b"b"), (None, b"c")]),
     (b"data: a\ndata: b\n\n", [(None, b"a\nb")]),
     (b"data: a\r\ndata: b\r\n\r\n", [(None, b"a\nb")]),
     (b"event: x\ndata: a\n\n", [("x", b"a")]),
@@ -46,6 +49,37 @@ def test_frames_are_found_whole_byte_by_byte_and_with_more_behind(stream: bytes,
     assert told([stream]) == expected
     assert told([stream[index : index + 1] for index in range(len(stream))]) == expected
     assert told([stream + b"data: more"]) == [*expected, (None, b"more")]
+
+
+def read_plainly(stream: bytes) -> list[Told]:
+    """What has data in `stream`, read line by line as WHATWG HTML §9.2.6 tells it, with nothing clever: the judge of the decoder."""
+    *lines, rest = re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))
+    found: list[Told] = []
+    data: list[bytes] = []
+    event: str | None = None
+    for line in [*lines, rest, b""]:
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+        elif name == b"event":
+            event = value.removeprefix(b" ").decode()
+        elif not line:
+            if data:
+                found.append((event, b"\n".join(data)))
+            data, event = [], None
+    return found
+
+
+LINES = "data: a|data:b|data|data:  c|event: x|event:y|: comment|:|id: 7|||data: \u2028".encode().split(b"|")
+ENDS = (b"\n", b"\r", b"\r\n")
+
+
+@given(st.booleans(), st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)), max_size=14), st.data())
+def test_line_ends_may_be_mixed_in_every_way(mark: bool, lines: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
+    stream = (b"\xef\xbb\xbf" if mark else b"") + b"".join(line + end for line, end in lines)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [frame for frame in told(pieces) if frame[1] is not None] == read_plainly(stream)
 
 
 @given(st.lists(st.sampled_from(CASES), max_size=5), st.data())
@@ -75,8 +109,13 @@ def test_an_unterminated_last_frame_is_read_if_it_has_data() -> None:
 def test_a_frame_without_an_end_is_refused_at_the_limit() -> None:
     decoder = SseDecoder(max_frame_bytes=100)
     assert decoder.feed(b"data: " + b"x" * 90) == []
-    with pytest.raises(UpstreamProtocolError):
+    with pytest.raises(UpstreamProtocolError, match="100 bytes"):
         decoder.feed(b"x" * 20)
+
+
+def test_the_limit_is_for_one_frame_not_for_the_stream() -> None:
+    decoder = SseDecoder(max_frame_bytes=100)
+    assert sum(len(decoder.feed(b"data: " + b"x" * 80 + b"\n\n")) for _ in range(50)) == 50
 
 
 @given(st.binary(max_size=50).filter(lambda data: not set(data) & set(b"\r\n")), st.text("abc_", min_size=1))
