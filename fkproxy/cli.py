@@ -1,11 +1,18 @@
 """The command line. Floor 4.
 
-    fkllmproxy [serve]   serve until told to stop
-    fkllmproxy check     validate the configuration, print what is in force and where it comes from
-    fkllmproxy smoke     a real round trip against a running instance
-    fkllmproxy version   the version
+    fkllmproxy [serve]        serve until told to stop
+    fkllmproxy check          validate the configuration, print what is in force and where it comes from
+    fkllmproxy doctor         look at everything on this host that the service depends on, and say what to mend
+    fkllmproxy smoke          a real round trip against a running instance
+    fkllmproxy selftest       a real round trip through this file itself, without a network
+    fkllmproxy install        make this file a service of the host
+    fkllmproxy upgrade FILE   replace the installed file, dropping nothing
+    fkllmproxy rollback       go back to the file before
+    fkllmproxy prepare FILE   unpack and try a file as the service would, changing nothing
+    fkllmproxy version        the version
 
-Whatever is wrong is one plain message on stderr and an exit code: 1 the configuration or the target is at fault, 2 the command line.
+Whatever is wrong is one plain message on stderr and an exit code: 1 the configuration, the host or the target is at fault, 2 the command
+line. `doctor` gives 0 for "nothing to do", 1 for warnings and 2 for errors.
 """
 
 from __future__ import annotations
@@ -13,11 +20,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from fkproxy import __version__
-from fkproxy.settings import LoadedSettings, SettingsError, describe, load
+from fkproxy import __version__, smoke
+from fkproxy.settings import LoadedSettings, SettingsError, describe, load, process_variables
+from fkproxy.smoke import Step
 
 __all__ = ["main"]
 
@@ -65,6 +73,25 @@ def _parser() -> argparse.ArgumentParser:
     smoke.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key; default: the configured key")
     smoke.add_argument("--model", metavar="MODEL", help="model to ask; default: the first one listed")
     smoke.set_defaults(run=_smoke)
+    doctor = commands.add_parser("doctor", parents=[configured], help="look at everything on this host that the service depends on")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument("--offline", action="store_true", help="ask no upstream for anything")
+    doctor.add_argument("--live", action="store_true", help="also ask each upstream for one token, which may cost something")
+    doctor.set_defaults(run=_doctor)
+    selftest = commands.add_parser("selftest", help="a real round trip through this file itself, without a network")
+    selftest.set_defaults(run=_selftest)
+    install = commands.add_parser("install", help="make this file a service of the host (root)")
+    install.add_argument("--no-start", action="store_true", help="put everything into place and leave it stopped")
+    install.add_argument("--replace-units", action="store_true", help="also where the host's unit files differ; they are kept as .bak")
+    install.set_defaults(run=_install)
+    upgrade = commands.add_parser("upgrade", help="replace the installed file, dropping nothing (root)")
+    upgrade.add_argument("file", type=Path, metavar="FILE", help="the new file")
+    upgrade.set_defaults(run=_upgrade)
+    rollback = commands.add_parser("rollback", help="go back to the file before (root)")
+    rollback.set_defaults(run=_rollback)
+    prepare = commands.add_parser("prepare", help="unpack and try a file as the service would, changing nothing (root)")
+    prepare.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: the installed one")
+    prepare.set_defaults(run=_prepare)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     parser.add_argument("--version", action="version", version=f"fkllmproxy {__version__}")
@@ -103,8 +130,6 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _smoke(options: argparse.Namespace) -> int:
-    from fkproxy import smoke
-
     url, key = options.url, None
     if options.key_file is not None:
         try:
@@ -117,15 +142,74 @@ def _smoke(options: argparse.Namespace) -> int:
         url = url or _own_address(loaded)
         configured = loaded.settings.auth.master_key
         key = key or (configured.get_secret_value() if configured is not None else None)
-    ok = True
     try:
-        for step in smoke.run(url, key, options.model):
-            ok = ok and step.ok
-            print(f"{'ok  ' if step.ok else 'FAIL'} {step.name:<7} {step.duration_ms:>8.1f} ms  {step.detail}", flush=True)
+        return _told(smoke.run(url, key, options.model))
     except ValueError as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 2
+
+
+def _told(steps: Iterable[Step]) -> int:
+    """Print each step as it is done; the exit code."""
+    ok = True
+    for step in steps:
+        ok = ok and step.ok
+        print(f"{'ok  ' if step.ok else 'FAIL'} {step.name:<7} {step.duration_ms:>8.1f} ms  {step.detail}", flush=True)
     return 0 if ok else 1
+
+
+def _selftest(_: argparse.Namespace) -> int:
+    from fkproxy import selftest
+    from fkproxy.supervision import own_command
+
+    return _told(selftest.run(own_command([]), process_variables()))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from fkproxy import doctor
+
+    findings = doctor.examine(options.env_file, process_variables(), offline=options.offline, live=options.live)
+    print(doctor.as_json(findings) if options.json else doctor.as_table(findings))
+    return doctor.exit_code(findings)
+
+
+def _changing(action: Callable[[Callable[[str], None]], None]) -> int:
+    """Run one command that changes the host; what it does is printed as it is done."""
+    from fkproxy.installation import Refused
+
+    try:
+        action(lambda text: print(text, flush=True))
+    except Refused as error:
+        print(f"fkllmproxy: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"fkllmproxy: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    from fkproxy.installation import install
+
+    return _changing(lambda say: install(say, start=not options.no_start, replace_units=options.replace_units))
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    from fkproxy.installation import upgrade
+
+    return _changing(lambda say: upgrade(options.file, say))
+
+
+def _rollback(_: argparse.Namespace) -> int:
+    from fkproxy.installation import rollback
+
+    return _changing(rollback)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from fkproxy.installation import prepare
+
+    return _changing(lambda say: prepare(options.file, say))
 
 
 def _version(_: argparse.Namespace) -> int:

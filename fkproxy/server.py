@@ -20,7 +20,6 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -31,7 +30,7 @@ from granian.server.mp import MPServer
 
 from fkproxy.app import create_app
 from fkproxy.settings import Problem, ProcessEnvironment, Settings
-from fkproxy.supervision import Supervisor
+from fkproxy.supervision import Supervisor, own_command
 from fkproxy.systemd import inherited_socket, watchdog_s
 from fkproxy.telemetry import logs
 
@@ -86,7 +85,7 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
     granian.supervisor = Supervisor(
         address=(_REACHED_AT.get(host, host), port),
         descriptor=listener.fileno(),
-        command=_own_command(),
+        command=own_command(sys.argv[1:]),
         variables=environment.variables,
         watchdog_s=watchdog_s(environment.variables),
         stop=granian.leave,
@@ -165,14 +164,6 @@ class _Server(MPServer):
     def signal_handler_reload(self, *args: Any, **kwargs: Any) -> None:
         """SIGHUP: not a new worker of the old program, as Granian has it, but whatever program is on disk now."""
         self.supervisor.hand_over()
-
-
-def _own_command() -> list[str]:
-    """How this program is started again: the built file itself, or the module."""
-    own = Path(sys.argv[0])
-    if own.name == "__main__.py":
-        return [sys.executable, "-m", "fkproxy", *sys.argv[1:]]
-    return [str(own.resolve()), *sys.argv[1:]]
 
 
 def _inherited(variables: Mapping[str, str]) -> socket.socket | None:

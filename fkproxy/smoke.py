@@ -9,6 +9,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,22 +81,24 @@ class _Target:
         if key:
             self._headers["authorization"] = f"Bearer {key}"
 
-    def _open(self, method: str, path: str, body: dict[str, Any] | None = None) -> http.client.HTTPResponse:
+    @contextmanager
+    def _open(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[http.client.HTTPResponse]:
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=_TIMEOUT_S)
-        connection.request(method, self._prefix + path, json.dumps(body) if body is not None else None, self._headers)
-        return connection.getresponse()
+        with closing(kind(self._host, self._port, timeout=_TIMEOUT_S)) as connection:
+            connection.request(method, self._prefix + path, json.dumps(body) if body is not None else None, self._headers)
+            with connection.getresponse() as reply:
+                yield reply
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        reply = self._open(method, path, body)
-        data = reply.read()
+        with self._open(method, path, body) as reply:
+            data = reply.read()
         if reply.status != 200:
             raise _Unexpected(_refusal(reply.status, data))
         return _object(data)
 
     def health(self) -> tuple[str, str | None]:
-        reply = self._open("GET", "/health")
-        body = _object(reply.read())
+        with self._open("GET", "/health") as reply:
+            body = _object(reply.read())
         if reply.status != 200:
             raise _Unexpected(f"{body.get('status')}: no upstream can be called; see /health")
         keys = ", ".join(f"{entry['provider_key']} ({entry['breaker']})" for entry in body.get("upstreams", ()))
@@ -113,17 +116,17 @@ class _Target:
 
     def stream(self, model: str) -> tuple[str, str | None]:
         asked = {"model": model, "stream": True, "messages": [{"role": "user", "content": _PROMPT}]}
-        reply = self._open("POST", "/v1/chat/completions", asked)
-        if reply.status != 200:
-            raise _Unexpected(_refusal(reply.status, reply.read()))
         events = 0
-        for line in reply:
-            if line.startswith(b"data: "):
-                events += 1
-                if line.startswith(b"data: [DONE]"):
-                    return f"{model}: {events} events, ended as it must", None
-                if b'"error"' in line[:20]:
-                    raise _Unexpected("the stream ended with an error event")
+        with self._open("POST", "/v1/chat/completions", asked) as reply:
+            if reply.status != 200:
+                raise _Unexpected(_refusal(reply.status, reply.read()))
+            for line in reply:
+                if line.startswith(b"data: "):
+                    events += 1
+                    if line.startswith(b"data: [DONE]"):
+                        return f"{model}: {events} events, ended as it must", None
+                    if b'"error"' in line[:20]:
+                        raise _Unexpected("the stream ended with an error event")
         raise _Unexpected(f"the stream broke off after {events} events")
 
 

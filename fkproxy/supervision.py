@@ -16,15 +16,17 @@ import json
 import logging
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fkproxy.systemd import LISTEN_VARIABLE, Notifier
 from fkproxy.web.ops import SUPERVISOR_AGENT
 
-__all__ = ["READY_VARIABLE", "Supervisor"]
+__all__ = ["READY_VARIABLE", "Supervisor", "own_command", "wait_until_ready"]
 
 READY_VARIABLE = "FKLLMPROXY_READY_FD"
 """The descriptor on which a process that takes over says that it is ready."""
@@ -61,6 +63,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._handing_over = threading.Lock()
         self._handed_over = False
+        self._note = ""
 
     def start(self) -> None:
         """Begin to watch, in a thread."""
@@ -87,7 +90,7 @@ class Supervisor:
             return
         if READY_VARIABLE in self._variables:
             # systemd listens to the main process only, which this one becomes when its predecessor says so.
-            self._tell_predecessor()
+            self._tell_predecessor(_status(health))
         else:
             self._notifier.ready(_status(health))
         pause_s = min(self._watchdog_s or _STATUS_EVERY_S, _STATUS_EVERY_S)
@@ -96,9 +99,9 @@ class Supervisor:
             if health is None:
                 logger.warning("the service did not answer its own health check")
             elif self._watchdog_s is not None:
-                self._notifier.alive(_status(health))
+                self._notifier.alive(_status(health) + self._note)
             else:
-                self._notifier.status(_status(health))
+                self._notifier.status(_status(health) + self._note)
 
     def _ask(self) -> dict[str, Any] | None:
         """What /health says, whatever its status: None when nothing comes."""
@@ -112,11 +115,11 @@ class Supervisor:
             connection.close()
         return value if isinstance(value, dict) else None
 
-    def _tell_predecessor(self) -> None:
+    def _tell_predecessor(self, status: str) -> None:
         number = self._variables.get(READY_VARIABLE, "")
         if number.isdigit():
             with contextlib.suppress(OSError):
-                os.write(int(number), b"ready\n")
+                os.write(int(number), f"ready {status}\n".encode())
                 os.close(int(number))
 
     # --- handover
@@ -126,18 +129,22 @@ class Supervisor:
             logger.warning("a handover is under way already")
             return
         try:
-            child = self._successor()
-            if child is None:
+            self._note = ""
+            found = self._successor()
+            if found is None:
+                self._note = f"; the version that was to follow did not get ready at {time.strftime('%H:%M:%SZ', time.gmtime())}"
+                self._notifier.status(f"it goes on{self._note}")
                 return
+            child, status = found
             self._handed_over = True
-            self._notifier.handed_over(child.pid)
+            self._notifier.handed_over(child.pid, status)
             logger.info("another process has taken over; this one finishes its calls", extra={"successor": child.pid})
             self._stop()
         finally:
             self._handing_over.release()
 
-    def _successor(self) -> subprocess.Popen[bytes] | None:
-        """The next version, ready; None if it did not get so."""
+    def _successor(self) -> tuple[subprocess.Popen[bytes], str] | None:
+        """The next version, ready, and its status line; None if it did not get so."""
         read_end, write_end = os.pipe()
         skipped = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
         variables = {name: value for name, value in self._variables.items() if name not in skipped}
@@ -151,8 +158,9 @@ class Supervisor:
         finally:
             os.close(write_end)
         try:
-            if _ready(read_end, child):
-                return child
+            status = wait_until_ready(read_end, child, _HANDOVER_TIMEOUT_S)
+            if status is not None:
+                return child, status
         finally:
             os.close(read_end)
         if child.poll() is None:
@@ -165,20 +173,32 @@ class Supervisor:
         return None
 
 
-def _ready(descriptor: int, child: subprocess.Popen[bytes]) -> bool:
-    """Whether the child said so in time. The pipe ends when it does."""
+def wait_until_ready(descriptor: int, child: subprocess.Popen[bytes], timeout_s: float) -> str | None:
+    """The status line with which the child says that it is ready, on the pipe whose reading end this is; None if it does not in time.
+
+    The pipe ends when the child does.
+    """
     os.set_blocking(descriptor, False)
-    deadline = time.monotonic() + _HANDOVER_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            data = os.read(descriptor, 64)
+            data = os.read(descriptor, 4096)
         except BlockingIOError:
             if child.poll() is not None:
-                return False
+                return None
             time.sleep(_ASK_EVERY_S)
             continue
-        return data.startswith(b"ready")
-    return False
+        # One short line is written in one piece (pipe(7), PIPE_BUF).
+        return data.decode(errors="replace").removeprefix("ready").strip() if data.startswith(b"ready") else None
+    return None
+
+
+def own_command(arguments: Sequence[str]) -> list[str]:
+    """How this program is started again: the built file itself, or the module."""
+    own = Path(sys.argv[0])
+    if own.name == "__main__.py":
+        return [sys.executable, "-m", "fkproxy", *arguments]
+    return [str(own.resolve()), *arguments]
 
 
 def _status(health: Mapping[str, Any]) -> str:

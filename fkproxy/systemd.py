@@ -42,9 +42,9 @@ class Notifier:
         """A stop was asked for; calls under way are let go on."""
         self._tell("STOPPING=1\nSTATUS=finishing the calls under way")
 
-    def handed_over(self, pid: int) -> None:
+    def handed_over(self, pid: int, status: str) -> None:
         """Another process of this service is the main one now."""
-        self._tell(f"MAINPID={pid}\nREADY=1")
+        self._tell(f"MAINPID={pid}\nREADY=1\nSTATUS={_line(status)}")
 
     def close(self) -> None:
         """Nothing more is told."""

@@ -41,6 +41,7 @@ def main() -> int:
         shutil.copytree(packages, stage / "site", ignore=shutil.ignore_patterns("__pycache__", *_INSTALLERS_NOTES))
         _leave_out(stage / "site", options["leave_out"])
         _copy_sources(stage / "site")
+        _carry(stage / "site" / "fkproxy")
         _zip(stage, options)
         _write_anew(stage / "by-shiv", stage / "whole", options)
         (stage / "whole").chmod(0o755)
@@ -81,6 +82,14 @@ def _copy_sources(site: Path) -> None:
             target = site / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+
+
+def _carry(package: Path) -> None:
+    """What `fkllmproxy install` puts on a host."""
+    for name in ("packaging/env.example", "packaging/systemd/fkllmproxy.service", "packaging/systemd/fkllmproxy.socket", "runbook.md"):
+        target = package / "packaged" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target)
 
 
 def _zip(stage: Path, options: dict[str, Any]) -> None:

@@ -25,9 +25,10 @@ SHEBANG = "/usr/bin/python3 -sE"
 
 def checkout(folder: Path) -> Path:
     """A copy of what the file is made from, with the packages that `make build` installed."""
-    for name in ("fkproxy", "scripts", "requirements"):
+    for name in ("fkproxy", "scripts", "requirements", "packaging"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copyfile(ROOT / "shiv.toml", folder / "shiv.toml")
+    for name in ("shiv.toml", "runbook.md"):
+        shutil.copyfile(ROOT / name, folder / name)
     key = hashlib.sha256((ROOT / "requirements/runtime.txt").read_bytes() + sys.version.encode()).hexdigest()[:16]
     packages = ROOT / "build" / f"packages-{key}"
     assert packages.is_dir(), "run `make build` first"

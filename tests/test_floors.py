@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
     "adapters": 2, "telemetry": 2,
     "gateway": 3, "relay": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "cli": 4, "__main__": 4,
-    "supervision": 4, "systemd": 4,
+    "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
@@ -38,7 +38,9 @@ SIDEWAYS: dict[str, set[str]] = {
     "app": {"settings", "providers", "web"},
     "server": {"settings", "app", "supervision", "systemd"},
     "supervision": {"systemd", "web"},
-    "cli": {"settings", "server", "smoke"},
+    "selftest": {"smoke", "supervision", "systemd"},
+    "doctor": {"installation", "providers", "settings"},
+    "cli": {"doctor", "installation", "selftest", "server", "settings", "smoke", "supervision"},
     "__main__": {"cli"},
 }
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
@@ -79,7 +81,7 @@ DISTRIBUTIONS: dict[str, str] = {
 VENDOR = re.compile(r"gemini|openai|vertex|google|anthropic|claude|codex", re.IGNORECASE)
 VENDOR_HOMES = ("dialects.gemini", "dialects.openai_chat", "adapters.gemini", "adapters.google_auth", "adapters.openai")
 """Each vendor's own packages and modules."""
-REGISTRIES = ("dialects", "providers", "settings.schema", "settings.checks", "settings.sources")
+REGISTRIES = ("dialects", "doctor.clients", "doctor.vendors", "providers", "settings.schema", "settings.checks", "settings.sources")
 """The modules that know them all, by their exact names."""
 VENDOR_GUESTS: dict[str, set[str]] = {
     "adapters.sandbox": {"openai_chat"},  # the dialect it answers in

@@ -21,7 +21,7 @@ def test_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         notifier.ready("0.1.0, ok\nnot a second line")
         notifier.alive("fine")
         notifier.status("still fine")
-        notifier.handed_over(42)
+        notifier.handed_over(42, "0.2.0, ok")
         notifier.stopping()
         told = [manager.recv(4096).decode() for _ in range(5)]
         notifier.close()
@@ -29,7 +29,7 @@ def test_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "READY=1\nSTATUS=0.1.0, ok not a second line",
         "WATCHDOG=1\nSTATUS=fine",
         "STATUS=still fine",
-        "MAINPID=42\nREADY=1",
+        "MAINPID=42\nREADY=1\nSTATUS=0.2.0, ok",
         "STOPPING=1\nSTATUS=finishing the calls under way",
     ]
 

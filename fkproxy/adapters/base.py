@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from fkproxy.adapters.http import Address
 from fkproxy.dialects.base import ModelEntry
 
 __all__ = ["Adapter", "Exchange", "Timeouts", "UpstreamCall"]
@@ -71,12 +72,21 @@ class Adapter(Protocol):
     models: tuple[str, ...]
     """Patterns (fnmatch) of the model names this upstream serves."""
 
+    @property
+    def address(self) -> Address | None:
+        """What it connects to; None for one without a network."""
+        ...
+
     async def send(self, call: UpstreamCall) -> Exchange:
         """Connected and written. Raises `UpstreamUnavailable`, `UpstreamTimeout` (phase connect), `UpstreamRefusedCredential`."""
         ...
 
     async def list_models(self) -> list[ModelEntry]:
         """What the upstream says it serves. Raises `UpstreamError`."""
+        ...
+
+    async def verify(self) -> None:
+        """Prove, at no cost, that the credential is accepted. Raises `UpstreamError`."""
         ...
 
     async def aclose(self) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.google_auth import GoogleTokens
-from fkproxy.adapters.http import HttpClient, header_block
+from fkproxy.adapters.http import Address, HttpClient, header_block
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry
 
@@ -48,6 +48,7 @@ class GeminiApi:
         self._client = client
         self._codec = dialect
         self._origin = client.origin(base_url)
+        self.address: Address = self._origin.address
         self._headers = header_block(
             self._origin, (("x-goog-api-key", api_key), ("content-type", "application/json"), ("user-agent", user_agent))
         )
@@ -59,6 +60,10 @@ class GeminiApi:
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
         return await fetch_models(self._client, self._origin, "/v1beta/models?pageSize=1000", self._headers, self._codec)
+
+    async def verify(self) -> None:
+        """See `Adapter.verify`."""
+        await self.list_models()
 
     async def aclose(self) -> None:
         """The client is shared and closed by its owner."""
@@ -86,6 +91,7 @@ class VertexAi:
         self._tokens = tokens
         self._now = now
         self._origin = client.origin(base_url)
+        self.address: Address = self._origin.address
         self._region = quote(region, safe="")
         self._prefix = ""
         self._fixed = (("content-type", "application/json"), ("user-agent", user_agent))
@@ -105,6 +111,11 @@ class VertexAi:
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`. A fixed list: the service has none per project."""
         return [ModelEntry(id=name, owned_by="google") for name in _VERTEX_MODELS]
+
+    async def verify(self) -> None:
+        """See `Adapter.verify`. A token is had, and the project known; whether it may call models shows with the first call."""
+        await self._tokens.bearer(self._now())
+        self._tokens.project_id  # noqa: B018 - raises when there is none
 
     async def aclose(self) -> None:
         """The client is shared and closed by its owner."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.http import HttpClient, header_block
+from fkproxy.adapters.http import Address, HttpClient, header_block
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry
 
@@ -36,6 +36,7 @@ class OpenAiCompatible:
         self._client = client
         self._codec = dialect
         self._origin = client.origin(base_url)
+        self.address: Address = self._origin.address
         headers = {"content-type": "application/json", "user-agent": user_agent}
         if api_key is not None:
             headers["authorization"] = f"Bearer {api_key}"
@@ -49,6 +50,10 @@ class OpenAiCompatible:
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
         return await fetch_models(self._client, self._origin, "/models", self._headers, self._codec)
+
+    async def verify(self) -> None:
+        """See `Adapter.verify`."""
+        await self.list_models()
 
     async def aclose(self) -> None:
         """The client is shared and closed by its owner."""

@@ -110,6 +110,7 @@ class Sandbox:
     """See the top of this file. `models` is `*` while no real provider is configured, so that any first request is answered."""
 
     dialect = "openai_chat"
+    address = None
 
     def __init__(self, *, provider_key: str = SANDBOX_MODEL, answer_everything: bool) -> None:
         self.provider_key = provider_key
@@ -141,6 +142,9 @@ class Sandbox:
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
         return [ModelEntry(id=SANDBOX_MODEL, owned_by=self.provider_key, created_s=_CREATED_S)]
+
+    async def verify(self) -> None:
+        """See `Adapter.verify`. There is nothing to prove."""
 
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -17,7 +17,7 @@ from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.schema import Settings, Slot, slots
 from fkproxy.settings.sources import Collected, Layer
 
-__all__ = ["LoadedSettings", "ProcessEnvironment", "Row", "describe", "load", "shown"]
+__all__ = ["LoadedSettings", "ProcessEnvironment", "Row", "describe", "load", "process_variables", "shown"]
 
 
 class Variables(dict[str, str]):
@@ -80,6 +80,11 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
         warnings=tuple(collected.warnings),
         sources={name: value.source for name, value in collected.found.items()},
     )
+
+
+def process_variables() -> Variables:
+    """The whole environment of this process, for what is no setting of ours."""
+    return Variables(os.environ)
 
 
 def describe(loaded: LoadedSettings) -> list[Row]:

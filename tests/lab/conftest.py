@@ -10,6 +10,9 @@ import pytest
 from tests.e2e.processes import BINARY, ROOT
 from tests.lab.machine import Machine
 
+NEW = "/opt/fkllmproxy"
+"""A file that somebody has just copied to the machine."""
+LOAD = (str(ROOT / "tests" / "e2e" / "load.py"), "/opt/load.py", 0o644)
 UNITS = ROOT / "packaging" / "systemd"
 
 
@@ -28,9 +31,25 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         (str(UNITS / "fkllmproxy.service"), "/etc/systemd/system/fkllmproxy.service", 0o644),
         (str(UNITS / "fkllmproxy.socket"), "/etc/systemd/system/fkllmproxy.socket", 0o644),
         (str(settings), "/etc/fkllmproxy/env", 0o600),
-        (str(ROOT / "tests" / "e2e" / "load.py"), "/opt/load.py", 0o644),
+        LOAD,
     ]
     with Machine(copies) as running:
         started = running.run("systemctl -q enable --now fkllmproxy.socket fkllmproxy.service", capture_output=True, text=True)
         assert started.returncode == 0, running.run("journalctl -u fkllmproxy --no-pager", capture_output=True, text=True).stdout
         yield running
+
+
+@pytest.fixture
+def bare() -> Iterator[Machine]:
+    """A fresh Debian with nothing of ours but the built file, somewhere."""
+    with Machine([(str(BINARY), NEW, 0o755), LOAD]) as running:
+        yield running
+
+
+@pytest.fixture
+def installed(bare: Machine) -> Machine:
+    """What `install` makes of a fresh Debian; rate limit off so that load is not refused by it."""
+    done = bare.run(f"{NEW} install && echo APP_RATE_LIMIT__ENABLED=false >> /etc/fkllmproxy/env", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert bare.run("systemctl restart fkllmproxy").returncode == 0
+    return bare

@@ -14,7 +14,7 @@ Why an own client: docs/decisions/0004-http-client.md.
 
 from fkproxy.adapters.http.client import HttpClient, HttpStats
 from fkproxy.adapters.http.connect import default_ssl_context
-from fkproxy.adapters.http.origin import Origin, header_block
+from fkproxy.adapters.http.origin import Address, Origin, header_block
 from fkproxy.adapters.http.proxy import Proxies
 
-__all__ = ["HttpClient", "HttpStats", "Origin", "Proxies", "default_ssl_context", "header_block"]
+__all__ = ["Address", "HttpClient", "HttpStats", "Origin", "Proxies", "default_ssl_context", "header_block"]

@@ -1,0 +1,87 @@
+"""Where the clients of this shell really go. Floor 4."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import msgspec
+
+from fkproxy.doctor.finding import Finding, error, note, ok, warning
+from fkproxy.doctor.situation import Situation
+
+__all__ = ["check"]
+
+_TIMEOUT_S = 5.0
+_OURSELVES = ("127.0.0.1", "localhost", "::1")
+
+
+class _Client(msgspec.Struct, frozen=True):
+    """A variable that clients read their address from, what must follow the authority in it, and the variables of their key."""
+
+    variable: str
+    path: str
+    keys: tuple[str, ...]
+
+
+_CLIENTS = (
+    _Client("OPENAI_BASE_URL", "/v1", ("OPENAI_API_KEY",)),
+    _Client("OPENAI_API_BASE", "/v1", ("OPENAI_API_KEY",)),
+    _Client("ANTHROPIC_BASE_URL", "", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")),
+    _Client("GOOGLE_GEMINI_BASE_URL", "", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    _Client("GOOGLE_VERTEX_BASE_URL", "", ("GOOGLE_API_KEY",)),
+)
+"""Sources: READMEs of openai-python, anthropic-sdk-python, python-genai and gemini-cli, read 2026-11."""
+
+
+def check(situation: Situation) -> Iterable[Finding]:
+    """Each variable that is set: does it lead here, with the right path, and is its key let in."""
+    host, port = situation.address
+    here = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    unset: list[str] = []
+    for client in _CLIENTS:
+        value = situation.variables.get(client.variable, "").strip()
+        if not value:
+            unset.append(client.variable)
+            continue
+        parts = urlsplit(value)
+        name = f"${client.variable}"
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            yield error("clients", f"{name} is not an http address", f"export {client.variable}={here}{client.path}")
+        elif not _leads_here(parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme], host, port):
+            yield note("clients", f"{name} leads to {parts.hostname}, not to this gateway", f"export {client.variable}={here}{client.path}")
+        elif parts.path.rstrip("/") != client.path:
+            fix = f"export {client.variable}={here}{client.path}"
+            yield error("clients", f"{name} leads here with the path {parts.path or '/'!r} instead of {client.path or '/'!r}", fix)
+        else:
+            yield from _let_in(situation, client, host, port)
+    if unset:
+        yield note("clients", f"not set in this shell: {', '.join(unset)}")
+
+
+def _leads_here(named: str, number: int, host: str, port: int) -> bool:
+    same = named == host or (named in _OURSELVES and host in _OURSELVES)
+    return same and number == port
+
+
+def _let_in(situation: Situation, client: _Client, host: str, port: int) -> Iterable[Finding]:
+    held = next((name for name in client.keys if situation.variables.get(name)), None)
+    headers = {"authorization": f"Bearer {situation.variables[held]}"} if held is not None else {}
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/v1/models", headers=headers)
+        with connection.getresponse() as reply:
+            status = reply.status
+    except (OSError, http.client.HTTPException, ValueError):
+        yield warning("clients", f"${client.variable} leads here, and nothing answers", "systemctl start fkllmproxy")
+        return
+    finally:
+        connection.close()
+    if status == 401:
+        which = f"the key in ${held}" if held is not None else f"no key (none of {', '.join(client.keys)} is set)"
+        yield error(
+            "clients", f"${client.variable} leads here with {which}, which is not let in", f"export {client.keys[0]}=<a key of the gateway>"
+        )
+    else:
+        yield ok("clients", f"${client.variable} leads here and is let in")

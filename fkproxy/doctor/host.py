@@ -1,0 +1,94 @@
+"""The host: permissions, disk, memory, clock. Floor 4."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fkproxy.doctor.finding import Finding, error, note, ok, warning
+from fkproxy.doctor.situation import Situation
+
+__all__ = ["CHECKS", "check_secrets", "kept"]
+
+_DISK_WARNING_BYTES = 512 * 1024 * 1024
+_DISK_ERROR_BYTES = 64 * 1024 * 1024
+_FILES_WARNING = 10_000
+_MEMORY_WARNING_BYTES = 256 * 1024 * 1024
+_PLACES = ("/var/lib/fkllmproxy", "/var/cache/fkllmproxy", "/var/log/journal", "/tmp")  # noqa: S108 - looked at, not written to
+_COMMAND_TIMEOUT_S = 5.0
+
+
+def check_secrets(situation: Situation) -> Iterable[Finding]:
+    """Who may read the file that holds secrets."""
+    if situation.env_file is not None:
+        yield from kept(situation.env_file)
+
+
+def kept(path: Path) -> Iterable[Finding]:
+    """Whether a file with secrets is for its owner only."""
+    try:
+        found = path.stat()
+    except OSError as failure:
+        yield error("secrets", f"{path} cannot be looked at: {failure.strerror}", "correct the path, or run as root")
+        return
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IXGRP & ~stat.S_IXOTH:
+        yield error(
+            "secrets", f"{path} can be read or written by other users (mode {stat.S_IMODE(found.st_mode):03o})", f"chmod 600 {path}"
+        )
+    elif found.st_uid not in (0, os.geteuid()):
+        yield warning("secrets", f"{path} belongs to user {found.st_uid}", f"chown root: {path}")
+    else:
+        yield ok("secrets", f"{path} is for its owner only")
+
+
+def _check_disk(_: Situation) -> Iterable[Finding]:
+    seen: set[int] = set()
+    for name in _PLACES:
+        place = Path(name)
+        while not place.exists():
+            place = place.parent
+        device = place.stat().st_dev
+        if device in seen:
+            continue
+        seen.add(device)
+        free, files = shutil.disk_usage(place).free, os.statvfs(place)
+        told = f"{free / 1e9:.1f} GB free for {name}"
+        if free < _DISK_ERROR_BYTES:
+            yield error("disk", told, "journalctl --vacuum-size=200M, then 'du -xh --max-depth=2 / | sort -h | tail'")
+        elif free < _DISK_WARNING_BYTES or (files.f_files and files.f_favail < _FILES_WARNING):
+            yield warning(
+                "disk",
+                f"{told}, {files.f_favail} more files",
+                "journalctl --vacuum-size=200M, then 'du -xh --max-depth=2 / | sort -h | tail'",
+            )
+        else:
+            yield ok("disk", told)
+
+
+def _check_memory(_: Situation) -> Iterable[Finding]:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+            told = f"{available / 1e9:.1f} GB available"
+            if available < _MEMORY_WARNING_BYTES:
+                yield warning("memory", told, "ps -eo rss,comm --sort -rss | head")
+            else:
+                yield ok("memory", told)
+
+
+def _check_clock(_: Situation) -> Iterable[Finding]:
+    """Signed tokens and certificates need the right time; the upstreams' own clocks are compared with where they are asked."""
+    if shutil.which("timedatectl") is None:
+        return
+    done = subprocess.run(["timedatectl", "show", "-P", "NTPSynchronized"], capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S)  # noqa: S607 - fixed words
+    if done.returncode == 0 and done.stdout.strip() == "no":
+        yield note("clock", "it is not synchronised by this host (a container may have its host's)", "timedatectl set-ntp true")
+    elif done.returncode == 0:
+        yield ok("clock", "synchronised")
+
+
+CHECKS: tuple[Callable[[Situation], Iterable[Finding]], ...] = (_check_disk, _check_memory, _check_clock)

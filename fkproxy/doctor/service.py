@@ -1,0 +1,158 @@
+"""The unit, its files, the process, and what answers at the address. Floor 4."""
+
+from __future__ import annotations
+
+import difflib
+import http.client
+import json
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fkproxy import __version__
+from fkproxy.doctor.finding import Finding, error, note, ok, warning
+from fkproxy.doctor.situation import Situation
+from fkproxy.installation.places import PREVIOUS, SERVICE, SOCKET, UNITS, unit_file
+
+__all__ = ["check_address", "check_process", "check_units"]
+
+_TIMEOUT_S = 5.0
+_DESCRIPTORS_PER_STREAM = 2
+_DESCRIPTORS_BESIDE = 256
+
+
+def check_units(situation: Situation) -> Iterable[Finding]:
+    """Installed, enabled, and as this version brings them."""
+    service = situation.service
+    if not service:
+        yield note("service", "systemd does not run here; whatever supervises processes here must restart it")
+        return
+    if service.get("LoadState") != "loaded":
+        yield note("service", "it is not installed as a service", "fkllmproxy install")
+        return
+    for unit, properties in ((SERVICE, service), (SOCKET, situation.socket)):
+        path = UNITS / unit
+        if not path.is_file():
+            yield note("units", f"there is no {path}", "fkllmproxy install")
+        elif path.read_text(errors="replace") != unit_file(unit):
+            changed = _changed_lines(path, unit_file(unit))
+            fix = "move changes of your own to 'systemctl edit', then: fkllmproxy install --replace-units"
+            yield warning("units", f"{path} is not what version {__version__} brings: {changed}", fix)
+        else:
+            yield ok("units", f"{path} is what this version brings")
+        for drop_in in properties.get("DropInPaths", "").split():
+            yield note("units", f"{drop_in} changes it")
+    if service.get("NeedDaemonReload") == "yes":
+        yield warning("units", "systemd has not read the unit files that are on disk", "systemctl daemon-reload")
+    if service.get("UnitFileState") != "enabled":
+        yield warning("service", "it does not start with the machine", f"systemctl enable {SERVICE} {SOCKET}")
+
+
+def _changed_lines(path: Path, expected: str) -> str:
+    lines = difflib.unified_diff(expected.splitlines(), path.read_text(errors="replace").splitlines(), lineterm="", n=0)
+    changed = [line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))]
+    return "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more lines" if len(changed) > 4 else "")
+
+
+def check_process(situation: Situation) -> Iterable[Finding]:
+    """Up, for how many restarts, with how many descriptors."""
+    service = situation.service
+    state = service.get("ActiveState")
+    if service.get("LoadState") != "loaded":
+        return
+    if state == "active":
+        yield ok("service", f"active: {service.get('StatusText', '')}")
+    elif state == "failed":
+        yield error(
+            "service",
+            f"it has failed ({service.get('Result')})",
+            "journalctl -u fkllmproxy -n 30 -o cat; then: systemctl restart fkllmproxy",
+        )
+    else:
+        yield warning("service", f"it is {state}", "systemctl start fkllmproxy")
+    restarts = int(service.get("NRestarts") or 0)
+    if restarts:
+        yield warning(
+            "service",
+            f"systemd has restarted it {restarts} times by itself",
+            "journalctl -u fkllmproxy -p warning -o cat tells why it ended",
+        )
+    if "did not get ready" in service.get("StatusText", ""):
+        yield warning(
+            "service", "the last upgrade did not get ready; the version before goes on", "journalctl -t fkllmproxy -p warning -o cat"
+        )
+    if PREVIOUS.is_file():
+        yield ok("rollback", f"{PREVIOUS} is there to go back to")
+    pid = int(service.get("MainPID") or 0)
+    if pid and situation.loaded is not None:
+        yield from _descriptors(pid, situation.loaded.settings.concurrency.max_streams)
+
+
+def _descriptors(pid: int, max_streams: int) -> Iterable[Finding]:
+    try:
+        soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    except (OSError, PermissionError):
+        yield note("limits", "the limits of the process can only be read by root")
+        return
+    needed = max_streams * _DESCRIPTORS_PER_STREAM + _DESCRIPTORS_BESIDE
+    if soft < needed:
+        fix = f"LimitNOFILE={needed} in 'systemctl edit fkllmproxy', or a smaller APP_CONCURRENCY__MAX_STREAMS"
+        yield warning("limits", f"{soft} descriptors are too few for {max_streams} streams", fix)
+    else:
+        yield ok("limits", f"{soft} descriptors for up to {max_streams} streams")
+
+
+def check_address(situation: Situation) -> Iterable[Finding]:
+    """Who answers, and is it this service, this version, and well."""
+    host, port = situation.address
+    at = f"{host}:{port}"
+    try:
+        status, health = _health(host, port)
+    except ConnectionRefusedError:
+        running = situation.service.get("ActiveState") == "active"
+        found = error if running else note
+        yield found(
+            "address", f"nobody listens on {at}", "journalctl -t fkllmproxy -n 20 -o cat" if running else "systemctl start fkllmproxy"
+        )
+        return
+    except (OSError, http.client.HTTPException, ValueError) as failure:
+        yield error(
+            "address",
+            f"{at} is held by {_holder(port)}, which does not answer as we do ({type(failure).__name__})",
+            f"ss -ltnp sport = :{port}",
+        )
+        return
+    if "upstreams" not in health:
+        yield error("address", f"{at} is held by {_holder(port)}, which is not fkllmproxy", f"ss -ltnp sport = :{port}")
+        return
+    if status == 200 and health.get("status") == "ok":
+        yield ok("address", f"{at} answers: ok")
+    elif status == 200:
+        yield warning("address", f"{at} answers: {health.get('status')}", f"curl -s http://{at}/health | jq .upstreams")
+    else:
+        yield error("address", f"{at} answers: {health.get('status')}", f"curl -s http://{at}/health | jq .upstreams")
+    if health.get("version") != __version__:
+        fix = "systemctl reload fkllmproxy, if this is the installed file"
+        yield warning("version", f"version {health.get('version')} runs, and this file is {__version__}", fix)
+
+
+def _health(host: str, port: int) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health", headers={"user-agent": "fkllmproxy-doctor"})
+        with connection.getresponse() as reply:
+            value = json.loads(reply.read())
+        return reply.status, value if isinstance(value, dict) else {}
+    finally:
+        connection.close()
+
+
+def _holder(port: int) -> str:
+    """The process that listens on a port, as `ss` names it."""
+    if shutil.which("ss") is None:
+        return "another process"
+    done = subprocess.run(["ss", "-ltnpH", f"sport = :{port}"], capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603, S607 - fixed words
+    return done.stdout.partition('users:(("')[2].partition('"')[0] or "another process"

@@ -1,0 +1,81 @@
+"""What the doctor looks at. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from fkproxy.installation import manager
+from fkproxy.installation.places import ENV_FILE, SERVICE, SOCKET
+from fkproxy.settings import LoadedSettings, Problem, SettingsError, load
+
+__all__ = ["Situation", "look"]
+
+_CREDENTIALS = Path("/run/credentials") / SERVICE
+_PROPERTIES = (
+    "ActiveState", "DynamicUser", "DropInPaths", "FragmentPath", "LoadState", "MainPID", "NRestarts", "NeedDaemonReload", "Result",
+    "StatusText", "UnitFileState",
+)  # fmt: skip
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """`service` and `socket` are properties as `systemctl show` names them, empty where there is no such unit or no systemd.
+
+    `variables` is the environment of the shell that asks. `loaded` is None when the configuration has `problems`.
+    """
+
+    env_file: Path | None
+    variables: Mapping[str, str]
+    loaded: LoadedSettings | None
+    problems: tuple[Problem, ...]
+    service: Mapping[str, str]
+    socket: Mapping[str, str]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) at which clients of this host find the gateway: the socket unit's, or the configured one."""
+        host, port = "127.0.0.1", 4000
+        if self.loaded is not None:
+            host, port = self.loaded.settings.server.host, self.loaded.settings.server.port
+        if self.socket.get("ActiveState") == "active":
+            listed = self.socket.get("Listen", "").partition(" ")[0]
+            named, _, number = listed.rpartition(":")
+            if number.isdigit():
+                host, port = named.strip("[]"), int(number)
+        return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1", "": "127.0.0.1"}.get(host, host), port  # noqa: S104 - compared, not bound
+
+    @property
+    def key(self) -> str | None:
+        """The key that the gateway wants, if it is known here."""
+        configured = self.loaded.settings.auth.master_key if self.loaded is not None else None
+        return configured.get_secret_value() if configured is not None else None
+
+
+def look(env_file: Path | None, variables: Mapping[str, str]) -> Situation:
+    """The situation as it is now. `env_file` None: the service's own, if it is there."""
+    service = _properties(SERVICE, *_PROPERTIES)
+    socket = _properties(SOCKET, "ActiveState", "Listen", "UnitFileState", "DropInPaths")
+    if env_file is None and ENV_FILE.exists():
+        env_file = ENV_FILE
+    # The service's settings, not those of the shell: only where there is no file do the shell's count.
+    given = dict(variables) if env_file is None else {}
+    if _CREDENTIALS.is_dir():
+        given["CREDENTIALS_DIRECTORY"] = str(_CREDENTIALS)
+    loaded: LoadedSettings | None = None
+    problems: tuple[Problem, ...] = ()
+    try:
+        loaded = load(env_file=env_file, environ=given)
+    except SettingsError as error:
+        problems = tuple(error.problems)
+    return Situation(env_file=env_file, variables=variables, loaded=loaded, problems=problems, service=service, socket=socket)
+
+
+def _properties(unit: str, *names: str) -> Mapping[str, str]:
+    if not manager.is_here():
+        return {}
+    try:
+        return manager.show(*names, unit=unit)
+    except manager.Refused:
+        return {}

@@ -1,0 +1,54 @@
+"""The service manager, through `systemctl`. Floor 4."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from fkproxy.installation.places import SERVICE
+
+__all__ = ["Refused", "is_here", "main_pid", "require", "show", "tell"]
+
+_TIMEOUT_S = 180.0
+
+
+class Refused(Exception):
+    """What was asked for would break something, or cannot be done. Says why, and what to do; nothing was changed unless it says so."""
+
+
+def is_here() -> bool:
+    """Whether this machine runs systemd (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir() and shutil.which("systemctl") is not None
+
+
+def require() -> None:
+    """Raise `Refused` unless services can be managed here, by us."""
+    if not is_here():
+        raise Refused("this machine does not run systemd; start the file itself, under whatever supervises processes here")
+    if os.geteuid() != 0:
+        raise Refused("this changes the system: run it as root")
+
+
+def tell(*arguments: str) -> str:
+    """Run one systemctl command and return what it printed. Raises `Refused` with its own words when it fails."""
+    try:
+        done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603, S607 - fixed words
+    except subprocess.TimeoutExpired as error:
+        raise Refused(f"'systemctl {' '.join(arguments)}' did not end within {_TIMEOUT_S:g} s") from error
+    if done.returncode:
+        raise Refused(f"'systemctl {' '.join(arguments)}' failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def show(*names: str, unit: str = SERVICE) -> dict[str, str]:
+    """Properties of a unit; "" for one it does not have. Raises `Refused`."""
+    lines = tell("show", unit, *(f"--property={name}" for name in names)).splitlines()
+    found = dict(line.split("=", 1) for line in lines if "=" in line)
+    return {name: found.get(name, "") for name in names}
+
+
+def main_pid() -> int:
+    """The process that systemd takes for the service; 0 while there is none."""
+    return int(show("MainPID")["MainPID"] or 0)

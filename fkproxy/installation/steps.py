@@ -1,0 +1,263 @@
+"""Install, upgrade, roll back: what the runbook does by hand, checked before it is done. Floor 4.
+
+A file is copied beside the one in use, tried in the service's own conditions (version, configuration, self-test; that also unpacks it),
+renamed into place, and takes over from the running process on the same socket. If it does not get ready, the file before it comes
+back and the running process has never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fkproxy.installation.manager import Refused, main_pid, require, show, tell
+from fkproxy.installation.places import (
+    BINARY,
+    ENV_FILE,
+    NEXT,
+    PREVIOUS,
+    REPLACED,
+    RUNBOOK,
+    SERVICE,
+    SOCKET,
+    UNITS,
+    own_file,
+    packaged,
+    unit_file,
+)
+from fkproxy.installation.trial import try_out
+
+__all__ = ["install", "prepare", "rollback", "upgrade"]
+
+Say = Callable[[str], None]
+
+_TAKEOVER_S = 120.0
+_LOOK_EVERY_S = 0.1
+_TRIAL = ("version", "check", "selftest")
+
+
+def install(say: Say, *, start: bool = True, replace_units: bool = False) -> None:
+    """This very file as a service of the host; an installation that is there already is brought to this version.
+
+    An environment file that exists is kept, and so is a unit that differs, unless `replace_units`. Raises `Refused`.
+    """
+    require()
+    own = own_file()
+    if own is None:
+        raise Refused("only the built file can install itself: run 'make build', then 'dist/fkllmproxy install'")
+    with _alone(), _taken_back() as made:
+        running = show("ActiveState")["ActiveState"] == "active"
+        if start and not running and show("ActiveState", unit=SOCKET)["ActiveState"] != "active":
+            _require_free_address()
+        for unit in (SERVICE, SOCKET):
+            _write(UNITS / unit, unit_file(unit), 0o644, say, made, replace=replace_units)
+        _write(ENV_FILE, packaged("packaging/env.example"), 0o600, say, made, replace=False)
+        _write(RUNBOOK, packaged("runbook.md"), 0o644, say, made, replace=True)
+        tell("daemon-reload")
+        changed = not (BINARY.exists() and _same(own, BINARY))
+        if changed:
+            _stage(own)
+            say(f"trial passed: {try_out(NEXT, *_TRIAL)[0]}")
+            _activate(say)
+        else:
+            say(f"trial passed: {try_out(BINARY, *_TRIAL)[0]}")
+        made.clear()
+        if start:
+            tell("enable", "--now", "--quiet", SOCKET, SERVICE)
+            say(f"the service runs: {show('StatusText')['StatusText']}")
+        else:
+            say(f"not started; 'systemctl enable --now {SOCKET} {SERVICE}' does that")
+    say(f"settings: {ENV_FILE}, then 'systemctl restart fkllmproxy'; what to do when: {RUNBOOK}")
+
+
+def upgrade(file: Path, say: Say) -> None:
+    """Replace the file in use by another one, without dropping anything. Raises `Refused`."""
+    require()
+    with _alone():
+        _require_installed()
+        if not file.is_file() or not zipfile.is_zipfile(file):
+            raise Refused(f"{file} is not a built fkllmproxy file")
+        if _same(file, BINARY):
+            raise Refused(f"{file} is the file that is installed already")
+        _stage(file)
+        say(f"trial passed: {_tried()}")
+        _activate(say)
+        for unit in (SERVICE, SOCKET):
+            if (UNITS / unit).is_file() and (UNITS / unit).read_text() != unit_file(unit):
+                say(f"note: {UNITS / unit} is not what this version brings; 'fkllmproxy doctor' tells the difference")
+
+
+def rollback(say: Say) -> None:
+    """Go back to the file before the one in use, which becomes the one that another rollback goes back to. Raises `Refused`."""
+    require()
+    with _alone():
+        _require_installed()
+        if not PREVIOUS.is_file():
+            raise Refused(f"there is no {PREVIOUS} to go back to")
+        _stage(PREVIOUS)
+        say(f"trial passed: {_tried()}")
+        _activate(say)
+
+
+def prepare(file: Path | None, say: Say) -> None:
+    """Unpack a file where the service will look for it, and try it; nothing else changes. Raises `Refused`."""
+    require()
+    with _alone():
+        if not (UNITS / SERVICE).is_file():
+            raise Refused(f"there is no {UNITS / SERVICE}; 'fkllmproxy install' makes it")
+        if file is None or file in (NEXT, BINARY):
+            say(f"ready to start: {try_out(file or BINARY, *_TRIAL)[0]}")
+            return
+        if not file.is_file() or not zipfile.is_zipfile(file):
+            raise Refused(f"{file} is not a built fkllmproxy file")
+        # Copied: the service's sandbox does not see homes and temporary folders. The name decides where a file unpacks.
+        _stage(file)
+        try:
+            say(f"ready to start: {try_out(NEXT, *_TRIAL)[0]}")
+        finally:
+            NEXT.unlink(missing_ok=True)
+
+
+# --- pieces
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One of these at a time. Raises `Refused` while another one is under way."""
+    with Path("/run/fkllmproxy-install.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Refused("another install, upgrade or rollback is under way") from error
+        yield
+
+
+@contextlib.contextmanager
+def _taken_back() -> Iterator[list[Path]]:
+    """Files that are named in the list when something fails were made by us, and go again."""
+    made: list[Path] = []
+    try:
+        yield made
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        NEXT.unlink(missing_ok=True)
+        if made:
+            tell("daemon-reload")
+        raise
+
+
+def _require_installed() -> None:
+    if not BINARY.is_file() or not (UNITS / SERVICE).is_file():
+        raise Refused(f"there is no installation here ({BINARY}, {UNITS / SERVICE}); 'fkllmproxy install' makes one")
+
+
+def _require_free_address() -> None:
+    """Raise `Refused` if somebody else listens where the socket unit will."""
+    text = (UNITS / SOCKET).read_text() if (UNITS / SOCKET).is_file() else unit_file(SOCKET)
+    for line in text.splitlines():
+        address = line.removeprefix("ListenStream=")
+        host, _, port = address.rpartition(":")
+        if address == line or not port.isdigit():
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host.strip("[]"), int(port)))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise Refused(f"somebody listens on {address} already: 'ss -ltnp sport = :{port}' tells who") from error
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+
+
+def _write(path: Path, text: str, mode: int, say: Say, made: list[Path], *, replace: bool) -> None:
+    """A file of the installation, whole or not at all. One that is there and differs is kept, or replaced with a copy left behind."""
+    if path.is_file():
+        if path.read_text(errors="replace") == text:
+            return
+        if not replace:
+            say(f"kept as it is: {path}")
+            return
+        if path != RUNBOOK:
+            shutil.copy2(path, path.with_name(path.name + ".bak"))
+    else:
+        made.append(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(text)
+    fresh.chmod(mode)
+    fresh.replace(path)
+    say(f"written: {path}")
+
+
+def _stage(file: Path) -> None:
+    """A copy of `file` as `NEXT`, on the disk."""
+    try:
+        BINARY.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb") as source, NEXT.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+        NEXT.chmod(0o755)
+    except OSError as error:
+        NEXT.unlink(missing_ok=True)
+        raise Refused(f"{file} cannot be copied to {NEXT}: {error.strerror}; nothing was changed") from error
+
+
+def _tried() -> str:
+    """The version that `NEXT` says it is. Raises `Refused` if it does not pass, and takes it away."""
+    try:
+        return try_out(NEXT, *_TRIAL)[0]
+    except BaseException:
+        NEXT.unlink(missing_ok=True)
+        raise
+
+
+def _activate(say: Say) -> None:
+    """Put `NEXT` into place and let it take over if the service runs. Raises `Refused`, with the file before it back in place."""
+    REPLACED.unlink(missing_ok=True)
+    if BINARY.exists():
+        REPLACED.hardlink_to(BINARY)
+    NEXT.replace(BINARY)
+    state = show("ActiveState")["ActiveState"]
+    try:
+        if state == "active":
+            say(f"the new file has taken over: {_take_over()}")
+        elif state in ("failed", "activating"):
+            tell("reset-failed", SERVICE)
+            tell("restart", SERVICE)
+            say(f"the service runs again: {show('StatusText')['StatusText']}")
+    except Refused:
+        if REPLACED.exists():
+            REPLACED.replace(BINARY)
+        raise
+    if REPLACED.exists():
+        REPLACED.replace(PREVIOUS)
+        say(f"the file before it is kept: {PREVIOUS}")
+
+
+def _take_over() -> str:
+    """Reload, and wait for the next process. Returns its status line."""
+    pid, text = main_pid(), show("StatusText")["StatusText"]
+    tell("reload", SERVICE)
+    deadline = time.monotonic() + _TAKEOVER_S
+    while time.monotonic() < deadline:
+        now = show("MainPID", "ActiveState", "StatusText")
+        if now["ActiveState"] == "active" and int(now["MainPID"] or 0) not in (0, pid):
+            return now["StatusText"]
+        if "did not get ready" in now["StatusText"] and now["StatusText"] != text:
+            break
+        time.sleep(_LOOK_EVERY_S)
+    raise Refused("the new file did not get ready; the old one goes on serving and is back in place: see 'journalctl -t fkllmproxy -n 20'")

@@ -1,0 +1,103 @@
+"""The service's state, and who answers at its address."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from fkproxy import __version__
+from fkproxy.doctor.service import check_address, check_process, check_units
+from tests.doctor.patients import RUNNING, patient, told
+from tests.e2e.processes import free_port
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def health(**changes: Any) -> bytes:
+    return json.dumps({"status": "ok", "version": __version__, "upstreams": [], **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "severity", "words"),
+    [
+        (200, health(), "ok", "answers: ok"),
+        (200, health(status="degraded"), "warning", "answers: degraded"),
+        (503, health(status="unavailable"), "error", "answers: unavailable"),
+        (200, health(version="0.0.9"), "warning", "version 0.0.9 runs"),
+        (200, b'{"status": "UP"}', "error", "is not fkllmproxy"),
+        (200, b"<html>", "error", "does not answer as we do"),
+    ],
+)
+def test_what_answers(status: int, body: bytes, severity: str, words: str) -> None:
+    with answering(status, body) as port:
+        last = told(check_address(patient(settings={"APP_SERVER__PORT": str(port)})))[-1]
+    assert last[0] == severity
+    assert words in last[1]
+
+
+@pytest.mark.parametrize(("state", "severity"), [("active", "error"), ("inactive", "note")])
+def test_nobody_there_is_an_error_if_somebody_should_be(state: str, severity: str) -> None:
+    port = free_port()
+    found = told(check_address(patient(settings={"APP_SERVER__PORT": str(port)}, service={**RUNNING, "ActiveState": state})))
+    assert found == [(severity, f"nobody listens on 127.0.0.1:{port}")]
+
+
+def test_the_socket_unit_decides_the_address() -> None:
+    socket = {"ActiveState": "active", "Listen": "[::]:4100 (Stream)"}
+    assert patient(socket=socket).address == ("::1", 4100)
+    assert patient(socket={"ActiveState": "active", "Listen": "127.0.0.1:4200 (Stream)"}).address == ("127.0.0.1", 4200)
+    assert patient(socket={"ActiveState": "inactive", "Listen": "127.0.0.1:4200 (Stream)"}).address == ("127.0.0.1", 4000)
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ({}, ("ok", "active: 0.1.0, ok")),
+        ({"ActiveState": "failed", "Result": "watchdog"}, ("error", "it has failed (watchdog)")),
+        ({"ActiveState": "inactive"}, ("warning", "it is inactive")),
+        ({"NRestarts": "3"}, ("warning", "systemd has restarted it 3 times by itself")),
+        (
+            {"StatusText": "ok; the version that was to follow did not get ready at 1"},
+            ("warning", "the last upgrade did not get ready; the version before goes on"),
+        ),
+    ],
+)
+def test_the_process(service: dict[str, str], expected: tuple[str, str]) -> None:
+    assert expected in told(check_process(patient(service={**RUNNING, **service})))
+
+
+@pytest.mark.parametrize(("streams", "severity"), [("100", "ok"), ("4000", "warning")])
+def test_descriptors_for_the_streams_that_are_allowed(streams: str, severity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.prlimit", lambda pid, which: (4096, 4096))
+    service = {**RUNNING, "MainPID": str(os.getpid())}
+    assert told(check_process(patient(settings={"APP_CONCURRENCY__MAX_STREAMS": streams}, service=service)))[-1][0] == severity
+
+
+def test_without_systemd_or_an_installation_that_is_said_and_nothing_else() -> None:
+    assert [severity for severity, _ in told(check_units(patient(service={})))] == ["note"]
+    assert [severity for severity, _ in told(check_units(patient(service={"LoadState": "not-found"})))] == ["note"]

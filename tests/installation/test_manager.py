@@ -1,0 +1,42 @@
+"""The service manager, where there is none or it says no. What it does when it is there: tests/lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fkproxy.installation import manager
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A command of that name that shows one property and refuses everything else."""
+    script = tmp_path / "systemctl"
+    script.write_text(
+        '#!/bin/sh\nif [ "$1" = show ]; then echo "MainPID=42"; echo "StatusText=a=b"; else echo "no such unit" >&2; exit 5; fi\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return script
+
+
+def test_properties_are_read_and_missing_ones_are_empty(systemctl: Path) -> None:
+    assert manager.show("MainPID", "StatusText", "Other") == {"MainPID": "42", "StatusText": "a=b", "Other": ""}
+    assert manager.main_pid() == 42
+
+
+def test_a_refusal_is_told_in_its_own_words(systemctl: Path) -> None:
+    with pytest.raises(manager.Refused, match="'systemctl start x' failed: no such unit"):
+        manager.tell("start", "x")
+
+
+@pytest.mark.parametrize(("here", "user", "told"), [(False, 0, "does not run systemd"), (True, 1000, "run it as root"), (True, 0, None)])
+def test_changes_need_systemd_and_root(here: bool, user: int, told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "is_here", lambda: here)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    if told is None:
+        manager.require()
+        return
+    with pytest.raises(manager.Refused, match=told):
+        manager.require()
