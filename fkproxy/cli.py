@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fkproxy import __version__, smoke
-from fkproxy.settings import LoadedSettings, SettingsError, describe, load, process_variables
+from fkproxy.settings import LoadedSettings, SettingsError, describe, is_journal, load, process_variables
 from fkproxy.smoke import Step
 
 __all__ = ["main"]
@@ -100,16 +101,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    loaded = load(env_file=options.env_file)
+    journal = is_journal(process_variables())
+    try:
+        loaded = load(env_file=options.env_file)
+    except SettingsError as error:
+        if not journal:
+            raise
+        return _not_started([str(problem) for problem in error.problems])
     # Imported here: `check`, `smoke` and `version` need no server and start in a fraction of the time.
     from fkproxy.server import CannotListen, serve
 
     try:
         serve(loaded.settings, loaded.environment, loaded.warnings)
     except CannotListen as error:
+        if journal:
+            return _not_started([str(error)])
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _not_started(reasons: list[str]) -> int:
+    """In the journal every line is JSON, these too."""
+    from fkproxy.telemetry import logs
+
+    logs.configure(level="info", format="json", journal=True)
+    for told in reasons:
+        logging.getLogger("fkproxy").critical("not started: %s", told)
+    return 1
 
 
 def _check(options: argparse.Namespace) -> int:

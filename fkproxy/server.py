@@ -29,7 +29,7 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from fkproxy.app import create_app
-from fkproxy.settings import Problem, ProcessEnvironment, Settings
+from fkproxy.settings import Problem, ProcessEnvironment, Settings, successor_variables
 from fkproxy.supervision import Supervisor, own_command
 from fkproxy.systemd import inherited_socket, watchdog_s
 from fkproxy.telemetry import logs
@@ -87,6 +87,7 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
         descriptor=listener.fileno(),
         command=own_command(sys.argv[1:]),
         variables=environment.variables,
+        successor_variables=lambda: successor_variables(environment),
         watchdog_s=watchdog_s(environment.variables),
         stop=granian.leave,
     )

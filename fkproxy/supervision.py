@@ -2,7 +2,8 @@
 
     start      a thread asks /health on the real address until this very process answers; then READY=1, and READY to whoever waits
     watchdog   the same question every third of systemd's interval; no answer, no sign of life
-    handover   SIGHUP: the file that is on disk now is started with the listening socket; when it is ready it becomes the main process,
+    handover   SIGHUP: the file that is on disk now is started with the listening socket and the settings of now; when it is ready it
+               becomes the main process,
                and this one finishes the calls under way. If it does not get ready, nothing changes
 
 Both processes of a handover accept from one socket, so no connection is ever refused; /health names the process that answered.
@@ -41,7 +42,10 @@ logger = logging.getLogger("fkproxy.supervision")
 
 
 class Supervisor:
-    """`address`: where to ask. `command`: how the next version is started. `stop`: ends this process in an orderly way."""
+    """`address`: where to ask. `stop`: ends this process in an orderly way.
+
+    `command` and `successor_variables`: how the next version is started, and in which environment.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Supervisor:
         descriptor: int,
         command: Sequence[str],
         variables: Mapping[str, str],
+        successor_variables: Callable[[], Mapping[str, str]],
         watchdog_s: float | None,
         stop: Callable[[], None],
     ) -> None:
@@ -57,6 +62,7 @@ class Supervisor:
         self._descriptor = descriptor
         self._command = tuple(command)
         self._variables = dict(variables)
+        self._successor_variables = successor_variables
         self._watchdog_s = watchdog_s
         self._stop = stop
         self._notifier = Notifier(variables)
@@ -147,7 +153,7 @@ class Supervisor:
         """The next version, ready, and its status line; None if it did not get so."""
         read_end, write_end = os.pipe()
         skipped = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-        variables = {name: value for name, value in self._variables.items() if name not in skipped}
+        variables = {name: value for name, value in self._successor_variables().items() if name not in skipped}
         variables |= {LISTEN_VARIABLE: str(self._descriptor), READY_VARIABLE: str(write_end)}
         try:
             child = subprocess.Popen(self._command, env=variables, pass_fds=(self._descriptor, write_end))  # noqa: S603 - our own file

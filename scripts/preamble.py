@@ -5,6 +5,7 @@ only. The tree used last before this one stays for a rollback, older ones go.
 """
 
 import contextlib
+import json
 import os
 import platform
 import shutil
@@ -17,11 +18,12 @@ def check() -> None:
     libc, _ = platform.libc_ver()
     found = (sys.implementation.name, f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine(), libc)
     if found != ("cpython", "3.11", "x86_64", "glibc"):
-        print(
-            "fkllmproxy: this file is for CPython 3.11 on x86_64 with glibc (Debian 12's /usr/bin/python3);\n"
-            f"    it was started by {sys.executable}: {found[0]} {found[1]}, {found[2]}, {libc or 'another C library'}",
-            file=sys.stderr,
+        told = (
+            "this file is for CPython 3.11 on x86_64 with glibc (Debian 12's /usr/bin/python3);"
+            f" it was started by {sys.executable}: {found[0]} {found[1]}, {found[2]}, {libc or 'another C library'}"
         )
+        # In the journal every line is JSON, this too.
+        print(json.dumps({"level": "CRITICAL", "msg": told}) if "JOURNAL_STREAM" in os.environ else f"fkllmproxy: {told}", file=sys.stderr)
         raise SystemExit(1)
 
 

@@ -28,6 +28,7 @@ NotifyAccess=none
 WatchdogSec=0
 Restart=no
 RemoveIPC=no
+RuntimeDirectory=
 TimeoutStartSec=150
 ExecStartPre=
 ExecStart=

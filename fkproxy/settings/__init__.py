@@ -9,8 +9,29 @@ loading.py   all of it together, with every problem found at once
 problems.py  what a problem is
 """
 
-from fkproxy.settings.loading import LoadedSettings, ProcessEnvironment, Row, describe, load, process_variables
+from fkproxy.settings.loading import (
+    LoadedSettings,
+    ProcessEnvironment,
+    Row,
+    describe,
+    is_journal,
+    load,
+    process_variables,
+    successor_variables,
+)
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.schema import Settings
 
-__all__ = ["LoadedSettings", "Problem", "ProcessEnvironment", "Row", "Settings", "SettingsError", "describe", "load", "process_variables"]
+__all__ = [
+    "LoadedSettings",
+    "Problem",
+    "ProcessEnvironment",
+    "Row",
+    "Settings",
+    "SettingsError",
+    "describe",
+    "is_journal",
+    "load",
+    "process_variables",
+    "successor_variables",
+]

@@ -17,7 +17,17 @@ from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.schema import Settings, Slot, slots
 from fkproxy.settings.sources import Collected, Layer
 
-__all__ = ["LoadedSettings", "ProcessEnvironment", "Row", "describe", "load", "process_variables", "shown"]
+__all__ = [
+    "LoadedSettings",
+    "ProcessEnvironment",
+    "Row",
+    "describe",
+    "is_journal",
+    "load",
+    "process_variables",
+    "shown",
+    "successor_variables",
+]
 
 
 class Variables(dict[str, str]):
@@ -30,12 +40,14 @@ class Variables(dict[str, str]):
 class ProcessEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """What the process was given that is no setting of ours. `journal`: stdout goes to the systemd journal.
 
-    `variables` is the whole environment, secrets included, for a process that takes over.
+    `variables` is the whole environment, secrets included, and `from_file` names those of it that came out of the service's
+    environment file.
     """
 
     proxies: Proxies
     journal: bool
     variables: Variables
+    from_file: frozenset[str] = frozenset()
 
 
 class LoadedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +88,30 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
         raise SettingsError(collected.problems)
     return LoadedSettings(
         settings=settings,
-        environment=ProcessEnvironment(proxies=proxies, journal=_is_journal(given.get("JOURNAL_STREAM")), variables=Variables(given)),
+        environment=ProcessEnvironment(
+            proxies=proxies,
+            journal=is_journal(given),
+            variables=Variables(given),
+            from_file=frozenset(_service_file(given)),
+        ),
         warnings=tuple(collected.warnings),
         sources={name: value.source for name, value in collected.found.items()},
     )
+
+
+def successor_variables(environment: ProcessEnvironment) -> Variables:
+    """The environment for a process that takes over: this one's, with what the service's environment file says now.
+
+    systemd reads that file only at a start. The unit leaves a copy in the service's runtime directory, at each start and each reload.
+    """
+    kept = {name: value for name, value in environment.variables.items() if name not in environment.from_file}
+    return Variables(kept | _service_file(environment.variables))
+
+
+def _service_file(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the copy holds; nothing where there is none. Faults in it are systemd's to report, and of the next start."""
+    copy = Path(environ.get("RUNTIME_DIRECTORY") or "/nonexistent", "env")
+    return read_environment_file(copy)[0] if copy.is_file() else {}
 
 
 def process_variables() -> Variables:
@@ -179,8 +211,12 @@ def _proxies(environ: Mapping[str, str], collected: Collected) -> Proxies | None
         return None
 
 
-def _is_journal(stream: str | None) -> bool:
-    """`JOURNAL_STREAM` names device and inode of the journal's socket (systemd.exec(5)): stdout may have been redirected since."""
+def is_journal(environ: Mapping[str, str]) -> bool:
+    """Whether stdout goes to the journal.
+
+    `JOURNAL_STREAM` names device and inode of the journal's socket (systemd.exec(5)): stdout may have been redirected since.
+    """
+    stream = environ.get("JOURNAL_STREAM")
     if not stream:
         return False
     try:

@@ -60,6 +60,29 @@ def test_a_broken_upgrade_leaves_the_old_one_serving(machine: Machine) -> None:
     until(lambda: health(machine)["pid"] == main_pid(machine))
 
 
+def test_a_reload_takes_new_settings_and_refuses_wrong_ones(machine: Machine) -> None:
+    env, models = "/etc/fkllmproxy/env", "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/models"
+    said(machine, f"echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> {env}")
+    figures = under_load(machine, 4.0, "true")
+    assert figures["failures"] == {}
+    first = main_pid(machine)
+    said(machine, "systemctl reload fkllmproxy")
+    until(lambda: main_pid(machine) not in (0, first))
+    until(lambda: said(machine, models) == "401")
+    assert said(machine, f"{models} -H 'x-api-key: sk-0123456789abcdef'") == "200"
+    assert said(machine, "stat -Lc %a /run/fkllmproxy /run/fkllmproxy/env").split() == ["700", "400"]
+    second = main_pid(machine)
+    said(machine, f"echo APP_SERVER__PROT=1 >> {env} && systemctl reload fkllmproxy")
+    until(lambda: "did not get ready" in said(machine, "systemctl show -P StatusText fkllmproxy"))
+    assert main_pid(machine) == second
+    assert said(machine, f"{models} -H 'x-api-key: sk-0123456789abcdef'") == "200", "the old settings serve on"
+    assert "did you mean APP_SERVER__PORT" in said(machine, "journalctl -t fkllmproxy -o cat")
+    # What is no longer in the file is no longer set.
+    said(machine, f"sed -i '/PROT/d; /MASTER_KEY/d' {env} && systemctl reload fkllmproxy")
+    until(lambda: main_pid(machine) not in (0, second))
+    until(lambda: said(machine, models) == "200")
+
+
 @pytest.mark.parametrize("signal", ["KILL", "ABRT"])
 def test_a_main_process_that_dies_is_started_again(machine: Machine, signal: str) -> None:
     before = main_pid(machine)
@@ -89,7 +112,8 @@ def test_without_the_socket_unit_it_listens_where_it_is_told_to(machine: Machine
 def test_a_bad_configuration_does_not_start_and_says_why(machine: Machine) -> None:
     said(machine, "echo APP_SERVER__PROT=1 >> /etc/fkllmproxy/env")
     assert machine.run("systemctl restart fkllmproxy", capture_output=True).returncode != 0
-    assert "did you mean APP_SERVER__PORT" in said(machine, "journalctl -u fkllmproxy -o cat")
+    assert "did you mean APP_SERVER__PORT" in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -e -r .msg")
+    assert said(machine, "journalctl -t fkllmproxy -o cat | jq -e -r .level | sort -u").split() == ["CRITICAL", "INFO", "WARNING"]
 
 
 def test_a_key_comes_as_a_credential(machine: Machine) -> None:
