@@ -1,0 +1,178 @@
+"""The runbook does what it says: every block of commands is run on a booted machine, in the scene that stands above it.
+
+`<!-- scene: … -->` names what has happened before; `# shows: …` at the end of a command is what the block's output must hold, in that
+order. Commands run as they are printed, with a shell of their own for each block, which must end well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fkproxy import __version__
+from tests.e2e.processes import BINARY, ROOT
+from tests.lab.conftest import LOAD
+from tests.lab.inside import said, until
+from tests.lab.machine import Machine
+from tests.lab.variants import variant
+
+_NEW_VERSION = "9.9.9"
+_PIECES = re.compile(r"^(?P<title>##+ [^\n]+)$|^<!-- scene: (?P<scene>[^\n]+) -->$|^```sh\n(?P<block>.*?)^```$", re.MULTILINE | re.DOTALL)
+_PROMISE = re.compile(r"# shows: (.+)$", re.MULTILINE)
+_NAMES = {"<new version>": _NEW_VERSION, "<old version>": __version__}
+_BODY = '{"model": "%s", "stream": %s, "messages": [{"role": "user", "content": "x"}]}'
+_CALL = f"curl -s -o /dev/null http://127.0.0.1:4000/v1/chat/completions -d '{_BODY}'"
+
+
+class Section(msgspec.Struct):
+    """The blocks below one comment that sets a scene."""
+
+    title: str
+    scene: str
+    blocks: list[str]
+
+
+def sections() -> list[Section]:
+    found: list[Section] = []
+    title = ""
+    for piece in _PIECES.finditer((ROOT / "runbook.md").read_text()):
+        if piece["title"]:
+            title = piece["title"].strip("# ")
+        elif piece["scene"]:
+            found.append(Section(title, piece["scene"], []))
+        else:
+            found[-1].blocks.append(piece["block"])
+    return found
+
+
+SECTIONS = sections()
+
+
+def test_every_block_stands_in_a_scene() -> None:
+    text = (ROOT / "runbook.md").read_text()
+    assert sum(len(section.blocks) for section in SECTIONS) == text.count("```sh\n")
+    assert all(section.blocks for section in SECTIONS)
+
+
+def installed(machine: Machine) -> None:
+    said(machine, "/opt/fkllmproxy install")
+
+
+def sources(machine: Machine) -> None:
+    machine.copy_in(BINARY, "/opt/dist/fkllmproxy", 0o755)
+    for path in ("packaging/env.example", "packaging/systemd/fkllmproxy.service", "packaging/systemd/fkllmproxy.socket"):
+        machine.copy_in(ROOT / path, f"/opt/{path}", 0o644)
+
+
+def next_version(machine: Machine) -> None:
+    installed(machine)
+    made = variant(Path(machine.work) / "next", _NEW_VERSION)
+    machine.copy_in(made, "/opt/fkllmproxy", 0o755)
+
+
+def with_key(machine: Machine) -> None:
+    installed(machine)
+    said(machine, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
+    said(machine, "curl -s -o /dev/null http://127.0.0.1:4000/v1/models")
+
+
+def bad_settings(machine: Machine) -> None:
+    installed(machine)
+    said(machine, "echo APP_SERVER__PROT=1 >> /etc/fkllmproxy/env")
+    # Until systemd gives up trying.
+    machine.run("systemctl restart fkllmproxy", capture_output=True)
+    until(
+        lambda: (
+            said(machine, "systemctl show -P ActiveState fkllmproxy") == "failed"
+            or machine.run("systemctl start fkllmproxy", capture_output=True)
+        )
+    )
+
+
+def port_taken(machine: Machine) -> None:
+    said(machine, "/opt/fkllmproxy install --no-start")
+    said(machine, "systemd-run --unit other python3 -m http.server 4000 --bind 127.0.0.1")
+    until(lambda: machine.run("curl -sf http://127.0.0.1:4000/", capture_output=True).returncode == 0)
+
+
+def killed(machine: Machine) -> None:
+    installed(machine)
+    said(machine, "kill -9 $(systemctl show -P MainPID fkllmproxy)")
+    until(lambda: said(machine, "systemctl show -P NRestarts fkllmproxy") == "1")
+    until(lambda: said(machine, "systemctl is-active fkllmproxy || true") == "active")
+
+
+def calls(machine: Machine) -> None:
+    installed(machine)
+    for stream in ("false", "true"):
+        said(machine, _CALL % ("sandbox", stream))
+    until(lambda: machine.run("journalctl -t fkllmproxy -o cat | grep -q chat_completions", capture_output=True).returncode == 0)
+
+
+def limited(machine: Machine) -> None:
+    installed(machine)
+    said(
+        machine, "echo APP_RATE_LIMIT__CAPACITY=1 >> /etc/fkllmproxy/env && echo APP_RATE_LIMIT__REFILL_PER_SECOND=1 >> /etc/fkllmproxy/env"
+    )
+    said(machine, "systemctl restart fkllmproxy")
+    said(machine, "for n in 1 2 3 4; do " + _CALL % ("sandbox", "false") + "; done")
+    until(lambda: machine.run("journalctl -t fkllmproxy -o cat | grep -q rate_limit_exceeded", capture_output=True).returncode == 0)
+
+
+def vendor(mode: str) -> Callable[[Machine], None]:
+    def arrange(machine: Machine) -> None:
+        installed(machine)
+        machine.copy_in(Path(__file__).with_name("vendor.py"), "/opt/vendor.py", 0o644)
+        said(machine, f"systemd-run --unit vendor python3 /opt/vendor.py 9000 {mode}")
+        settings = "OPENAI_BASE_URL=http://127.0.0.1:9000/v1\\nOPENAI_API_KEY=sk-0123456789\\nAPP_RATE_LIMIT__ENABLED=false\\n"
+        said(machine, f"printf '{settings}' >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
+        until(lambda: machine.run("curl -s http://127.0.0.1:9000/v1/models", capture_output=True).returncode == 0)
+        for stream in ("true", "false") * 6:
+            said(machine, _CALL % ("small", stream))
+        until(lambda: machine.run("journalctl -t fkllmproxy -o cat | grep -q chat_completions", capture_output=True).returncode == 0)
+
+    return arrange
+
+
+SCENES: dict[str, Callable[[Machine], None]] = {
+    "fresh": lambda machine: None,
+    "installed": installed,
+    "sources": sources,
+    "next": next_version,
+    "key": with_key,
+    "bad-settings": bad_settings,
+    "port-taken": port_taken,
+    "killed": killed,
+    "calls": calls,
+    "limited": limited,
+    **{f"vendor {mode}": vendor(mode) for mode in ("ok", "401", "500", "slow", "cut")},
+}
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with Machine([(str(BINARY), "/opt/fkllmproxy", 0o755), LOAD]) as running:
+        yield running
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: f"{section.title} ({section.scene})")
+def test_the_commands_do_what_they_promise(machine: Machine, section: Section) -> None:
+    SCENES[section.scene](machine)
+    for block in section.blocks:
+        done = machine.run(["/bin/bash", "-c", f"cd /opt\n{block}"], capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, f"{block}\n{output}"
+        at = 0
+        for promise in _PROMISE.findall(block):
+            expected = _NAMES.get(promise.strip(), promise.strip())
+            found = output.find(expected, at)
+            assert found >= 0, f"{expected!r} is not shown (in this order) by\n{block}\nbut\n{output}"
+            at = found + len(expected)
+
+
+def test_every_scene_is_used() -> None:
+    assert {section.scene for section in SECTIONS} == set(SCENES)
