@@ -79,7 +79,14 @@ DISTRIBUTIONS: dict[str, str] = {
 """Where a distribution and what it is imported as have different names."""
 
 VENDOR = re.compile(r"gemini|openai|vertex|google|anthropic|claude|codex", re.IGNORECASE)
-VENDOR_HOMES = ("dialects.gemini", "dialects.openai_chat", "adapters.gemini", "adapters.google_auth", "adapters.openai")
+VENDOR_HOMES = (
+    "dialects.anthropic",
+    "dialects.gemini",
+    "dialects.openai_chat",
+    "adapters.gemini",
+    "adapters.google_auth",
+    "adapters.openai",
+)
 """Each vendor's own packages and modules."""
 REGISTRIES = ("dialects", "doctor.clients", "doctor.vendors", "providers", "settings.schema", "settings.checks", "settings.sources")
 """The modules that know them all, by their exact names."""

@@ -1,0 +1,120 @@
+"""Anthropic Messages. Floor 1. Pure.
+
+peek.py             what routing needs; a request on its way to a server of the same dialect
+request.py          a request, decoded        blocks.py  its messages
+request_encode.py   a request, encoded        turns.py   the order of its messages      blocks_encode.py  what is in them
+                    schema.py  JSON Schema for it     thinking.py  effort, budget, modes     models.py  what the models differ in
+response.py         a reply, decoded
+response_encode.py  a reply, encoded
+errors.py           errors, both ways
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode
+from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
+from fkproxy.model.events import Event, Reply
+from fkproxy.model.request import ChatRequest
+from fkproxy.wire import json, sse
+from fkproxy.wire.sse import Frame
+
+__all__ = ["DIALECT", "Anthropic"]
+
+
+class Anthropic:
+    """See `dialects.base.Dialect`."""
+
+    name = request.NAME
+    routes: tuple[Route, ...] = (Route("/v1/messages", "messages"),)
+    models_paths: tuple[str, ...] = ("/v1/models",)
+    client_headers: tuple[bytes, ...] = (b"anthropic-version",)
+    known_fields = request.KNOWN_FIELDS
+    # The anthropic package (2.11, `_streaming.py`) passes over pings wherever they stand, also before message_start.
+    keep_alive = sse.encode_event("ping", b'{"type": "ping"}')
+
+    def peek(self, body: bytes, target: str, query: str) -> Peek:
+        """See `Dialect.peek`."""
+        return peek.peek(body)
+
+    def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
+        """See `Dialect.decode_request`."""
+        return request.decode_request(body, asked.model)
+
+    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
+        """See `Dialect.encode_request`."""
+        return request_encode.encode_request(asked, model)
+
+    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
+        """See `Dialect.forward_request`. Usage is always told."""
+        return peek.forward_request(body, asked, model)
+
+    def decode_reply(self, body: bytes) -> list[Event]:
+        """See `Dialect.decode_reply`."""
+        return response.decode_reply(body)
+
+    def stream_decoder(self) -> response.StreamDecoder:
+        """See `Dialect.stream_decoder`."""
+        return response.StreamDecoder()
+
+    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
+        """See `Dialect.encode_reply`."""
+        return response_encode.encode_reply(reply, context)
+
+    def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
+        """See `Dialect.stream_encoder`."""
+        return response_encode.StreamEncoder(context)
+
+    def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
+        """See `Dialect.forward_frame`."""
+        return frame.raw
+
+    def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
+        """See `Dialect.encode_error`."""
+        return json.encode(errors.encode_error(error, request_id))
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """See `Dialect.decode_error`."""
+        return errors.decode_error(status, headers, body)
+
+    def encode_models(self, models: list[ModelEntry]) -> bytes:
+        """See `Dialect.encode_models`."""
+        return response_encode.encode_models(models)
+
+    def decode_models(self, body: bytes) -> list[ModelEntry]:
+        """See `Dialect.decode_models`."""
+        try:
+            listed = msgspec.json.decode(body, type=_Models).data
+        except msgspec.DecodeError as error:
+            raise UpstreamProtocolError("the upstream's list of models is not one") from error
+        return [
+            ModelEntry(
+                id=model.id,
+                owned_by="anthropic",
+                created_s=int(model.created_at.timestamp()) if model.created_at is not None else 0,
+                display_name=model.display_name,
+                input_token_limit=model.max_input_tokens,
+                output_token_limit=model.max_tokens,
+            )
+            for model in listed
+        ]
+
+
+class _Model(msgspec.Struct):
+    id: str
+    display_name: str | None = None
+    created_at: datetime | None = None
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+DIALECT = Anthropic()

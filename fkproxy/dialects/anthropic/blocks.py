@@ -1,0 +1,156 @@
+"""Messages and their blocks, decoded. Floor 1. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from itertools import groupby, zip_longest
+from typing import Any
+
+import msgspec
+
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Role, Seal, Text, ToolCall, ToolResult
+from fkproxy.wire import json
+from fkproxy.wire.fields import Fields
+
+__all__ = ["NAME", "decode_message", "decode_system"]
+
+NAME = "anthropic"
+
+_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
+
+
+def decode_system(value: Any, path: str) -> Message:
+    """The `system` field, marked `$top`."""
+    parts, notes = _content(value, path, {})
+    return Message(role="system", parts=parts, extra={"$top": True, **notes})
+
+
+def decode_message(fields: Fields, names: dict[str, str]) -> Iterator[Message]:
+    """A message; tool results in it are messages of their own, and what follows them is marked `$joined`.
+
+    `names`: the tools' names by the ids of the calls so far, which this adds to. Raises `InvalidRequest`.
+    """
+    role = fields.needed_text("role")
+    if role not in _ROLES:
+        raise InvalidRequest(fields.at("role"), f"expected one of {', '.join(_ROLES)}")
+    value = fields.any("content")
+    if value is None:
+        raise InvalidRequest(fields.at("content"), "expected a string or an array of blocks, but it is missing")
+    parts, notes = _content(value, fields.at("content"), names)
+    extra = {**notes, **fields.rest()}
+    if not parts:
+        yield Message(role=_ROLES[role], parts=(), extra=extra)
+    for index, (results, run) in enumerate(groupby(parts, key=lambda part: isinstance(part, ToolResult))):
+        yield Message(role="tool" if results else _ROLES[role], parts=tuple(run), extra={**extra, **({"$joined": True} if index else {})})
+        extra = {}
+
+
+def _content(value: Any, path: str, names: dict[str, str]) -> tuple[tuple[Part, ...], Extra]:
+    """(parts, notes about how they were written)."""
+    if isinstance(value, str):
+        return (Text(text=value),), {"$string": True}
+    if not isinstance(value, list):
+        raise InvalidRequest(path, "expected a string or an array of blocks")
+    return tuple(_block(Fields(item, f"{path}[{index}]"), names) for index, item in enumerate(value)), {}
+
+
+def _block(fields: Fields, names: dict[str, str]) -> Part:
+    kind = fields.needed_text("type")
+    match kind:
+        case "text":
+            return Text(text=fields.needed_text("text"), extra=fields.rest())
+        case "image" | "document":
+            return _media(fields, kind)
+        case "tool_use":
+            return _tool_use(fields, names)
+        case "tool_result":
+            return _tool_result(fields, names)
+        case "thinking":
+            return _thinking(fields)
+        case "redacted_thinking":
+            return Reasoning(redacted=True, seal=Seal(dialect=NAME, data=fields.needed_text("data")), extra=fields.rest())
+        case _:
+            return Opaque(dialect=NAME, kind=kind, value={"type": kind, **fields.rest()})
+
+
+def _thinking(fields: Fields) -> Reasoning:
+    """A signature is missing or empty where another vendor's model thought: what this dialect's clients give back of it."""
+    text, signature = fields.text("thinking") or "", fields.text("signature")
+    extra = fields.rest()
+    if signature:
+        return Reasoning(text=text, seal=Seal(dialect=NAME, data=signature), extra=extra)
+    return Reasoning(text=text, extra=extra if signature is None else {**extra, "$signature": ""})
+
+
+def _media(fields: Fields, block: str) -> Part:
+    whole = fields.any("source")
+    source = Fields(whole, fields.at("source"))
+    form = source.needed_text("type")
+    kind: MediaKind = "image" if block == "image" else "file"
+    if form == "base64":
+        data = _base64(source.needed_text("data"), source.at("data"))
+        found = Media(kind=kind, mime_type=source.needed_text("media_type"), data=data)
+    elif form == "text" and kind == "file":
+        data = base64.b64encode(source.needed_text("data").encode()).decode()
+        found = Media(kind=kind, mime_type=source.text("media_type") or "text/plain", data=data)
+    elif form == "url":
+        found = Media(kind=kind, url=source.needed_text("url"))
+    elif form == "file":
+        found = Media(kind=kind, file_id=source.needed_text("file_id"))
+    else:
+        # A document made of blocks, and whatever comes next.
+        return Opaque(dialect=NAME, kind=block, value={"type": block, "source": whole, **fields.rest()})
+    name = fields.text("title") if kind == "file" else None
+    more = source.rest()
+    extra = {**fields.rest(), **({"source.*": more} if more else {}), **({"$text": True} if form == "text" else {})}
+    return msgspec.structs.replace(found, name=name, extra=extra)
+
+
+def _base64(data: str, path: str) -> str:
+    """The text, checked, without line ends and with its padding. Raises `InvalidRequest`, which does not quote it."""
+    plain = data if data.isalnum() else "".join(data.split()).rstrip("=")
+    padded = plain + "=" * (-len(plain) % 4)
+    try:
+        binascii.a2b_base64(padded, strict_mode=True)
+    except ValueError as error:
+        raise InvalidRequest(path, "expected base64 data") from error
+    return padded
+
+
+def _tool_use(fields: Fields, names: dict[str, str]) -> ToolCall:
+    call_id, name = fields.needed_text("id"), fields.needed_text("name")
+    given = fields.mapping("input")
+    names[call_id] = name
+    extra = fields.rest()
+    if given is None:
+        extra["$no_input"] = True
+    return ToolCall(id=call_id, name=name, arguments=json.encode(given or {}).decode(), extra=extra)
+
+
+def _tool_result(fields: Fields, names: dict[str, str]) -> ToolResult:
+    call_id, error = fields.needed_text("tool_use_id"), fields.boolean("is_error")
+    value = fields.any("content")
+    parts, notes = _content([] if value is None else value, fields.at("content"), {})
+    extra = {**notes, **fields.rest()}
+    if value is None:
+        extra["$no_content"] = True
+    if error is False:
+        extra["$is_error"] = False
+    known = tuple(plain for part in parts if isinstance(plain := _told(part), Text | Media))
+    if any(part is not plain for part, plain in zip_longest(parts, known)) or any(
+        not name.startswith("$") for part in known for name in part.extra
+    ):
+        # Some of it is this dialect's own: it goes back as it came, and is told to others as lost.
+        extra["content.*"] = value
+    return ToolResult(call_id=call_id, name=names.get(call_id), parts=known, is_error=bool(error), extra=extra)
+
+
+def _told(part: Part) -> Part:
+    """A block with texts in it, such as a search result, as one text."""
+    inner = part.value.get("content") if isinstance(part, Opaque) else None
+    texts = [block.get("text") for block in inner if isinstance(block, dict)] if isinstance(inner, list) else []
+    words = [text for text in texts if isinstance(text, str)]
+    return Text(text="\n".join(words)) if words else part

@@ -1,0 +1,79 @@
+"""A request as far as routing needs it, and on its way to a server of the same dialect. Floor 1. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from fkproxy.dialects.base import Peek
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.wire import json
+
+__all__ = ["forward_request", "peek"]
+
+
+class _Head(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+
+
+_decode = msgspec.json.Decoder(_Head).decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
+
+
+def peek(body: bytes) -> Peek:
+    """Model and stream flag without decoding the rest. Raises `InvalidRequest`."""
+    try:
+        head = _decode(body)
+    except msgspec.ValidationError as error:
+        raise _explained(body, error) from error
+    except (msgspec.DecodeError, RecursionError):
+        json.decode_request(body)
+        raise
+    if not head.model:
+        raise InvalidRequest("model", "must not be empty")
+    return Peek(model=head.model, stream=bool(head.stream))
+
+
+def _explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
+    """The error in the words of the other checks: which field, what was expected."""
+    value = json.decode_request(body)
+    if value.get("model") is None:
+        return InvalidRequest("model", "expected a string, but it is missing")
+    text, _, path = str(error).partition(" - at `$")
+    return InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:])
+
+
+def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
+    """The body with `model` in it. Every other field keeps its very bytes.
+
+    But for thoughts without a signature: they are what this gateway gives for those of another vendor's model, and when such a
+    conversation moves on to a server of this dialect, that would refuse them.
+    """
+    unsigned = _UNSIGNED.search(body) is not None
+    if model == asked.model and not unsigned:
+        return body
+    try:
+        fields: dict[str, Any] = dict(_decode_raw(body))
+        if unsigned and "messages" in fields:
+            fields["messages"] = [message for raw in _decode_messages(fields["messages"]) if (message := _signed(raw)) is not None]
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply") from error
+    fields["model"] = model
+    return json.encode(fields)
+
+
+def _signed(raw: msgspec.Raw) -> Any:
+    """A message without its unsigned thoughts; None when it held nothing else."""
+    if _UNSIGNED.search(bytes(raw)) is None:
+        return raw
+    message = json.loads(bytes(raw))
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list):
+        return raw
+    kept = [block for block in content if not (isinstance(block, dict) and block.get("type") == "thinking" and not block.get("signature"))]
+    return {**message, "content": kept} if kept else None

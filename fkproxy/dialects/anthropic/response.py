@@ -1,0 +1,293 @@
+"""A message, whole or streamed, decoded into events. Floor 1. Pure but for the ids of calls that came without one.
+
+Source: platform.claude.com/docs/en/build-with-claude/streaming and the typed models of anthropic 2.11, read 2026-11:
+
+    message_start  ( content_block_start  content_block_delta*  content_block_stop )*  message_delta+  message_stop
+
+with `ping` anywhere and `error` at any point, which ends the stream. "New event types may be added": they are passed over. A whole
+message is read as if its blocks had been streamed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from fkproxy.dialects.anthropic.blocks import NAME
+from fkproxy.dialects.anthropic.errors import error_of
+from fkproxy.model.errors import UpstreamProtocolError
+from fkproxy.model.events import (
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    FinishReason,
+    OpaqueReceived,
+    ReasoningDelta,
+    SealAttached,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from fkproxy.model.parts import Opaque, Seal
+from fkproxy.model.usage import Usage
+from fkproxy.wire import json
+from fkproxy.wire.sse import Frame
+
+__all__ = ["FINISH_REASONS", "StreamDecoder", "decode_reply"]
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "pause_turn": "pause",
+    "refusal": "refusal",
+}
+
+
+class _TokenDetails(msgspec.Struct, gc=False):
+    thinking_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens_details: _TokenDetails | None = None
+
+
+class _Message(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    content: list[dict[str, Any]] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: Any = None
+    usage: _Usage | None = None
+    type: str | None = None
+    error: Any = None
+
+
+class _Delta(msgspec.Struct):
+    """What is new in a block, or in the message itself."""
+
+    type: str | None = None
+    text: str = ""
+    thinking: str = ""
+    signature: str = ""
+    partial_json: str = ""
+    citation: Any = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: Any = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    message: _Message | None = None
+    index: int = 0
+    content_block: dict[str, Any] | None = None
+    delta: _Delta | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+def decode_reply(body: bytes) -> list[Event]:
+    """The events of a whole message. Raises `UpstreamProtocolError`."""
+    try:
+        message = _decode_message(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamProtocolError("the upstream sent something that is not a message") from error
+    if message.error is not None:
+        return [Failed(error_of(message.error))]
+    if message.content is None or message.stop_reason is None:
+        raise UpstreamProtocolError("the upstream's reply is not a whole message")
+    decoder = StreamDecoder()
+    events = decoder.start(message)
+    for block in message.content:
+        events += [*decoder.open(block), *decoder.close()]
+    events += decoder.finish(message.stop_reason, message.stop_sequence, message.stop_details)
+    return [*events, *decoder.end()]
+
+
+class StreamDecoder:
+    """See `dialects.base.StreamDecoder`."""
+
+    __slots__ = ("_block", "_calls", "_ended", "_finished", "_pieces", "_started", "_usage")
+
+    def __init__(self) -> None:
+        self._started = False
+        self._finished = False
+        self._ended = False
+        self._calls = 0
+        self._block: dict[str, Any] | None = None
+        self._pieces: list[str] = []
+        self._usage = _Usage()
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """See `dialects.base.StreamDecoder.feed`."""
+        if not frame.data or self._ended:
+            return []
+        try:
+            event = _decode_event(frame.data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise UpstreamProtocolError("the upstream sent something that is not an event of a message") from error
+        return self._read(event)
+
+    def end(self) -> list[Event]:
+        """See `dialects.base.StreamDecoder.end`."""
+        if self._ended:
+            return []
+        self._ended = True
+        if not self._finished:
+            return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
+        return [Done()]
+
+    def _read(self, event: _Event) -> list[Event]:
+        match event.type:
+            case "content_block_delta":
+                return self._delta(event.delta) if event.delta is not None else []
+            case "content_block_start":
+                return [*self._begun(), *self.open(event.content_block or {})]
+            case "content_block_stop":
+                return self.close()
+            case "message_start":
+                return self.start(event.message or _Message())
+            case "message_delta":
+                return [*self._begun(), *self._counted(event.usage), *self._last(event.delta)]
+            case "message_stop":
+                return self.end()
+            case "error":
+                self._ended = True
+                return [Failed(error_of(event.error))]
+            case _:
+                return []
+
+    # --- the message
+
+    def start(self, message: _Message) -> list[Event]:
+        """The message has begun."""
+        if self._started:
+            return []
+        self._started = True
+        return [Started(id=message.id, model=message.model), *self._counted(message.usage)]
+
+    def _begun(self) -> list[Event]:
+        return [] if self._started else self.start(_Message())
+
+    def _counted(self, usage: _Usage | None) -> list[Event]:
+        """Counts are cumulative, and a later event need not repeat all of them."""
+        if usage is None:
+            return []
+        known = self._usage
+        for name in usage.__struct_fields__:
+            if (value := getattr(usage, name)) is not None:
+                setattr(known, name, value)
+        return [UsageReported(usage=_usage(known))]
+
+    def _last(self, delta: _Delta | None) -> list[Event]:
+        if delta is None or delta.stop_reason is None:
+            return []
+        return self.finish(delta.stop_reason, delta.stop_sequence, delta.stop_details)
+
+    def finish(self, reason: str, sequence: str | None, details: Any) -> list[Event]:
+        """The model has stopped."""
+        if self._finished:
+            return []
+        self._finished = True
+        extra = {"stop_details": details} if details is not None else {}
+        finished = ChoiceFinished(reason=FINISH_REASONS.get(reason, "stop"), native=reason, stop_sequence=sequence, extra=extra)
+        return [*self.close(), finished]
+
+    # --- its blocks
+
+    def open(self, block: dict[str, Any]) -> list[Event]:
+        """A block has begun, with whatever it holds by then."""
+        events = self.close()
+        if self._finished:
+            return events
+        self._block = block
+        self._pieces = []
+        match block.get("type"):
+            case "text":
+                if text := block.get("text"):
+                    events.append(TextDelta(text=text))
+                events += [_citation(citation) for citation in block.get("citations") or ()]
+            case "thinking":
+                # It may stay empty, and its signature still belongs to it.
+                events.append(ReasoningDelta(text=block.get("thinking") or ""))
+                if signature := block.get("signature"):
+                    events.append(_signed(signature))
+            case "tool_use":
+                call_id = block.get("id") or f"call_{secrets.token_hex(12)}"
+                events.append(ToolCallStarted(index=self._calls, id=call_id, name=block.get("name") or ""))
+                self._calls += 1
+        return events
+
+    def _delta(self, delta: _Delta) -> list[Event]:
+        if self._block is None:
+            return []
+        match delta.type:
+            case "text_delta":
+                return [TextDelta(text=delta.text)] if delta.text else []
+            case "thinking_delta":
+                return [ReasoningDelta(text=delta.thinking)] if delta.thinking else []
+            case "signature_delta":
+                return [_signed(delta.signature)] if delta.signature else []
+            case "input_json_delta" if delta.partial_json:
+                self._pieces.append(delta.partial_json)
+                if self._block.get("type") != "tool_use":
+                    return []
+                return [ToolCallDelta(index=self._calls - 1, arguments=delta.partial_json)]
+            case "citations_delta":
+                return [_citation(delta.citation)]
+            case _:
+                return []
+
+    def close(self) -> list[Event]:
+        """The open block is complete."""
+        block, self._block = self._block, None
+        if block is None:
+            return []
+        kind = block.get("type")
+        if kind == "tool_use":
+            # Whole messages and some servers' streams give the input with the block itself.
+            given = json.encode(block.get("input") or {}).decode()
+            return [] if self._pieces else [ToolCallDelta(index=self._calls - 1, arguments=given)]
+        if kind in ("text", "thinking"):
+            return []
+        if self._pieces:
+            block = {**block, "input": json.try_object("".join(self._pieces)) or {}}
+        return [OpaqueReceived(part=Opaque(dialect=NAME, kind=str(kind), value=block))]
+
+
+def _signed(signature: str) -> SealAttached:
+    return SealAttached(seal=Seal(dialect=NAME, data=signature))
+
+
+def _citation(citation: Any) -> OpaqueReceived:
+    return OpaqueReceived(part=Opaque(dialect=NAME, kind="citation", value=citation))
+
+
+def _usage(usage: _Usage) -> Usage:
+    """Anthropic counts what it read from its cache and what it wrote to it beside the other input."""
+    given, read, written = usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    details = usage.output_tokens_details
+    return Usage(
+        input_tokens=None if given is None else given + (read or 0) + (written or 0),
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=details.thinking_tokens if details is not None else None,
+    )

@@ -1,0 +1,97 @@
+"""JSON Schema, cut to what Anthropic takes. Floor 1. Pure.
+
+Sources, read 2026-11: platform.claude.com/docs/en/build-with-claude/structured-outputs ("JSON Schema limitations"), …/agents-and-tools/
+tool-use/define-tools, and what the anthropic package does to schemas (2.11, `lib/_parse`).
+
+A tool's `input_schema` is any JSON Schema whose root is one object. An answer's schema, or that of a strict tool, is compiled: objects
+must forbid further properties, and keywords that only narrow values are refused; those are told in the description instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fkproxy.wire import json
+
+__all__ = ["strict_schema", "tool_schema"]
+
+Schema = dict[str, Any]
+
+_UNIONS = ("anyOf", "oneOf", "allOf")
+_KEPT = ("type", "enum", "const", "description", "title", "default", "required", "$ref")
+_BY_NAME = ("properties", "$defs", "definitions")
+_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
+_SILENT = ("additionalProperties", "$schema", "$id", "nullable", "oneOf")
+_MAX_DEPTH = 64
+
+
+def tool_schema(schema: Schema | None) -> Schema:
+    """The schema with an object at its root. Where the root offers several, whatever any of them allows is allowed."""
+    if schema is None:
+        return {"type": "object", "properties": {}}
+    root = _looked_up(schema)
+    if root.get("type") == "object" and not any(name in root for name in _UNIONS):
+        return root
+    rest = {name: value for name, value in root.items() if name not in _UNIONS}
+    properties, required = dict(_dict(rest.get("properties"))), list(_list(rest.get("required")))
+    for name in _UNIONS:
+        branches = [_looked_up(branch, root) for branch in _list(root.get(name)) if isinstance(branch, dict)]
+        for branch in branches:
+            for key, value in _dict(branch.get("properties")).items():
+                properties.setdefault(key, value)
+        needed = [_list(branch.get("required")) for branch in branches]
+        together = [key for keys in needed for key in keys]
+        required += together if name == "allOf" else [key for key in together if all(key in keys for keys in needed)]
+    required = [key for key in dict.fromkeys(required) if key in properties]
+    return {**rest, "type": "object", "properties": properties, **({"required": required} if required else {})}
+
+
+def strict_schema(schema: Schema, depth: int = 0) -> Schema:
+    """The schema as the API compiles it, with what it cannot compile put into descriptions."""
+    if depth > _MAX_DEPTH:
+        return schema
+    out: Schema = {name: schema[name] for name in _KEPT if name in schema}
+    for name in _BY_NAME:
+        if isinstance(inner := schema.get(name), dict):
+            out[name] = {key: _inner(value, depth) for key, value in inner.items()}
+    branches = schema.get("anyOf") or schema.get("oneOf")
+    if isinstance(branches, list):
+        out["anyOf"] = [_inner(branch, depth) for branch in branches]
+    if isinstance(schema.get("allOf"), list):
+        out["allOf"] = [_inner(branch, depth) for branch in schema["allOf"]]
+    if "items" in schema:
+        out["items"] = _inner(schema["items"], depth)
+    if schema.get("format") in _FORMATS:
+        out["format"] = schema["format"]
+    if schema.get("minItems") in (0, 1):
+        out["minItems"] = schema["minItems"]
+    if out.get("type") == "object" or "properties" in out:
+        out["additionalProperties"] = False
+    told = {name: value for name, value in schema.items() if name not in out and name not in _SILENT}
+    if told:
+        words = ", ".join(f"{name}: {json.encode(value).decode()}" for name, value in told.items())
+        out["description"] = f"{out['description']} ({words})" if isinstance(out.get("description"), str) else f"({words})"
+    return out
+
+
+def _inner(value: Any, depth: int) -> Any:
+    return strict_schema(value, depth + 1) if isinstance(value, dict) else value
+
+
+def _looked_up(schema: Schema, root: Schema | None = None) -> Schema:
+    """A schema that is nothing but a reference to a definition, as that definition."""
+    root = schema if root is None else root
+    reference = schema.get("$ref")
+    if not isinstance(reference, str) or not reference.startswith(("#/$defs/", "#/definitions/")):
+        return schema
+    _, place, name = reference.split("/", 2)
+    target = _dict(root.get(place)).get(name)
+    return {**target, **{key: value for key, value in schema.items() if key != "$ref"}} if isinstance(target, dict) else schema
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,145 @@
+"""Messages of other dialects as turns. Floor 1. Pure.
+
+Source: platform.claude.com/docs/en/api/messages and …/agents-and-tools/tool-use/handle-tool-calls, read 2026-11. What Anthropic insists
+on and other dialects do not: the user speaks first; a call's id is of few characters and used once; the results of a turn's calls stand
+in front of the very next turn, one for each; no text is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import takewhile
+from typing import Any
+
+from fkproxy.dialects.anthropic.blocks import NAME
+from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
+from fkproxy.model.errors import Unrepresentable
+from fkproxy.model.parts import Message
+from fkproxy.model.request import Loss
+
+__all__ = ["Turn", "encode_turns", "end_turns", "lacks_thoughts"]
+
+Turn = dict[str, Any]
+
+_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+_NOT_IN_NAMES = _NOT_IN_IDS
+_MAX_NAME_CHARS = 128
+_FIRST = "(begin)"
+_LAST = "(continue)"
+"""What the user says where somebody has to say something."""
+_NO_RESULT = "No result."
+
+
+def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[list[Block], list[Turn]]:
+    """(system, turns). Raises `Unrepresentable`."""
+    writer = BlockWriter(own=False, losses=losses)
+    leading = tuple(takewhile(lambda message: message.role == "system", messages))
+    system = [block for message in leading for block in writer.blocks(message.parts)]
+    if any(block["type"] != "text" for block in system):
+        raise Unrepresentable("anything but text in a system message", NAME)
+    turns: list[Turn] = []
+    for message in messages[len(leading) :]:
+        if message.role == "system":
+            # Most models know one system prompt, and it stands in front: a later one keeps its place as the user's word.
+            losses.append(Loss(field="messages[].role", action="converted"))
+        _add(turns, "assistant" if message.role == "assistant" else "user", writer.blocks(message.parts))
+    if not turns:
+        return [], [{"role": "user", "content": system or [_text(_FIRST)]}]
+    if turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [_text(_FIRST)]})
+    return system, _paired(turns, losses)
+
+
+def lacks_thoughts(turns: list[Turn]) -> bool:
+    """The last calls are being answered, and the thoughts before them are not there.
+
+    "When `thinking` is enabled, a final `assistant` message must start with a thinking block", says the 400 of models with a budget.
+    """
+    if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
+        return False
+    return turns[-2]["content"][0]["type"] not in ("thinking", "redacted_thinking")
+
+
+def end_turns(turns: list[Turn], *, prefill: bool, losses: list[Loss]) -> None:
+    """See to the last turn if it is the assistant's, whose words the model would go on with."""
+    last = turns[-1]
+    if last["role"] == "user":
+        return
+    final = last["content"][-1]
+    if prefill and final["type"] == "text":
+        # "final assistant content cannot end with trailing whitespace", says the 400.
+        final["text"] = final["text"].rstrip() or _LAST
+        return
+    losses.append(Loss(field="messages[].role", action="converted"))
+    turns.append({"role": "user", "content": [_text(_LAST)]})
+
+
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _add(turns: list[Turn], role: str, blocks: list[Block]) -> None:
+    """Put blocks behind the others, into the last turn if it is of the same role."""
+    if not blocks:
+        return
+    if turns and turns[-1]["role"] == role:
+        turns[-1]["content"] += blocks
+    else:
+        turns.append({"role": role, "content": blocks})
+
+
+def _paired(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
+    """The turns with a result for every call right behind it, in the calls' order, and a call before every result."""
+    paired: list[Turn] = []
+    used: set[str] = set()
+    calls: list[Block] = []
+    for turn in turns:
+        content: list[Block] = turn["content"]
+        if turn["role"] == "assistant":
+            paired.append(turn)
+            calls = [block for block in content if block["type"] == "tool_use"]
+            continue
+        results = [block for block in content if block["type"] == "tool_result"]
+        said = [block for block in content if block["type"] != "tool_result"]
+        answers = [_answer(call, results, losses) for call in calls]
+        _rename(calls, answers, used)
+        strays = [block for result in results for block in _as_said(result)]
+        if strays:
+            losses.append(Loss(field="tool_result", action="converted"))
+        paired.append({"role": "user", "content": [*answers, *strays, *said]})
+        calls = []
+    if calls:
+        answers = [_answer(call, [], losses) for call in calls]
+        _rename(calls, answers, used)
+        paired.append({"role": "user", "content": answers})
+    return paired
+
+
+def _answer(call: Block, results: list[Block], losses: list[Loss]) -> Block:
+    """The call's result, taken out of `results`; one that says that there is none where it is missing."""
+    found = next((result for result in results if result["tool_use_id"] == call["id"]), None)
+    if found is None:
+        losses.append(Loss(field="tool_calls[]", action="converted"))
+        return {"type": "tool_result", "tool_use_id": call["id"], "content": _NO_RESULT, "is_error": True}
+    results.remove(found)
+    return found
+
+
+def _rename(calls: list[Block], answers: list[Block], used: set[str]) -> None:
+    """Ids and names in the characters that are allowed, each id once in the conversation."""
+    for call, answer in zip(calls, answers, strict=True):
+        plain = call_id = _NOT_IN_IDS.sub("_", call["id"]) or "call"
+        count = 1
+        while call_id in used:
+            count += 1
+            call_id = f"{plain}_{count}"
+        used.add(call_id)
+        call["id"] = answer["tool_use_id"] = call_id
+        call["name"] = _NOT_IN_NAMES.sub("_", call["name"])[:_MAX_NAME_CHARS] or "tool"
+
+
+def _as_said(result: Block) -> list[Block]:
+    """A result that no call asked for, in the user's words."""
+    content = result.get("content") or []
+    blocks: list[Block] = [_text(content)] if isinstance(content, str) else content
+    return [_text(f"Result of the tool call {result['tool_use_id']}:"), *blocks]
