@@ -225,10 +225,7 @@ class StreamDecoder:
                     events.append(TextDelta(text=text))
                 events += [_citation(citation) for citation in block.get("citations") or ()]
             case "thinking":
-                # It may stay empty, and its signature still belongs to it.
-                events.append(ReasoningDelta(text=block.get("thinking") or ""))
-                if signature := block.get("signature"):
-                    events.append(_signed(signature))
+                events += [*self._thought(block.get("thinking") or ""), *self._signed(block.get("signature") or "")]
             case "tool_use":
                 call_id = block.get("id") or f"call_{secrets.token_hex(12)}"
                 events.append(ToolCallStarted(index=self._calls, id=call_id, name=block.get("name") or ""))
@@ -242,9 +239,9 @@ class StreamDecoder:
             case "text_delta":
                 return [TextDelta(text=delta.text)] if delta.text else []
             case "thinking_delta":
-                return [ReasoningDelta(text=delta.thinking)] if delta.thinking else []
+                return self._thought(delta.thinking)
             case "signature_delta":
-                return [_signed(delta.signature)] if delta.signature else []
+                return self._signed(delta.signature)
             case "input_json_delta" if delta.partial_json:
                 self._pieces.append(delta.partial_json)
                 if self._block.get("type") != "tool_use":
@@ -254,6 +251,19 @@ class StreamDecoder:
                 return [_citation(delta.citation)]
             case _:
                 return []
+
+    def _thought(self, text: str) -> list[Event]:
+        if not text:
+            return []
+        self._pieces.append(text)
+        return [ReasoningDelta(text=text)]
+
+    def _signed(self, signature: str) -> list[Event]:
+        """A thought that is not shown has a signature all the same, which belongs to it and to nothing before it."""
+        if not signature:
+            return []
+        sealed = SealAttached(seal=Seal(dialect=NAME, data=signature))
+        return [sealed] if self._pieces else [ReasoningDelta(text=""), sealed]
 
     def close(self) -> list[Event]:
         """The open block is complete."""
@@ -270,10 +280,6 @@ class StreamDecoder:
         if self._pieces:
             block = {**block, "input": json.try_object("".join(self._pieces)) or {}}
         return [OpaqueReceived(part=Opaque(dialect=NAME, kind=str(kind), value=block))]
-
-
-def _signed(signature: str) -> SealAttached:
-    return SealAttached(seal=Seal(dialect=NAME, data=signature))
 
 
 def _citation(citation: Any) -> OpaqueReceived:

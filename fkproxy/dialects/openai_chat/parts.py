@@ -10,7 +10,7 @@ from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Refusal, Role, Seal, Text, ToolCall, ToolResult
 from fkproxy.wire.fields import Fields
 
-__all__ = ["AUDIO_MIME_TYPES", "Calls", "decode_message"]
+__all__ = ["AUDIO_MIME_TYPES", "SIGNER", "Calls", "decode_message"]
 
 AUDIO_MIME_TYPES = {
     "wav": "audio/wav",

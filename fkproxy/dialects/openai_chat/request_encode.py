@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, extra_losses
-from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES
+from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
@@ -236,7 +236,7 @@ def _assistant(message: Message, own: bool, losses: list[Loss]) -> dict[str, Any
                 calls.append(part.value)
             case Text(seal=Seal() as seal):
                 if own:
-                    body["extra_content"] = encode_seal(seal)
+                    body |= encode_seal(seal)
                 else:
                     losses.append(Loss(field="seal"))
                 if part.text or not own:
@@ -254,15 +254,18 @@ def _tool_call(call: ToolCall, own: bool, losses: list[Loss]) -> dict[str, Any]:
     body: dict[str, Any] = {"id": call.id, "type": "function", "function": function, **carried(call.extra, own)}
     if call.seal is not None:
         if own:
-            body["extra_content"] = encode_seal(call.seal)
+            body |= encode_seal(call.seal)
         else:
             losses.append(Loss(field="seal"))
     return body
 
 
-def encode_seal(seal: Seal) -> dict[str, Any]:
-    """`extra_content`, where Google's OpenAI endpoint puts a signature (ai.google.dev, "Thought signatures", read 2026-11)."""
-    return {"google": {"thought_signature": seal.data}}
+def encode_seal(seal: Seal | None) -> dict[str, Any]:
+    """`extra_content`, where Google's OpenAI endpoint puts a signature (ai.google.dev, "Thought signatures", read 2026-11).
+
+    Nothing for a seal of another vendor: what comes back from there is taken for Google's.
+    """
+    return {"extra_content": {"google": {"thought_signature": seal.data}}} if seal is not None and seal.dialect == SIGNER else {}
 
 
 def _tool_result(result: ToolResult, message: Message, own: bool, left_over: list[dict[str, Any]], losses: list[Loss]) -> dict[str, Any]:

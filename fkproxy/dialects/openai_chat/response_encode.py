@@ -83,12 +83,10 @@ def _choice(choice: Choice) -> dict[str, Any]:
         match part:
             case Text():
                 texts.append(part.text)
-                if part.seal is not None:
-                    message["extra_content"] = encode_seal(part.seal)
+                message |= encode_seal(part.seal)
             case Reasoning():
                 thoughts.append(part.text)
-                if part.seal is not None and "extra_content" not in message:
-                    message["extra_content"] = encode_seal(part.seal)
+                message = {**encode_seal(part.seal), **message}
             case Refusal():
                 refusals.append(part.text)
             case Media():
@@ -120,10 +118,7 @@ def _opaque(part: Opaque) -> dict[str, Any]:
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
-    body: dict[str, Any] = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-    if call.seal is not None:
-        body["extra_content"] = encode_seal(call.seal)
-    return body
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **encode_seal(call.seal)}
 
 
 def _image(media: Media) -> dict[str, Any]:
@@ -194,10 +189,10 @@ class StreamEncoder:
                 return self._delta(event.choice, {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]})
             case SealAttached():
                 sealed = encode_seal(event.seal)
-                if event.index is None:
-                    return self._delta(event.choice, {"extra_content": sealed})
+                if event.index is None or not sealed:
+                    return self._delta(event.choice, sealed) if sealed else b""
                 # Clients that add deltas up expect a function in each of them.
-                call = {"index": event.index, "function": {"arguments": ""}, "extra_content": sealed}
+                call = {"index": event.index, "function": {"arguments": ""}, **sealed}
                 return self._delta(event.choice, {"tool_calls": [call]})
             case MediaReceived():
                 return self._delta(event.choice, {"images": [_image(event.media)]})
