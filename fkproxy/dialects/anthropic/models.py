@@ -39,9 +39,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     known: bool = True
 
 
-_TO_HIGH = ("low", "medium", "high")
-_TO_MAX = (*_TO_HIGH, "max")
-_ALL = (*_TO_HIGH, "xhigh", "max")
+_TO_MAX = ("low", "medium", "high", "max")
+_ALL = ("low", "medium", "high", "xhigh", "max")
 
 _THIRD = Traits(max_output_tokens=8_192, thinking="never", sampling=True, prefill=True, schemas=False)
 _FIRST_THINKERS = Traits(max_output_tokens=64_000, thinking="budget", sampling=True, prefill=True, schemas=False)
@@ -58,7 +57,7 @@ _FAMILIES: dict[str, tuple[tuple[tuple[int, int], Traits], ...]] = {
         ((5, 0), _CURRENT),
         ((4, 7), Traits(max_output_tokens=128_000, efforts=_ALL)),
         ((4, 6), Traits(max_output_tokens=128_000, efforts=_TO_MAX, sampling=True, one_sampling=True)),
-        ((4, 5), Traits(max_output_tokens=64_000, thinking="budget", efforts=_TO_HIGH, sampling=True, one_sampling=True, prefill=True)),
+        ((4, 5), _BUDGETED),
         ((4, 1), Traits(max_output_tokens=32_000, thinking="budget", sampling=True, one_sampling=True, prefill=True)),
         ((4, 0), Traits(max_output_tokens=32_000, thinking="budget", sampling=True, prefill=True, schemas=False)),
         ((0, 0), Traits(max_output_tokens=4_096, thinking="never", sampling=True, prefill=True, schemas=False)),
@@ -99,5 +98,5 @@ def traits_of(model: str) -> Traits:
         return _CURRENT if "claude-" in name else _OTHERS
     rows = _FAMILIES.get(family)
     if rows is None:
-        return _CURRENT
+        return _CURRENT if version >= (5, 0) else _THIRD
     return next(traits for least, traits in rows if version >= least)

@@ -21,7 +21,7 @@ _UNIONS = ("anyOf", "oneOf", "allOf")
 _KEPT = ("type", "enum", "const", "description", "title", "default", "required", "$ref")
 _BY_NAME = ("properties", "$defs", "definitions")
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
-_SILENT = ("additionalProperties", "$schema", "$id", "nullable", "oneOf")
+_SILENT = ("$schema", "$id", "nullable", "oneOf")
 _MAX_DEPTH = 64
 
 
@@ -65,9 +65,13 @@ def strict_schema(schema: Schema, depth: int = 0) -> Schema:
         out["format"] = schema["format"]
     if schema.get("minItems") in (0, 1):
         out["minItems"] = schema["minItems"]
+    told = {name: value for name, value in schema.items() if name not in out and name not in _SILENT and value is not False}
     if out.get("type") == "object" or "properties" in out:
         out["additionalProperties"] = False
-    told = {name: value for name, value in schema.items() if name not in out and name not in _SILENT}
+    if schema.get("nullable") is True and isinstance(out.get("type"), str):
+        out["type"] = [out["type"], "null"]
+        if "enum" in out and None not in out["enum"]:
+            out["enum"] = [*out["enum"], None]
     if told:
         words = ", ".join(f"{name}: {json.encode(value).decode()}" for name, value in told.items())
         out["description"] = f"{out['description']} ({words})" if isinstance(out.get("description"), str) else f"({words})"

@@ -1,0 +1,117 @@
+"""Errors both ways: statuses, types, and how long to wait."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.model.errors import (
+    FkproxyError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotAllowed,
+    NotAuthenticated,
+    NoUpstreamAvailable,
+    RateLimited,
+    RequestTooLarge,
+    UnknownModel,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+
+MESSAGES = DIALECTS["anthropic"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (InvalidRequest("messages", "expected an array"), "invalid_request_error"),
+        (NotAuthenticated(), "authentication_error"),
+        (NotAllowed("no"), "permission_error"),
+        (UnknownModel("m"), "not_found_error"),
+        (MethodNotAllowed("GET", ("POST",)), "invalid_request_error"),
+        (RequestTooLarge(1), "request_too_large"),
+        (RateLimited(1.0), "rate_limit_error"),
+        (UpstreamRejected(402, "pay"), "billing_error"),
+        (InternalError(), "api_error"),
+        (UpstreamFailed("broken"), "api_error"),
+        (NoUpstreamAvailable(), "overloaded_error"),
+        (UpstreamOverloaded("busy"), "overloaded_error"),
+        (UpstreamTimeout("first_byte", 3), "timeout_error"),
+    ],
+)
+def test_the_type_follows_the_status(error: FkproxyError, kind: str) -> None:
+    body = json.loads(MESSAGES.encode_error(error, "req-1"))
+    assert body == {"type": "error", "error": {"type": kind, "message": str(error), "code": error.code}, "request_id": "req-1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        (400, "max_tokens: Field required", UpstreamRejected),
+        (400, "Your credit balance is too low to access the Anthropic API.", UpstreamRefusedCredential),
+        (401, "invalid x-api-key", UpstreamRefusedCredential),
+        (402, "billing", UpstreamRefusedCredential),
+        (403, "no", UpstreamRefusedCredential),
+        (404, "model: claude-1", UpstreamRejected),
+        (408, "slow", UpstreamUnavailable),
+        (413, "large", UpstreamRejected),
+        (500, "oops", UpstreamFailed),
+        (503, "busy", UpstreamOverloaded),
+        (504, "slow", UpstreamUnavailable),
+        (529, "busy", UpstreamOverloaded),
+    ],
+)
+def test_a_status_is_one_of_ours(status: int, message: str, expected: type[UpstreamError]) -> None:
+    body = json.dumps({"type": "error", "error": {"type": "some_error", "message": message}}).encode()
+    error = MESSAGES.decode_error(status, {}, body)
+    assert type(error) is expected
+    assert error.upstream_status == status
+    if expected is UpstreamRefusedCredential:
+        assert message not in str(error)
+    else:
+        assert str(error) == message
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"[]", b'{"error": "words"}', b'{"error": {"message": 7}}'])
+def test_any_body_will_do(body: bytes) -> None:
+    error = MESSAGES.decode_error(500, {}, body)
+    assert str(error) == "the upstream answered 500"
+
+
+DATE = {"date": "Sat, 21 Nov 2026 04:00:00 GMT"}
+
+
+def limit(name: str, remaining: str, reset: str) -> dict[str, str]:
+    return {f"anthropic-ratelimit-{name}-remaining": remaining, f"anthropic-ratelimit-{name}-reset": reset}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "99999999999"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Sat, 21 Nov 2026 04:01:00 GMT"}, None),
+        ({"retry-after": "Sat, 21 Nov 2026 04:01:00 GMT", **DATE}, 60.0),
+        ({"retry-after": "7", **DATE, **limit("requests", "0", "2026-11-21T04:00:30Z")}, 7.0),
+        ({**DATE, **limit("requests", "0", "2026-11-21T04:00:30Z")}, 30.0),
+        ({**DATE, **limit("requests", "0", "2026-11-21T04:00:30Z"), **limit("output-tokens", "0", "2026-11-21T04:00:40Z")}, 40.0),
+        ({**DATE, **limit("requests", "3", "2026-11-21T04:00:30Z")}, None),
+        ({**DATE, **limit("requests", "0", "2026-11-21T03:59:00Z")}, 0.0),
+        ({**DATE, **limit("requests", "0", "later")}, None),
+        (limit("requests", "0", "2026-11-21T04:00:30Z"), None),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], expected: float | None) -> None:
+    assert MESSAGES.decode_error(429, headers, b"").retry_after_s == expected

@@ -1,0 +1,286 @@
+"""Messages requests: what is refused and how it is said, what becomes of them elsewhere, and the way to a server of the same dialect."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import Peek
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.request import ReasoningConfig, ToolChoice
+
+MESSAGES = DIALECTS["anthropic"]
+USER = [{"role": "user", "content": "hello"}]
+
+
+def decode(**fields: Any) -> Any:
+    body = json.dumps({"model": "m", "max_tokens": 100, "messages": USER, **fields}).encode()
+    return MESSAGES.decode_request(body, MESSAGES.peek(body, "", ""))
+
+
+def blocks(*content: dict[str, Any], role: str = "user") -> tuple[Message, ...]:
+    messages: tuple[Message, ...] = decode(messages=[{"role": role, "content": list(content)}]).messages
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [({"model": "m"}, Peek(model="m", stream=False)), ({"stream": True, "model": "m"}, Peek(model="m", stream=True))],
+)
+def test_what_routing_needs(body: dict[str, Any], expected: Peek) -> None:
+    assert MESSAGES.peek(json.dumps(body).encode(), "", "beta=true") == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [(b"", None), (b"[]", None), (b'{"messages": []}', "model"), (b'{"model": ""}', "model"), (b'{"model": "m", "stream": 1}', "stream")],
+)
+def test_what_cannot_be_routed_is_refused(body: bytes, path: str | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        MESSAGES.peek(body, "", "")
+    assert caught.value.param == path
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "url"}}]}]}, "messages[0].content[0].source.url"),
+        ({"max_tokens": None}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"temperature": 1.2}, "temperature"),
+        ({"system": 1}, "system"),
+        ({"thinking": {"type": "enabled"}}, "thinking.budget_tokens"),
+        ({"thinking": {}}, "thinking.type"),
+        ({"output_config": {"effort": "huge"}}, "output_config.effort"),
+        ({"output_config": {"format": {"type": "json"}}}, "output_config.format.type"),
+        ({"output_config": {"format": {}}}, "output_config.format.type"),
+        ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
+        ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
+        ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
+        ({"tool_choice": {}}, "tool_choice.type"),
+    ],
+)
+def test_what_is_wrong_is_named(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode(**fields)
+    assert caught.value.param == path
+
+
+def test_base64_is_checked_and_not_quoted() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": "not base64!"}
+    with pytest.raises(InvalidRequest) as caught:
+        blocks({"type": "image", "source": source})
+    assert caught.value.param == "messages[0].content[0].source.data"
+    assert "not base64!" not in str(caught.value)
+
+
+def test_tool_results_are_messages_of_their_own() -> None:
+    request = decode(
+        messages=[
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "7"}, {"type": "text", "text": "and?"}]},
+        ]
+    )
+    assert [message.role for message in request.messages] == ["assistant", "tool", "user"]
+    assert request.messages[0].parts == (ToolCall(id="t1", name="f", arguments='{"a":1}'),)
+    (result,) = request.messages[1].parts
+    assert (result.call_id, result.name, result.parts, result.is_error) == ("t1", "f", (Text(text="7"),), False)
+    assert request.messages[2].parts == (Text(text="and?"),)
+
+
+def test_what_only_this_dialect_has_in_a_tool_result_is_told_as_text_where_it_has_some() -> None:
+    found = {
+        "type": "search_result",
+        "source": "s",
+        "title": "t",
+        "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+    }
+    (message,) = blocks({"type": "tool_result", "tool_use_id": "t1", "content": [found, {"type": "tool_reference", "tool_name": "f"}]})
+    (result,) = message.parts
+    assert isinstance(result, ToolResult)
+    assert result.parts == (Text(text="a\nb"),)
+    assert "content.*" in result.extra
+
+
+def test_a_thought_has_the_seal_of_this_dialect_or_none() -> None:
+    signed, redacted, foreign = blocks(
+        {"type": "thinking", "thinking": "a", "signature": "S"},
+        {"type": "redacted_thinking", "data": "R"},
+        {"type": "thinking", "thinking": "b", "signature": ""},
+        role="assistant",
+    )[0].parts
+    assert signed == Reasoning(text="a", seal=Seal(dialect="anthropic", data="S"))
+    assert redacted == Reasoning(redacted=True, seal=Seal(dialect="anthropic", data="R"))
+    assert isinstance(foreign, Reasoning)
+    assert foreign.seal is None
+
+
+def test_media_of_every_source() -> None:
+    def one(kind: str, **source: str) -> Any:
+        return blocks({"type": kind, "source": source})[0].parts[0]
+
+    assert one("image", type="base64", media_type="image/png", data="aGk=") == Media(kind="image", mime_type="image/png", data="aGk=")
+    assert one("image", type="url", url="https://x/y.png") == Media(kind="image", url="https://x/y.png")
+    assert one("document", type="file", file_id="file_1") == Media(kind="file", file_id="file_1")
+    plain = one("document", type="text", media_type="text/plain", data="hé")
+    assert (plain.kind, plain.mime_type, plain.data) == ("file", "text/plain", "aMOp")
+    assert isinstance(one("document", type="content", content="x"), Opaque)
+    assert isinstance(blocks({"type": "container_upload", "file_id": "f"})[0].parts[0], Opaque)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, ReasoningConfig(budget_tokens=2048)),
+        ({"thinking": {"type": "disabled"}}, ReasoningConfig(effort="none")),
+        ({"thinking": {"type": "between_tools"}}, ReasoningConfig(effort="none")),
+        ({"thinking": {"type": "adaptive"}}, ReasoningConfig(budget_tokens=-1)),
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, ReasoningConfig(budget_tokens=-1, include_thoughts=False)),
+        (
+            {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "max"}},
+            ReasoningConfig(effort="max", include_thoughts=True),
+        ),
+        ({"output_config": {"effort": "low"}}, ReasoningConfig(effort="low")),
+    ],
+)
+def test_how_much_to_think(fields: dict[str, Any], expected: ReasoningConfig | None) -> None:
+    assert decode(**fields).reasoning == expected
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected", "parallel"),
+    [
+        ({"type": "auto"}, ToolChoice(mode="auto"), None),
+        ({"type": "any", "disable_parallel_tool_use": True}, ToolChoice(mode="required"), False),
+        ({"type": "tool", "name": "f", "disable_parallel_tool_use": False}, ToolChoice(mode="required", names=("f",)), True),
+        ({"type": "none"}, ToolChoice(mode="none"), None),
+    ],
+)
+def test_the_choice_of_tools(choice: dict[str, Any], expected: ToolChoice, parallel: bool | None) -> None:
+    request = decode(tool_choice=choice)
+    assert (request.tool_choice, request.parallel_tool_calls) == (expected, parallel)
+
+
+def test_an_unsigned_thought_does_not_go_to_a_server_that_would_refuse_it() -> None:
+    thought = {"type": "thinking", "thinking": "of another vendor's model", "signature": ""}
+    signed = {"type": "thinking", "thinking": "own", "signature": "S"}
+    history = [
+        {"role": "user", "content": 'what does "signature":"" mean?'},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "hi"}]},
+        {"role": "user", "content": "more"},
+        {"role": "assistant", "content": [thought]},
+        {"role": "assistant", "content": [signed, {"type": "text", "text": "more"}]},
+    ]
+    body = json.dumps({"model": "m", "max_tokens": 1, "messages": history}).encode()
+    sent = json.loads(MESSAGES.forward_request(body, Peek(model="m"), "m"))
+    assert sent["messages"] == [
+        history[0],
+        {"role": "assistant", "content": [{"type": "text", "text": "hi"}]},
+        history[2],
+        history[4],
+    ]
+
+
+def test_a_request_without_such_a_thought_keeps_its_bytes() -> None:
+    body = b'{"model": "m",  "messages": [{"role": "user", "content": "the signature is \\u0041"}]}'
+    assert MESSAGES.forward_request(body, Peek(model="m"), "m") is body
+    renamed = MESSAGES.forward_request(body, Peek(model="m"), "n")
+    assert b'"the signature is \\u0041"' in renamed
+    assert json.loads(renamed)["model"] == "n"
+
+
+# --- what comes in this dialect goes out in it unchanged
+
+text = st.text(max_size=12)
+words = st.text("abc_", min_size=1, max_size=6)
+cache = st.sampled_from([{}, {"cache_control": {"type": "ephemeral"}}])
+numbers = st.integers(-(2**53), 2**53)
+values = st.recursive(numbers | text | st.booleans(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2))
+inputs = st.dictionaries(words, values, max_size=2)
+
+
+def with_cache(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(lambda fixed, more: {**fixed, **more}, st.fixed_dictionaries(fields), cache)
+
+
+sources = st.one_of(
+    st.just({"type": "base64", "media_type": "image/png", "data": "aGk="}),
+    st.just({"type": "url", "url": "https://example.com/x"}),
+    st.just({"type": "file", "file_id": "file_1"}),
+)
+texts = with_cache(type=st.just("text"), text=text)
+images = with_cache(type=st.just("image"), source=sources)
+documents = st.one_of(
+    with_cache(type=st.just("document"), source=sources, title=text, citations=st.just({"enabled": True})),
+    with_cache(type=st.just("document"), source=st.builds(lambda data: {"type": "text", "media_type": "text/plain", "data": data}, text)),
+    with_cache(type=st.just("document"), source=st.just({"type": "content", "content": [{"type": "text", "text": "x"}]})),
+)
+results = st.one_of(
+    with_cache(type=st.just("tool_result"), tool_use_id=words),
+    with_cache(type=st.just("tool_result"), tool_use_id=words, is_error=st.booleans(), content=text),
+    with_cache(type=st.just("tool_result"), tool_use_id=words, content=st.lists(texts | images | documents, max_size=3)),
+    with_cache(type=st.just("tool_result"), tool_use_id=words, content=st.just([{"type": "tool_reference", "tool_name": "f"}])),
+)
+said = st.one_of(
+    texts,
+    with_cache(type=st.just("tool_use"), id=words, name=words, input=inputs),
+    st.fixed_dictionaries({"type": st.just("thinking"), "thinking": text, "signature": text}),
+    st.fixed_dictionaries({"type": st.just("redacted_thinking"), "data": text}),
+    st.fixed_dictionaries({"type": st.just("server_tool_use"), "id": words, "name": words, "input": inputs}),
+)
+messages = st.one_of(
+    st.fixed_dictionaries({"role": st.just("user"), "content": text | st.lists(texts | images | documents | results, max_size=4)}),
+    st.fixed_dictionaries({"role": st.just("assistant"), "content": text | st.lists(said, max_size=4)}),
+    st.fixed_dictionaries({"role": st.just("system"), "content": text | st.lists(texts, min_size=1, max_size=2)}),
+)
+tools = st.one_of(
+    with_cache(name=words, description=text, input_schema=st.just({"type": "object"}), strict=st.booleans()),
+    with_cache(name=words, type=st.just("custom"), input_schema=st.just({"type": "object"})),
+    with_cache(name=words, type=st.just("bash_20250124"), more=values),
+)
+efforts = st.sampled_from(["low", "max"])
+schemas = st.just({"type": "json_schema", "schema": {"type": "object"}})
+requests = st.fixed_dictionaries(
+    {"model": st.just("m"), "max_tokens": st.integers(0, 9), "messages": st.lists(messages, min_size=1, max_size=4)},
+    optional={
+        "system": text | st.lists(texts, min_size=1, max_size=2),
+        "temperature": st.floats(0, 1),
+        "top_p": st.floats(0, 1),
+        "top_k": st.integers(0, 9),
+        "stop_sequences": st.lists(text, min_size=1, max_size=2),
+        "stream": st.just(True),
+        "thinking": st.sampled_from(
+            [{"type": "disabled"}, {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}, {"type": "adaptive"}]
+        ),
+        "output_config": st.builds(lambda effort, form: {"effort": effort, "format": form, "task_budget": 1}, efforts, schemas),
+        "metadata": st.just({"user_id": "u", "more": 1}),
+        "tools": st.lists(tools, min_size=1, max_size=3),
+        "tool_choice": st.sampled_from(
+            [{"type": "auto"}, {"type": "any", "disable_parallel_tool_use": True}, {"type": "tool", "name": "f"}, {"type": "none"}]
+        ),
+        "service_tier": text,
+        "context_management": values,
+    },
+)
+
+
+@given(value=requests)
+@settings(max_examples=300, deadline=None)
+def test_a_request_comes_back_as_it_came(value: dict[str, Any]) -> None:
+    body = json.dumps(value).encode()
+    encoded = MESSAGES.encode_request(MESSAGES.decode_request(body, Peek(model="m", stream=value.get("stream", False))), "m")
+    assert json.loads(encoded.body) == value
+    assert encoded.losses == ()

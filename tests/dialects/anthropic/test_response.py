@@ -1,0 +1,162 @@
+"""What servers of this dialect send beside what is documented, and what is no reply at all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.model.errors import (
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamProtocolError,
+    UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+)
+from fkproxy.model.events import Done, Event, Failed, Started, TextDelta, ToolCallDelta, UsageReported, check_order, collect
+from fkproxy.model.parts import Reasoning, Seal, Text, ToolCall
+from fkproxy.model.usage import Usage
+from fkproxy.wire.sse import SseDecoder, encode_event
+
+MESSAGES = DIALECTS["anthropic"]
+
+
+def stream(*events: dict[str, Any]) -> list[Event]:
+    decoder = MESSAGES.stream_decoder()
+    data = b"".join(encode_event(event["type"], json.dumps(event).encode()) for event in events)
+    return [event for frame in SseDecoder().feed(data) for event in decoder.feed(frame)] + decoder.end()
+
+
+def start(**usage: int) -> dict[str, Any]:
+    return {"type": "message_start", "message": {"id": "msg_1", "model": "m", "content": [], "usage": usage}}
+
+
+def block(index: int, content_block: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": index, "content_block": content_block}
+
+
+def delta(index: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": fields}
+
+
+def finish(reason: str = "end_turn", **usage: int) -> dict[str, Any]:
+    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
+
+
+def closed(index: int) -> dict[str, Any]:
+    return {"type": "content_block_stop", "index": index}
+
+
+STOP = {"type": "message_stop"}
+TEXT = [block(0, {"type": "text", "text": ""}), delta(0, type="text_delta", text="a"), closed(0)]
+
+
+def test_a_stream_that_forgets_the_last_event_is_whole_all_the_same() -> None:
+    assert isinstance(stream(start(), *TEXT, finish())[-1], Done)
+
+
+@pytest.mark.parametrize(
+    "events", [[], [start()], [start(), *TEXT], [start(), *TEXT, {"type": "message_delta", "delta": {}}], [start(), STOP]]
+)
+def test_a_stream_without_a_reason_to_stop_is_cut(events: list[dict[str, Any]]) -> None:
+    last = stream(*events)[-1]
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, UpstreamProtocolError)
+
+
+def test_a_stream_without_a_beginning_begins_with_its_content() -> None:
+    events = stream(*TEXT, finish())
+    check_order(events)
+    assert events[0] == Started()
+
+
+def test_a_second_beginning_is_passed_over() -> None:
+    events = stream(start(), start(), *TEXT, finish(), finish("max_tokens"), STOP)
+    check_order(events)
+    assert collect(events).choices[0].reason == "stop"
+
+
+def test_input_that_comes_with_the_block_is_not_lost() -> None:
+    events = stream(start(), block(0, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}), closed(0), finish("tool_use"))
+    assert collect(events).choices[0].parts == (ToolCall(id="t", name="f", arguments='{"a":1}'),)
+
+
+def test_input_in_pieces_wins_over_that_of_the_block() -> None:
+    pieces = [delta(0, type="input_json_delta", partial_json=piece) for piece in ("", '{"a"', ":1}")]
+    events = stream(start(), block(0, {"type": "tool_use", "id": "t", "name": "f", "input": {}}), *pieces, closed(0), finish("tool_use"))
+    assert [event.arguments for event in events if isinstance(event, ToolCallDelta)] == ['{"a"', ":1}"]
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    events = stream(start(), block(0, {"type": "tool_use", "name": "f"}), finish("tool_use"))
+    (call,) = collect(events).choices[0].parts
+    assert isinstance(call, ToolCall)
+    assert call.id.startswith("call_")
+    assert call.arguments == "{}"
+
+
+def test_a_signature_belongs_to_its_own_thought() -> None:
+    thought = [block(1, {"type": "thinking", "thinking": "", "signature": ""}), delta(1, type="signature_delta", signature="S"), closed(1)]
+    parts = collect(stream(start(), *TEXT, *thought, finish(), STOP)).choices[0].parts
+    assert parts == (Text(text="a"), Reasoning(text="", seal=Seal(dialect="anthropic", data="S")))
+
+
+def test_counts_are_cumulative_and_need_not_be_repeated() -> None:
+    events = stream(start(input_tokens=10, cache_read_input_tokens=5, output_tokens=1), *TEXT, finish(output_tokens=7), STOP)
+    assert [event.usage for event in events if isinstance(event, UsageReported)] == [
+        Usage(input_tokens=15, cached_input_tokens=5, output_tokens=1),
+        Usage(input_tokens=15, cached_input_tokens=5, output_tokens=7),
+    ]
+
+
+def test_unknown_things_are_passed_over() -> None:
+    odd = [{"type": "x"}, {"type": "ping"}, delta(9, type="y_delta"), delta(0, type="text_delta", text="stray"), closed(7)]
+    assert collect(stream(*odd[:2], start(), *odd, *TEXT, *odd[2:], finish(), STOP)).choices[0].parts == (Text(text="a"),)
+
+
+def test_nothing_is_read_behind_the_end() -> None:
+    assert [type(event) for event in stream(start(), *TEXT, finish(), STOP, start(), *TEXT)][-2:] != [TextDelta, Done]
+
+
+@pytest.mark.parametrize("data", [b"data: {\n\n", b'data: {"type": 1}\n\n', b"data: " + b"[" * 5000 + b"\n\n"])
+def test_what_is_no_event_is_refused(data: bytes) -> None:
+    (frame,) = SseDecoder().feed(data)
+    with pytest.raises(UpstreamProtocolError):
+        MESSAGES.stream_decoder().feed(frame)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"content": []}', b'{"content": "x", "stop_reason": "end_turn"}'])
+def test_what_is_no_message_is_refused(body: bytes) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        MESSAGES.decode_reply(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "status"),
+    [
+        ("overloaded_error", UpstreamOverloaded, 503),
+        ("rate_limit_error", UpstreamRateLimited, 429),
+        ("api_error", UpstreamFailed, 502),
+        ("an_error_of_the_future", UpstreamFailed, 502),
+        (None, UpstreamFailed, 502),
+        ("invalid_request_error", UpstreamRejected, 400),
+        ("authentication_error", UpstreamRefusedCredential, 502),
+        ("billing_error", UpstreamRefusedCredential, 502),
+    ],
+)
+def test_an_error_inside_a_200_says_by_its_type_what_it_is(kind: str | None, expected: type[UpstreamError], status: int) -> None:
+    error = {"type": "error", "error": {"type": kind, "message": "words"}}
+    for events in (stream(start(), *TEXT, error, STOP), MESSAGES.decode_reply(json.dumps(error).encode())):
+        last = events[-1]
+        assert isinstance(last, Failed)
+        assert type(last.error) is expected
+        assert last.error.status == status
+
+
+def test_an_error_may_be_anything() -> None:
+    assert isinstance(stream({"type": "error", "error": "words"})[-1], Failed)
+    assert isinstance(stream({"type": "error"})[-1], Failed)

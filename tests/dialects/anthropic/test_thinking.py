@@ -1,0 +1,105 @@
+"""How much to think, for every kind of model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects.anthropic.models import traits_of
+from fkproxy.dialects.anthropic.thinking import encode_thinking
+from fkproxy.model.request import Loss, ReasoningConfig
+
+SHOWN = {"type": "adaptive", "display": "summarized"}
+
+
+def asked(model: str, max_tokens: int | None = None, **config: Any) -> Any:
+    """(thinking, effort, losses)."""
+    losses: list[Loss] = []
+    thinking, effort = encode_thinking(ReasoningConfig(**config), traits_of(model), max_tokens, losses)
+    return thinking, effort, [f"{loss.field} {loss.action}" for loss in losses]
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "expected"),
+    [
+        # a budget
+        ("claude-sonnet-4-5", {"effort": "medium"}, ({"type": "enabled", "budget_tokens": 8192}, None, [])),
+        ("claude-opus-4-1-20250805", {"budget_tokens": 10}, ({"type": "enabled", "budget_tokens": 1024}, None, [])),
+        ("claude-3-7-sonnet-20250219", {"budget_tokens": -1}, ({"type": "enabled", "budget_tokens": 8192}, None, [])),
+        (
+            "claude-haiku-4-5",
+            {"effort": "low", "include_thoughts": False},
+            ({"type": "enabled", "budget_tokens": 1024, "display": "omitted"}, None, []),
+        ),
+        (
+            "claude-opus-4-20250514",
+            {"effort": "max"},
+            ({"type": "enabled", "budget_tokens": 27904}, None, ["reasoning.budget_tokens converted"]),
+        ),
+        ("claude-opus-4-5", {"effort": "none"}, (None, None, [])),
+        # an effort
+        ("claude-opus-4-6", {"effort": "medium"}, (SHOWN, "medium", [])),
+        ("claude-opus-4-6", {"effort": "max"}, (SHOWN, "max", [])),
+        ("claude-opus-4-6", {"effort": "xhigh"}, (SHOWN, "high", ["reasoning.effort converted"])),
+        ("claude-opus-4-7", {"effort": "xhigh"}, (SHOWN, "xhigh", [])),
+        ("claude-sonnet-5", {"effort": "minimal"}, (SHOWN, "low", [])),
+        ("claude-haiku-5-5", {"budget_tokens": 8000}, (SHOWN, "medium", ["reasoning.budget_tokens converted"])),
+        ("claude-opus-5", {"budget_tokens": 31999}, (SHOWN, "high", ["reasoning.budget_tokens converted"])),
+        ("claude-fable-5", {"budget_tokens": -1, "include_thoughts": False}, ({"type": "adaptive", "display": "omitted"}, None, [])),
+        # off
+        ("claude-opus-4-7", {"effort": "none"}, (None, None, [])),
+        ("claude-opus-5", {"effort": "none"}, ({"type": "disabled"}, None, [])),
+        ("claude-haiku-5-5", {"budget_tokens": 0}, ({"type": "disabled"}, None, [])),
+        ("claude-sonnet-5-5", {"effort": "none"}, ({"type": "between_tools"}, None, [])),
+        ("claude-opus-5-5", {"effort": "none"}, (None, "low", ["reasoning.effort converted"])),
+        ("claude-mythos-preview", {"effort": "none"}, (None, "low", ["reasoning.effort converted"])),
+        # never
+        ("claude-3-5-haiku-20241022", {"effort": "high"}, (None, None, ["reasoning dropped"])),
+        ("claude-3-5-haiku-20241022", {"effort": "none"}, (None, None, [])),
+        # of another house
+        (
+            "deepseek-reasoner",
+            {"effort": "medium"},
+            ({"type": "enabled", "budget_tokens": 4096}, None, ["reasoning.budget_tokens converted"]),
+        ),
+    ],
+)
+def test_every_kind_of_model_is_asked_in_its_own_way(model: str, config: dict[str, Any], expected: Any) -> None:
+    assert asked(model, **config) == expected
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "budget", "lost"),
+    [
+        (40_000, 24_576, []),
+        (16_000, 11_904, ["reasoning.budget_tokens converted"]),
+        (3_000, 1_500, ["reasoning.budget_tokens converted"]),
+        (2_000, None, ["reasoning dropped"]),
+    ],
+)
+def test_a_budget_leaves_room_for_the_answer(max_tokens: int, budget: int | None, lost: list[str]) -> None:
+    thinking, _, losses = asked("claude-sonnet-4-5", max_tokens, effort="high")
+    assert (thinking and thinking["budget_tokens"]) == budget
+    assert losses == lost
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("anthropic/claude-opus-4.6", "claude-opus-4-6"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("claude-sonnet-4@20250514", "claude-sonnet-4-0"),
+        ("claude-3.7-sonnet", "claude-3-7-sonnet-20250219"),
+        ("claude-opus-6-1", "claude-opus-5-5"),
+        ("claude-newfamily-7", "claude-opus-5"),
+        ("claude-fable-5-2", "claude-mythos-5-2"),
+    ],
+)
+def test_names_are_read_however_they_are_written(name: str, like: str) -> None:
+    assert traits_of(name) == traits_of(like)
+
+
+def test_a_date_is_no_version() -> None:
+    assert traits_of("claude-opus-4-20250514").max_output_tokens == 32_000
+    assert not traits_of("claude-opus-4-20250514").schemas
