@@ -113,7 +113,8 @@ def _content(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
                 if text:
                     blocks.append({"type": "text", "text": text})
             case Reasoning():
-                blocks.append({"type": "thinking", "thinking": part.text, "signature": _signature(part)})
+                if part.text or _signature(part):
+                    blocks.append({"type": "thinking", "thinking": part.text, "signature": _signature(part)})
             case ToolCall():
                 blocks.append({"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part.arguments)})
             case _:
@@ -216,16 +217,13 @@ class StreamEncoder:
         match event:
             case TextDelta(text=text) | RefusalDelta(text=text):
                 return self._delta("text", {"type": "text", "text": ""}, {"type": "text_delta", "text": text}) if text else b""
-            case ReasoningDelta(text=text):
-                start = {"type": "thinking", "thinking": "", "signature": ""}
-                if not text:
-                    return self._into("thinking", start)
-                # A signed thought is complete: what follows is another one.
-                closed = self._close() if self._signature else b""
-                return closed + self._delta("thinking", start, {"type": "thinking_delta", "thinking": text})
-            case SealAttached():
-                if self._open == "thinking" and event.seal.dialect == NAME:
-                    self._signature = event.seal.data
+            case ReasoningDelta(text=text) if text:
+                return self._thought() + self._more({"type": "thinking_delta", "thinking": text})
+            case SealAttached(seal=seal, index=None) if seal.dialect == NAME:
+                # Of a thought that is not shown this is all there is.
+                out = self._thought()
+                self._signature = seal.data
+                return out
             case ToolCallStarted():
                 self._call, self._calls, self._arguments = event.index, True, []
                 return self._start("tool_use", {"type": "tool_use", "id": event.id, "name": event.name, "input": {}})
@@ -237,6 +235,11 @@ class StreamEncoder:
             case OpaqueReceived() if event.part.dialect == NAME:
                 return self._opaque(event.part)
         return b""
+
+    def _thought(self) -> bytes:
+        """An open thought. A signed one is complete: what follows is another one."""
+        closed = self._close() if self._signature else b""
+        return closed + self._into("thinking", {"type": "thinking", "thinking": "", "signature": ""})
 
     def _opaque(self, part: Opaque) -> bytes:
         if part.kind == "citation":

@@ -117,6 +117,12 @@ def test_a_thought_of_another_vendor_has_an_empty_signature() -> None:
     assert whole(*events)["content"][0] == {"type": "thinking", "thinking": "hm", "signature": ""}
 
 
+def test_a_thought_of_another_vendor_that_is_not_shown_is_none() -> None:
+    events = (Started(), ReasoningDelta(text=""), SealAttached(seal=Seal(dialect="gemini", data="G")), TextDelta(text="a"), *STOPPED)
+    assert words(written(*events))[1:4] == ["start text", "+ text_delta", "stop"]
+    assert whole(*events)["content"] == [{"type": "text", "text": "a"}]
+
+
 def test_two_signed_thoughts_are_two_blocks() -> None:
     seals = [SealAttached(seal=Seal(dialect="anthropic", data=data)) for data in "ST"]
     values = written(Started(), ReasoningDelta(text="a"), seals[0], ReasoningDelta(text="b"), seals[1], *STOPPED)
