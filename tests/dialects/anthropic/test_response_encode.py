@@ -158,6 +158,14 @@ def test_a_call_goes_out_as_its_arguments_come() -> None:
     assert b'"name":"g"' in encoder.encode(ToolCallStarted(index=1, id="b", name="g"))
 
 
+def test_what_waited_behind_a_call_goes_out_when_its_arguments_are_complete() -> None:
+    encoder = MESSAGES.stream_encoder(CONTEXT)
+    for event in (Started(), ToolCallStarted(index=0, id="a", name="f"), ToolCallDelta(index=0, arguments='{"x"')):
+        encoder.encode(event)
+    assert encoder.encode(ToolCallStarted(index=1, id="b", name="g")) == b""
+    assert b'"name":"g"' in encoder.encode(ToolCallDelta(index=0, arguments=":1}"))
+
+
 @pytest.mark.parametrize(
     ("finished", "call", "expected"),
     [
