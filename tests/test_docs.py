@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README, RUNBOOK, CHANGELOG = ROOT / "README.md", ROOT / "runbook.md", ROOT / "CHANGELOG.md"
 ENV_EXAMPLE = ROOT / "packaging" / "env.example"
 DOCUMENTS = [README, RUNBOOK, CHANGELOG, *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = {"serve", "check", "smoke", "version"}
+COMMANDS = {"serve", "check", "doctor", "smoke", "selftest", "install", "upgrade", "rollback", "prepare", "version"}
 MADE = {"dist/fkllmproxy"}
 """Files that `make build` makes."""
 

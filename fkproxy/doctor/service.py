@@ -119,6 +119,9 @@ def check_address(situation: Situation) -> Iterable[Finding]:
         )
         return
     except (OSError, http.client.HTTPException, ValueError) as failure:
+        if situation.socket.get("ActiveState") == "active" and situation.service.get("ActiveState") != "active":
+            yield error("address", f"systemd holds {at} for the service, which does not run", "journalctl -t fkllmproxy -n 20 -o cat")
+            return
         yield error(
             "address",
             f"{at} is held by {_holder(port)}, which does not answer as we do ({type(failure).__name__})",

@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -193,17 +194,14 @@ class Machine:
             self._await_boot(began, not_leader=before)
 
     def _stop(self) -> None:
-        if self.nspawn.poll() is None:
-            self.nspawn.terminate()  # nspawn asks PID 1 for an orderly halt
-            try:
-                self.nspawn.wait(20)
-            except subprocess.TimeoutExpired:
-                self.nspawn.terminate()  # the second SIGTERM is immediate
-                try:
-                    self.nspawn.wait(5)
-                except subprocess.TimeoutExpired:
-                    self.nspawn.kill()
-                    self.nspawn.wait()
+        leader = self._leader()
+        if leader is not None:
+            os.kill(leader, signal.SIGKILL)  # its PID 1, and with it all that runs inside: nothing of this machine is kept
+        try:
+            self.nspawn.wait(20)
+        except subprocess.TimeoutExpired:
+            self.nspawn.kill()
+            self.nspawn.wait()
 
     # -- inside -------------------------------------------------------------------------------
     def _leader(self) -> int | None:
