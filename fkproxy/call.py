@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -69,6 +69,7 @@ class Call:
         "auth",
         "body",
         "caller",
+        "client_headers",
         "committed",
         "content_sent",
         "dialect",
@@ -119,6 +120,7 @@ class Call:
         presented_key: bytes | None = None,
         peer: str | None = None,
         user_agent: str | None = None,
+        client_headers: Mapping[bytes, bytes] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.request_id = request_id
@@ -130,6 +132,7 @@ class Call:
         self.presented_key = presented_key
         self.peer = peer
         self.user_agent = user_agent
+        self.client_headers = client_headers
         self.started = now()
         self.started_s = time.time()
         self.auth = "none"

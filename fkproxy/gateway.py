@@ -219,13 +219,22 @@ class Gateway:
         adapter, codec = upstream.adapter, upstream.codec
         call.attempts += 1
         call.provider_key, call.model_id, call.upstream_dialect = adapter.provider_key, model, codec.name
-        if codec is call.dialect:
+        own = codec is call.dialect
+        if own:
             body = codec.forward_request(call.body, peek, model)
         else:
             body = self._translate(call, peek, codec, model)
         began = self._now()
         try:
-            exchange = await adapter.send(UpstreamCall(model=model, stream=peek.stream, body=body, request_id=call.request_id))
+            exchange = await adapter.send(
+                UpstreamCall(
+                    model=model,
+                    stream=peek.stream,
+                    body=body,
+                    request_id=call.request_id,
+                    client_headers=call.client_headers if own else None,
+                )
+            )
         finally:
             call.upstream_s += self._now() - began
         try:

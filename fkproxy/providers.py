@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from fkproxy import __version__
+from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, AnthropicApi, VertexClaude
 from fkproxy.adapters.base import Adapter
 from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
 from fkproxy.adapters.google_auth import GoogleTokens
@@ -27,7 +28,9 @@ def build_adapters(settings: Settings, client: HttpClient) -> tuple[list[Adapter
     """
     adapters: list[Adapter] = []
     tokens: GoogleTokens | None = None
-    vertex, openai = settings.vertex, settings.openai
+    vertex, openai, anthropic = settings.vertex, settings.openai, settings.anthropic
+    if vertex.credentials_file is not None or vertex.ambient_credentials:
+        tokens = GoogleTokens(credentials_file=vertex.credentials_file, project_id=vertex.project_id)
     if vertex.api_key is not None:
         adapters.append(
             GeminiApi(
@@ -39,8 +42,7 @@ def build_adapters(settings: Settings, client: HttpClient) -> tuple[list[Adapter
                 user_agent=_USER_AGENT,
             )
         )
-    elif vertex.credentials_file is not None or vertex.ambient_credentials:
-        tokens = GoogleTokens(credentials_file=vertex.credentials_file, project_id=vertex.project_id)
+    elif tokens is not None:
         adapters.append(
             VertexAi(
                 client,
@@ -50,6 +52,34 @@ def build_adapters(settings: Settings, client: HttpClient) -> tuple[list[Adapter
                 region=vertex.region,
                 user_agent=_USER_AGENT,
                 now=time.time,
+            )
+        )
+    if tokens is not None and vertex.claude_models:
+        adapters.append(
+            VertexClaude(
+                client,
+                tokens,
+                provider_key="vertex-claude",
+                base_url=vertex.oauth_base_url or vertex_base_url(vertex.region),
+                region=vertex.region,
+                models=vertex.claude_models,
+                beta_features=anthropic.vertex_beta_features,
+                user_agent=_USER_AGENT,
+                now=time.time,
+            )
+        )
+    if anthropic.api_key is not None or anthropic.auth_token is not None or anthropic.base_url is not None:
+        adapters.append(
+            AnthropicApi(
+                client,
+                DIALECTS["anthropic"],
+                provider_key="anthropic",
+                base_url=anthropic.base_url or ANTHROPIC_BASE_URL,
+                api_key=anthropic.api_key.get_secret_value() if anthropic.api_key is not None else None,
+                auth_token=anthropic.auth_token.get_secret_value() if anthropic.auth_token is not None else None,
+                models=anthropic.models,
+                beta_features=anthropic.beta_features,
+                user_agent=_USER_AGENT,
             )
         )
     if openai.api_key is not None or openai.base_url is not None:

@@ -80,6 +80,7 @@ DISTRIBUTIONS: dict[str, str] = {
 
 VENDOR = re.compile(r"gemini|openai|vertex|google|anthropic|claude|codex", re.IGNORECASE)
 VENDOR_HOMES = (
+    "adapters.anthropic",
     "dialects.anthropic",
     "dialects.gemini",
     "dialects.openai_chat",

@@ -22,6 +22,9 @@ GEMINI = {"GOOGLE_API_KEY": "AIza-upstream-key"}
         (GEMINI, [("gemini", ("gemini-*", "gemma-*", "learnlm-*"))]),
         (OPENAI, [("openai", ("*",))]),
         ({**OPENAI, "APP_OPENAI__PROVIDER_KEY": "groq", "APP_OPENAI__MODELS": "llama-*, qwen*"}, [("groq", ("llama-*", "qwen*"))]),
+        ({"ANTHROPIC_API_KEY": "sk-ant-upstream-key"}, [("anthropic", ("claude-*",))]),
+        ({"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "APP_ANTHROPIC__MODELS": "opus*"}, [("anthropic", ("opus*",))]),
+        ({**GEMINI, "ANTHROPIC_AUTH_TOKEN": "token"}, [("gemini", ("gemini-*", "gemma-*", "learnlm-*")), ("anthropic", ("claude-*",))]),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, [("openai", ("*",))]),
         ({**GEMINI, **OPENAI}, [("gemini", ("gemini-*", "gemma-*", "learnlm-*")), ("openai", ("*",))]),
         ({**OPENAI, "APP_SANDBOX__ENABLED": "true"}, [("openai", ("*",)), ("sandbox", ("sandbox", "sandbox[?]*"))]),
@@ -43,5 +46,10 @@ async def test_a_service_account_means_vertex_and_a_key_wins_over_it(tmp_path: P
     assert tokens is not None
     assert tokens.project_id == "project-of-the-tests"
     adapters, tokens = build_adapters(load(environ={**credentials, **GEMINI}).settings, client)
-    assert ([adapter.provider_key for adapter in adapters], tokens) == (["gemini"], None)
+    assert [adapter.provider_key for adapter in adapters] == ["gemini"]
+    claude = {**credentials, "APP_VERTEX__CLAUDE_MODELS": "claude-sonnet-5,claude-*"}
+    for settings, expected in ((claude, ["vertex", "vertex-claude"]), ({**claude, **GEMINI}, ["gemini", "vertex-claude"])):
+        adapters, tokens = build_adapters(load(environ=settings).settings, client)
+        assert [adapter.provider_key for adapter in adapters] == expected
+        assert tokens is not None
     await client.aclose()

@@ -29,12 +29,17 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for an upstream, body already in its dialect."""
+    """One request for an upstream, body already in its dialect.
+
+    `client_headers` are the client's own, names in lower case, where it speaks the upstream's dialect; an adapter passes on what its
+    list allows and nothing else.
+    """
 
     model: str
     stream: bool
     body: bytes
     request_id: str
+    client_headers: Mapping[bytes, bytes] | None = None
 
 
 class Exchange(Protocol):

@@ -78,7 +78,7 @@ def _credentials(settings: Settings, collected: Collected) -> None:
     if path is None:
         return
     name = collected.found["APP_VERTEX__CREDENTIALS_FILE"].name
-    if vertex.api_key is not None:
+    if vertex.api_key is not None and not vertex.claude_models:
         key = collected.found["APP_VERTEX__API_KEY"].name
         collected.warnings.append(Problem(name, f"is not used: {key} is set too, and a key wins", "remove one of them"))
         return
@@ -118,11 +118,19 @@ def _circles(settings: Settings, collected: Collected) -> None:
         "APP_VERTEX__API_KEY_BASE_URL": settings.vertex.api_key_base_url,
         "APP_VERTEX__OAUTH_BASE_URL": settings.vertex.oauth_base_url,
         "APP_OPENAI__BASE_URL": settings.openai.base_url,
+        "APP_ANTHROPIC__BASE_URL": settings.anthropic.base_url,
     }
     for setting, url in upstreams.items():
         if url is not None and _is_own_address(url, settings.server.host, settings.server.port):
             text = "is this gateway's own address: a call would go round in circles"
             collected.problems.append(Problem(collected.found[setting].name, text, "name the upstream's address, or another port"))
+
+
+def _claude(settings: Settings, collected: Collected) -> None:
+    vertex = settings.vertex
+    if vertex.claude_models and not (vertex.credentials_file or vertex.ambient_credentials):
+        text = "has no effect without credentials for Vertex AI: an API key does not reach it"
+        collected.warnings.append(Problem("APP_VERTEX__CLAUDE_MODELS", text, "set GOOGLE_APPLICATION_CREDENTIALS"))
 
 
 def _is_own_address(url: str, host: str, port: int) -> bool:
@@ -136,10 +144,11 @@ def _is_own_address(url: str, host: str, port: int) -> bool:
 
 
 def _providers(settings: Settings, collected: Collected) -> None:
-    vertex, openai = settings.vertex, settings.openai
-    if vertex.api_key or vertex.credentials_file or vertex.ambient_credentials or openai.api_key or openai.base_url:
+    vertex, openai, anthropic = settings.vertex, settings.openai, settings.anthropic
+    google = vertex.api_key or vertex.credentials_file or vertex.ambient_credentials
+    if google or openai.api_key or openai.base_url or anthropic.api_key or anthropic.auth_token or anthropic.base_url:
         return
-    real = "set GOOGLE_API_KEY, GOOGLE_APPLICATION_CREDENTIALS or OPENAI_API_KEY for a real one"
+    real = "set GOOGLE_API_KEY, GOOGLE_APPLICATION_CREDENTIALS, ANTHROPIC_API_KEY or OPENAI_API_KEY for a real one"
     if settings.sandbox.enabled is False:
         collected.problems.append(Problem("APP_SANDBOX__ENABLED", "is off and no provider is configured: nothing could answer", real))
     elif settings.sandbox.enabled is None:
@@ -165,7 +174,8 @@ _CHECKS: tuple[tuple[Callable[[Settings, Collected], None], tuple[str, ...]], ..
     (_cors, ("cors",)),
     (_timeouts, ("timeout",)),
     (_credentials, ("vertex",)),
-    (_circles, ("server", "vertex", "openai")),
-    (_providers, ("vertex", "openai", "sandbox")),
+    (_circles, ("server", "vertex", "openai", "anthropic")),
+    (_claude, ("vertex",)),
+    (_providers, ("vertex", "openai", "anthropic", "sandbox")),
 )
 """Each check and the sections it rests on."""

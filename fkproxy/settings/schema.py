@@ -75,6 +75,29 @@ class Vertex(Section):
         "us-central1", "Location of Vertex AI, or global.", variables=("GOOGLE_CLOUD_LOCATION",), pattern=r"^[a-z0-9-]+$"
     )
     oauth_base_url: Url | None = _setting(None, "Address of Vertex AI; follows from the region if not set.")
+    claude_models: Names = _setting(
+        (), "Claude models of this project, separated by commas, as Vertex AI names them; * and ? stand for any characters."
+    )
+
+
+class Anthropic(Section):
+    """The Anthropic API."""
+
+    api_key: Credential | None = _setting(None, "Key of the Anthropic API.", variables=("ANTHROPIC_API_KEY",))
+    auth_token: Credential | None = _setting(
+        None, "A bearer token instead of a key, for a gateway in front of it.", variables=("ANTHROPIC_AUTH_TOKEN",)
+    )
+    base_url: Url | None = _setting(
+        None, "Its address, up to and without /v1/messages; Anthropic's own if not set.", variables=("ANTHROPIC_BASE_URL",)
+    )
+    models: Names = _setting(("claude-*",), "Model names that go there, separated by commas; * and ? stand for any characters.")
+    beta_features: Names = _setting(
+        ("*",), "Preview features (anthropic-beta) that clients may ask for, separated by commas; * and ? stand for any characters."
+    )
+    vertex_beta_features: Names = _setting(
+        ("context-1m-*", "interleaved-thinking-*", "fine-grained-tool-streaming-*", "token-efficient-tools-*"),
+        "The same for Claude on Vertex AI, which refuses features that it does not have.",
+    )
 
 
 class OpenAi(Section):
@@ -166,6 +189,7 @@ class Settings(Section):
     auth: Auth = Auth()
     vertex: Vertex = Vertex()
     openai: OpenAi = OpenAi()
+    anthropic: Anthropic = Anthropic()
     log: Log = Log()
     rate_limit: RateLimit = RateLimit()
     circuit_breaker: CircuitBreaker = CircuitBreaker()

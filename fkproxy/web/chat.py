@@ -61,4 +61,5 @@ def _call(dialect: Dialect, route: Route, inbound: Inbound, target: str) -> Call
         presented_key=presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"x-goog-api-key")),
         peer=inbound.peer,
         user_agent=inbound.user_agent,
+        client_headers=headers,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.processes import BINARY, ROOT
-from tests.lab.machine import Machine
+from tests.lab.inside import said, until
+from tests.lab.machine import CACHE, Machine
 
 NEW = "/opt/fkllmproxy"
 """A file that somebody has just copied to the machine."""
@@ -46,10 +49,27 @@ def bare() -> Iterator[Machine]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Path]:
+    """What `install` makes of a fresh Debian, as a layer that other machines start from."""
+    folder = Path(tempfile.mkdtemp(prefix="layer-", dir=CACHE))
+    try:
+        with Machine([(str(BINARY), NEW, 0o755), LOAD]) as running:
+            said(running, f"{NEW} install")
+            running.keep(folder / "installed")
+        yield folder / "installed"
+    finally:
+        shutil.rmtree(folder)
+
+
+def serving(machine: Machine) -> bool:
+    return machine.run("curl -sf http://127.0.0.1:4000/livez", capture_output=True).returncode == 0
+
+
 @pytest.fixture
-def installed(bare: Machine) -> Machine:
-    """What `install` makes of a fresh Debian; rate limit off so that load is not refused by it."""
-    done = bare.run(f"{NEW} install && echo APP_RATE_LIMIT__ENABLED=false >> /etc/fkllmproxy/env", capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert bare.run("systemctl restart fkllmproxy").returncode == 0
-    return bare
+def installed(installation: Path) -> Iterator[Machine]:
+    """Installed by `install`, booted again and serving; rate limit off so that load is not refused by it."""
+    with Machine(layer=installation) as running:
+        until(lambda: serving(running))
+        said(running, "echo APP_RATE_LIMIT__ENABLED=false >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
+        yield running

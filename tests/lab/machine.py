@@ -103,8 +103,9 @@ def prepare() -> Path:
 
 
 class Machine:
-    def __init__(self, copies: list[tuple[str, str, int | None]] = (), timeout: float = 30.0):
-        self.copies, self.timeout = list(copies), timeout
+    def __init__(self, copies: list[tuple[str, str, int | None]] = (), timeout: float = 30.0, layer: Path | None = None):
+        """`layer`: what a machine before this one had changed (`keep`), below this one's own changes."""
+        self.copies, self.timeout, self.layer = list(copies), timeout, layer
         self.boot_seconds = 0.0
 
     # -- life cycle ---------------------------------------------------------------------------
@@ -127,7 +128,8 @@ class Machine:
         self.root = self.work / "root"
         for name in ("upper", "work", "root"):
             (self.work / name).mkdir()
-        options = f"lowerdir={lower},upperdir={self.work}/upper,workdir={self.work}/work"
+        below = lower if self.layer is None else f"{self.layer}:{lower}"
+        options = f"lowerdir={below},upperdir={self.work}/upper,workdir={self.work}/work"
         subprocess.run(["mount", "-t", "overlay", "bootlab", "-o", options, self.root], check=True)
         self._stack.callback(subprocess.run, ["umount", "-l", self.root], check=False)
         for source, target, mode in self.copies:
@@ -178,6 +180,14 @@ class Machine:
                 raise LabError(f"no boot (rc={self.nspawn.poll()}):\n{self.console.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
         self.boot_seconds = time.monotonic() - began
+
+    def keep(self, layer: Path) -> None:
+        """Shut down in an orderly way and keep what was changed on the disk as `layer`, but for the journal."""
+        self.run("systemctl poweroff", capture_output=True)
+        self.nspawn.wait(self.timeout)
+        subprocess.run(["umount", self.root], check=True)
+        shutil.rmtree(self.work / "upper/var/log/journal", ignore_errors=True)
+        subprocess.run(["cp", "-a", self.work / "upper", layer], check=True)
 
     def reboot(self) -> None:
         """A real reboot: PID 1 goes, a new one starts on the same disk; enabled units must come back."""

@@ -15,7 +15,7 @@ import pytest
 
 from fkproxy import __version__
 from tests.e2e.processes import BINARY, ROOT
-from tests.lab.conftest import LOAD
+from tests.lab.conftest import NEW, serving
 from tests.lab.inside import said, until
 from tests.lab.machine import Machine
 from tests.lab.variants import variant
@@ -59,7 +59,7 @@ def test_every_block_stands_in_a_scene() -> None:
 
 
 def installed(machine: Machine) -> None:
-    said(machine, "/opt/fkllmproxy install")
+    until(lambda: serving(machine))
 
 
 def sources(machine: Machine) -> None:
@@ -133,6 +133,7 @@ def vendor(mode: str) -> Callable[[Machine], None]:
     return arrange
 
 
+NOT_INSTALLED = {"fresh", "sources", "port-taken"}
 SCENES: dict[str, Callable[[Machine], None]] = {
     "fresh": lambda machine: None,
     "installed": installed,
@@ -149,8 +150,9 @@ SCENES: dict[str, Callable[[Machine], None]] = {
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine([(str(BINARY), "/opt/fkllmproxy", 0o755), LOAD]) as running:
+def machine(section: Section, installation: Path) -> Iterator[Machine]:
+    """A fresh one, or one with the service installed."""
+    with Machine([(str(BINARY), NEW, 0o755)], layer=None if section.scene in NOT_INSTALLED else installation) as running:
         yield running
 
 
