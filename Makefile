@@ -43,7 +43,7 @@ $(NODE_STAMP): | $(VENV_STAMP)
 	@touch $@
 
 test: $(BINARY) $(VENV_STAMP) $(NODE_STAMP) check
-	@scripts/need pgrep=procps
+	@scripts/need pgrep=procps promtool=prometheus
 	$(VENV)/bin/python -m pytest
 
 check: $(VENV_STAMP)
