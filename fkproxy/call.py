@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from fkproxy.access import ANONYMOUS, Caller
-from fkproxy.dialects.base import Dialect, Peek, ReplyContext, StreamEncoder
+from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, StreamEncoder
 from fkproxy.limits.bucket import Verdict
 from fkproxy.model.errors import FkproxyError
-from fkproxy.model.request import ChatRequest
+from fkproxy.model.request import ChatRequest, Loss
 from fkproxy.model.usage import Usage
 
 __all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "StreamPolicy"]
@@ -35,6 +35,10 @@ class Client(Protocol):
 
     async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
         """The whole body. Raises `RequestTooLarge`, `RequestTimeout` and `ClientGone`."""
+        ...
+
+    def as_json_array(self) -> None:
+        """Send a stream's events as the elements of one JSON array."""
         ...
 
     def watch(self) -> None:
@@ -81,6 +85,7 @@ class Call:
         "losses",
         "method",
         "model_id",
+        "operation",
         "peek",
         "peer",
         "presented_key",
@@ -117,6 +122,7 @@ class Call:
         route: str,
         target: str = "",
         query: str = "",
+        operation: Operation = "chat",
         presented_key: bytes | None = None,
         peer: str | None = None,
         user_agent: str | None = None,
@@ -129,6 +135,7 @@ class Call:
         self.route = route
         self.target = target
         self.query = query
+        self.operation = operation
         self.presented_key = presented_key
         self.peer = peer
         self.user_agent = user_agent
@@ -174,6 +181,15 @@ class Call:
     def stream(self) -> bool:
         """The client asked for a stream."""
         return self.peek is not None and self.peek.stream
+
+    def lose(self, losses: Sequence[Loss]) -> None:
+        """Note what an upstream's dialect could not say."""
+        known = self.dialect.known_fields
+        self.losses = tuple(loss.field for loss in losses)
+        # The client may read its own words back; what is kept of a call holds none of them.
+        self.recorded_losses = tuple(
+            dict.fromkeys("other" if loss.from_client and loss.field not in known else loss.field for loss in losses)
+        )
 
     def reply_headers(self) -> Headers:
         """What every reply tells about its self."""

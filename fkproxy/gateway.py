@@ -15,7 +15,7 @@ that reads a body and writes a reply, and tests hand it one made of lists.
         relay        frames on their way to the client, while the decoder listens
     record       always, once: also when the client hangs up
 
-How a reply is waited for and relayed is `relay.py`'s.
+How a reply is waited for and relayed is `relay.py`'s; what is no chat (a count of tokens, embeddings) is `side_calls.py`'s.
 
 **The commit point.** Once the reply's head has gone to the client its status stands. It goes with the first content, so an upstream
 that opens a stream with 200 and then fails is still answered properly. A silent upstream (a model that thinks) forces it earlier:
@@ -56,6 +56,7 @@ from fkproxy.model.events import Failed
 from fkproxy.relay import MAX_ERROR_BYTES, Relay
 from fkproxy.routing import RoutingTable, Target
 from fkproxy.seals import SealStore
+from fkproxy.side_calls import SideCalls
 from fkproxy.telemetry.record import CallRecord
 
 __all__ = ["Gateway", "Upstream", "error_headers"]
@@ -107,6 +108,7 @@ class Gateway:
         self._seals = seals
         self._timeouts = timeouts
         self._relay = Relay(seals=seals, timeouts=timeouts, stream=stream, now=now)
+        self._side_calls = SideCalls(self._relay, first_byte_s=timeouts.first_byte_s, now=now)
         self._max_request_bytes = max_request_bytes
         self._observers = tuple(observers)
         self.in_flight = 0
@@ -165,7 +167,12 @@ class Gateway:
     # --- targets
 
     async def _run(self, call: Call, client: Client) -> None:
-        peek = call.peek = call.dialect.peek(call.body, call.target, call.query)
+        peek = call.dialect.peek(call.body, call.target, call.query)
+        if call.operation != "chat":
+            peek = Peek(model=peek.model, operation=call.operation)
+        elif peek.json_array:
+            client.as_json_array()
+        call.peek = peek
         targets = self.routing.candidates(peek.model)
         if not peek.stream:
             return await self._try_targets(call, client, peek, targets)
@@ -219,6 +226,8 @@ class Gateway:
         adapter, codec = upstream.adapter, upstream.codec
         call.attempts += 1
         call.provider_key, call.model_id, call.upstream_dialect = adapter.provider_key, model, codec.name
+        if peek.operation != "chat":
+            return await self._side_calls.answer(call, client, peek, adapter, codec, model)
         own = codec is call.dialect
         if own:
             body = codec.forward_request(call.body, peek, model)
@@ -256,12 +265,7 @@ class Gateway:
             request = call.dialect.decode_request(call.body, peek)
             call.request = request = self._seals.restore(call.caller.key_id, request, self._now())
         encoded = codec.encode_request(request, model)
-        known = call.dialect.known_fields
-        call.losses = tuple(loss.field for loss in encoded.losses)
-        # The client may read its own words back; what is kept of a call holds none of them.
-        call.recorded_losses = tuple(
-            dict.fromkeys("other" if loss.from_client and loss.field not in known else loss.field for loss in encoded.losses)
-        )
+        call.lose(encoded.losses)
         return encoded.body
 
     async def _refuse(self, call: Call, client: Client, error: FkproxyError) -> None:

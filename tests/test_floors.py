@@ -21,9 +21,9 @@ PACKAGE = ROOT / "fkproxy"
 
 FLOORS: dict[str, int] = {
     "model": 0, "wire": 0,
-    "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1,
+    "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1,
     "adapters": 2, "telemetry": 2,
-    "gateway": 3, "relay": 3, "call": 3, "catalogue": 3,
+    "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "cli": 4, "__main__": 4,
     "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
@@ -31,8 +31,9 @@ FLOORS: dict[str, int] = {
 
 SIDEWAYS: dict[str, set[str]] = {
     "wire": {"model"},  # errors
-    "gateway": {"call", "relay"},
+    "gateway": {"call", "relay", "side_calls"},
     "relay": {"call"},
+    "side_calls": {"call", "relay"},
     "web": {"gateway", "call", "catalogue"},
     "providers": {"settings"},
     "app": {"settings", "providers", "web"},

@@ -25,7 +25,7 @@ from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import Address, HttpClient, header_block
 from fkproxy.adapters.listing import fetch_models
-from fkproxy.dialects.base import Dialect, ModelEntry
+from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 
 __all__ = ["ANTHROPIC_BASE_URL", "ANTHROPIC_MODELS", "AnthropicApi", "VertexClaude"]
 
@@ -36,6 +36,9 @@ _VERSION = "2023-06-01"
 _VERTEX_VERSION = "vertex-2023-10-16"
 _FEATURE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_FEATURES = 32
+
+
+_PATHS: dict[Operation, str] = {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
 
 
 def _features(headers: Mapping[bytes, bytes] | None, allowed: tuple[str, ...]) -> bytes:
@@ -52,6 +55,7 @@ class AnthropicApi:
     """api.anthropic.com, or whatever `base_url` says. `key_header`: `x-api-key`, or `authorization` for a bearer token."""
 
     dialect = "anthropic"
+    operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class AnthropicApi:
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
         headers = self._headers + _features(call.client_headers, self._beta_features)
-        return await self._client.send(self._origin, "POST", "/v1/messages", headers, call.body)
+        return await self._client.send(self._origin, "POST", _PATHS[call.operation], headers, call.body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
@@ -101,6 +105,7 @@ class VertexClaude:
     """The Claude models of one project in one location."""
 
     dialect = "anthropic"
+    operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
 
     def __init__(
         self,
@@ -139,8 +144,9 @@ class VertexClaude:
             self._headers = header_block(self._origin, (("authorization", f"Bearer {bearer}"), *self._fixed))
         method = "streamRawPredict" if call.stream else "rawPredict"
         headers = self._headers + _features(call.client_headers, self._beta_features)
-        target = f"{self._prefix}{quote(call.model, safe='-._~@')}:{method}"
-        return await self._client.send(self._origin, "POST", target, headers, _with_version(call.body))
+        counting = call.operation == "count_tokens"
+        target = f"{self._prefix}{'count-tokens' if counting else quote(call.model, safe='-._~@')}:{method}"
+        return await self._client.send(self._origin, "POST", target, headers, _with_version(call.body, keep_model=counting))
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`. Those that are named in full: the service has no list per project."""
@@ -155,8 +161,9 @@ class VertexClaude:
         """The client is shared and closed by its owner."""
 
 
-def _with_version(body: bytes) -> bytes:
-    """The body without the model, which stands in the path, and with the version; every other byte as it is."""
+def _with_version(body: bytes, *, keep_model: bool) -> bytes:
+    """The body with the version, and without the model where that stands in the path; every other byte as it is."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    fields.pop("model", None)
+    if not keep_model:
+        fields.pop("model", None)
     return msgspec.json.encode({"anthropic_version": _VERTEX_VERSION, **fields})

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from fkproxy.adapters.http import Address
-from fkproxy.dialects.base import ModelEntry
+from fkproxy.dialects.base import ModelEntry, Operation
 
 __all__ = ["Adapter", "Exchange", "Timeouts", "UpstreamCall"]
 
@@ -32,7 +32,7 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     """One request for an upstream, body already in its dialect.
 
     `client_headers` are the client's own, names in lower case, where it speaks the upstream's dialect; an adapter passes on what its
-    list allows and nothing else.
+    list allows and nothing else. `variant` is `Peek.variant` where the body is the client's own.
     """
 
     model: str
@@ -40,6 +40,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     request_id: str
     client_headers: Mapping[bytes, bytes] | None = None
+    operation: Operation = "chat"
+    variant: str = ""
 
 
 class Exchange(Protocol):
@@ -76,6 +78,8 @@ class Adapter(Protocol):
     dialect: str
     models: tuple[str, ...]
     """Patterns (fnmatch) of the model names this upstream serves."""
+    operations: frozenset[Operation]
+    """What it can be asked for."""
 
     @property
     def address(self) -> Address | None:

@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.http import Address, HttpClient, header_block
 from fkproxy.adapters.listing import fetch_models
-from fkproxy.dialects.base import Dialect, ModelEntry
+from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 
 __all__ = ["OPENAI_BASE_URL", "OpenAiCompatible"]
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 
+_PATHS: dict[Operation, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+
+
 class OpenAiCompatible:
     """`base_url` ends where the vendor's documentation ends it, usually in `/v1`. `api_key` None: the server wants none."""
 
     dialect = "openai_chat"
+    operations: frozenset[Operation] = frozenset(("chat", "embeddings"))
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class OpenAiCompatible:
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
-        return await self._client.send(self._origin, "POST", "/chat/completions", self._headers, call.body)
+        return await self._client.send(self._origin, "POST", _PATHS[call.operation], self._headers, call.body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""

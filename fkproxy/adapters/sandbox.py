@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.dialects.base import ModelEntry
+from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.wire import json, sse
 
@@ -111,6 +111,7 @@ class Sandbox:
 
     dialect = "openai_chat"
     address = None
+    operations: frozenset[Operation] = frozenset(("chat",))
 
     def __init__(self, *, provider_key: str = SANDBOX_MODEL, answer_everything: bool) -> None:
         self.provider_key = provider_key

@@ -10,17 +10,34 @@ the object that the registry lists.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
+from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, UpstreamError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.parts import Extra, Opaque
 from fkproxy.model.request import ChatRequest, Loss
 from fkproxy.wire.sse import Frame
 
-__all__ = ["Dialect", "Encoded", "ModelEntry", "Peek", "ReplyContext", "Route", "StreamDecoder", "StreamEncoder", "carried", "extra_losses"]
+__all__ = [
+    "Dialect",
+    "EmbeddingCodec",
+    "Encoded",
+    "ModelEntry",
+    "Operation",
+    "Peek",
+    "ReplyContext",
+    "Route",
+    "StreamDecoder",
+    "StreamEncoder",
+    "TokenCounter",
+    "carried",
+    "extra_losses",
+]
+
+Operation = Literal["chat", "count_tokens", "embeddings"]
 
 
 def carried(extra: Extra, own: bool) -> Extra:
@@ -55,14 +72,22 @@ class Route(msgspec.Struct, frozen=True):
 
     path: str
     name: str
+    operation: Operation = "chat"
 
 
 class Peek(msgspec.Struct, frozen=True, kw_only=True):
-    """What routing needs, found without decoding the whole body. `include_usage`: the client wants a usage in its stream."""
+    """What routing needs, found without decoding the whole body.
+
+    `include_usage`: the client wants a usage in its stream. `json_array`: it wants its stream as the elements of one JSON array instead
+    of events. `variant` is the dialect's own name where it has several for one operation.
+    """
 
     model: str
     stream: bool = False
     include_usage: bool = True
+    json_array: bool = False
+    operation: Operation = "chat"
+    variant: str = ""
 
 
 class Encoded(msgspec.Struct, frozen=True):
@@ -115,6 +140,46 @@ class StreamEncoder(Protocol):
         ...
 
 
+class TokenCounter(Protocol):
+    """A dialect's question how many tokens a request has."""
+
+    def decode_request(self, body: bytes, peek: Peek, /) -> ChatRequest:
+        """The request to be counted. Raises `InvalidRequest`."""
+        ...
+
+    def encode_request(self, request: ChatRequest, model: str, /) -> Encoded:
+        """The question. Raises `Unrepresentable`."""
+        ...
+
+    def decode_reply(self, body: bytes) -> int:
+        """Input tokens. Raises `UpstreamProtocolError`."""
+        ...
+
+    def encode_reply(self, input_tokens: int) -> bytes:
+        """The answer."""
+        ...
+
+
+class EmbeddingCodec(Protocol):
+    """A dialect's way to ask for vectors."""
+
+    def decode_request(self, body: bytes, peek: Peek, /) -> EmbeddingRequest:
+        """The whole request, checked. Raises `InvalidRequest` and `Unrepresentable`."""
+        ...
+
+    def encode_request(self, request: EmbeddingRequest, model: str, /) -> Encoded:
+        """The body for an upstream that calls the model `model`."""
+        ...
+
+    def decode_reply(self, body: bytes) -> EmbeddingReply:
+        """The vectors. Raises `UpstreamProtocolError`."""
+        ...
+
+    def encode_reply(self, reply: EmbeddingReply, request: EmbeddingRequest, /) -> bytes:
+        """The answer to that request."""
+        ...
+
+
 class Dialect(Protocol):
     """One wire format, both ends."""
 
@@ -128,6 +193,16 @@ class Dialect(Protocol):
     """Names that the fields of a request may have; any other name is the client's own word and must not be logged."""
     keep_alive: bytes
     """Bytes that keep a client's stream alive and mean nothing."""
+
+    @property
+    def counter(self) -> TokenCounter | None:
+        """None for a dialect in which tokens cannot be asked for."""
+        ...
+
+    @property
+    def embedder(self) -> EmbeddingCodec | None:
+        """None for a dialect without embeddings."""
+        ...
 
     # --- requests
     def peek(self, body: bytes, target: str, query: str, /) -> Peek:

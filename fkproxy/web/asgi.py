@@ -14,6 +14,7 @@ from typing import Any
 
 from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTimeout, RequestTooLarge
+from fkproxy.wire.jsonarray import JsonArray
 
 __all__ = ["AsgiClient", "CorsPolicy", "Door", "Endpoint", "Inbound", "Message", "Receive", "Scope", "Send"]
 
@@ -134,7 +135,7 @@ class Door:
 class AsgiClient:
     """`Client` of the pipeline over one ASGI request."""
 
-    __slots__ = ("_door", "_inbound", "_receive", "_send", "_watcher", "gone")
+    __slots__ = ("_array", "_door", "_inbound", "_receive", "_send", "_watcher", "gone")
 
     def __init__(self, door: Door, inbound: Inbound, receive: Receive, send: Send) -> None:
         self._door = door
@@ -142,6 +143,7 @@ class AsgiClient:
         self._receive = receive
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
+        self._array: JsonArray | None = None
         self.gone = False
 
     async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
@@ -172,6 +174,10 @@ class AsgiClient:
             if not message.get("more_body", False):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def as_json_array(self) -> None:
+        """See `Client.as_json_array`."""
+        self._array = JsonArray()
+
     def watch(self) -> None:
         """See `Client.watch`."""
         task = asyncio.current_task()
@@ -186,6 +192,11 @@ class AsgiClient:
 
     async def start(self, status: int, headers: Headers) -> None:
         """See `Client.start`."""
+        if self._array is not None:
+            if status == 200:
+                headers = [(name, b"application/json; charset=utf-8" if name == b"content-type" else value) for name, value in headers]
+            else:
+                self._array = None
         headers += self._door.static
         if self._door.leaving():
             headers.append((b"connection", b"close"))
@@ -195,10 +206,14 @@ class AsgiClient:
 
     async def write(self, data: bytes) -> None:
         """See `Client.write`."""
+        if self._array is not None:
+            data = self._array.feed(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
         """See `Client.finish`."""
+        if self._array is not None:
+            data = self._array.feed(data) + self._array.end()
         await self._send({"type": "http.response.body", "body": b"" if self._inbound.method == "HEAD" else data, "more_body": False})
 
     async def preflight(self) -> None:

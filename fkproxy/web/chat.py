@@ -58,6 +58,7 @@ def _call(dialect: Dialect, route: Route, inbound: Inbound, target: str) -> Call
         route=route.path,
         target=target,
         query=inbound.query,
+        operation=route.operation,
         presented_key=presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"x-goog-api-key")),
         peer=inbound.peer,
         user_agent=inbound.user_agent,

@@ -10,7 +10,7 @@ from fkproxy.access import KeyRing
 from fkproxy.adapters.base import Exchange, Timeouts, UpstreamCall
 from fkproxy.call import Call, Headers, StreamPolicy
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.base import ModelEntry
+from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.gateway import Gateway, Upstream
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.bucket import Buckets
@@ -99,6 +99,7 @@ class ScriptedAdapter:
         self.provider_key = provider_key
         self.dialect = dialect
         self.models = models
+        self.operations: frozenset[Operation] = frozenset(("chat", "count_tokens", "embeddings"))
         self.calls: list[UpstreamCall] = []
         self.exchanges: list[ScriptedExchange] = []
         self._clock = clock
@@ -144,12 +145,16 @@ class ListClient:
         self.pieces: list[bytes] = []
         self.finished = False
         self.watched = False
+        self.array = False
         self._body = body
 
     async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
         if len(self._body) > limit_bytes:
             raise RequestTooLarge(limit_bytes)
         return self._body
+
+    def as_json_array(self) -> None:
+        self.array = True
 
     def watch(self) -> None:
         self.watched = True

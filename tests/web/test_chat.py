@@ -29,7 +29,12 @@ async def test_the_gemini_dialect_is_served_below_its_prefix() -> None:
     stream = await app.ask("POST", "/v1beta/models/sandbox:streamGenerateContent?alt=sse", body=body)
     assert stream.headers["content-type"].startswith("text/event-stream")
     assert stream.finished
-    refused = await app.ask("POST", "/v1beta/models/sandbox:countTokens", body=body)
+    array = await app.ask("POST", "/v1beta/models/sandbox:streamGenerateContent", body=body)
+    assert array.headers["content-type"].startswith("application/json")
+    assert sorted(array.json()[0]) == ["candidates", "modelVersion", "responseId"]
+    count = await app.ask("POST", "/v1beta/models/sandbox:countTokens", body=body)
+    assert count.json()["totalTokens"] > 0
+    refused = await app.ask("POST", "/v1beta/models/sandbox:predict", body=body)
     assert refused.status in (400, 404)
     assert refused.json()["error"]["status"]
 

@@ -6,6 +6,7 @@ request_encode.py   a request, encoded        turns.py   the order of its messag
                     schema.py  JSON Schema for it     thinking.py  effort, budget, modes     models.py  what the models differ in
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
+counting.py         a count of tokens, both ends
 errors.py           errors, both ways
 """
 
@@ -17,6 +18,7 @@ from datetime import datetime
 import msgspec
 
 from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode
+from fkproxy.dialects.anthropic.counting import Counter
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
@@ -31,10 +33,15 @@ class Anthropic:
     """See `dialects.base.Dialect`."""
 
     name = request.NAME
-    routes: tuple[Route, ...] = (Route("/v1/messages", "messages"),)
+    routes: tuple[Route, ...] = (
+        Route("/v1/messages", "messages"),
+        Route("/v1/messages/count_tokens", "count_tokens", "count_tokens"),
+    )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = (b"anthropic-version",)
     known_fields = request.KNOWN_FIELDS
+    counter = Counter()
+    embedder = None
     # The anthropic package (2.11, `_streaming.py`) passes over pings wherever they stand, also before message_start.
     keep_alive = sse.encode_event("ping", b'{"type": "ping"}')
 

@@ -5,6 +5,7 @@ request_encode.py   a request, encoded     schema.py  JSON Schema for it     thi
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
 errors.py           errors, both ways
+counting.py         a count of tokens, both ends          embedding.py  embeddings, both ends
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.base import Encoded, ModelEntry, Operation, Peek, ReplyContext, Route
 from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode
+from fkproxy.dialects.gemini.counting import Counter
+from fkproxy.dialects.gemini.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.request import ChatRequest
@@ -24,7 +27,13 @@ from fkproxy.wire.sse import Frame
 
 __all__ = ["DIALECT", "Gemini"]
 
-_METHODS = {"generateContent": False, "streamGenerateContent": True}
+_METHODS: dict[str, Operation] = {
+    "generateContent": "chat",
+    "streamGenerateContent": "chat",
+    "countTokens": "count_tokens",
+    "embedContent": "embeddings",
+    "batchEmbedContents": "embeddings",
+}
 
 
 class Gemini:
@@ -39,6 +48,8 @@ class Gemini:
     models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models")
     client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
     known_fields = request.KNOWN_FIELDS
+    counter = Counter()
+    embedder = Embedder()
     keep_alive = sse.encode_comment("keep-alive")
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:
@@ -46,10 +57,10 @@ class Gemini:
         model, colon, method = unquote(target).rpartition(":")
         if not colon or not model or method not in _METHODS:
             raise InvalidRequest(None, f"expected a path that ends in one of {', '.join(f':{name}' for name in _METHODS)}")
-        stream = _METHODS[method]
-        if stream and parse_qs(query).get("alt") != ["sse"]:
-            raise InvalidRequest(None, "streamGenerateContent is served as events only: add ?alt=sse")
-        return Peek(model=model, stream=stream)
+        stream = method == "streamGenerateContent"
+        array = stream and "sse" not in parse_qs(query).get("alt", ())
+        operation = _METHODS[method]
+        return Peek(model=model, stream=stream, json_array=array, operation=operation, variant=method if operation == "embeddings" else "")
 
     def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
         """See `Dialect.decode_request`."""

@@ -6,6 +6,7 @@ request_encode.py   a request, encoded
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
 errors.py           errors, both ways
+embedding.py        embeddings, both ends
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.dialects.openai_chat import errors, peek, request, request_encode, response, response_encode
+from fkproxy.dialects.openai_chat.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.request import ChatRequest
@@ -29,10 +31,15 @@ class OpenAiChat:
     """See `dialects.base.Dialect`."""
 
     name = request.NAME
-    routes: tuple[Route, ...] = (Route("/v1/chat/completions", "chat_completions"),)
+    routes: tuple[Route, ...] = (
+        Route("/v1/chat/completions", "chat_completions"),
+        Route("/v1/embeddings", "embeddings", "embeddings"),
+    )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = ()
     known_fields = request.KNOWN_FIELDS
+    counter = None
+    embedder = Embedder()
     keep_alive = sse.encode_comment("keep-alive")
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:

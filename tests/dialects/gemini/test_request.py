@@ -212,9 +212,7 @@ def test_unknown_fields_deep_inside_come_back() -> None:
     [
         ("gemini-2.5-flash", "", ":generateContent"),
         (":generateContent", "", ":generateContent"),
-        ("m:countTokens", "", ":generateContent"),
-        ("m:streamGenerateContent", "", "alt=sse"),
-        ("m:streamGenerateContent", "alt=json", "alt=sse"),
+        ("m:predict", "", ":generateContent"),
     ],
 )
 def test_a_path_that_is_not_served_says_what_is(target: str, query: str, words: str) -> None:
@@ -225,6 +223,10 @@ def test_a_path_that_is_not_served_says_what_is(target: str, query: str, words: 
 def test_a_path_is_decoded() -> None:
     assert GEMINI.peek(b"", "provider%2Fm%3Ax:generateContent", "") == Peek(model="provider/m:x", stream=False)
     assert GEMINI.peek(b"", "m:streamGenerateContent", "key=k&alt=sse") == Peek(model="m", stream=True)
+    for query in ("", "alt=json"):
+        assert GEMINI.peek(b"", "m:streamGenerateContent", query) == Peek(model="m", stream=True, json_array=True)
+    assert GEMINI.peek(b"", "m:countTokens", "") == Peek(model="m", operation="count_tokens")
+    assert GEMINI.peek(b"", "m:embedContent", "") == Peek(model="m", operation="embeddings", variant="embedContent")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""countTokens, both ends. Floor 1. Pure. Source: ai.google.dev/api/tokens, read 2026-11."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fkproxy.dialects.base import Encoded, Peek
+from fkproxy.dialects.gemini import request, request_encode
+from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
+from fkproxy.model.request import ChatRequest
+from fkproxy.wire import json
+
+__all__ = ["Counter"]
+
+
+class _Question(msgspec.Struct, rename="camel"):
+    generate_content_request: msgspec.Raw | None = None
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    total_tokens: int
+
+
+class Counter:
+    """See `dialects.base.TokenCounter`."""
+
+    def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
+        """A question is a few contents, or a whole request in `generateContentRequest`."""
+        try:
+            whole = msgspec.json.decode(body, type=_Question).generate_content_request
+        except msgspec.DecodeError as error:
+            json.decode_request(body)
+            raise InvalidRequest("generateContentRequest", "expected an object") from error
+        return request.decode_request(bytes(whole) if whole is not None else body, asked.model, stream=False)
+
+    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
+        """See `TokenCounter.encode_request`."""
+        encoded = request_encode.encode_request(asked, model)
+        fields = msgspec.json.decode(encoded.body, type=dict[str, msgspec.Raw])
+        return Encoded(json.encode({"generateContentRequest": {"model": f"models/{model}", **fields}}), encoded.losses)
+
+    def decode_reply(self, body: bytes) -> int:
+        """See `TokenCounter.decode_reply`."""
+        try:
+            return msgspec.json.decode(body, type=_Answer).total_tokens
+        except msgspec.DecodeError as error:
+            raise UpstreamProtocolError("the upstream's count of tokens is not one") from error
+
+    def encode_reply(self, input_tokens: int) -> bytes:
+        """See `TokenCounter.encode_reply`."""
+        return json.encode({"totalTokens": input_tokens, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": input_tokens}]})

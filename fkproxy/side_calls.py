@@ -1,0 +1,95 @@
+"""Calls that are no chat: a count of tokens, embeddings. Floor 3.
+
+One question, one answer, no stream. The client's own bytes pass through to an upstream of its dialect; another one is asked in its own
+words. A count that nobody can make is estimated, and said to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fkproxy.adapters.base import Adapter, Exchange, UpstreamCall
+from fkproxy.call import JSON_TYPE, Call, Client
+from fkproxy.dialects.base import Dialect, Encoded, Peek
+from fkproxy.estimate import estimate_tokens
+from fkproxy.model.errors import Unrepresentable
+from fkproxy.relay import MAX_ERROR_BYTES, Relay
+
+__all__ = ["SideCalls"]
+
+_MAX_REPLY_BYTES = 64 * 1024 * 1024
+_ESTIMATED = "input_tokens (estimated)"
+
+
+class SideCalls:
+    """Answers one call at one upstream. `timeout_s`: for the head of the reply."""
+
+    def __init__(self, relay: Relay, *, first_byte_s: float, now: Callable[[], float]) -> None:
+        self._relay = relay
+        self._first_byte_s = first_byte_s
+        self._now = now
+
+    async def answer(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, model: str) -> None:
+        """Raises `UpstreamError`, `Unrepresentable` and `InvalidRequest`, all before anything was sent to the client."""
+        if peek.operation == "count_tokens":
+            body = await self._count(call, client, peek, adapter, codec, model)
+        else:
+            body = await self._embed(call, client, peek, adapter, codec, model)
+        call.committed = call.content_sent = True
+        call.status = 200
+        call.response_bytes = len(body)
+        await client.start(200, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *call.reply_headers()])
+        await client.finish(body)
+
+    async def _count(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, model: str) -> bytes:
+        own = call.dialect.counter
+        if own is None:
+            raise Unrepresentable("a count of tokens", call.dialect.name)
+        if codec.counter is None or peek.operation not in adapter.operations:
+            call.losses = call.recorded_losses = (_ESTIMATED,)
+            return own.encode_reply(estimate_tokens(own.decode_request(call.body, peek)))
+        if codec is call.dialect:
+            return await self._ask(call, client, peek, adapter, codec, model, codec.forward_request(call.body, peek, model))
+        encoded = codec.counter.encode_request(own.decode_request(call.body, peek), model)
+        reply = await self._ask(call, client, peek, adapter, codec, model, encoded.body)
+        return own.encode_reply(codec.counter.decode_reply(reply))
+
+    async def _embed(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, model: str) -> bytes:
+        own = call.dialect.embedder
+        if own is None or codec.embedder is None or peek.operation not in adapter.operations:
+            raise Unrepresentable("a request for embeddings", codec.name)
+        if codec is call.dialect:
+            reply = await self._ask(call, client, peek, adapter, codec, model, codec.forward_request(call.body, peek, model))
+            call.usage = codec.embedder.decode_reply(reply).usage
+            return reply
+        asked = own.decode_request(call.body, peek)
+        encoded: Encoded = codec.embedder.encode_request(asked, model)
+        call.lose(encoded.losses)
+        answer = codec.embedder.decode_reply(await self._ask(call, client, peek, adapter, codec, model, encoded.body))
+        call.usage = answer.usage
+        return own.encode_reply(answer, asked)
+
+    async def _ask(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, model: str, body: bytes) -> bytes:
+        own = codec is call.dialect
+        asked = UpstreamCall(
+            model=model,
+            stream=False,
+            body=body,
+            request_id=call.request_id,
+            operation=peek.operation,
+            variant=peek.variant if own else "",
+            client_headers=call.client_headers if own else None,
+        )
+        began = self._now()
+        try:
+            exchange: Exchange = await adapter.send(asked)
+        finally:
+            call.upstream_s += self._now() - began
+        try:
+            await self._relay.wait(call, client, exchange.head, "first_byte", self._first_byte_s)
+            call.upstream_status = exchange.status
+            if not 200 <= exchange.status < 300:
+                raise codec.decode_error(exchange.status, exchange.headers, await self._relay.read(call, client, exchange, MAX_ERROR_BYTES))
+            return await self._relay.read(call, client, exchange, _MAX_REPLY_BYTES)
+        finally:
+            exchange.close()

@@ -1,0 +1,147 @@
+"""Stories of calls that are no chat: counts of tokens, embeddings."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from typing import Any
+
+import pytest
+
+from tests.fakes.pipeline import Bench, ListClient
+
+MESSAGES = {"model": "m", "messages": [{"role": "user", "content": "hello there"}], "system": "be brief"}
+CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}
+EMBED = {"model": "m", "input": ["one", "two"], "dimensions": 2}
+
+
+async def sent(bench: Bench, dialect: str, body: Any, **fields: Any) -> tuple[int | None, Any]:
+    client: ListClient = await bench.send(json.dumps(body).encode(), dialect, **fields)
+    return client.status, json.loads(client.body)
+
+
+async def counted(bench: Bench, dialect: str) -> tuple[int | None, Any]:
+    if dialect == "anthropic":
+        return await sent(bench, dialect, MESSAGES, operation="count_tokens")
+    return await sent(bench, dialect, CONTENTS, target="m:countTokens")
+
+
+async def test_a_count_passes_through_at_home() -> None:
+    bench = Bench(("a", "anthropic"))
+    bench.adapters[0].replies(b'{"input_tokens": 12, "more": 1}')
+    assert await counted(bench, "anthropic") == (200, {"input_tokens": 12, "more": 1})
+    (call,) = bench.adapters[0].calls
+    assert (call.operation, json.loads(call.body)) == ("count_tokens", MESSAGES)
+
+
+async def test_a_count_is_asked_in_the_upstreams_words() -> None:
+    bench = Bench(("g", "gemini"))
+    bench.adapters[0].replies(b'{"totalTokens": 7}')
+    assert await counted(bench, "anthropic") == (200, {"input_tokens": 7})
+    asked = json.loads(bench.adapters[0].calls[0].body)["generateContentRequest"]
+    assert asked["model"] == "models/m"
+    assert asked["contents"] == CONTENTS["contents"]
+    assert asked["systemInstruction"]["parts"] == [{"text": "be brief"}]
+
+    bench = Bench(("a", "anthropic"))
+    bench.adapters[0].replies(b'{"input_tokens": 9}')
+    status, answer = await counted(bench, "gemini")
+    assert (status, answer["totalTokens"]) == (200, 9)
+    asked = json.loads(bench.adapters[0].calls[0].body)
+    assert set(asked) == {"model", "messages"}, "what counts, and nothing that the question has no place for"
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
+async def test_a_count_that_nobody_can_make_is_estimated_and_said_to_be(dialect: str) -> None:
+    bench = Bench(("o", "openai_chat"))
+    client = await bench.send(
+        json.dumps(MESSAGES if dialect == "anthropic" else CONTENTS).encode(),
+        dialect,
+        **({"operation": "count_tokens"} if dialect == "anthropic" else {"target": "m:countTokens"}),
+    )
+    answer = json.loads(client.body)
+    assert 3 <= (answer.get("input_tokens") or answer["totalTokens"]) <= 20
+    assert "estimated" in client.headers["x-fkproxy-losses"]
+    assert bench.adapters[0].calls == []
+
+
+async def test_a_count_moves_on_when_an_upstream_fails() -> None:
+    bench = Bench(("one", "anthropic"), ("two", "anthropic"))
+    bench.adapters[0].replies(b"{}", status=500)
+    bench.adapters[1].replies(b'{"input_tokens": 3}')
+    assert await counted(bench, "anthropic") == (200, {"input_tokens": 3})
+    assert bench.record.attempts == 2
+
+
+async def test_what_is_wrong_with_a_count_is_told_in_the_clients_dialect() -> None:
+    bench = Bench(("g", "gemini"))
+    status, answer = await sent(bench, "anthropic", {"model": "m", "messages": []}, operation="count_tokens")
+    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_embeddings_pass_through_at_home_and_are_counted() -> None:
+    bench = Bench(("o", "openai_chat"))
+    reply = {"object": "list", "data": [{"index": 0, "embedding": "AACAPw=="}], "usage": {"prompt_tokens": 5, "total_tokens": 5}}
+    bench.adapters[0].replies(json.dumps(reply).encode())
+    assert await sent(bench, "openai_chat", EMBED, operation="embeddings") == (200, reply)
+    assert json.loads(bench.adapters[0].calls[0].body) == EMBED
+    assert bench.record.usage is not None
+    assert bench.record.usage.input_tokens == 5
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+async def test_embeddings_of_another_dialect(encoding: str) -> None:
+    bench = Bench(("g", "gemini"))
+    bench.adapters[0].replies(b'{"embeddings": [{"values": [1, 0.5]}, {"values": [0, -2]}]}')
+    status, answer = await sent(bench, "openai_chat", {**EMBED, "encoding_format": encoding, "user": "u"}, operation="embeddings")
+    assert status == 200
+    vectors = [entry["embedding"] for entry in answer["data"]]
+    if encoding == "base64":
+        vectors = [list(struct.unpack("<2f", base64.b64decode(vector))) for vector in vectors]
+    assert vectors == [[1, 0.5], [0, -2]]
+    asked = json.loads(bench.adapters[0].calls[0].body)["requests"]
+    assert asked == [{"model": "models/m", "outputDimensionality": 2, "content": {"parts": [{"text": text}]}} for text in ("one", "two")]
+    assert bench.record.losses == ("user",)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "shape"),
+    [
+        ("embedContent", {"content": {"parts": [{"text": "one"}]}, "taskType": "RETRIEVAL_QUERY"}, {"embedding": {"values": [1.0, 2.0]}}),
+        ("batchEmbedContents", {"requests": [{"content": {"parts": [{"text": "one"}]}}]}, {"embeddings": [{"values": [1.0, 2.0]}]}),
+    ],
+)
+async def test_the_other_way_round(method: str, body: Any, shape: Any) -> None:
+    bench = Bench(("o", "openai_chat"))
+    bench.adapters[0].replies(b'{"data": [{"index": 0, "embedding": [1, 2]}]}')
+    status, answer = await sent(bench, "gemini", body, target=f"m:{method}")
+    assert (status, answer) == (200, shape)
+    assert json.loads(bench.adapters[0].calls[0].body) == {"model": "m", "input": ["one"], "encoding_format": "float"}
+
+
+@pytest.mark.parametrize("given", [[1, 2, 3], [[1, 2], [3]]])
+async def test_token_numbers_mean_nothing_to_another_vendor(given: Any) -> None:
+    bench = Bench(("g", "gemini"))
+    status, answer = await sent(bench, "openai_chat", {"model": "m", "input": given}, operation="embeddings")
+    assert (status, answer["error"]["code"]) == (400, "unsupported_parameter")
+
+
+async def test_an_upstream_without_embeddings_is_passed_over() -> None:
+    bench = Bench(("a", "anthropic"), ("o", "openai_chat"))
+    bench.adapters[1].replies(b'{"data": []}')
+    assert (await sent(bench, "openai_chat", EMBED, operation="embeddings"))[0] == 200
+    bench = Bench(("a", "anthropic"))
+    status, answer = await sent(bench, "openai_chat", EMBED, operation="embeddings")
+    assert (status, answer["error"]["code"]) == (400, "unsupported_parameter")
+
+
+async def test_a_stream_without_alt_is_an_array() -> None:
+    bench = Bench(("g", "gemini"))
+    frame = b'data: {"candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}, "finishReason": "STOP"}]}\n\n'
+    bench.adapters[0].streams(frame)
+    client = await bench.send(json.dumps(CONTENTS).encode(), "gemini", target="m:streamGenerateContent")
+    assert client.array
+    bench.adapters[0].streams(frame)
+    client = await bench.send(json.dumps(CONTENTS).encode(), "gemini", target="m:streamGenerateContent", query="alt=sse")
+    assert not client.array
