@@ -1,0 +1,98 @@
+"""Unmodified coding agents through the built file, each on every upstream: a plain turn, and a turn with a tool of the agent's own.
+
+Claude Code and Gemini CLI run as their users run them, with nothing but loopback to talk to; what answers behind the gateway is a third
+party's fake of the vendors' APIs. The upstream is chosen by the model's name.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import gemini_settings
+from tests.e2e.processes import KEY, ROOT, Aimock, Service, clean_environment, node, service
+
+MODELS = {"gemini": "gemini/gemini-2.5-flash", "openai": "openai/gpt-4.1", "anthropic": "anthropic/claude-sonnet-4-5"}
+_TIMEOUT_S = 90
+
+
+@pytest.fixture(scope="module")
+def gateway(directory: Path, aimock: Aimock) -> Iterator[Service]:
+    """All upstreams at once."""
+    others = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1"}
+    others |= {"ANTHROPIC_API_KEY": "sk-ant-upstream-key", "ANTHROPIC_BASE_URL": aimock.url}
+    with service(directory, **gemini_settings(aimock.url), **others) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project with a note in it, and a home with the settings that spare an agent its questions."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "note.txt").write_text("the secret word is heron\n")
+    (tmp_path / "home" / ".gemini").mkdir(parents=True)
+    settings = {"security": {"auth": {"selectedType": "gemini-api-key"}}, "privacy": {"usageStatisticsEnabled": False}}
+    (tmp_path / "home" / ".gemini" / "settings.json").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def run(folder: Path, program: str, *arguments: str, **variables: str) -> str:
+    environment = {**clean_environment(), **variables, "HOME": str(folder / "home"), "NO_PROXY": "*"}
+    environment["PATH"] = f"{Path(node()).parent}:{environment['PATH']}"
+    command = [str(ROOT / "node_modules" / ".bin" / program), *arguments]
+    done = subprocess.run(
+        command, cwd=folder / "project", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def claude(gateway: Service, folder: Path, model: str, prompt: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(
+        run(
+            folder,
+            "claude",
+            *("-p", prompt, "--model", model, "--output-format", "json", "--allowedTools", "Bash(cat:*)"),
+            ANTHROPIC_BASE_URL=gateway.url,
+            ANTHROPIC_API_KEY=KEY,
+            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+            DISABLE_AUTOUPDATER="1",
+        )
+    )
+    return value
+
+
+def gemini(gateway: Service, folder: Path, model: str, prompt: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(
+        run(
+            folder,
+            "gemini",
+            *("--skip-trust", "--yolo", "-p", prompt, "-m", model, "--output-format", "json"),
+            GEMINI_API_KEY=KEY,
+            GOOGLE_GEMINI_BASE_URL=gateway.url,
+        )
+    )
+    return value
+
+
+@pytest.mark.parametrize("upstream", MODELS)
+def test_claude_code_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str) -> None:
+    plain = claude(gateway, folder, MODELS[upstream], "hello")
+    assert (plain["result"], plain["is_error"]) == ("Hello from behind the gateway.", False)
+    assert plain["usage"]["output_tokens"] == 6
+    read = claude(gateway, folder, MODELS[upstream], "claude, read the note")
+    assert (read["result"], read["num_turns"]) == ("The note says heron.", 2)
+
+
+@pytest.mark.parametrize("upstream", MODELS)
+def test_gemini_cli_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str) -> None:
+    plain = gemini(gateway, folder, MODELS[upstream], "hello")
+    assert plain["response"] == "Hello from behind the gateway."
+    read = gemini(gateway, folder, MODELS[upstream], "gemini, read the note")
+    assert read["response"] == "The note says heron."
+    assert read["stats"]["tools"]["totalSuccess"] == 1
