@@ -59,10 +59,11 @@ def create_app(
     environment: ProcessEnvironment,
     leaving: Callable[[], bool] = lambda: False,
     stop_accepting: Callable[[], None] = lambda: None,
+    handovers_failed: Callable[[], int] = lambda: 0,
 ) -> Litestar:
     """The ASGI application. Call it in the process that serves, outside the event loop.
 
-    `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called.
+    `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called. `handovers_failed`: see `Sources`.
     """
     access_log = AccessLog()
     client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=environment.proxies)
@@ -75,8 +76,11 @@ def create_app(
             credential_cache=lambda: (tokens.hits, tokens.misses) if tokens is not None else (0, 0),
             upstream_connections=lambda: {"idle": client.stats.idle, "busy": client.stats.open - client.stats.idle},
             breakers=lambda: {upstream.adapter.provider_key: upstream.breaker.state(time.monotonic()) for upstream in upstreams},
+            credentials_refused=lambda: {upstream.adapter.provider_key: upstream.refuses_credential for upstream in upstreams},
             log_lines_dropped=dropped_lines,
             in_flight=lambda: (gateway.in_flight, slots.total),
+            streams_limit=lambda: slots.limit,
+            handovers_failed=handovers_failed,
         ),
     )
     upstreams += [_upstream(settings, adapter, metrics) for adapter in adapters]

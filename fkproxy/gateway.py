@@ -49,6 +49,7 @@ from fkproxy.model.errors import (
     RateLimited,
     Unrepresentable,
     UpstreamError,
+    UpstreamRefusedCredential,
     UpstreamRejected,
     UpstreamTimeout,
 )
@@ -80,6 +81,11 @@ class Upstream:
         self.last_error_code: str | None = None
         self.last_error_s: float | None = None
         self.last_success_s: float | None = None
+
+    @property
+    def refuses_credential(self) -> bool:
+        """Its last error was that it does not take our credential, and nothing has succeeded since."""
+        return self.last_error_code == UpstreamRefusedCredential.code and (self.last_success_s or 0.0) < (self.last_error_s or 0.0)
 
 
 class Gateway:

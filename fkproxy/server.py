@@ -42,6 +42,9 @@ _BACKPRESSURE = 4096
 """Connections that the worker takes at once; each open stream is one."""
 
 
+_LEAVING, _FAILED_HANDOVERS = range(2)
+"""Places in the memory that the main process shares with its worker."""
+
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 """Where a process that listens everywhere asks itself."""
 
@@ -80,8 +83,12 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
     )
     granian.listener = listener
     granian.lame_duck_s = server.lame_duck_secs
-    # One byte that the worker, which is forked, sees change.
-    flag = granian.leaving = mmap.mmap(-1, 1)
+    # Two numbers that the worker, which is forked, sees change: is it to leave, and how many handovers have failed.
+    shared = granian.shared = memoryview(mmap.mmap(-1, 16)).cast("Q")
+
+    def failed() -> None:
+        shared[_FAILED_HANDOVERS] += 1
+
     granian.supervisor = Supervisor(
         address=(_REACHED_AT.get(host, host), port),
         descriptor=listener.fileno(),
@@ -90,10 +97,17 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
         successor_variables=lambda: successor_variables(environment),
         watchdog_s=watchdog_s(environment.variables),
         stop=granian.leave,
+        failed=failed,
     )
 
     def load() -> Any:
-        app = create_app(settings, environment, leaving=lambda: flag[0] != 0, stop_accepting=lambda: _stop_accepting(listener.fileno()))
+        app = create_app(
+            settings,
+            environment,
+            leaving=lambda: shared[_LEAVING] != 0,
+            stop_accepting=lambda: _stop_accepting(listener.fileno()),
+            handovers_failed=lambda: shared[_FAILED_HANDOVERS],
+        )
         # What is alive now lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
@@ -122,7 +136,7 @@ class _Server(MPServer):
 
     listener: socket.socket
     supervisor: Supervisor
-    leaving: mmap.mmap
+    shared: memoryview[int]
     lame_duck_s: float
 
     def _init_shared_socket(self) -> None:
@@ -142,9 +156,9 @@ class _Server(MPServer):
 
         A client that writes to a connection at the moment we close it sees a reset and cannot know whether it was heard.
         """
-        if self.leaving[0]:
+        if self.shared[_LEAVING]:
             return
-        self.leaving[0] = 1
+        self.shared[_LEAVING] = 1
         self.supervisor.stopping()
         self.listener.close()
         timer = threading.Timer(self.lame_duck_s, self._stop_now)
@@ -156,7 +170,7 @@ class _Server(MPServer):
 
     def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
         """SIGTERM, and SIGINT; a second one, or one from the keyboard, does not wait."""
-        if args and args[0] == signal.SIGTERM and self.lame_duck_s and not self.leaving[0]:
+        if args and args[0] == signal.SIGTERM and self.lame_duck_s and not self.shared[_LEAVING]:
             self.leave()
             return
         self.supervisor.stopping()

@@ -57,6 +57,7 @@ class Supervisor:
         successor_variables: Callable[[], Mapping[str, str]],
         watchdog_s: float | None,
         stop: Callable[[], None],
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
         self._descriptor = descriptor
@@ -65,6 +66,7 @@ class Supervisor:
         self._successor_variables = successor_variables
         self._watchdog_s = watchdog_s
         self._stop = stop
+        self._failed = failed
         self._notifier = Notifier(variables)
         self._ended = threading.Event()
         self._handing_over = threading.Lock()
@@ -138,6 +140,7 @@ class Supervisor:
             self._note = ""
             found = self._successor()
             if found is None:
+                self._failed()
                 self._note = f"; the version that was to follow did not get ready at {time.strftime('%H:%M:%SZ', time.gmtime())}"
                 self._notifier.status(f"it goes on{self._note}")
                 return

@@ -3,7 +3,10 @@
 Floor 2. The only file with prometheus_client.
 
 `tally.py` counts; this file says under which names the counts are shown, and holds what is counted outside of calls (attempts,
-breaker changes, requests in flight). A metric over calls is one row of `_COUNTERS` or `_HISTOGRAMS`.
+breaker changes, requests in flight). A metric over calls is one row of `families.py`.
+
+A counter whose labels come from closed sets is shown from the start, with 0: one that appeared with 1 would, to `increase()` and
+`rate()`, never have increased, and the first refused credential or the first bug of ours would raise no alert.
 
 What counts. Every call that reached a dialect route, whatever its end: streams, refused keys, our own 429s, calls the client left.
 `failed` is what `tally.outcome_of` calls failed: 5xx, an upstream's 429, or a reply that broke after its 200; the caller's own
@@ -23,173 +26,40 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from fkproxy.limits.breaker import STATES
+from fkproxy.telemetry.families import COUNTERS, FINISH_REASONS, HISTOGRAMS, UPSTREAM_CODES, Counted, Measured
 from fkproxy.telemetry.record import CallRecord
-from fkproxy.telemetry.tally import (
-    DURATION_BOUNDS_S,
-    OVERHEAD_BOUNDS_S,
-    TOKEN_BOUNDS,
-    TOKEN_KINDS,
-    TTFT_BOUNDS_S,
-    Histogram,
-    Series,
-    Tally,
-    percentile,
-)
+from fkproxy.telemetry.tally import TOKEN_KINDS, Histogram, Series, Tally, percentile
 
 __all__ = ["Metrics", "Sources"]
-
-_GEN_AI_DURATION_BOUNDS_S = tuple(bound for bound in DURATION_BOUNDS_S if 0.01 <= bound <= 81.92)
-_GEN_AI_TTFT_BOUNDS_S = tuple(bound for bound in TTFT_BOUNDS_S if bound <= 10.0)
-_BREAKER_STATES = ("closed", "open", "half_open")
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for at the moment somebody looks. All must be quick and must not raise.
 
     `credential_cache`: (hits, misses) so far. `upstream_connections`: connections by state (`idle`, `busy`). `breakers`: state by
-    provider_key. `log_lines_dropped`: lines so far. `in_flight`: (calls, streams) under way.
+    provider_key. `credentials_refused`: by provider_key, whether the upstream's last word was that it does not take our credential.
+    `log_lines_dropped`: lines so far. `in_flight`: (calls, streams) under way; `streams_limit`: how many of the latter may be.
+    `handovers_failed`: next versions that did not get ready.
     """
 
     credential_cache: Callable[[], tuple[int, int]] = lambda: (0, 0)
     upstream_connections: Callable[[], Mapping[str, int]] = dict
     breakers: Callable[[], Mapping[str, str]] = dict
+    credentials_refused: Callable[[], Mapping[str, bool]] = dict
     log_lines_dropped: Callable[[], int] = lambda: 0
     in_flight: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    streams_limit: Callable[[], int] = lambda: 0
+    handovers_failed: Callable[[], int] = lambda: 0
 
-
-class _Counted(NamedTuple):
-    """A counter over calls. `labels`: label name → field of `Labels`; `value`: what one series adds, 0 for nothing."""
-
-    name: str
-    help: str
-    labels: Mapping[str, str]
-    value: Callable[[Series], int]
-    constants: Mapping[str, str] = {}
-
-
-class _Measured(NamedTuple):
-    """A histogram over calls. `value`: the series' part of it, None for none; `bounds` may leave some of its bounds out."""
-
-    name: str
-    help: str
-    labels: Mapping[str, str]
-    value: Callable[[Series], Histogram | None]
-    bounds: tuple[float, ...]
-    constants: Mapping[str, str] = {}
-
-
-def _same(*names: str) -> dict[str, str]:
-    return {name: name for name in names}
-
-
-def _tokens(kind: int) -> Callable[[Series], int]:
-    return lambda series: series.tokens[kind]
-
-
-def _when(field: str, *values: str) -> Callable[[Series], int]:
-    return lambda series: series.count if getattr(series.labels, field) in values else 0
-
-
-_GEN_AI = {"gen_ai_provider_name": "provider_key", "gen_ai_request_model": "model_id"}
-_CHAT = {"gen_ai_operation_name": "chat"}
-
-_COUNTERS: tuple[_Counted, ...] = (
-    _Counted(
-        "fkproxy_requests_total",
-        "Calls by what they were and how they ended.",
-        _same("route", "dialect", "provider_key", "model_id", "status", "outcome"),
-        lambda series: series.count,
-    ),
-    _Counted(
-        "fkproxy_errors_total",
-        "Calls that ended with an error, by its code.",
-        {"code": "error_code", **_same("provider_key")},
-        lambda series: series.count if series.labels.error_code else 0,
-    ),
-    _Counted("fkproxy_rate_limited_total", "Calls refused by this gateway's own limits.", {}, _when("outcome", "limited")),
-    _Counted("fkproxy_refused_keys_total", "Calls without a valid key.", {}, _when("auth", "refused")),
-    _Counted("fkproxy_client_disconnects_total", "Calls the client left before their end.", {}, _when("outcome", "client_ended")),
-    *(
-        _Counted(
-            "fkproxy_tokens_total",
-            "Tokens as counted by upstreams. input includes cached_input, output includes reasoning.",
-            _same("provider_key", "model_id"),
-            _tokens(index),
-            {"kind": kind},
-        )
-        for index, kind in enumerate(TOKEN_KINDS)
-    ),
-    _Counted(
-        "fkproxy_usage_missing_total",
-        "Complete replies in which the upstream did not say how many tokens it counted.",
-        _same("provider_key"),
-        lambda series: series.usage_missing,
-    ),
-)
-
-_HISTOGRAMS: tuple[_Measured, ...] = (
-    _Measured(
-        "fkproxy_request_duration_seconds",
-        "Whole calls, to the last byte.",
-        _same("route", "provider_key", "outcome"),
-        lambda series: series.duration_s,
-        DURATION_BOUNDS_S,
-    ),
-    _Measured(
-        "fkproxy_time_to_first_token_seconds",
-        "From a call's start to its first content.",
-        _same("route", "provider_key"),
-        lambda series: series.ttft_s,
-        TTFT_BOUNDS_S,
-    ),
-    _Measured(
-        "fkproxy_overhead_seconds",
-        "The part of a call that was not spent waiting for upstreams.",
-        _same("route"),
-        lambda series: series.overhead_s,
-        OVERHEAD_BOUNDS_S,
-    ),
-    _Measured(
-        "gen_ai_server_request_duration_seconds",
-        "Generative AI server request duration, to the last byte.",
-        {**_GEN_AI, "error_type": "error_code"},
-        lambda series: series.duration_s if series.labels.provider_key != "none" else None,
-        _GEN_AI_DURATION_BOUNDS_S,
-        _CHAT,
-    ),
-    _Measured(
-        "gen_ai_server_time_to_first_token_seconds",
-        "Time to the first token of successful responses.",
-        _GEN_AI,
-        lambda series: series.ttft_s if series.labels.outcome == "ok" else None,
-        _GEN_AI_TTFT_BOUNDS_S,
-        _CHAT,
-    ),
-    _Measured(
-        "gen_ai_client_token_usage",
-        "Number of input and output tokens used.",
-        _GEN_AI,
-        lambda series: series.input_tokens,
-        TOKEN_BOUNDS,
-        {**_CHAT, "gen_ai_token_type": "input"},
-    ),
-    _Measured(
-        "gen_ai_client_token_usage",
-        "Number of input and output tokens used.",
-        _GEN_AI,
-        lambda series: series.output_tokens,
-        TOKEN_BOUNDS,
-        {**_CHAT, "gen_ai_token_type": "output"},
-    ),
-)
 
 _LEGACY: tuple[tuple[str, str, str], ...] = (
     ("cache_hits_total", "cache_hits", "Total number of cache hits"),
@@ -226,6 +96,7 @@ class Metrics:
         self._started_s = clock()
         self._tally = Tally()
         self._attempts: Counter[tuple[str, ...]] = Counter()
+        self._finishes: Counter[tuple[str, ...]] = Counter()
         self._transitions: Counter[tuple[str, ...]] = Counter()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -236,6 +107,8 @@ class Metrics:
         self._tally.add(record)
         for attempt in record.tries:
             self._attempts[attempt] += 1
+        if record.provider_key is not None and record.finish_reason is not None:
+            self._finishes[record.provider_key, record.finish_reason] += 1
 
     def count_breaker_transition(self, provider_key: str, to: str) -> None:
         """A breaker changed its state to `to`."""
@@ -305,16 +178,7 @@ class Metrics:
         yield from self._legacy()
         yield from self._counters()
         yield from self._histograms()
-        yield _counter("fkproxy_attempts_total", "Tries at upstreams.", ("provider_key", "outcome"), self._attempts)
-        yield _counter(
-            "fkproxy_losses_total",
-            "Request fields that the upstream's dialect cannot carry.",
-            ("dialect", "upstream_dialect", "field"),
-            self._tally.losses,
-        )
-        yield _counter("fkproxy_breaker_transitions_total", "Changes of a breaker's state.", ("provider_key", "to"), self._transitions)
-        dropped = {(): self._sources.log_lines_dropped()}
-        yield _counter("fkproxy_log_lines_dropped_total", "Log lines dropped because nobody read the output.", (), dropped)
+        yield from self._beside_calls()
         yield from self._gauges()
 
     def _legacy(self) -> Iterator[Metric]:
@@ -325,13 +189,35 @@ class Metrics:
             else:
                 yield GaugeMetricFamily(name, text, round(values[key], 2))
 
+    def _beside_calls(self) -> Iterator[Metric]:
+        """What is counted, but is no sum over calls."""
+        sources = self._sources
+        providers = list(sources.breakers())
+
+        def by_provider(name: str, text: str, label: str, values: Iterable[str], counts: Mapping[Any, int]) -> Metric:
+            zeros = {(provider, value): 0 for provider in providers for value in values}
+            return _counter(name, text, ("provider_key", label), {**zeros, **counts})
+
+        yield by_provider("fkproxy_attempts_total", "Tries at upstreams.", "outcome", ("ok", *UPSTREAM_CODES), self._attempts)
+        yield by_provider("fkproxy_finishes_total", "Replies by why the model stopped.", "reason", FINISH_REASONS, self._finishes)
+        yield by_provider("fkproxy_breaker_transitions_total", "Changes of a breaker's state.", "to", STATES, self._transitions)
+        yield _counter(
+            "fkproxy_losses_total",
+            "Request fields that the upstream's dialect cannot carry.",
+            ("dialect", "upstream_dialect", "field"),
+            self._tally.losses,
+        )
+        dropped, failed = sources.log_lines_dropped(), sources.handovers_failed()
+        yield CounterMetricFamily("fkproxy_log_lines_dropped_total", "Log lines dropped because nobody read the output.", dropped)
+        yield CounterMetricFamily("fkproxy_handovers_failed_total", "Next versions that did not get ready; this one went on.", failed)
+
     def _counters(self) -> Iterator[Metric]:
         families: dict[str, CounterMetricFamily] = {}
-        for row in _COUNTERS:
+        providers = list(self._sources.breakers())
+        for row in COUNTERS:
             family = families.setdefault(row.name, CounterMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
             sums: Counter[tuple[str, ...]] = Counter()
-            if not row.labels:
-                sums[()] = 0
+            sums.update(dict.fromkeys(row.zeros(providers) if row.labels else [()], 0))
             for series in self._tally.series:
                 if amount := row.value(series):
                     sums[self._values(row, series)] += amount
@@ -341,7 +227,7 @@ class Metrics:
 
     def _histograms(self) -> Iterator[Metric]:
         families: dict[str, HistogramMetricFamily] = {}
-        for row in _HISTOGRAMS:
+        for row in HISTOGRAMS:
             family = families.setdefault(row.name, HistogramMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
             sums: dict[tuple[str, ...], Histogram] = {}
             for series in self._tally.series:
@@ -352,7 +238,7 @@ class Metrics:
                 family.add_metric(values, [(_bound(bound), count) for bound, count in whole.cumulative(row.bounds)], whole.total)
         yield from families.values()
 
-    def _values(self, row: _Counted | _Measured, series: Series) -> tuple[str, ...]:
+    def _values(self, row: Counted | Measured, series: Series) -> tuple[str, ...]:
         values: dict[str, str] = {name: getattr(series.labels, field) for name, field in row.labels.items()}
         if provider := values.get("gen_ai_provider_name"):
             values["gen_ai_provider_name"] = self._provider_names.get(provider, provider)
@@ -362,10 +248,17 @@ class Metrics:
         requests_in_flight, streams_open = self._sources.in_flight()
         yield GaugeMetricFamily("fkproxy_requests_in_flight", "Calls under way.", requests_in_flight)
         yield GaugeMetricFamily("fkproxy_streams_open", "Streams under way.", streams_open)
+        yield GaugeMetricFamily("fkproxy_streams_limit", "Streams that may be under way.", self._sources.streams_limit())
+        refused = GaugeMetricFamily(
+            "fkproxy_credential_refused", "1 if the upstream does not take our credential.", labels=("provider_key",)
+        )
+        for provider_key, is_refused in self._sources.credentials_refused().items():
+            refused.add_metric((provider_key,), float(is_refused))
+        yield refused
         breakers = GaugeMetricFamily("fkproxy_breaker_state", "1 for the state a breaker is in.", labels=("provider_key", "state"))
         for provider_key, current in self._sources.breakers().items():
-            for state in _BREAKER_STATES:
-                breakers.add_metric((provider_key, state), float(state == current))
+            for each in STATES:
+                breakers.add_metric((provider_key, each), float(each == current))
         yield breakers
         connections = GaugeMetricFamily("fkproxy_upstream_connections", "Connections to upstreams.", labels=("state",))
         for state, count in self._sources.upstream_connections().items():

@@ -23,6 +23,7 @@ from fkproxy.telemetry.record import CallRecord
 
 __all__ = [
     "DURATION_BOUNDS_S",
+    "NONE",
     "OVERHEAD_BOUNDS_S",
     "TOKEN_BOUNDS",
     "TOKEN_KINDS",

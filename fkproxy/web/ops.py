@@ -217,10 +217,9 @@ def _first(dialect: Dialect, entry: ModelEntry) -> bytes:
 
 
 def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
-    refused = upstream.last_error_code == "upstream_authentication" and (upstream.last_success_s or 0.0) < (upstream.last_error_s or 0.0)
     entry: dict[str, Any] = {
         "provider_key": upstream.adapter.provider_key,
-        "state": "reauth_required" if refused else "active",
+        "state": "reauth_required" if upstream.refuses_credential else "active",
         "breaker": upstream.breaker.state(at),
     }
     if entry["breaker"] == "open":

@@ -99,6 +99,7 @@ def test_a_broken_new_version_changes_nothing(installed: Installed, tmp_path: Pa
         installed.wait(lambda: "did not get ready" in installed.log.read_text())
         assert installed.main_pid() == installed.first.pid
     assert not load.failures
+    assert "fkproxy_handovers_failed_total 1.0" in ask(f"http://127.0.0.1:{installed.port}/metrics/prometheus").body.decode()
     installed.put(BINARY)
     os.kill(installed.first.pid, signal.SIGHUP)
     installed.wait(lambda: installed.main_pid() not in (None, installed.first.pid))

@@ -69,6 +69,7 @@ UNCOUNTED = {"usage": None}
         (LIMITED, "fkproxy_requests_total", {"outcome": "limited"}, 1),
         (GONE, "fkproxy_requests_total", {"outcome": "client_ended"}, 1),
         (FAILED, "fkproxy_errors_total", {"code": "upstream_error", "provider_key": "p1"}, 1),
+        (GOOD, "fkproxy_finishes_total", {"provider_key": "p1", "reason": "stop"}, 1),
         (FAILED, "fkproxy_attempts_total", {"provider_key": "p1", "outcome": "upstream_error"}, 1),
         (GOOD, "fkproxy_attempts_total", {"provider_key": "p1", "outcome": "ok"}, 1),
         (LIMITED, "fkproxy_rate_limited_total", {}, 1),
@@ -103,8 +104,11 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
         credential_cache=lambda: (3, 1),
         upstream_connections=lambda: {"idle": 2, "busy": 5},
         breakers=lambda: {"p1": "open"},
+        credentials_refused=lambda: {"p1": True, "p2": False},
         log_lines_dropped=lambda: 9,
         in_flight=lambda: (7, 4),
+        streams_limit=lambda: 1000,
+        handovers_failed=lambda: 2,
     )
     metrics = Metrics("1.2.3", sources)
     metrics.count_breaker_transition("p1", "open")
@@ -118,6 +122,32 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
     assert labelled(metrics, "fkproxy_log_lines_dropped_total") == 9
     assert labelled(metrics, "fkproxy_requests_in_flight") == 7
     assert labelled(metrics, "fkproxy_streams_open") == 4
+    assert labelled(metrics, "fkproxy_streams_limit") == 1000
+    assert labelled(metrics, "fkproxy_credential_refused", provider_key="p1") == 1
+    assert labelled(metrics, "fkproxy_credential_refused", provider_key="p2") == 0
+    assert labelled(metrics, "fkproxy_handovers_failed_total") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("fkproxy_errors_total", {"code": "internal_error", "provider_key": "none"}),
+        ("fkproxy_errors_total", {"code": "internal_error", "provider_key": "p1"}),
+        ("fkproxy_errors_total", {"code": "concurrency_exceeded", "provider_key": "none"}),
+        ("fkproxy_errors_total", {"code": "upstream_error", "provider_key": "p1"}),
+        ("fkproxy_attempts_total", {"outcome": "upstream_authentication", "provider_key": "p1"}),
+        ("fkproxy_attempts_total", {"outcome": "ok", "provider_key": "p1"}),
+        ("fkproxy_finishes_total", {"reason": "content_filter", "provider_key": "p1"}),
+        ("fkproxy_usage_missing_total", {"provider_key": "p1"}),
+        ("fkproxy_breaker_transitions_total", {"to": "open", "provider_key": "p1"}),
+        ("fkproxy_rate_limited_total", {}),
+    ],
+)
+def test_the_first_event_is_an_increase(name: str, labels: dict[str, str]) -> None:
+    metrics = Metrics("1.2.3", Sources(breakers=lambda: {"p1": "closed"}))
+    assert labelled(metrics, name, **labels) == 0
+    metrics.observe(record(**FAILED, finish_reason="content_filter"))
+    labelled(metrics, name, **labels)
 
 
 def test_the_json_has_the_names_that_old_scripts_read() -> None:
