@@ -18,7 +18,7 @@ FOLDERS = (".ci", "bench", "docs", "fkproxy", "packaging", "requirements", "scri
 MADE = {"__pycache__", "node_modules", "build", "dist"}
 CODE = {".py", ".c", ".mjs", ".js", ".sh"}
 MAX_LINES = 500
-CROSS_CUTTING = {"build", "docs", "floors", "repository"}
+CROSS_CUTTING = {"build", "docs", "floors", "monitoring", "repository"}
 """Tests of the repository itself."""
 MANY_AT_ONCE: dict[str, set[str]] = {"dialects": {"golden", "matrix", "peek", "schema"}}
 """Package → tests that speak of several of its modules, or of one deeper down."""
