@@ -13,7 +13,7 @@ from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, StreamEncoder
 from fkproxy.limits.bucket import Verdict
 from fkproxy.model.errors import FkproxyError
-from fkproxy.model.request import ChatRequest, Loss
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.model.usage import Usage
 
 __all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "StreamPolicy"]
@@ -91,6 +91,9 @@ class Call:
         "presented_key",
         "provider_key",
         "query",
+        "reasoning",
+        "reasoning_applied",
+        "reasoning_requested",
         "recorded_losses",
         "request",
         "request_id",
@@ -150,6 +153,9 @@ class Call:
         self.request: ChatRequest | None = None
         self.losses: tuple[str, ...] = ()
         self.recorded_losses: tuple[str, ...] = ()
+        self.reasoning: ReasoningConfig | None = None
+        self.reasoning_requested: str | None = None
+        self.reasoning_applied: str | None = None
         self.attempts = 0
         self.tries: tuple[tuple[str, str], ...] = ()
         self.provider_key: str | None = None

@@ -31,6 +31,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from fkproxy.access import KeyRing
 from fkproxy.adapters.base import Adapter, Timeouts, UpstreamCall
 from fkproxy.call import JSON_TYPE, Call, Client, ClientGone, Headers, StreamPolicy
@@ -58,6 +60,7 @@ from fkproxy.relay import MAX_ERROR_BYTES, Relay
 from fkproxy.routing import RoutingTable, Target
 from fkproxy.seals import SealStore
 from fkproxy.side_calls import SideCalls
+from fkproxy.suffix import described, split_suffix
 from fkproxy.telemetry.record import CallRecord
 
 __all__ = ["Gateway", "Upstream", "error_headers"]
@@ -178,6 +181,12 @@ class Gateway:
             peek = Peek(model=peek.model, operation=call.operation)
         elif peek.json_array:
             client.as_json_array()
+        model, call.reasoning = split_suffix(peek.model)
+        if call.reasoning is not None:
+            call.reasoning_requested = described(call.reasoning)
+            peek = msgspec.structs.replace(peek, model=model)
+        else:
+            call.reasoning_requested = call.dialect.reasoning_of(call.body)
         call.peek = peek
         targets = self.routing.candidates(peek.model)
         if not peek.stream:
@@ -236,9 +245,10 @@ class Gateway:
             return await self._side_calls.answer(call, client, peek, adapter, codec, model)
         own = codec is call.dialect
         if own:
-            body = codec.forward_request(call.body, peek, model)
+            body = self._forward(call, peek, codec, model)
         else:
             body = self._translate(call, peek, codec, model)
+            call.reasoning_applied = codec.reasoning_of(body)
         began = self._now()
         try:
             exchange = await adapter.send(
@@ -265,10 +275,23 @@ class Gateway:
         finally:
             exchange.close()
 
+    def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str) -> bytes:
+        if call.reasoning is None:
+            call.reasoning_applied = call.reasoning_requested
+            return codec.forward_request(call.body, peek, model)
+        # The body still names the model with its suffix.
+        body = codec.forward_request(call.body, msgspec.structs.replace(peek, model=""), model)
+        encoded = codec.apply_reasoning(body, call.reasoning, model)
+        call.lose(encoded.losses)
+        call.reasoning_applied = codec.reasoning_of(encoded.body)
+        return encoded.body
+
     def _translate(self, call: Call, peek: Peek, codec: Dialect, model: str) -> bytes:
         request = call.request
         if request is None:
             request = call.dialect.decode_request(call.body, peek)
+            if call.reasoning is not None:
+                request = msgspec.structs.replace(request, reasoning=call.reasoning)
             call.request = request = self._seals.restore(call.caller.key_id, request, self._now())
         encoded = codec.encode_request(request, model)
         call.lose(encoded.losses)
@@ -319,6 +342,8 @@ class Gateway:
             finish_reason=call.finish_reason,
             error_code=call.error.code if call.error is not None else None,
             losses=call.recorded_losses,
+            reasoning_requested=call.reasoning_requested,
+            reasoning_applied=call.reasoning_applied,
             auth=call.auth,
             key_id=call.caller.key_id,
             peer=call.peer,

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "fkproxy"
 
 FLOORS: dict[str, int] = {
     "model": 0, "wire": 0,
-    "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1,
+    "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1, "suffix": 1,
     "adapters": 2, "telemetry": 2,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "cli": 4, "__main__": 4,

@@ -18,7 +18,7 @@ from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, UpstreamError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.parts import Extra, Opaque
-from fkproxy.model.request import ChatRequest, Loss
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire.sse import Frame
 
 __all__ = [
@@ -219,6 +219,14 @@ class Dialect(Protocol):
 
     def forward_request(self, body: bytes, peek: Peek, model: str, /) -> bytes:
         """A client's own bytes for an upstream of the same dialect: the model renamed, usage asked for in streams, all else untouched."""
+        ...
+
+    def reasoning_of(self, body: bytes) -> str | None:
+        """What a request body says about thinking, in a few words without content; None when it says nothing. Never raises."""
+        ...
+
+    def apply_reasoning(self, body: bytes, reasoning: ReasoningConfig, model: str, /) -> Encoded:
+        """A body of this dialect that asks for `reasoning` instead of whatever it says itself; all else untouched."""
         ...
 
     # --- replies

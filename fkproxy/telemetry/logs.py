@@ -36,6 +36,7 @@ Format = Literal["json", "pretty"]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _MAX_FIELD_CHARS = 4000
+_MAX_REASONING_CHARS = 40
 _MAX_AGENT_CHARS = 200
 _MAX_MODEL_CHARS = 128
 _FLUSH_AT_EXIT_S = 2.0
@@ -205,6 +206,8 @@ class _Access(msgspec.Struct, omit_defaults=True, gc=False):
     finish_reason: str | None = None
     error_code: str | None = None
     losses: tuple[str, ...] = ()
+    reasoning_requested: str | None = None
+    reasoning_applied: str | None = None
     client_ended: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
@@ -263,6 +266,8 @@ class AccessLog:
             finish_reason=record.finish_reason,
             error_code=record.error_code,
             losses=record.losses,
+            reasoning_requested=_plain(record.reasoning_requested, _MAX_REASONING_CHARS),
+            reasoning_applied=_plain(record.reasoning_applied, _MAX_REASONING_CHARS),
             client_ended=record.client_ended,
             bytes_in=record.request_bytes,
             bytes_out=record.response_bytes,

@@ -43,6 +43,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     finish_reason: str | None = None
     error_code: str | None = None
     losses: tuple[str, ...] = ()
+    reasoning_requested: str | None = None
+    reasoning_applied: str | None = None
     auth: str = "none"
     key_id: str | None = None
     peer: str | None = None

@@ -17,12 +17,12 @@ from datetime import datetime
 
 import msgspec
 
-from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode
+from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode, thinking
 from fkproxy.dialects.anthropic.counting import Counter
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.request import ChatRequest
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
 
@@ -60,6 +60,15 @@ class Anthropic:
     def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
         """See `Dialect.forward_request`. Usage is always told."""
         return peek.forward_request(body, asked, model)
+
+    def reasoning_of(self, body: bytes) -> str | None:
+        """See `Dialect.reasoning_of`."""
+        return thinking.reasoning_of(body)
+
+    def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
+        """See `Dialect.apply_reasoning`."""
+        losses: list[Loss] = []
+        return Encoded(thinking.apply_reasoning(body, config, model, losses), tuple(losses))
 
     def decode_reply(self, body: bytes) -> list[Event]:
         """See `Dialect.decode_reply`."""

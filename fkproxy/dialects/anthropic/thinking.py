@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fkproxy.dialects.anthropic.models import Traits
-from fkproxy.model.request import Effort, Loss, ReasoningConfig
+import msgspec
 
-__all__ = ["EFFORTS", "MIN_BUDGET", "Thinking", "encode_thinking"]
+from fkproxy.dialects.anthropic.models import Traits, traits_of
+from fkproxy.model.request import Effort, Loss, ReasoningConfig
+from fkproxy.wire import json
+
+__all__ = ["EFFORTS", "MIN_BUDGET", "Thinking", "apply_reasoning", "encode_thinking", "reasoning_of"]
 
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
@@ -83,3 +86,63 @@ def _effort(reasoning: ReasoningConfig, traits: Traits, losses: list[Loss]) -> s
         losses.append(Loss(field="reasoning.effort", action="converted"))
         return "high"
     return effort
+
+
+_TYPES = ("enabled", "disabled", "adaptive", "between_tools")
+
+
+class _Thinking(msgspec.Struct):
+    type: str | None = None
+    budget_tokens: int | None = None
+
+
+class _Output(msgspec.Struct):
+    effort: str | None = None
+
+
+class _Body(msgspec.Struct):
+    thinking: _Thinking | None = None
+    output_config: _Output | None = None
+    max_tokens: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def reasoning_of(body: bytes) -> str | None:
+    """What a request says about thinking, in a few words."""
+    if b'"thinking"' not in body and b'"effort"' not in body:
+        return None
+    try:
+        found = _decode(body)
+    except msgspec.DecodeError:
+        return None
+    thinking, effort = found.thinking, found.output_config.effort if found.output_config is not None else None
+    words: list[str] = []
+    if thinking is not None:
+        kind = thinking.type if thinking.type in _TYPES else "other"
+        words.append(f"budget {thinking.budget_tokens}" if thinking.budget_tokens is not None else kind)
+    if effort is not None:
+        words.append(f"effort {effort if effort in EFFORTS else 'other'}")
+    return " ".join(words) or None
+
+
+def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> bytes:
+    """The body with that instead of what it says itself."""
+    fields: dict[str, object] = dict(_decode_raw(body))
+    thinking, effort = encode_thinking(reasoning, traits_of(model), _decode(body).max_tokens, losses)
+    given = fields.get("output_config")
+    config: dict[str, object] = dict(_decode_raw(given)) if isinstance(given, msgspec.Raw) else {}
+    config.pop("effort", None)
+    if effort is not None:
+        config["effort"] = effort
+    for name, value in (("thinking", thinking), ("output_config", config)):
+        fields.pop(name, None)
+        if value:
+            fields[name] = value
+    if thinking is not None and thinking["type"] in ("enabled", "adaptive"):
+        # Sampling is the model's own while it thinks.
+        for name in ("temperature", "top_p", "top_k"):
+            fields.pop(name, None)
+    return json.encode(fields)

@@ -16,12 +16,12 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from fkproxy.dialects.base import Encoded, ModelEntry, Operation, Peek, ReplyContext, Route
-from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode
+from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode, thinking
 from fkproxy.dialects.gemini.counting import Counter
 from fkproxy.dialects.gemini.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.request import ChatRequest
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
 
@@ -73,6 +73,15 @@ class Gemini:
     def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
         """See `Dialect.forward_request`. The model is in the path, and usage is always told."""
         return body
+
+    def reasoning_of(self, body: bytes) -> str | None:
+        """See `Dialect.reasoning_of`."""
+        return thinking.reasoning_of(body)
+
+    def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
+        """See `Dialect.apply_reasoning`."""
+        losses: list[Loss] = []
+        return Encoded(thinking.apply_reasoning(body, config, model, losses), tuple(losses))
 
     def decode_reply(self, body: bytes) -> list[Event]:
         """See `Dialect.decode_reply`."""

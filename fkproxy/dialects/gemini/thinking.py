@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fkproxy.model.request import Effort, Loss, ReasoningConfig
+import msgspec
 
-__all__ = ["EFFORT_OF_LEVEL", "encode_thinking", "is_gemini_3"]
+from fkproxy.model.request import Effort, Loss, ReasoningConfig
+from fkproxy.wire import json
+
+__all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3", "reasoning_of"]
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
 
@@ -105,3 +108,55 @@ def _within(budget: int, kind: str | None) -> int:
     if budget == 0 and kind != "pro":
         return 0
     return min(max(budget, low), high)
+
+
+class _Thinking(msgspec.Struct):
+    level: str | None = msgspec.field(name="thinkingLevel", default=None)
+    budget: int | None = msgspec.field(name="thinkingBudget", default=None)
+    snake_level: str | None = msgspec.field(name="thinking_level", default=None)
+    snake_budget: int | None = msgspec.field(name="thinking_budget", default=None)
+
+
+class _Generation(msgspec.Struct):
+    thinking: _Thinking | None = msgspec.field(name="thinkingConfig", default=None)
+    snake: _Thinking | None = msgspec.field(name="thinking_config", default=None)
+
+
+class _Body(msgspec.Struct):
+    generation: _Generation | None = msgspec.field(name="generationConfig", default=None)
+    snake: _Generation | None = msgspec.field(name="generation_config", default=None)
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def reasoning_of(body: bytes) -> str | None:
+    """What a request says about thinking, in a few words."""
+    if b'"thinking' not in body:
+        return None
+    try:
+        found = _decode(body)
+    except msgspec.DecodeError:
+        return None
+    generation = found.generation or found.snake
+    thinking = (generation.thinking or generation.snake) if generation is not None else None
+    if thinking is None:
+        return None
+    level, budget = thinking.level or thinking.snake_level, thinking.budget if thinking.budget is not None else thinking.snake_budget
+    if level is not None:
+        return f"level {level.lower() if level.lower() in EFFORT_OF_LEVEL else 'other'}"
+    return f"budget {budget}" if budget is not None else None
+
+
+def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> bytes:
+    """The body with that instead of what it says itself."""
+    fields: dict[str, object] = dict(_decode_raw(body))
+    name = "generation_config" if "generation_config" in fields else "generationConfig"
+    given = fields.get(name)
+    generation: dict[str, object] = dict(_decode_raw(given)) if isinstance(given, msgspec.Raw) else {}
+    generation.pop("thinking_config", None)
+    generation.pop("thinkingConfig", None)
+    thinking = encode_thinking(reasoning, model, losses)
+    fields[name] = generation if thinking is None else {**generation, "thinkingConfig": thinking}
+    return json.encode(fields)

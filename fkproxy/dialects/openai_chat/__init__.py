@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
-from fkproxy.dialects.openai_chat import errors, peek, request, request_encode, response, response_encode
+from fkproxy.dialects.openai_chat import errors, peek, reasoning, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_chat.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.request import ChatRequest
+from fkproxy.model.request import ChatRequest, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
 
@@ -57,6 +57,14 @@ class OpenAiChat:
     def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
         """See `Dialect.forward_request`."""
         return peek.forward_request(body, asked, model)
+
+    def reasoning_of(self, body: bytes) -> str | None:
+        """See `Dialect.reasoning_of`."""
+        return reasoning.reasoning_of(body)
+
+    def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
+        """See `Dialect.apply_reasoning`."""
+        return Encoded(reasoning.apply_reasoning(body, config))
 
     def decode_reply(self, body: bytes) -> list[Event]:
         """See `Dialect.decode_reply`."""

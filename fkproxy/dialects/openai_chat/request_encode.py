@@ -10,6 +10,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, extra_losses
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
+from fkproxy.dialects.openai_chat.reasoning import effort_of
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
@@ -116,7 +117,6 @@ def _output(request: ChatRequest) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": {name: value for name, value in values.items() if value is not None}}}
 
 
-_EFFORT_UP_TO = ((0, "none"), (1024, "low"), (8192, "medium"))
 """Budgets as Google's OpenAI endpoint equates them with efforts (ai.google.dev, "OpenAI compatibility", read 2026-11)."""
 
 
@@ -125,9 +125,8 @@ def _reasoning(request: ChatRequest, extra: Extra, losses: list[Loss]) -> dict[s
     kept = {name.removeprefix("$"): extra[name] for name in ("$reasoning", "$extra_body", "$google") if name in extra}
     if reasoning is None or kept:
         return kept
-    effort: str | None = reasoning.effort
-    if effort is None and reasoning.budget_tokens is not None and reasoning.budget_tokens >= 0:
-        effort = next((word for limit, word in _EFFORT_UP_TO if reasoning.budget_tokens <= limit), "high")
+    effort = effort_of(reasoning)
+    if effort != reasoning.effort:
         losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
     return {"reasoning_effort": effort} if effort is not None else {}
 

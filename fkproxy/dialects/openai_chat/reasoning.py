@@ -1,0 +1,73 @@
+"""How much to think, read and written in a body without decoding the rest. Floor 1. Pure."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+
+from fkproxy.model.request import Effort, ReasoningConfig
+from fkproxy.wire import json
+
+__all__ = ["EFFORT_UP_TO", "apply_reasoning", "effort_of", "reasoning_of"]
+
+EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
+"""Efforts that budgets in tokens mean, as Google's own compatible endpoint has them; above it is high."""
+
+
+_EFFORTS: tuple[str, ...] = get_args(Effort)
+
+
+class _Router(msgspec.Struct):
+    effort: str | None = None
+    max_tokens: int | None = None
+    enabled: bool | None = None
+
+
+class _Body(msgspec.Struct):
+    reasoning_effort: str | None = None
+    reasoning: _Router | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def effort_of(reasoning: ReasoningConfig) -> Effort | None:
+    """The effort that is asked for, or that a budget means; None for "as the model likes"."""
+    budget = reasoning.budget_tokens
+    if reasoning.effort is None and budget is not None and budget >= 0:
+        return next((word for limit, word in EFFORT_UP_TO if budget <= limit), "high")
+    return reasoning.effort
+
+
+def reasoning_of(body: bytes) -> str | None:
+    """What a request says about thinking, in a few words."""
+    if b'"reasoning' not in body:
+        return None
+    try:
+        found = _decode(body)
+    except msgspec.DecodeError:
+        return None
+    if found.reasoning_effort is not None:
+        return f"effort {_known(found.reasoning_effort)}"
+    router = found.reasoning
+    if router is None:
+        return None
+    if router.effort is not None:
+        return f"effort {_known(router.effort)}"
+    return f"budget {router.max_tokens}" if router.max_tokens is not None else "on" if router.enabled else None
+
+
+def _known(word: str) -> str:
+    """Only words of the field reach a log; what else a client may write there is its own."""
+    return word if word in _EFFORTS else "other"
+
+
+def apply_reasoning(body: bytes, reasoning: ReasoningConfig) -> bytes:
+    """The body with that instead of what it says itself."""
+    fields: dict[str, object] = dict(_decode_raw(body))
+    fields.pop("reasoning", None)
+    fields.pop("reasoning_effort", None)
+    effort = effort_of(reasoning)
+    return json.encode(fields if effort is None else {**fields, "reasoning_effort": effort})
