@@ -51,6 +51,7 @@ check: $(VENV_STAMP)
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python scripts/env_example.py --check
+	$(VENV)/bin/python scripts/losses.py --check
 
 bench: $(BINARY) $(VENV_STAMP)
 	@scripts/need gcc=gcc /usr/include/stdio.h=libc6-dev nginx=nginx-light taskset=util-linux

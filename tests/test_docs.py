@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fkproxy import __version__
+from fkproxy.dialects import DIALECTS
 from fkproxy.model import errors
 from fkproxy.settings.schema import slots
 from fkproxy.telemetry.metrics import Metrics
@@ -128,3 +129,14 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_the_changelog_begins_with_this_version() -> None:
     headings = re.findall(r"^## \[?([^\]\s]+)", CHANGELOG.read_text(), re.MULTILINE)
     assert __version__ in headings[:2], "the first heading, or the one below Unreleased"
+
+
+def test_the_table_of_losses_is_what_the_codecs_say() -> None:
+    done = subprocess.run([sys.executable, "scripts/losses.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_losses_has_every_dialect() -> None:
+    text = (ROOT / "docs" / "losses.md").read_text()
+    assert text.count("## A client that speaks") == len(DIALECTS)
+    assert all(word in text for word in ("carried", "converted", "dropped", "refused"))

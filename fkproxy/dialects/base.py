@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
-from fkproxy.model.errors import FkproxyError, UpstreamError
+from fkproxy.model.errors import FkproxyError, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.parts import Extra, Opaque
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
@@ -49,11 +49,22 @@ def carried(extra: Extra, own: bool) -> Extra:
     return {name: value for name, value in extra.items() if not name.startswith("$") and not name.endswith(".*")} if own and extra else {}
 
 
-def extra_losses(request: ChatRequest) -> list[Loss]:
-    """What a foreign dialect leaves out of a request because only the client's own knows it.
+_MEANINGFUL = frozenset(
+    ("cachedContent", "container", "conversation", "mcp_servers", "previous_response_id", "prompt", "web_search_options")
+)
+"""Fields of one dialect that bring in what the request itself does not say: earlier turns, documents, tools."""
+
+
+def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
+    """What the foreign dialect `target` leaves out of a request because only the client's own knows it.
+
+    Raises `Unrepresentable` for a field without which the request would mean something else.
 
     Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
     """
+    for name in request.extra:
+        if name in _MEANINGFUL:
+            raise Unrepresentable(name, target)
     losses = [Loss(field=name, from_client=not name.endswith(".*")) for name in request.extra if not name.startswith("$")]
     messages = request.messages
     inside = (

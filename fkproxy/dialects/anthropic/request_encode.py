@@ -36,7 +36,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     """The body. Raises `Unrepresentable`."""
     if request.dialect == NAME:
         return Encoded(json.encode(_own(request, model)))
-    losses = extra_losses(request)
+    losses = extra_losses(request, NAME)
     return Encoded(json.encode(_Body(request, model, losses).encode()), tuple(dict.fromkeys(losses)))
 
 

@@ -36,7 +36,7 @@ _MIME_TYPES = {"image": "image/jpeg", "audio": "audio/mpeg", "video": "video/mp4
 def encode_request(request: ChatRequest, model: str) -> Encoded:
     """The body. Raises `Unrepresentable`."""
     own = request.dialect == _NAME
-    losses: list[Loss] = [] if own else extra_losses(request)
+    losses: list[Loss] = [] if own else extra_losses(request, _NAME)
     writer = _Writer(own=own, gemini_3=is_gemini_3(model), losses=losses)
     body: dict[str, Any] = {}
     contents, system = writer.contents(request.messages)

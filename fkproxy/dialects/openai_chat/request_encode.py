@@ -25,7 +25,7 @@ _AUDIO_FORMATS = {mime_type: form for form, mime_type in AUDIO_MIME_TYPES.items(
 def encode_request(request: ChatRequest, model: str) -> Encoded:
     """The body. Raises `Unrepresentable`."""
     own = request.dialect == _NAME
-    losses: list[Loss] = [] if own else extra_losses(request)
+    losses: list[Loss] = [] if own else extra_losses(request, _NAME)
     extra = request.extra if own else {}
     body: dict[str, Any] = {"model": model, "messages": _messages(request, own, losses)}
     body |= _sampling(request, extra, own, losses)

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Make docs/losses.md: what of each dialect can be said in each other one, as the codecs themselves answer.
+
+scripts/losses.py            print it
+scripts/losses.py --write    bring the file up to date
+scripts/losses.py --check    exit 1 if the file is not up to date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from fkproxy.dialects import DIALECTS  # noqa: E402 - after the path is set
+from fkproxy.dialects.base import Dialect  # noqa: E402 - after the path is set
+from fkproxy.model.errors import Unrepresentable  # noqa: E402 - after the path is set
+
+TARGET = ROOT / "docs" / "losses.md"
+MODELS = {"gemini": "gemini-2.5-pro", "anthropic": "claude-sonnet-4-5"}
+"""The model that stands for a dialect's upstream; much hangs on it."""
+
+PIXEL = "iVBORw0KGgo="
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
+
+Probe = dict[str, Any]
+
+
+def _chat(**fields: Any) -> Probe:
+    return {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+
+
+def _parts(*parts: Any) -> Probe:
+    return {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, *parts]}]}
+
+
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"city": "Paris"}'}}
+_TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
+
+CHAT: dict[str, Probe] = {
+    "system prompt": _chat(messages=[{"role": "system", "content": "s"}, {"role": "user", "content": "x"}]),
+    "system prompt in the middle": _chat(
+        messages=[{"role": "user", "content": "x"}, {"role": "system", "content": "s"}, {"role": "user", "content": "y"}]
+    ),
+    "image, inline": _parts({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}),
+    "image, by address": _parts({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}),
+    "audio": _parts({"type": "input_audio", "input_audio": {"data": PIXEL, "format": "wav"}}),
+    "file": _parts({"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PIXEL}"}}),
+    "tools": _chat(tools=[_TOOL]),
+    "tool choice: one tool": _chat(tools=[_TOOL], tool_choice={"type": "function", "function": {"name": "f"}}),
+    "parallel_tool_calls: false": _chat(tools=[_TOOL], parallel_tool_calls=False),
+    "tool call and its result": _chat(
+        messages=[
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": [_CALL]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "sun"},
+        ]
+    ),
+    "JSON mode": _chat(response_format={"type": "json_object"}),
+    "JSON schema": _chat(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}),
+    "stop": _chat(stop=["END"]),
+    "n: 2": _chat(n=2),
+    "seed": _chat(seed=7),
+    "temperature, top_p": _chat(temperature=0.5, top_p=0.9),
+    "presence_penalty": _chat(presence_penalty=0.5),
+    "logprobs": _chat(logprobs=True, top_logprobs=2),
+    "logit_bias": _chat(logit_bias={"50256": -100}),
+    "max_completion_tokens": _chat(max_completion_tokens=9000),
+    "reasoning_effort": _chat(reasoning_effort="high"),
+    "user": _chat(user="u"),
+    "name of a message": _chat(messages=[{"role": "user", "name": "bob", "content": "x"}]),
+    "service_tier": _chat(service_tier="flex"),
+    "web_search_options": _chat(web_search_options={}),
+    "a field of the client's own": _chat(my_field=1),
+}
+
+
+def _messages(**fields: Any) -> Probe:
+    return {"model": "m", "max_tokens": 9000, "messages": [{"role": "user", "content": "x"}], **fields}
+
+
+def _blocks(*blocks: Any) -> Probe:
+    return _messages(messages=[{"role": "user", "content": [{"type": "text", "text": "x"}, *blocks]}])
+
+
+_USE = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"city": "Paris"}}
+_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
+
+
+def _result(content: Any, **more: Any) -> Probe:
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": content, **more}
+    return _messages(
+        messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": [_USE]}, {"role": "user", "content": [result]}],
+        tools=[{"name": "f", "input_schema": SCHEMA}],
+    )
+
+
+MESSAGES: dict[str, Probe] = {
+    "system prompt": _messages(system="s"),
+    "image, inline": _blocks(_IMAGE),
+    "image, by address": _blocks({"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}),
+    "document (PDF)": _blocks({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PIXEL}}),
+    "tools": _messages(tools=[{"name": "f", "description": "d", "input_schema": SCHEMA}]),
+    "tool choice: one tool": _messages(tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice={"type": "tool", "name": "f"}),
+    "disable_parallel_tool_use": _messages(
+        tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice={"type": "auto", "disable_parallel_tool_use": True}
+    ),
+    "tool call and its result": _result("sun"),
+    "tool result with an image": _result([{"type": "text", "text": "look"}, _IMAGE]),
+    "tool result that is an error": _result("no", is_error=True),
+    "JSON schema": _messages(output_config={"format": {"type": "json_schema", "schema": SCHEMA}}),
+    "stop_sequences": _messages(stop_sequences=["END"]),
+    "temperature": _messages(temperature=0.5),
+    "top_k": _messages(top_k=5),
+    "thinking: budget": _messages(thinking={"type": "enabled", "budget_tokens": 2048}),
+    "thinking: adaptive, effort": _messages(thinking={"type": "adaptive"}, output_config={"effort": "high"}),
+    "thinking: disabled": _messages(thinking={"type": "disabled"}),
+    "signed thought of an earlier turn": _messages(
+        messages=[
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "c2ln"}, {"type": "text", "text": "y"}]},
+            {"role": "user", "content": "z"},
+        ]
+    ),
+    "cache_control": _messages(system=[{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]),
+    "metadata.user_id": _messages(metadata={"user_id": "u"}),
+    "server tool (web search)": _messages(tools=[{"type": "web_search_20250305", "name": "web_search"}]),
+    "mcp_servers": _messages(mcp_servers=[{"type": "url", "url": "https://example.com", "name": "a"}]),
+    "service_tier": _messages(service_tier="auto"),
+    "a field of the client's own": _messages(my_field=1),
+}
+
+
+def _contents(*parts: Any, **fields: Any) -> Probe:
+    return {"contents": [{"role": "user", "parts": [{"text": "x"}, *parts]}], **fields}
+
+
+_FUNCTIONS = [
+    {
+        "functionDeclarations": [
+            {"name": "f", "description": "d", "parameters": {"type": "OBJECT", "properties": {"city": {"type": "STRING"}}}}
+        ]
+    }
+]
+_FUNCTION_CALL = {"functionCall": {"name": "f", "args": {"city": "Paris"}}}
+
+
+def _generation(**fields: Any) -> Probe:
+    return _contents(generationConfig=fields)
+
+
+CONTENTS: dict[str, Probe] = {
+    "system prompt": _contents(systemInstruction={"parts": [{"text": "s"}]}),
+    "image, inline": _contents({"inlineData": {"mimeType": "image/png", "data": PIXEL}}),
+    "audio, inline": _contents({"inlineData": {"mimeType": "audio/wav", "data": PIXEL}}),
+    "video, inline": _contents({"inlineData": {"mimeType": "video/mp4", "data": PIXEL}}),
+    "file, by address": _contents({"fileData": {"mimeType": "application/pdf", "fileUri": "https://example.com/a.pdf"}}),
+    "tools": _contents(tools=_FUNCTIONS),
+    "tool choice: ANY of some": _contents(
+        tools=_FUNCTIONS, toolConfig={"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}}
+    ),
+    "tool call and its result": {
+        "contents": [
+            {"role": "user", "parts": [{"text": "x"}]},
+            {"role": "model", "parts": [_FUNCTION_CALL]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"sky": "sun"}}}]},
+        ]
+    },
+    "JSON mode": _generation(responseMimeType="application/json"),
+    "JSON schema": _generation(
+        responseMimeType="application/json", responseSchema={"type": "OBJECT", "properties": {"city": {"type": "STRING"}}}
+    ),
+    "stopSequences": _generation(stopSequences=["END"]),
+    "candidateCount: 2": _generation(candidateCount=2),
+    "seed": _generation(seed=7),
+    "temperature": _generation(temperature=0.5),
+    "topK": _generation(topK=5),
+    "presencePenalty": _generation(presencePenalty=0.5),
+    "responseLogprobs": _generation(responseLogprobs=True, logprobs=2),
+    "thinkingBudget": _generation(thinkingConfig={"thinkingBudget": 2048}),
+    "thinkingLevel": _generation(thinkingConfig={"thinkingLevel": "high"}),
+    "thoughtSignature": {
+        "contents": [
+            {"role": "user", "parts": [{"text": "x"}]},
+            {"role": "model", "parts": [{**_FUNCTION_CALL, "thoughtSignature": "c2ln"}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"sky": "sun"}}}]},
+        ]
+    },
+    "safetySettings": _contents(safetySettings=[{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]),
+    "cachedContent": _contents(cachedContent="cachedContents/1"),
+    "responseModalities": _generation(responseModalities=["TEXT"]),
+    "Google Search": _contents(tools=[{"googleSearch": {}}]),
+    "labels": _contents(labels={"team": "a"}),
+    "a field of the client's own": _contents(myField=1),
+}
+
+PROBES: dict[str, dict[str, Probe]] = {"openai_chat": CHAT, "anthropic": MESSAGES, "gemini": CONTENTS}
+
+_TITLES = {"openai_chat": "OpenAI chat completions", "anthropic": "Anthropic Messages", "gemini": "Gemini generateContent"}
+
+_HEAD = """\
+# What crosses from one dialect to another
+
+Made by `scripts/losses.py` from the codecs themselves: each line is a request that a client can send, translated for an upstream of
+another dialect. In its own dialect every request passes byte for byte, but for the model's name.
+
+- **carried**: said in the other dialect's own words.
+- **converted** *field*: said, but not in quite the same way.
+- **dropped** *field*: left out. Reply header `x-fkproxy-losses`, access line (`losses`) and `fkproxy_losses_total` name it.
+- **refused**: answered 400, because leaving it out would change the meaning, unless another upstream of the model can say it.
+
+What depends on the model is told for {models}.
+"""
+
+
+def outcome(source: Dialect, probe: Probe, target: Dialect) -> str:
+    """One cell of a table."""
+    body = json.dumps(probe).encode()
+    request = source.decode_request(body, source.peek(body, "m:generateContent", ""))
+    try:
+        losses = target.encode_request(request, MODELS.get(target.name, "gpt-5")).losses
+    except Unrepresentable as error:
+        return f"**refused**: {error.param}"
+    told = [f"{loss.action} `{loss.field}`" for loss in dict.fromkeys(losses)]
+    return "; ".join(told) or "carried"
+
+
+def render() -> str:
+    """The whole page."""
+    models = ", ".join(f"`{model}`" for model in [*MODELS.values(), "gpt-5"])
+    lines = [_HEAD.format(models=models)]
+    for name, probes in PROBES.items():
+        others = [dialect for dialect in DIALECTS.values() if dialect.name != name]
+        lines.append(f"## A client that speaks {_TITLES[name]}\n")
+        lines.append(f"| It sends | {' | '.join(f'to {_TITLES[other.name]}' for other in others)} |")
+        lines.append("|---" * (len(others) + 1) + "|")
+        for title, probe in probes.items():
+            cells = " | ".join(outcome(DIALECTS[name], probe, other) for other in others)
+            lines.append(f"| {title} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Make docs/losses.md from the codecs.")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    text = render()
+    if options.write:
+        TARGET.write_text(text)
+    elif options.check:
+        if not TARGET.exists() or TARGET.read_text() != text:
+            print(f"{TARGET.relative_to(ROOT)} is not what the codecs say; run scripts/losses.py --write", file=sys.stderr)
+            return 1
+    else:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
