@@ -36,7 +36,7 @@ TOLD = yaml.safe_load(STORIES.read_text())["tests"]
 
 SCRAPED = {"job", "instance"}
 """Labels that a scrape adds."""
-SELECTOR = re.compile(r"\b(up|(?:waf|requests?|cache|process|fkproxy|gen_ai)_\w+|fkllmproxy:[\w:]+)\b(?:\{([^{}]*)\})?")
+SELECTOR = re.compile(r"\b(ALERTS|up|(?:waf|requests?|cache|process|fkproxy|gen_ai)_\w+|fkllmproxy:[\w:]+)\b(?:\{([^{}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 
 
@@ -58,7 +58,8 @@ def shown() -> dict[str, list[dict[str, str]]]:
     metrics.observe(record(losses=("seed",)))
     metrics.observe(record(status=502, error_code="upstream_error", tries=(("p1", "upstream_error"),)))
     metrics.observe(record(client_ended=True))
-    found: dict[str, list[dict[str, str]]] = {"up": [{}]}
+    firing = [{"alertname": rule["alert"], "alertstate": "firing", **rule["labels"]} for rule in ALERTS]
+    found: dict[str, list[dict[str, str]]] = {"up": [{}], "ALERTS": firing}
     for family in text_string_to_metric_families(metrics.prometheus()[0].decode()):
         for sample in family.samples:
             found.setdefault(sample.name, []).append(sample.labels)
@@ -158,6 +159,14 @@ def test_a_rule_reads_what_is_shown(name: str, shown: dict[str, list[dict[str, s
     assert read
     for metric, matchers in read:
         assert metric in RECORDED or any(matches(labels, matchers) for labels in shown.get(metric, ())), (metric, matchers)
+
+
+def test_the_dashboard_asks_its_annotations_and_variables_of_what_is_shown(shown: dict[str, list[dict[str, str]]]) -> None:
+    asked = [note["target"]["expr"] for note in DASHBOARD["annotations"]["list"]]
+    asked += [variable["definition"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "query"]
+    for expression in asked:
+        ((metric, matchers),) = selectors(expression)
+        assert any(matches(labels, matchers) for labels in shown.get(metric, ())), (metric, matchers)
 
 
 @pytest.mark.parametrize("title", PANELS)

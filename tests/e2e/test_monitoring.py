@@ -2,82 +2,155 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import shutil
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.processes import KEY, ROOT, Process, ask, clean_environment, free_port, service
+from tests.e2e.processes import KEY, ROOT, Process, Service, ask, clean_environment, free_port, service
 
 RULES = ROOT / "packaging" / "prometheus" / "fkllmproxy.rules.yml"
+SCRAPE = ROOT / "packaging" / "prometheus" / "scrape.example.yml"
 DASHBOARD = json.loads((ROOT / "packaging" / "grafana" / "fkllmproxy.json").read_text())
-EXPRESSIONS = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
-SILENT = {"Replies without a count", "Fields that could not be carried"}
-"""Panels about what does not happen in this traffic."""
+TARGETS = [(panel["title"], target) for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+QUIET = {"Connections", "Replies without a count", "Failed handovers", "Log lines dropped"}
+"""Panels about what does not happen in this traffic, in which no upstream is reached over a network: they show zeros."""
+
+MAX_STREAMS = 3
+SETTINGS = {
+    "APP_AUTH__MASTER_KEY": KEY,
+    "APP_SANDBOX__ENABLED": "true",
+    "APP_OPENAI__MODELS": "out-of-reach",
+    "OPENAI_API_KEY": "sk-of-nobody",
+    "APP_CONCURRENCY__MAX_STREAMS": str(MAX_STREAMS),
+    "APP_RATE_LIMIT__CAPACITY": "150",
+    "APP_RATE_LIMIT__REFILL_PER_SECOND": "100",
+}
+CALLS: tuple[dict[str, Any], ...] = (
+    {"model": "sandbox"},
+    {"model": "sandbox?chunks=8&delay_ms=5", "stream": True},
+    {"model": "sandbox?reason=content_filter"},
+    {"model": "sandbox?status=400"},
+    {"model": "sandbox?fail_after=2&chunks=4", "stream": True},
+    {"model": "out-of-reach"},
+    {"model": "out-of-reach"},
+    {"model": "sandbox?status=403"},
+)
+"""The last one leaves the sandbox's credential refused; `out-of-reach` opens a breaker."""
+
+GEMINI_CALL = {"contents": [{"role": "user", "parts": [{"text": "x"}]}], "generationConfig": {"topK": 3}}
+"""topK has no place in chat completions, so the sandbox does not get it."""
 
 
-def asked(url: str, model: str, key: str = KEY, **fields: Any) -> None:
-    body = {"model": model, "messages": [{"role": "user", "content": "x"}], **fields}
-    ask(f"{url}/v1/chat/completions", key=key, body=body)
+def called(running: Service, key: str = KEY, **fields: Any) -> int:
+    return ask(f"{running.v1}/chat/completions", key=key, body={"messages": [{"role": "user", "content": "x"}], **fields}).status
 
 
-@pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prometheus that has scraped some seconds of traffic: good, failed, refused, limited."""
-    program = shutil.which("prometheus")
-    assert program is not None, "Prometheus is missing; run 'make test', which installs what the tests need"
-    folder = tmp_path_factory.mktemp("prometheus")
-    with service(folder, APP_AUTH__MASTER_KEY=KEY, APP_RATE_LIMIT__CAPACITY="60", APP_RATE_LIMIT__REFILL_PER_SECOND="5") as running:
-        (folder / "key").write_text(KEY)
-        config = (ROOT / "packaging" / "prometheus" / "scrape.example.yml").read_text()
-        config = config.replace("127.0.0.1:4000", f"127.0.0.1:{running.port}").replace("/etc/prometheus/fkllmproxy.key", f"{folder}/key")
-        shutil.copy(RULES, folder)
-        (folder / "prometheus.yml").write_text("global: {scrape_interval: 1s, evaluation_interval: 1s}\n" + config)
-        port = free_port()
-        command = [
-            program,
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ]
-        server = Process(command, folder / "prometheus.log", clean_environment(), cwd=folder)
-        url = f"http://127.0.0.1:{port}"
-        try:
-            server.wait_for(f"{url}/-/ready")
-            deadline = time.monotonic() + 12
-            while time.monotonic() < deadline:
-                asked(running.url, "sandbox", stream=True)
-                asked(running.url, "sandbox?status=400")
-                asked(running.url, "sandbox", key="sk-not-a-key-of-ours")
-                time.sleep(0.05)
-            yield url
-        finally:
-            server.stop()
+def stream(running: Service) -> http.client.HTTPConnection:
+    """A stream of a minute that has begun."""
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    body = {"model": "sandbox?chunks=600&delay_ms=100", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+    headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    reply = connection.getresponse()
+    assert reply.status == 200
+    reply.read(16)
+    return connection
 
 
-def evaluated(prometheus: str, expression: str) -> list[Any]:
-    for name, value in (("$job", ".*"), ("$instance", ".*"), ("$__rate_interval", "10s")):
-        expression = expression.replace(name, value)
-    answer = ask(f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}").json()
+def query(url: str, expression: str) -> list[Any]:
+    answer = ask(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}").json()
     assert answer["status"] == "success", answer
     result: list[Any] = answer["data"]["result"]
     return result
 
 
-@pytest.mark.parametrize(("title", "expression"), EXPRESSIONS, ids=[title for title, _ in EXPRESSIONS])
-def test_a_panel_shows_something(prometheus: str, title: str, expression: str) -> None:
-    found = evaluated(prometheus, expression)
-    assert bool(found) is (title not in SILENT)
-    assert all(value["value"][1] != "NaN" for value in found)
+def until(condition: Callable[[], object], text: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, text
+        time.sleep(0.1)
+
+
+def until_some(url: str, expression: str) -> None:
+    until(lambda: query(url, expression), f"{expression} is still empty")
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prometheus, set up as the example says, that has scraped traffic of every kind; some streams are still open."""
+    program = shutil.which("prometheus")
+    assert program is not None, "Prometheus is missing; run 'make test', which installs what the tests need"
+    folder: Path = tmp_path_factory.mktemp("prometheus")
+    with service(folder, **SETTINGS, OPENAI_BASE_URL=f"http://127.0.0.1:{free_port()}/v1") as running, ExitStack() as streams:
+        (folder / "key").write_text(KEY)
+        example = SCRAPE.read_text().replace("127.0.0.1:4000", f"127.0.0.1:{running.port}")
+        example = example.replace("/etc/prometheus/fkllmproxy.key", f"{folder}/key")
+        shutil.copy(RULES, folder)
+        (folder / "prometheus.yml").write_text("global: {scrape_interval: 1s, evaluation_interval: 1s}\n" + example)
+        url = f"http://127.0.0.1:{free_port()}"
+        options = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": folder / "data", "web.listen-address": url[7:]}
+        command = [program, *(f"--{name}={value}" for name, value in options.items())]
+        server = Process(command, folder / "prometheus.log", clean_environment(), cwd=folder)
+        try:
+            server.wait_for(f"{url}/-/ready")
+            until(lambda: ask(f"{url}/-/ready").status == 200, "Prometheus does not get ready")
+            until_some(url, "fkproxy_requests_in_flight")
+            for round_ in range(6):
+                stream(running).close()
+                assert ask(f"{running.url}/v1beta/models/sandbox:generateContent", key=KEY, body=GEMINI_CALL).status == 200
+                assert called(running, key="sk-not-a-key-of-ours", model="sandbox") == 401
+                for fields in CALLS:
+                    called(running, **fields)
+                until_some(url, f'fkproxy_attempts_total{{provider_key="sandbox", outcome="upstream_authentication"}} > {round_}')
+            for _ in range(MAX_STREAMS):
+                streams.enter_context(closing(stream(running)))
+            assert called(running, model="sandbox", stream=True) == 429
+            while called(running, model="out-of-reach") != 429:
+                pass
+            until_some(url, f"fkproxy_streams_open == {MAX_STREAMS} and on () fkproxy_rate_limited_total > 0")
+            until_some(url, 'ALERTS{alertname="FkllmproxyStreamsFull"}')
+            yield url
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize(("title", "target"), TARGETS, ids=[f"{title}-{target['refId']}" for title, target in TARGETS])
+def test_a_panel_shows_what_happened(prometheus: str, title: str, target: dict[str, str]) -> None:
+    expression = target["expr"].replace("$job", ".*").replace("$instance", ".*").replace("$__rate_interval", "1m")
+    found = query(prometheus, expression)
+    values = [float(sample["value"][1]) for sample in found]
+    assert values
+    assert all(value >= 0 for value in values), "no NaN either"
+    assert any(values) is (title not in QUIET)
+    for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+        assert all(label in sample["metric"] for sample in found), label
 
 
 def test_the_rules_are_evaluated_without_errors(prometheus: str) -> None:
     groups = ask(f"{prometheus}/api/v1/rules").json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    assert len(rules) > 20
     assert {rule["health"] for rule in rules} == {"ok"}
-    assert evaluated(prometheus, "fkllmproxy:requests:rate5m")
+    for rule in rules:
+        if rule["type"] == "recording":
+            assert query(prometheus, rule["name"]), rule["name"]
+
+
+def test_what_happened_raises_its_alerts(prometheus: str) -> None:
+    alerts = ask(f"{prometheus}/api/v1/alerts").json()["data"]["alerts"]
+    raised = {alert["labels"]["alertname"] for alert in alerts}
+    by_one_event = {"UpstreamForbids", "CredentialRefused", "BreakerOpen", "StreamsFull", "StreamsNearLimit", "BlockedReplies"}
+    by_many = {"ErrorRate", "UpstreamErrors"}
+    assert raised == {f"Fkllmproxy{name}" for name in by_one_event | by_many}
+    told = " ".join(text for alert in alerts for text in alert["annotations"].values())
+    assert "error" not in told.replace("fkproxy_errors_total", "").replace("last_error", "")
+    assert "sandbox refuses the gateway's credential" in told
+    assert "openai is fenced off" in told
