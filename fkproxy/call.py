@@ -215,4 +215,10 @@ class Call:
 
     def reply_context(self, peek: Peek) -> ReplyContext:
         """What an encoder of the reply needs."""
-        return ReplyContext(reply_id=self.request_id, model=peek.model, created_s=int(self.started_s), include_usage=peek.include_usage)
+        return ReplyContext(
+            reply_id=self.request_id,
+            model=peek.model,
+            created_s=int(self.started_s),
+            include_usage=peek.include_usage,
+            tools=self.request.tools if self.request is not None else (),
+        )

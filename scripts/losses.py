@@ -136,6 +136,64 @@ MESSAGES: dict[str, Probe] = {
 }
 
 
+def _response(**fields: Any) -> Probe:
+    return {"model": "m", "input": "x", **fields}
+
+
+def _inputs(*parts: Any) -> Probe:
+    return _response(input=[{"role": "user", "content": [{"type": "input_text", "text": "x"}, *parts]}])
+
+
+_FLAT = {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA}
+_FUNCTION = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"city": "Paris"}'}
+_USER = {"role": "user", "content": "x"}
+
+RESPONSES: dict[str, Probe] = {
+    "instructions": _response(instructions="s"),
+    "image, inline": _inputs({"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}),
+    "image, by address": _inputs({"type": "input_image", "image_url": "https://example.com/a.png"}),
+    "file": _inputs({"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PIXEL}"}),
+    "file, by address": _inputs({"type": "input_file", "file_url": "https://example.com/a.pdf"}),
+    "tools": _response(tools=[_FLAT]),
+    "tools in a namespace": _response(tools=[{"type": "namespace", "name": "n", "tools": [_FLAT]}]),
+    "custom tool": _response(tools=[{"type": "custom", "name": "run", "format": {"type": "text"}}]),
+    "tool choice: one tool": _response(tools=[_FLAT], tool_choice={"type": "function", "name": "f"}),
+    "tool call and its result": _response(input=[_USER, _FUNCTION, {"type": "function_call_output", "call_id": "call_1", "output": "sun"}]),
+    "tool result with an image": _response(
+        input=[
+            _USER,
+            _FUNCTION,
+            {
+                "type": "function_call_output",
+                "call_id": "call_1",
+                "output": [{"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}],
+            },
+        ]
+    ),
+    "JSON schema": _response(text={"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}),
+    "verbosity": _response(text={"verbosity": "low"}),
+    "temperature": _response(temperature=0.5),
+    "max_output_tokens": _response(max_output_tokens=9000),
+    "reasoning.effort": _response(reasoning={"effort": "high"}),
+    "encrypted reasoning of an earlier turn": _response(
+        input=[
+            _USER,
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+            {"role": "assistant", "content": "y"},
+            _USER,
+        ]
+    ),
+    "store, include, prompt_cache_key": _response(store=False, include=["reasoning.encrypted_content"], prompt_cache_key="k"),
+    "previous_response_id": _response(previous_response_id="resp_1"),
+    "conversation": _response(conversation="conv_1"),
+    "background": _response(background=True),
+    "web search, which the model may use": _response(tools=[{"type": "web_search"}]),
+    "metadata": _response(metadata={"a": "b"}),
+    "service_tier": _response(service_tier="flex"),
+    "a field of the client's own": _response(my_field=1),
+}
+
+
 def _contents(*parts: Any, **fields: Any) -> Probe:
     return {"contents": [{"role": "user", "parts": [{"text": "x"}, *parts]}], **fields}
 
@@ -199,9 +257,14 @@ CONTENTS: dict[str, Probe] = {
     "a field of the client's own": _contents(myField=1),
 }
 
-PROBES: dict[str, dict[str, Probe]] = {"openai_chat": CHAT, "anthropic": MESSAGES, "gemini": CONTENTS}
+PROBES: dict[str, dict[str, Probe]] = {"openai_chat": CHAT, "openai_responses": RESPONSES, "anthropic": MESSAGES, "gemini": CONTENTS}
 
-_TITLES = {"openai_chat": "OpenAI chat completions", "anthropic": "Anthropic Messages", "gemini": "Gemini generateContent"}
+_TITLES = {
+    "openai_chat": "OpenAI chat completions",
+    "openai_responses": "OpenAI Responses",
+    "anthropic": "Anthropic Messages",
+    "gemini": "Gemini generateContent",
+}
 
 _HEAD = """\
 # What crosses from one dialect to another

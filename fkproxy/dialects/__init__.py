@@ -6,7 +6,8 @@ from fkproxy.dialects.anthropic import DIALECT as ANTHROPIC
 from fkproxy.dialects.base import Dialect
 from fkproxy.dialects.gemini import DIALECT as GEMINI
 from fkproxy.dialects.openai_chat import DIALECT as OPENAI_CHAT
+from fkproxy.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
 
 __all__ = ["DIALECTS"]
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OPENAI_CHAT, GEMINI, ANTHROPIC)}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OPENAI_CHAT, GEMINI, ANTHROPIC, OPENAI_RESPONSES)}

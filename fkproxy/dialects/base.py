@@ -18,7 +18,7 @@ from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.parts import Extra, Opaque
-from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig, Tool
 from fkproxy.wire.sse import Frame
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "TokenCounter",
     "carried",
     "extra_losses",
+    "functions_of",
 ]
 
 Operation = Literal["chat", "count_tokens", "embeddings"]
@@ -50,22 +51,32 @@ def carried(extra: Extra, own: bool) -> Extra:
 
 
 _MEANINGFUL = frozenset(
-    ("cachedContent", "container", "conversation", "mcp_servers", "previous_response_id", "prompt", "web_search_options")
+    ("background", "cachedContent", "container", "conversation", "mcp_servers", "previous_response_id", "prompt", "web_search_options")
 )
 """Fields of one dialect that bring in what the request itself does not say: earlier turns, documents, tools."""
+
+
+def functions_of(request: ChatRequest) -> tuple[Tool, ...]:
+    """The tools that every dialect has. What becomes of the others is `extra_losses`' business."""
+    return tuple(tool for tool in request.tools if tool.kind == "function")
 
 
 def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
     """What the foreign dialect `target` leaves out of a request because only the client's own knows it.
 
-    Raises `Unrepresentable` for a field without which the request would mean something else.
+    Raises `Unrepresentable` for a field, or a tool that only a vendor has, without which the request would mean something else.
 
     Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
     """
     for name in request.extra:
         if name in _MEANINGFUL:
             raise Unrepresentable(name, target)
+    foreign = [tool for tool in request.tools if tool.kind != "function"]
+    for tool in foreign:
+        if not tool.optional:
+            raise Unrepresentable(f"the tool {tool.kind!r}", target)
     losses = [Loss(field=name, from_client=not name.endswith(".*")) for name in request.extra if not name.startswith("$")]
+    losses += [Loss(field=tool.kind, from_client=True) for tool in foreign]
     messages = request.messages
     inside = (
         ("messages[].*", (message.extra for message in messages)),
@@ -112,12 +123,14 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     """What an encoder may need that the reply itself does not say.
 
     `reply_id` is unique and serves where the upstream gave no id; `model` is the name the client asked for, `created_s` unix seconds.
+    `tools` are those of the request, where it had to be decoded.
     """
 
     reply_id: str
     model: str
     created_s: int
     include_usage: bool = True
+    tools: tuple[Tool, ...] = ()
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,7 +51,10 @@ class ReasoningConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A function the client offers (`kind="function"`), or a tool the vendor runs itself (any other `kind`, kept in `value`)."""
+    """A function the client offers (`kind="function"`), or a tool the vendor runs itself (any other `kind`, kept in `value`).
+
+    `optional`: the client offers it as a matter of course; a vendor that does not have it may leave it out, and says so.
+    """
 
     name: str
     kind: str = "function"
@@ -59,6 +62,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
     value: Any = None
+    optional: bool = False
     extra: Extra = {}
 
 

@@ -13,6 +13,7 @@ from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from fkproxy.dialects import DIALECTS
@@ -24,14 +25,15 @@ from tests.dialects.golden import CASES, REPLIES, REQUESTS, Case, frames, plain
 
 STREAMS = [case for case in REPLIES if case.stream is not None]
 COMPLETE = [case for case in REPLIES if case.status == 200 and '"failed"' not in (case.path / "events.jsonl").read_text()]
-NOT_AS_DOCUMENTED = ("unknown_fields", "tool_calls_without_index")
+NOT_AS_DOCUMENTED = ("unknown_event", "unknown_fields", "tool_calls_without_index")
 JUDGES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "openai_chat": (ChatCompletion.model_validate, ChatCompletionChunk.model_validate),
     "gemini": (types.GenerateContentResponse.model_validate, types.GenerateContentResponse.model_validate),
+    "openai_responses": (Response.model_validate, TypeAdapter(ResponseStreamEvent).validate_python),
     "anthropic": (Message.model_validate, TypeAdapter(RawMessageStreamEvent).validate_python),
 }
 """What the vendors' own types say of a whole reply and of a piece of a streamed one."""
-RENAMED = ("openai_chat", "anthropic")
+RENAMED = ("openai_chat", "anthropic", "openai_responses")
 """Dialects whose requests name the model in the body."""
 CONTEXT = ReplyContext(reply_id="reply-1", model="model-asked-for", created_s=1_700_000_000)
 

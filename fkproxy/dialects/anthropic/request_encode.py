@@ -15,7 +15,7 @@ from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking
 from fkproxy.dialects.anthropic.turns import Turn, encode_turns, end_turns, lacks_thoughts
-from fkproxy.dialects.base import Encoded, carried, extra_losses
+from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.request import ChatRequest, Loss, Tool
 from fkproxy.wire import json
@@ -229,15 +229,13 @@ class _Body:
 
     def _tools(self) -> list[Block]:
         """A choice among some of the tools is told by offering those only."""
-        tools, choice = self._request.tools, self._request.tool_choice
+        tools, choice = functions_of(self._request), self._request.tool_choice
         if choice is not None and choice.names and not (choice.mode == "required" and len(choice.names) == 1):
             tools = tuple(tool for tool in tools if tool.name in choice.names)
         strict = sum(1 for tool in tools if tool.strict) <= _MAX_STRICT_TOOLS and self._traits.schemas
         return [self._tool(tool, strict) for tool in tools]
 
     def _tool(self, tool: Tool, strict: bool) -> Block:
-        if tool.kind != "function":
-            raise Unrepresentable(f"the tool {tool.kind!r}", NAME)
         if not _TOOL_NAME.fullmatch(tool.name):
             raise Unrepresentable(f"the tool name {tool.name!r}", NAME, "letters, digits, _ and - are what it takes")
         schema = tool_schema(tool.parameters)

@@ -100,8 +100,6 @@ def _tools(request: ChatRequest, own: bool) -> list[dict[str, Any]]:
             declarations.append(_declaration(tool, own))
         elif own:
             others.append({tool.kind: tool.value})
-        else:
-            raise Unrepresentable(f"the tool {tool.kind!r}", _NAME)
     return [*([{"functionDeclarations": declarations}] if declarations else []), *others]
 
 

@@ -5,7 +5,6 @@ request.py          a request, decoded        parts.py   its messages
 request_encode.py   a request, encoded
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
-errors.py           errors, both ways
 embedding.py        embeddings, both ends
 """
 
@@ -15,8 +14,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fkproxy.dialects import openai_errors as errors
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
-from fkproxy.dialects.openai_chat import errors, peek, reasoning, request, request_encode, response, response_encode
+from fkproxy.dialects.openai_chat import peek, reasoning, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_chat.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import binascii
-import re
 from typing import Any
 
+from fkproxy.dialects.media import base64_text, data_url
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Refusal, Role, Seal, Text, ToolCall, ToolResult
 from fkproxy.wire.fields import Fields
@@ -34,9 +33,6 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-
-_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
 
 SIGNER = "gemini"
 """The dialect whose seals have a documented place here: `extra_content.google.thought_signature`."""
@@ -118,32 +114,11 @@ def _linked(fields: Fields, kind: str) -> Media:
     if more := inner.rest():
         extra["$inner"] = more
     if url[:5].lower() == "data:":
-        mime_type, data = _data_url(url, inner.at("url"))
+        mime_type, data = data_url(url, inner.at("url"))
         return Media(kind=media, mime_type=mime_type, data=data, detail=detail, extra=extra)
     if not url.lower().startswith(("https://", "http://", "gs://")):
         raise InvalidRequest(inner.at("url"), "expected a data: URL or an https:// URL")
     return Media(kind=media, url=url, detail=detail, extra=extra)
-
-
-def _data_url(url: str, path: str) -> tuple[str | None, str]:
-    """(media type, base64 text) of a data URL (RFC 2397)."""
-    match = _DATA_URL.match(url)
-    if match is None or ";base64" not in match[2].lower():
-        raise InvalidRequest(path, "expected data:<media type>;base64,<data>")
-    return match[1].lower() or None, _base64(url[match.end() :], path)
-
-
-def _base64(data: str, path: str) -> str:
-    """The text, checked and in the standard alphabet with its padding. Raises `InvalidRequest`, which does not quote it."""
-    if not _BASE64.fullmatch(data):
-        raise InvalidRequest(path, "expected base64 data")
-    plain = data if data.isalnum() else "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
-    padded = plain + "=" * (-len(plain) % 4)
-    try:
-        binascii.a2b_base64(padded, strict_mode=True)
-    except binascii.Error as error:
-        raise InvalidRequest(path, "expected base64 data") from error
-    return padded
 
 
 def _audio(fields: Fields) -> Media:
@@ -151,7 +126,7 @@ def _audio(fields: Fields) -> Media:
     if inner is None:
         raise InvalidRequest(fields.at("input_audio"), "expected an object, but it is missing")
     form = inner.needed_text("format")
-    data = _base64(inner.needed_text("data"), inner.at("data"))
+    data = base64_text(inner.needed_text("data"), inner.at("data"))
     return Media(kind="audio", mime_type=AUDIO_MIME_TYPES.get(form.lower(), f"audio/{form.lower()}"), data=data, extra=_in_array(fields))
 
 
@@ -166,12 +141,12 @@ def _file(fields: Fields) -> Media:
     if data is None:
         raise InvalidRequest(inner.path, "expected file_data or file_id")
     if data[:5].lower() == "data:":
-        mime_type, content = _data_url(data, inner.at("file_data"))
+        mime_type, content = data_url(data, inner.at("file_data"))
         return Media(kind="file", mime_type=mime_type, data=content, name=name, extra=extra)
     if data.startswith(("https://", "http://", "gs://")):
         return Media(kind="file", url=data, name=name, extra=extra)
     pdf = name is None or name.lower().endswith(".pdf")
-    content = _base64(data, inner.at("file_data"))
+    content = base64_text(data, inner.at("file_data"))
     return Media(kind="file", mime_type="application/pdf" if pdf else None, data=content, name=name, extra={"$bare": True, **extra})
 
 

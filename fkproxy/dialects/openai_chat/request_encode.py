@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fkproxy.dialects.base import Encoded, carried, extra_losses
+from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of
 from fkproxy.model.errors import Unrepresentable
@@ -75,7 +75,10 @@ def _sampling(request: ChatRequest, extra: Extra, own: bool, losses: list[Loss])
 
 
 def _tools(request: ChatRequest, extra: Extra) -> dict[str, Any]:
-    tools = [_tool(tool, request.dialect) for tool in request.tools]
+    own = request.dialect == _NAME
+    tools = [_tool(tool, request.dialect) for tool in (request.tools if own else functions_of(request))]
+    if not tools:
+        return {}
     if extra.get("$functions"):
         return {"functions": [tool["function"] for tool in tools]}
     return {"tools": tools}
@@ -83,8 +86,6 @@ def _tools(request: ChatRequest, extra: Extra) -> dict[str, Any]:
 
 def _tool(tool: Tool, dialect: str) -> dict[str, Any]:
     if tool.kind != "function":
-        if dialect != _NAME:
-            raise Unrepresentable(f"the tool {tool.kind!r}", _NAME)
         value: dict[str, Any] = tool.value
         return value
     function: dict[str, Any] = {"name": tool.name}

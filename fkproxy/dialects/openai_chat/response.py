@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.openai_chat.errors import error_event
+from fkproxy.dialects.openai_errors import error_event
 from fkproxy.model.errors import UpstreamProtocolError
 from fkproxy.model.events import (
     ChoiceFinished,

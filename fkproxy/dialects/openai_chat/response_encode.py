@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import ModelEntry, ReplyContext
-from fkproxy.dialects.openai_chat.errors import encode_error
 from fkproxy.dialects.openai_chat.request_encode import encode_seal
+from fkproxy.dialects.openai_errors import encode_error
 from fkproxy.model.events import (
     Choice,
     ChoiceFinished,

@@ -1,0 +1,34 @@
+"""Base64 and data URLs in the requests of several dialects. Floor 1. Pure."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from fkproxy.model.errors import InvalidRequest
+
+__all__ = ["base64_text", "data_url"]
+
+_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
+
+
+def data_url(url: str, path: str) -> tuple[str | None, str]:
+    """(media type, base64 text) of a data URL (RFC 2397). Raises `InvalidRequest`."""
+    match = _DATA_URL.match(url)
+    if match is None or ";base64" not in match[2].lower():
+        raise InvalidRequest(path, "expected data:<media type>;base64,<data>")
+    return match[1].lower() or None, base64_text(url[match.end() :], path)
+
+
+def base64_text(data: str, path: str) -> str:
+    """The text, checked and in the standard alphabet with its padding. Raises `InvalidRequest`, which does not quote it."""
+    if not _BASE64.fullmatch(data):
+        raise InvalidRequest(path, "expected base64 data")
+    plain = data if data.isalnum() else "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    padded = plain + "=" * (-len(plain) % 4)
+    try:
+        binascii.a2b_base64(padded, strict_mode=True)
+    except binascii.Error as error:
+        raise InvalidRequest(path, "expected base64 data") from error
+    return padded

@@ -1,0 +1,108 @@
+"""OpenAI Responses. Floor 1. Pure.
+
+peek.py             what routing needs; a request on its way to a server of the same dialect
+request.py          a request, decoded        items.py  its items
+request_encode.py   a request, encoded
+response.py         a reply, decoded
+response_encode.py  a reply, encoded
+envelope.py         other vendors' seals in `encrypted_content`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+from fkproxy.dialects import openai_errors as errors
+from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.openai_responses import peek, request, request_encode, response, response_encode
+from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
+from fkproxy.model.events import Event, Reply
+from fkproxy.model.request import ChatRequest, Effort, ReasoningConfig
+from fkproxy.wire import json, sse
+from fkproxy.wire.sse import Frame
+
+__all__ = ["DIALECT", "OpenAiResponses"]
+
+_EFFORTS: tuple[str, ...] = get_args(Effort)
+
+
+class OpenAiResponses:
+    """See `dialects.base.Dialect`."""
+
+    name = request.NAME
+    routes: tuple[Route, ...] = (Route("/v1/responses", "responses"),)
+    models_paths: tuple[str, ...] = ()
+    client_headers: tuple[bytes, ...] = ()
+    known_fields = request.KNOWN_FIELDS
+    keep_alive = sse.encode_comment("keep-alive")
+    counter = None
+    embedder = None
+
+    def peek(self, body: bytes, target: str, query: str) -> Peek:
+        """See `Dialect.peek`."""
+        return peek.peek(body)
+
+    def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
+        """See `Dialect.decode_request`."""
+        return request.decode_request(body, asked.model)
+
+    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
+        """See `Dialect.encode_request`."""
+        return request_encode.encode_request(asked, model)
+
+    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
+        """See `Dialect.forward_request`. Usage is always told."""
+        return peek.forward_request(body, asked, model)
+
+    def reasoning_of(self, body: bytes) -> str | None:
+        """See `Dialect.reasoning_of`."""
+        return peek.reasoning_of(body, _EFFORTS)
+
+    def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
+        """See `Dialect.apply_reasoning`."""
+        return Encoded(peek.apply_effort(body, request_encode.effort_for(config.effort, config.budget_tokens)))
+
+    def decode_reply(self, body: bytes) -> list[Event]:
+        """See `Dialect.decode_reply`."""
+        return response.decode_reply(body)
+
+    def stream_decoder(self) -> response.StreamDecoder:
+        """See `Dialect.stream_decoder`."""
+        return response.StreamDecoder()
+
+    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
+        """See `Dialect.encode_reply`."""
+        return response_encode.encode_reply(reply, context)
+
+    def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
+        """See `Dialect.stream_encoder`."""
+        return response_encode.StreamEncoder(context)
+
+    def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
+        """See `Dialect.forward_frame`."""
+        return frame.raw
+
+    def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
+        """See `Dialect.encode_error`."""
+        return json.encode(errors.encode_error(error, request_id))
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """See `Dialect.decode_error`."""
+        return errors.decode_error(status, headers, body)
+
+    def encode_models(self, models: list[ModelEntry]) -> bytes:
+        """See `Dialect.encode_models`. The list is asked for as that of chat completions is."""
+        data = [{"id": model.id, "object": "model", "created": model.created_s, "owned_by": model.owned_by} for model in models]
+        return json.encode({"object": "list", "data": data})
+
+    def decode_models(self, body: bytes) -> list[ModelEntry]:
+        """See `Dialect.decode_models`."""
+        try:
+            listed = json.loads(body)["data"]
+            return [ModelEntry(id=entry["id"], owned_by=entry.get("owned_by") or "") for entry in listed]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UpstreamProtocolError("the upstream's list of models is not one") from error
+
+
+DIALECT = OpenAiResponses()

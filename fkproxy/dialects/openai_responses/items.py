@@ -1,0 +1,162 @@
+"""The items of a request's `input`, decoded into messages. Floor 1. Pure.
+
+What the model said stands here as a row of items (thoughts, texts, calls); they become one message. A message's `$items` holds the items
+that it was made of, as they came, for this dialect's own encoder.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fkproxy.dialects.media import base64_text, data_url
+from fkproxy.dialects.openai_responses.envelope import NAME, open_envelope
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+from fkproxy.wire import json
+from fkproxy.wire.fields import Fields
+
+__all__ = ["decode_items", "joined_name"]
+
+_ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_PLAIN = ("id", "status", "type", "phase", "internal_chat_message_metadata_passthrough")
+"""Fields of an item that say nothing to a model."""
+
+
+def joined_name(namespace: str | None, name: str) -> str:
+    """One name for a function in a namespace, for dialects that have none."""
+    return f"{namespace}__{name}" if namespace else name
+
+
+def decode_items(items: list[Any], path: str) -> list[Message]:
+    """Messages, those of the model joined. Raises `InvalidRequest`."""
+    messages: list[Message] = []
+    names: dict[str, str] = {}
+    said: list[Part] = []
+    raw: list[Any] = []
+
+    def close() -> None:
+        if raw:
+            messages.append(Message(role="assistant", parts=tuple(said), extra={"$items": list(raw)}))
+            said.clear()
+            raw.clear()
+
+    for index, item in enumerate(items):
+        fields = Fields(item, f"{path}[{index}]")
+        kind = fields.text("type") or "message"
+        if kind == "message" and fields.text("role") != "assistant":
+            close()
+            messages.append(_message(fields, item))
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            close()
+            result = _result(fields, names)
+            messages.append(Message(role="tool", parts=(result,), extra={"$items": [item]}))
+        else:
+            said += _said(fields, kind, names, item)
+            raw.append(item)
+    close()
+    return messages
+
+
+def _message(fields: Fields, item: Any) -> Message:
+    role = fields.needed_text("role")
+    if role not in _ROLES:
+        raise InvalidRequest(fields.at("role"), f"expected one of {', '.join(_ROLES)}")
+    parts = _content(fields, "content")
+    return Message(role=_ROLES[role], parts=parts, extra={"$items": [item], **_rest(fields)})
+
+
+def _rest(fields: Fields) -> Extra:
+    return {name: value for name, value in fields.rest().items() if name not in _PLAIN}
+
+
+def _said(fields: Fields, kind: str, names: dict[str, str], item: Any) -> list[Part]:
+    match kind:
+        case "message":
+            fields.any("role")
+            return list(_content(fields, "content"))
+        case "reasoning":
+            texts = [entry.text("text") or "" for name in ("summary", "content") for entry in fields.each(name)]
+            sealed = fields.text("encrypted_content")
+            return [Reasoning(text="\n\n".join(texts), seal=open_envelope(sealed) if sealed else None)]
+        case "function_call":
+            name = joined_name(fields.text("namespace"), fields.needed_text("name"))
+            call_id = fields.needed_text("call_id")
+            names[call_id] = name
+            return [ToolCall(id=call_id, name=name, arguments=fields.text("arguments") or "{}", extra=_rest(fields))]
+        case "custom_tool_call":
+            name = joined_name(fields.text("namespace"), fields.needed_text("name"))
+            call_id = fields.needed_text("call_id")
+            names[call_id] = name
+            arguments = json.encode({"input": fields.text("input") or ""}).decode()
+            return [ToolCall(id=call_id, name=name, arguments=arguments, extra=_rest(fields))]
+        case _:
+            return [Opaque(dialect=NAME, kind=kind, value=item)]
+
+
+def _result(fields: Fields, names: dict[str, str]) -> ToolResult:
+    call_id = fields.needed_text("call_id")
+    parts: list[Text | Media] = []
+    for part in _content(fields, "output"):
+        if not isinstance(part, Text | Media):
+            raise InvalidRequest(fields.at("output"), "a tool's result holds text, images and files only")
+        parts.append(part)
+    return ToolResult(call_id=call_id, name=names.get(call_id), parts=tuple(parts), extra=_rest(fields))
+
+
+def _content(fields: Fields, name: str) -> tuple[Part, ...]:
+    value = fields.any(name)
+    if value is None:
+        raise InvalidRequest(fields.at(name), "expected a string or an array of parts, but it is missing")
+    if isinstance(value, str):
+        return (Text(text=value),)
+    if not isinstance(value, list):
+        raise InvalidRequest(fields.at(name), "expected a string or an array of parts")
+    return tuple(_part(Fields(entry, f"{fields.at(name)}[{index}]"), entry) for index, entry in enumerate(value))
+
+
+def _part(fields: Fields, value: Any) -> Part:
+    kind = fields.needed_text("type")
+    match kind:
+        case "input_text" | "output_text" | "text" | "summary_text":
+            text = fields.needed_text("text")
+            fields.any("annotations"), fields.any("logprobs")
+            return Text(text=text, extra=_rest(fields))
+        case "refusal":
+            return Refusal(text=fields.needed_text("refusal"), extra=_rest(fields))
+        case "input_image":
+            return _image(fields)
+        case "input_file":
+            return _file(fields)
+        case _:
+            return Opaque(dialect=NAME, kind=kind, value=value)
+
+
+def _image(fields: Fields) -> Media:
+    url, file_id, detail = fields.text("image_url"), fields.text("file_id"), fields.text("detail")
+    extra = _rest(fields)
+    if url is None:
+        if file_id is None:
+            raise InvalidRequest(fields.at("image_url"), "expected image_url or file_id")
+        return Media(kind="image", file_id=file_id, detail=detail, extra=extra)
+    if url[:5].lower() == "data:":
+        mime_type, data = data_url(url, fields.at("image_url"))
+        return Media(kind="image", mime_type=mime_type, data=data, detail=detail, extra=extra)
+    if not url.lower().startswith(("https://", "http://", "gs://")):
+        raise InvalidRequest(fields.at("image_url"), "expected a data: URL or an https:// URL")
+    return Media(kind="image", url=url, detail=detail, extra=extra)
+
+
+def _file(fields: Fields) -> Media:
+    name, data = fields.text("filename"), fields.text("file_data")
+    url, file_id = fields.text("file_url"), fields.text("file_id")
+    extra = _rest(fields)
+    if file_id is not None:
+        return Media(kind="file", file_id=file_id, name=name, extra=extra)
+    if url is not None:
+        return Media(kind="file", url=url, name=name, extra=extra)
+    if data is None:
+        raise InvalidRequest(fields.at("file_data"), "expected file_data, file_url or file_id")
+    if data[:5].lower() == "data:":
+        mime_type, content = data_url(data, fields.at("file_data"))
+        return Media(kind="file", mime_type=mime_type, data=content, name=name, extra=extra)
+    return Media(kind="file", mime_type="application/pdf", data=base64_text(data, fields.at("file_data")), name=name, extra=extra)

@@ -1,0 +1,223 @@
+"""A Responses request, encoded. Floor 1. Pure.
+
+One from another dialect is sent with `store: false`, and with `reasoning.encrypted_content` included where the model has any: what the
+model thought comes back with the next turn and is kept by nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fkproxy.dialects.base import Encoded, extra_losses, functions_of
+from fkproxy.dialects.openai_responses.envelope import NAME
+from fkproxy.model.errors import Unrepresentable
+from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.request import ChatRequest, Effort, Loss, Tool, ToolChoice
+from fkproxy.wire import json
+
+__all__ = ["effort_for", "encode_request"]
+
+_THINKS = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|codex)", re.IGNORECASE)
+"""Models that think, refuse sampling fields and give encrypted reasoning (platform.openai.com/docs/guides/reasoning, read 2026-11)."""
+
+_REASONING_ID = "rs_0"
+"""Must be there and is not looked up: nothing is stored, and what counts is the encrypted content."""
+
+_EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
+
+
+def effort_for(effort: Effort | None, budget_tokens: int | None) -> Effort | None:
+    """The effort that is asked for, or that a budget means; None for "as the model likes"."""
+    if effort is None and budget_tokens is not None and budget_tokens >= 0:
+        return next((word for limit, word in _EFFORT_UP_TO if budget_tokens <= limit), "high")
+    return effort
+
+
+def encode_request(request: ChatRequest, model: str) -> Encoded:
+    """The body. Raises `Unrepresentable`."""
+    own = request.dialect == NAME
+    losses: list[Loss] = [] if own else extra_losses(request, NAME)
+    thinks = _THINKS.search(model) is not None
+    body: dict[str, Any] = {"model": model, **_conversation(request, own, losses)}
+    body |= _sampling(request, own, thinks, losses)
+    if not own and (functions := functions_of(request)):
+        body["tools"] = [_tool(tool) for tool in functions]
+    if request.tool_choice is not None and not own:
+        body["tool_choice"] = _tool_choice(request.tool_choice)
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    if not own:
+        body |= _text(request)
+        body |= _reasoning(request, thinks, losses)
+    if request.user is not None:
+        body["user"] = request.user
+    if request.stream:
+        body["stream"] = True
+    if own:
+        body |= {name.removeprefix("$"): value for name, value in request.extra.items() if name != "$string" and not name.endswith(".*")}
+    else:
+        body["store"] = False
+        if thinks:
+            body["include"] = ["reasoning.encrypted_content"]
+    return Encoded(json.encode(body), tuple(dict.fromkeys(losses)))
+
+
+def _conversation(request: ChatRequest, own: bool, losses: list[Loss]) -> dict[str, Any]:
+    items: list[Any] = []
+    body: dict[str, Any] = {}
+    for message in request.messages:
+        if own:
+            if "$instructions" in message.extra:
+                body["instructions"] = "".join(part.text for part in message.parts if isinstance(part, Text))
+            else:
+                items += message.extra["$items"]
+        else:
+            items += _items(message, losses)
+    body["input"] = items[0] if own and "$string" in request.extra else items
+    return body
+
+
+def _items(message: Message, losses: list[Loss]) -> list[dict[str, Any]]:
+    if message.role == "assistant":
+        return _said(message, losses)
+    if message.role == "tool":
+        return [_result(part) for part in message.parts if isinstance(part, ToolResult)]
+    role = "developer" if message.role == "system" else "user"
+    content = [_input(part) for part in message.parts]
+    return [{"type": "message", "role": role, "content": content}]
+
+
+def _input(part: Any) -> dict[str, Any]:
+    match part:
+        case Text() | Refusal():
+            return {"type": "input_text", "text": part.text}
+        case Media(kind="image"):
+            where = {"file_id": part.file_id} if part.file_id is not None else {"image_url": _url(part)}
+            return {"type": "input_image", **where, "detail": part.detail or "auto"}
+        case Media(kind="file"):
+            named = {"filename": part.name or "file.pdf"}
+            if part.file_id is not None:
+                return {"type": "input_file", "file_id": part.file_id}
+            return (
+                {"type": "input_file", "file_url": part.url}
+                if part.url is not None
+                else {"type": "input_file", "file_data": _url(part), **named}
+            )
+        case Media():
+            raise Unrepresentable(part.kind, NAME)
+        case Opaque():
+            raise Unrepresentable(f"a part of type {part.kind!r}", NAME)
+    raise Unrepresentable(f"a {type(part).__name__} in a user's message", NAME)
+
+
+def _url(media: Media) -> str:
+    return media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
+
+
+def _said(message: Message, losses: list[Loss]) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for part in message.parts:
+        match part:
+            case Text() | Refusal():
+                if isinstance(part, Text) and _foreign(part.seal):
+                    losses.append(Loss(field="seal"))
+                if part.text:
+                    items.append({"type": "message", "role": "assistant", "content": part.text})
+            case Reasoning() if part.seal is not None and part.seal.dialect == NAME:
+                summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+                items.append({"type": "reasoning", "id": _REASONING_ID, "summary": summary, "encrypted_content": part.seal.data})
+            case Reasoning():
+                losses.append(Loss(field="reasoning"))
+            case ToolCall():
+                if _foreign(part.seal):
+                    losses.append(Loss(field="seal"))
+                items.append({"type": "function_call", "call_id": part.id, "name": part.name, "arguments": part.arguments})
+            case Opaque():
+                raise Unrepresentable(f"a part of type {part.kind!r}", NAME)
+            case _:
+                losses.append(Loss(field="media"))
+    return items
+
+
+def _foreign(seal: Seal | None) -> bool:
+    return seal is not None and seal.dialect != NAME
+
+
+def _result(result: ToolResult) -> dict[str, Any]:
+    texts = [part.text for part in result.parts if isinstance(part, Text)]
+    media = [part for part in result.parts if isinstance(part, Media)]
+    if result.structured is not None:
+        texts.insert(0, json.encode(result.structured).decode())
+    if result.is_error:
+        texts.insert(0, "The tool failed.")
+    output: Any = "\n".join(texts)
+    if media:
+        output = [*({"type": "input_text", "text": text} for text in texts), *(_input(part) for part in media)]
+    return {"type": "function_call_output", "call_id": result.call_id, "output": output}
+
+
+def _sampling(request: ChatRequest, own: bool, thinks: bool, losses: list[Loss]) -> dict[str, Any]:
+    sampling = request.sampling
+    if not own:
+        if (sampling.choices or 1) > 1:
+            raise Unrepresentable("n", NAME, "it gives one answer")
+        if sampling.stop:
+            raise Unrepresentable("stop", NAME, "it has no stop sequences")
+        for name in ("top_k", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias"):
+            if getattr(sampling, name):
+                losses.append(Loss(field=name))
+    values = {"max_output_tokens": sampling.max_output_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
+    if own:
+        values["top_logprobs"] = sampling.top_logprobs
+    elif thinks:
+        for name in ("temperature", "top_p"):
+            if values.pop(name) not in (None, 1):
+                losses.append(Loss(field=name))
+    elif values["max_output_tokens"] is not None:
+        # Less is refused.
+        values["max_output_tokens"] = max(16, int(values["max_output_tokens"]))
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    body: dict[str, Any] = {"type": "function", "name": tool.name}
+    if tool.description is not None:
+        body["description"] = tool.description
+    body["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+    body["strict"] = bool(tool.strict)
+    return body
+
+
+def _tool_choice(choice: ToolChoice) -> Any:
+    if not choice.names:
+        return choice.mode
+    if choice.mode == "required" and len(choice.names) == 1:
+        return {"type": "function", "name": choice.names[0]}
+    return {"type": "allowed_tools", "mode": choice.mode, "tools": [{"type": "function", "name": name} for name in choice.names]}
+
+
+def _text(request: ChatRequest) -> dict[str, Any]:
+    output = request.output
+    if output is None or output.kind == "text":
+        return {}
+    if output.kind == "json":
+        return {"text": {"format": {"type": "json_object"}}}
+    form = {"type": "json_schema", "name": output.name or "answer", "schema": output.schema_ or {}, "strict": bool(output.strict)}
+    return {"text": {"format": {**form, **({"description": output.description} if output.description is not None else {})}}}
+
+
+def _reasoning(request: ChatRequest, thinks: bool, losses: list[Loss]) -> dict[str, Any]:
+    reasoning = request.reasoning
+    if reasoning is None:
+        return {}
+    if not thinks:
+        losses.append(Loss(field="reasoning"))
+        return {}
+    effort = effort_for(reasoning.effort, reasoning.budget_tokens)
+    if effort != reasoning.effort:
+        losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
+    told: dict[str, Any] = {"effort": "xhigh" if effort == "max" else effort} if effort is not None else {}
+    if reasoning.include_thoughts is not False and effort != "none":
+        told["summary"] = "auto"
+    return {"reasoning": told} if told else {}
