@@ -238,7 +238,8 @@ class Gateway:
         raise last or refused or NoUpstreamAvailable(tuple(skipped), retry_after_s)
 
     async def _attempt(self, call: Call, client: Client, peek: Peek, upstream: Upstream, model: str) -> None:
-        adapter, codec = upstream.adapter, upstream.codec
+        adapter = upstream.adapter
+        codec = call.dialect if call.dialect.name in adapter.spoken else upstream.codec
         call.attempts += 1
         call.provider_key, call.model_id, call.upstream_dialect = adapter.provider_key, model, codec.name
         if peek.operation != "chat":
@@ -258,6 +259,7 @@ class Gateway:
                     body=body,
                     request_id=call.request_id,
                     client_headers=call.client_headers if own else None,
+                    dialect=codec.name,
                 )
             )
         finally:

@@ -79,6 +79,7 @@ class SideCalls:
             operation=peek.operation,
             variant=peek.variant if own else "",
             client_headers=call.client_headers if own else None,
+            dialect=codec.name,
         )
         began = self._now()
         try:

@@ -438,3 +438,14 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case
     await bench.gateway.serve(bench.call(), client)
     assert client.status == 400
     assert (bench.record.status, bench.record.client_ended, bench.record.attempts) == (499, True, 0)
+
+
+async def test_an_upstream_that_speaks_two_dialects_is_asked_in_the_clients() -> None:
+    bench = Bench(("o", "openai_chat"))
+    bench.adapters[0].spoken = frozenset(("openai_chat", "openai_responses"))
+    body = b'{"model": "m",  "input": "x", "custom": 1.0}'
+    reply = b'{"id": "r", "object": "response", "output": [], "status": "completed"}'
+    bench.adapters[0].replies(reply)
+    client = await bench.send(body, "openai_responses")
+    assert (client.status, client.body) == (200, reply)
+    assert (bench.adapters[0].calls[0].body, bench.adapters[0].calls[0].dialect) == (body, "openai_responses")

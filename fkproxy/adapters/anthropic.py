@@ -55,6 +55,7 @@ class AnthropicApi:
     """api.anthropic.com, or whatever `base_url` says. `key_header`: `x-api-key`, or `authorization` for a bearer token."""
 
     dialect = "anthropic"
+    spoken = frozenset(("anthropic",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
 
     def __init__(
@@ -105,6 +106,7 @@ class VertexClaude:
     """The Claude models of one project in one location."""
 
     dialect = "anthropic"
+    spoken = frozenset(("anthropic",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
 
     def __init__(

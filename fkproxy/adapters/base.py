@@ -32,7 +32,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     """One request for an upstream, body already in its dialect.
 
     `client_headers` are the client's own, names in lower case, where it speaks the upstream's dialect; an adapter passes on what its
-    list allows and nothing else. `variant` is `Peek.variant` where the body is the client's own.
+    list allows and nothing else. `variant` is `Peek.variant` where the body is the client's own;
+    `dialect` is the body's, where an upstream speaks several.
     """
 
     model: str
@@ -42,6 +43,7 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     client_headers: Mapping[bytes, bytes] | None = None
     operation: Operation = "chat"
     variant: str = ""
+    dialect: str = ""
 
 
 class Exchange(Protocol):
@@ -78,6 +80,8 @@ class Adapter(Protocol):
     dialect: str
     models: tuple[str, ...]
     """Patterns (fnmatch) of the model names this upstream serves."""
+    spoken: frozenset[str]
+    """Dialects in which it can be asked: `dialect`, into which everything else is translated, and those whose clients' bytes pass."""
     operations: frozenset[Operation]
     """What it can be asked for."""
 

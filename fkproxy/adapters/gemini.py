@@ -47,6 +47,7 @@ class GeminiApi:
     """generativelanguage.googleapis.com, or whatever `base_url` says."""
 
     dialect = "gemini"
+    spoken = frozenset(("gemini",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens", "embeddings"))
 
     def __init__(self, client: HttpClient, dialect: Dialect, *, provider_key: str, base_url: str, api_key: str, user_agent: str) -> None:
@@ -80,6 +81,7 @@ class VertexAi:
     """One project in one location."""
 
     dialect = "gemini"
+    spoken = frozenset(("gemini",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
 
     def __init__(

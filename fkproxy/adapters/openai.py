@@ -14,7 +14,8 @@ __all__ = ["OPENAI_BASE_URL", "OpenAiCompatible"]
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 
-_PATHS: dict[Operation, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_RESPONSES = "openai_responses"
 
 
 class OpenAiCompatible:
@@ -34,9 +35,11 @@ class OpenAiCompatible:
         models: tuple[str, ...],
         extra_headers: Mapping[str, str],
         user_agent: str,
+        responses: bool = False,
     ) -> None:
         self.provider_key = provider_key
         self.models = models
+        self.spoken = frozenset((self.dialect, _RESPONSES)) if responses else frozenset((self.dialect,))
         self._client = client
         self._codec = dialect
         self._origin = client.origin(base_url)
@@ -49,7 +52,8 @@ class OpenAiCompatible:
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
-        return await self._client.send(self._origin, "POST", _PATHS[call.operation], self._headers, call.body)
+        path = "/responses" if call.dialect == _RESPONSES else _PATHS[call.operation]
+        return await self._client.send(self._origin, "POST", path, self._headers, call.body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""

@@ -110,6 +110,7 @@ class Sandbox:
     """See the top of this file. `models` is `*` while no real provider is configured, so that any first request is answered."""
 
     dialect = "openai_chat"
+    spoken = frozenset(("openai_chat",))
     address = None
     operations: frozenset[Operation] = frozenset(("chat",))
 

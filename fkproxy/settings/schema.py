@@ -111,6 +111,9 @@ class OpenAi(Section):
         ("*",),
         "Model names that go there, separated by commas; * and ? stand for any characters, * alone for all that no other provider names.",
     )
+    responses: Bool | None = _setting(
+        None, "It also speaks OpenAI Responses, so that clients of that dialect pass through; not set: OpenAI's own does."
+    )
     extra_headers: HeaderValues = _setting(
         {}, "Headers to add: 'Name: value' pairs separated by commas, or a JSON object where a value holds a comma. Values are secret."
     )

@@ -42,3 +42,25 @@ async def test_an_openai_compatible_server_gets_key_and_extra_headers(client: Ht
             assert asked.target == "/openai/v1/chat/completions"
             assert asked.headers.get("authorization") == expected
             assert asked.headers["x-team"] == "blue"
+
+
+async def test_a_server_that_speaks_responses_gets_them_at_their_own_path(client: HttpClient) -> None:
+    async with FakeUpstream(reply()) as upstream:
+        for responses, spoken in ((True, {"openai_chat", "openai_responses"}), (False, {"openai_chat"})):
+            adapter = OpenAiCompatible(
+                client,
+                DIALECTS["openai_chat"],
+                provider_key="o",
+                base_url=upstream.url,
+                api_key=None,
+                models=("*",),
+                extra_headers={},
+                user_agent="ua/1",
+                responses=responses,
+            )
+            assert adapter.spoken == spoken
+        for dialect, path in (("openai_responses", "/responses"), ("openai_chat", "/chat/completions")):
+            exchange = await adapter.send(UpstreamCall(model="m", stream=False, body=b"{}", request_id="r", dialect=dialect))
+            assert await exchange.head(5.0)
+            exchange.close()
+            assert upstream.asked[-1].target == path

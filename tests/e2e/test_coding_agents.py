@@ -1,7 +1,7 @@
 """Unmodified coding agents through the built file, each on every upstream: a plain turn, and a turn with a tool of the agent's own.
 
-Claude Code and Gemini CLI run as their users run them, with nothing but loopback to talk to; what answers behind the gateway is a third
-party's fake of the vendors' APIs. The upstream is chosen by the model's name.
+Claude Code, Codex CLI and Gemini CLI run as their users run them, with nothing but loopback to talk to; what answers behind the gateway is
+a third party's fake of the vendors' APIs. The upstream is chosen by the model's name.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ def gateway(directory: Path, aimock: Aimock) -> Iterator[Service]:
     others = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1"}
     others |= {"ANTHROPIC_API_KEY": "sk-ant-upstream-key", "ANTHROPIC_BASE_URL": aimock.url}
     with service(directory, **gemini_settings(aimock.url), **others) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def responses_gateway(directory: Path, aimock: Aimock) -> Iterator[Service]:
+    """Before a server that speaks Responses itself: what clients of that dialect send passes through."""
+    settings = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1", "APP_OPENAI__RESPONSES": "true"}
+    with service(directory, APP_AUTH__MASTER_KEY=KEY, **settings) as running:
         yield running
 
 
@@ -78,6 +86,32 @@ def gemini(gateway: Service, folder: Path, model: str, prompt: str) -> dict[str,
         )
     )
     return value
+
+
+def codex(gateway: Service, folder: Path, model: str, prompt: str) -> list[dict[str, Any]]:
+    """Its events; `agent_message` items hold what was said."""
+    (folder / "home" / ".codex").mkdir(exist_ok=True)
+    (folder / "home" / ".codex" / "config.toml").write_text(
+        f'model = "{model}"\nmodel_provider = "gateway"\n[model_providers.gateway]\nname = "gateway"\n'
+        f'base_url = "{gateway.v1}"\nenv_key = "GATEWAY_KEY"\nwire_api = "responses"\n'
+    )
+    arguments = ("exec", "--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox", prompt)
+    return [json.loads(line) for line in run(folder, "codex", *arguments, GATEWAY_KEY=KEY).splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("upstream", [*MODELS, "responses"])
+def test_codex_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str, request: pytest.FixtureRequest) -> None:
+    if upstream == "responses":
+        gateway = request.getfixturevalue("responses_gateway")
+    model = MODELS.get(upstream, "openai/gpt-5")
+    plain = [event["item"] for event in codex(gateway, folder, model, "hello") if event["type"] == "item.completed"]
+    assert plain[-1].get("text") == "Hello from behind the gateway.", plain
+    events = codex(gateway, folder, model, "codex, read the note")
+    items = [event["item"] for event in events if event["type"] == "item.completed"]
+    assert [item["exit_code"] for item in items if item["type"] == "command_execution"] == [0]
+    assert items[-1]["text"] == "The note says heron."
+    assert events[-1]["type"] == "turn.completed"
+    assert events[-1]["usage"]["output_tokens"] > 0
 
 
 @pytest.mark.parametrize("upstream", MODELS)

@@ -99,6 +99,7 @@ class ScriptedAdapter:
         self.provider_key = provider_key
         self.dialect = dialect
         self.models = models
+        self.spoken = frozenset((dialect,))
         self.operations: frozenset[Operation] = frozenset(("chat", "count_tokens", "embeddings"))
         self.calls: list[UpstreamCall] = []
         self.exchanges: list[ScriptedExchange] = []
