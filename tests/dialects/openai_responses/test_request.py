@@ -1,0 +1,164 @@
+"""Requests: what is checked, and what of this dialect means something in others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import Peek
+from fkproxy.dialects.openai_responses.envelope import close_envelope
+from fkproxy.model.errors import InvalidRequest, Unrepresentable
+from fkproxy.model.parts import Reasoning, Seal
+from fkproxy.model.request import ChatRequest
+
+RESPONSES = DIALECTS["openai_responses"]
+USER = {"role": "user", "content": "x"}
+
+
+def decoded(**fields: Any) -> ChatRequest:
+    body = json.dumps({"model": "m", "input": "x", **fields}).encode()
+    return RESPONSES.decode_request(body, RESPONSES.peek(body, "", ""))
+
+
+def into(dialect: str, request: ChatRequest, model: str = "m") -> Any:
+    return json.loads(DIALECTS[dialect].encode_request(request, model).body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"input": []}, "input"),
+        ({"input": 1}, "input"),
+        ({"input": [1]}, "input[0]"),
+        ({"input": [{"role": "nobody", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user"}]}, "input[0].content"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "ftp://x"}]}]}, "input[0].content[0].image_url"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].file_data"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
+        ({"input": [{"type": "function_call_output", "call_id": "1"}]}, "input[0].output"),
+        ({"tools": [{"name": "f"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"tool_choice": "any"}, "tool_choice"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
+        ({"temperature": 3}, "temperature"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+    ],
+)
+def test_what_is_wrong_is_named(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decoded(**fields)
+    assert caught.value.param == path
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"input": "x"}', "model"),
+        (b'{"model": ""}', "model"),
+        (b'{"model": 1}', "model"),
+        (b"[]", None),
+        (b'{"model": "m", "stream": 1}', "stream"),
+    ],
+)
+def test_routing_needs_a_model(body: bytes, path: str | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        RESPONSES.peek(body, "", "")
+    assert caught.value.param == path
+
+
+def test_only_the_model_changes_on_the_way_to_the_same_dialect() -> None:
+    body = b'{"model": "a",  "input": "\\u00e9", "n": 1.0}'
+    asked = RESPONSES.peek(body, "", "")
+    assert RESPONSES.forward_request(body, asked, "a") is body
+    assert json.loads(RESPONSES.forward_request(body, asked, "b")) == {**json.loads(body), "model": "b"}
+
+
+def test_what_the_model_said_is_one_message_and_parallel_calls_stay_together() -> None:
+    calls = [{"type": "function_call", "call_id": str(n), "name": "f", "arguments": "{}"} for n in (1, 2)]
+    results = [{"type": "function_call_output", "call_id": str(n), "output": "ok"} for n in (2, 1)]
+    request = decoded(input=[USER, {"type": "reasoning", "summary": []}, *calls, *results])
+    assert [message.role for message in request.messages] == ["user", "assistant", "tool", "tool"]
+    chat = into("openai_chat", request)["messages"]
+    assert [len(message.get("tool_calls", ())) for message in chat] == [0, 2, 0, 0]
+
+
+def test_a_custom_tool_is_a_function_with_one_string_elsewhere() -> None:
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
+    call = {"type": "custom_tool_call", "call_id": "1", "name": "run", "input": 'print("hi")'}
+    request = decoded(
+        input=[USER, call, {"type": "custom_tool_call_output", "call_id": "1", "output": "hi"}],
+        tools=[{"type": "custom", "name": "run", "description": "Runs it.", "format": grammar}],
+    )
+    chat = into("openai_chat", request)
+    function = chat["tools"][0]["function"]
+    assert function["parameters"]["required"] == ["input"]
+    assert "start: /.+/" in function["description"]
+    assert json.loads(chat["messages"][1]["tool_calls"][0]["function"]["arguments"]) == {"input": 'print("hi")'}
+
+
+def test_a_namespace_becomes_part_of_the_names() -> None:
+    tool = {"type": "function", "name": "close", "parameters": {"type": "object"}}
+    request = decoded(tools=[{"type": "namespace", "name": "agents", "tools": [tool]}])
+    assert into("openai_chat", request)["tools"][0]["function"]["name"] == "agents__close"
+
+
+def test_a_tool_that_only_the_vendor_has_may_be_left_out_and_is_told() -> None:
+    encoded = DIALECTS["gemini"].encode_request(decoded(tools=[{"type": "web_search"}]), "gemini-2.5-pro")
+    assert "tools" not in json.loads(encoded.body)
+    assert [loss.field for loss in encoded.losses] == ["web_search"]
+
+
+@pytest.mark.parametrize("field", ["previous_response_id", "conversation", "background"])
+def test_what_only_the_vendor_keeps_is_refused_elsewhere(field: str) -> None:
+    request = decoded(**{field: True if field == "background" else "id_1"})
+    for dialect in ("openai_chat", "gemini", "anthropic"):
+        with pytest.raises(Unrepresentable) as caught:
+            DIALECTS[dialect].encode_request(request, "m")
+        assert caught.value.param == field
+
+
+@pytest.mark.parametrize("field", ["background", "store", "previous_response_id"])
+def test_what_is_off_is_no_loss(field: str) -> None:
+    request = decoded(**{field: None if field == "previous_response_id" else False})
+    assert DIALECTS["gemini"].encode_request(request, "gemini-2.5-pro").losses == ()
+
+
+def test_a_thought_goes_back_to_the_vendor_that_sealed_it_and_to_nobody_else() -> None:
+    sealed = close_envelope(Seal(dialect="anthropic", data="c2ln"))
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}], "encrypted_content": sealed}
+    request = decoded(input=[USER, thought, {"role": "assistant", "content": "y"}, USER], reasoning={"effort": "high"})
+    (part,) = [part for message in request.messages for part in message.parts if isinstance(part, Reasoning)]
+    assert part == Reasoning(text="t", seal=Seal(dialect="anthropic", data="c2ln"))
+    blocks = into("anthropic", request, "claude-sonnet-4-5")["messages"][1]["content"]
+    assert blocks[0] == {"type": "thinking", "thinking": "t", "signature": "c2ln"}
+    for dialect in ("openai_chat", "gemini"):
+        assert "c2ln" not in json.dumps(into(dialect, request))
+
+
+def test_reasoning_is_asked_for_encrypted_and_nothing_is_stored() -> None:
+    chat = DIALECTS["openai_chat"]
+    body = json.dumps({"model": "m", "messages": [USER], "reasoning_effort": "high", "temperature": 0.5, "max_tokens": 5}).encode()
+    request = chat.decode_request(body, Peek(model="m"))
+    thinking = into("openai_responses", request, "gpt-5")
+    assert thinking["store"] is False
+    assert thinking["include"] == ["reasoning.encrypted_content"]
+    assert thinking["reasoning"] == {"effort": "high", "summary": "auto"}
+    assert "temperature" not in thinking
+    plain = into("openai_responses", request, "gpt-4.1")
+    assert "include" not in plain
+    assert "reasoning" not in plain
+    assert (plain["temperature"], plain["max_output_tokens"]) == (0.5, 16)
+
+
+@pytest.mark.parametrize(("fields", "param"), [({"n": 2}, "n"), ({"stop": ["END"]}, "stop")])
+def test_what_the_dialect_cannot_say_is_refused(fields: dict[str, Any], param: str) -> None:
+    body = json.dumps({"model": "m", "messages": [USER], **fields}).encode()
+    request = DIALECTS["openai_chat"].decode_request(body, Peek(model="m"))
+    with pytest.raises(Unrepresentable) as caught:
+        RESPONSES.encode_request(request, "gpt-5")
+    assert caught.value.param == param

@@ -1,0 +1,156 @@
+"""Replies: the grammar of the stream, judged by the vendor's own accumulation rules."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import Peek, ReplyContext
+from fkproxy.dialects.openai_responses.response_encode import StreamEncoder, encode_reply
+from fkproxy.model.errors import FkproxyError, InternalError, UpstreamOverloaded, UpstreamRateLimited, UpstreamRejected
+from fkproxy.model.events import (
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    ReasoningDelta,
+    SealAttached,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+    collect,
+)
+from fkproxy.model.parts import Seal
+from fkproxy.model.usage import Usage
+from tests.dialects.golden import frames
+
+CONTEXT = ReplyContext(reply_id="r", model="m", created_s=1)
+LISTED = ("server_error", "rate_limit_exceeded", "invalid_prompt")
+"""Codes that the package's own types know; the service has more, and the Codex CLI acts upon them."""
+JUDGE: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+SEALED = SealAttached(seal=Seal(dialect="anthropic", data="c2ln"))
+
+
+def told(events: list[Event], context: ReplyContext = CONTEXT) -> list[dict[str, Any]]:
+    encoder = StreamEncoder(context)
+    stream = b"".join(encoder.encode(event) for event in events)
+    values = [json.loads(frame.data or b"") for frame in frames([stream])]
+    for value in values:
+        if value["type"] != "response.failed" or value["response"]["error"]["code"] in LISTED:
+            JUDGE.validate_python(value)
+    return values
+
+
+def whole(*content: Event, reason: Any = "stop") -> list[Event]:
+    usage = UsageReported(usage=Usage(input_tokens=3, output_tokens=2))
+    return [Started(), *content, usage, ChoiceFinished(reason=reason), Done()]
+
+
+def test_a_text_in_every_detail() -> None:
+    values = told(whole(TextDelta(text="Hi"), TextDelta(text=" you")))
+    assert [value["type"].removeprefix("response.") for value in values] == [
+        *("created", "in_progress", "output_item.added", "content_part.added"),
+        *("output_text.delta", "output_text.delta", "output_text.done", "content_part.done", "output_item.done", "completed"),
+    ]
+    assert [value["sequence_number"] for value in values] == list(range(len(values)))
+    assert values[-1]["response"]["usage"]["total_tokens"] == 5
+    assert values[-1]["response"]["output"][0]["content"][0]["text"] == "Hi you"
+
+
+_PIECE = st.one_of(
+    st.builds(TextDelta, text=st.text(min_size=1, max_size=3)),
+    st.builds(ReasoningDelta, text=st.text(max_size=3)),
+    st.just(SEALED),
+    st.sampled_from(["call", "more"]),
+)
+
+
+def _numbered(pieces: list[Any]) -> list[Event]:
+    """Calls are numbered as they come; "more" adds to the first one, whatever came since."""
+    content: list[Event] = []
+    calls = 0
+    for piece in pieces:
+        if piece == "call":
+            content += [ToolCallStarted(index=calls, id=f"c{calls}", name="f"), ToolCallDelta(index=calls, arguments='{"a":')]
+            calls += 1
+        elif piece == "more":
+            content += [ToolCallDelta(index=0, arguments="1")] if calls else []
+        else:
+            content.append(piece)
+    return content
+
+
+@settings(max_examples=200)
+@given(st.lists(_PIECE, max_size=8))
+def test_every_item_opens_once_closes_once_and_is_what_its_pieces_were(pieces: list[Any]) -> None:
+    events = whole(*_numbered(pieces))
+    values = told(events)
+    opened = [value["output_index"] for value in values if value["type"] == "response.output_item.added"]
+    closed = {value["output_index"]: value["item"] for value in values if value["type"] == "response.output_item.done"}
+    assert opened == list(range(len(opened)))
+    output = values[-1]["response"]["output"]
+    assert [closed[index] for index in opened] == output
+    for index, item in enumerate(output):
+        for kind, text in (
+            ("output_text.delta", "".join(part["text"] for part in item.get("content", ()))),
+            ("function_call_arguments.delta", item.get("arguments", "")),
+            ("reasoning_summary_text.delta", "".join(part["text"] for part in item.get("summary", ()))),
+        ):
+            assert "".join(v["delta"] for v in values if v["type"] == f"response.{kind}" and v["output_index"] == index) == text
+    assert json.loads(encode_reply(collect(events), CONTEXT))["usage"] == values[-1]["response"]["usage"]
+
+
+def test_a_sealed_thought_brings_its_envelope() -> None:
+    (item, _) = told(whole(ReasoningDelta(text="t"), SEALED, TextDelta(text="x")))[-1]["response"]["output"]
+    assert item["summary"] == [{"type": "summary_text", "text": "t"}]
+    assert item["encrypted_content"].startswith("fkproxy1.")
+
+
+def test_custom_tools_and_namespaces_are_called_by_the_names_the_client_knows() -> None:
+    tools = [{"type": "custom", "name": "run"}, {"type": "namespace", "name": "agents", "tools": [{"type": "function", "name": "close"}]}]
+    body = json.dumps({"model": "m", "input": "x", "tools": tools}).encode()
+    request = DIALECTS["openai_responses"].decode_request(body, Peek(model="m"))
+    context = ReplyContext(reply_id="r", model="m", created_s=1, tools=request.tools)
+    calls: list[Event] = []
+    for index, (name, arguments) in enumerate([("run", '{"input": "print(\\"hi\\")"}'), ("agents__close", "{}"), ("run", "no json")]):
+        calls += [ToolCallStarted(index=index, id=f"c{index}", name=name), ToolCallDelta(index=index, arguments=arguments)]
+    custom, spaced, broken = told(whole(*calls, reason="tool_calls"), context)[-1]["response"]["output"]
+    assert (custom["type"], custom["name"], custom["input"]) == ("custom_tool_call", "run", 'print("hi")')
+    assert (spaced["type"], spaced["namespace"], spaced["name"]) == ("function_call", "agents", "close")
+    assert broken["input"] == "no json"
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"), [("length", "max_output_tokens"), ("content_filter", "content_filter"), ("refusal", "content_filter")]
+)
+def test_a_reply_that_is_not_whole_says_why(reason: Any, why: str) -> None:
+    last = told(whole(TextDelta(text="x"), reason=reason))[-1]
+    assert last["type"] == "response.incomplete"
+    assert last["response"]["incomplete_details"] == {"reason": why}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UpstreamRateLimited("wait", retry_after_s=1.0), "rate_limit_exceeded"),
+        (UpstreamOverloaded("busy"), "server_is_overloaded"),
+        (UpstreamRejected(400, "too long", native_code="context_length_exceeded"), "context_length_exceeded"),
+        (InternalError(), "server_error"),
+    ],
+)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_failure_after_200_is_in_the_dialects_own_terms(error: FkproxyError, code: str, begun: bool) -> None:
+    events: list[Event] = [Started(), TextDelta(text="x")] if begun else []
+    values = told([*events, Failed(error)])
+    assert values[0]["type"] == "response.created"
+    assert (values[-1]["type"], values[-1]["response"]["status"]) == ("response.failed", "failed")
+    assert values[-1]["response"]["error"]["code"] == code
