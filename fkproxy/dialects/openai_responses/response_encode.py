@@ -222,8 +222,9 @@ class StreamEncoder:
         return begun + out + self._event(f"response.{self._status}", {"response": self.response()})
 
     def _fail(self, error: FkproxyError) -> bytes:
+        begun = self._begin()
         self._status, self._error = "failed", error_of(error)
-        return self._begin() + self._event("response.failed", {"response": self.response()})
+        return begun + self._event("response.failed", {"response": self.response()})
 
     # --- items
 
