@@ -91,7 +91,7 @@ def build_adapters(settings: Settings, client: HttpClient) -> tuple[list[Adapter
                 base_url=openai.base_url or OPENAI_BASE_URL,
                 api_key=openai.api_key.get_secret_value() if openai.api_key is not None else None,
                 models=openai.models,
-                responses=openai.base_url is None if openai.responses is None else openai.responses,
+                api=openai.api or ("both" if openai.base_url is None else "chat_completions"),
                 extra_headers={name: value.get_secret_value() for name, value in openai.extra_headers.items()},
                 user_agent=_USER_AGENT,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.http import Address, HttpClient, header_block
@@ -16,12 +17,13 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 _PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 _RESPONSES = "openai_responses"
+_SPOKEN = {"chat_completions": ("openai_chat",), "responses": (_RESPONSES,), "both": ("openai_chat", _RESPONSES)}
+"""The first is what others are translated into."""
 
 
 class OpenAiCompatible:
     """`base_url` ends where the vendor's documentation ends it, usually in `/v1`. `api_key` None: the server wants none."""
 
-    dialect = "openai_chat"
     operations: frozenset[Operation] = frozenset(("chat", "embeddings"))
 
     def __init__(
@@ -35,11 +37,12 @@ class OpenAiCompatible:
         models: tuple[str, ...],
         extra_headers: Mapping[str, str],
         user_agent: str,
-        responses: bool = False,
+        api: Literal["chat_completions", "responses", "both"] = "chat_completions",
     ) -> None:
         self.provider_key = provider_key
         self.models = models
-        self.spoken = frozenset((self.dialect, _RESPONSES)) if responses else frozenset((self.dialect,))
+        self.dialect, *also = _SPOKEN[api]
+        self.spoken = frozenset((self.dialect, *also))
         self._client = client
         self._codec = dialect
         self._origin = client.origin(base_url)

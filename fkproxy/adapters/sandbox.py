@@ -14,6 +14,8 @@ client: `sandbox?chunks=64&delay_ms=20`. Without a network in between, every beh
     hang_after=N    say nothing more after N pieces
     tools=N         call the first N of the offered functions, with arguments {}
     reason=WORD     finish_reason (stop, length, content_filter)
+    thoughts=N      think aloud first, in N pieces
+    report=1        say as JSON what arrived: roles, texts, images, tools, results, format, stop, effort
     text=WORDS      say this (percent-encoded); the default describes the request in numbers
 """
 
@@ -57,8 +59,12 @@ class _Script(msgspec.Struct, kw_only=True):
     hang_after: int | None = None
     tools: int = 0
     reason: str = "stop"
+    thoughts: int = 0
+    report: int = 0
     text: str | None = None
 
+
+_THOUGHT = "Thinking. "
 
 _BREAK = object()
 _Step = tuple[float, bytes | object]
@@ -129,7 +135,7 @@ class Sandbox:
             request = msgspec.json.decode(call.body, type=_Request)
         except msgspec.ValidationError:
             return _error(400, "sandbox: messages and tools must be arrays")
-        text = script.text if script.text is not None else _describe(call.body, request)
+        text = script.text if script.text is not None else _report(call.body) if script.report else _describe(call.body, request)
         names = [tool.get("function", {}).get("name", "") for tool in request.tools or () if tool.get("type") == "function"][: script.tools]
         usage = _usage(call.body, text)
         reason = "tool_calls" if names else script.reason
@@ -137,7 +143,7 @@ class Sandbox:
             return _Scripted(200, "text/event-stream", script.first_ms / 1000, _stream(script, text, names, usage, reason))
         if script.hang_after is not None:
             return _Scripted(200, "application/json", _HANG_S, [])
-        body = _whole(text, names, usage, reason)
+        body = _whole(text, names, usage, reason, _THOUGHT * script.thoughts)
         step: _Step = (script.delay_ms / 1000, _BREAK if script.fail_after is not None else body)
         return _Scripted(200, "application/json", script.first_ms / 1000, [step])
 
@@ -169,6 +175,32 @@ def _describe(body: bytes, request: _Request) -> str:
     )
 
 
+def _report(body: bytes) -> str:
+    """What arrived, for who wants to know whether it did."""
+    request = json.loads(body)
+    parts = [part for message in request.get("messages", ()) for part in _parts(message)]
+    output = request.get("response_format") or {}
+    return json.encode(
+        {
+            "roles": [message.get("role") for message in request.get("messages", ())],
+            "texts": [part["text"] for part in parts if part.get("type") == "text"],
+            "images": sum(1 for part in parts if part.get("type") == "image_url"),
+            "calls": [call.get("id") for message in request.get("messages", ()) for call in message.get("tool_calls") or ()],
+            "results": [message.get("tool_call_id") for message in request.get("messages", ()) if message.get("role") == "tool"],
+            "tools": [tool.get("function", {}).get("name") for tool in request.get("tools") or ()],
+            "tool_choice": request.get("tool_choice"),
+            "format": output.get("type"),
+            "stop": request.get("stop"),
+            "effort": request.get("reasoning_effort"),
+        }
+    ).decode()
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    content = message.get("content")
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+
+
 def _usage(body: bytes, text: str) -> dict[str, int]:
     prompt, completion = max(1, len(body) // 4), max(1, len(text) // 4)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
@@ -195,6 +227,7 @@ def _stream(script: _Script, text: str, names: list[str], usage: dict[str, int],
     count = script.chunks
     pieces = [text[len(text) * index // count : len(text) * (index + 1) // count] for index in range(count)] if count else []
     steps: list[_Step] = [(0.0, _delta({"role": "assistant", "content": ""}))]
+    steps += [(delay_s, _delta({"reasoning_content": _THOUGHT}))] * script.thoughts
     for index, piece in enumerate(pieces):
         if script.fail_after == index:
             return [*steps, (delay_s, _BREAK)]
@@ -209,8 +242,10 @@ def _stream(script: _Script, text: str, names: list[str], usage: dict[str, int],
     return steps
 
 
-def _whole(text: str, names: list[str], usage: dict[str, int], reason: str) -> bytes:
+def _whole(text: str, names: list[str], usage: dict[str, int], reason: str, thought: str) -> bytes:
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if thought:
+        message["reasoning_content"] = thought
     if names:
         message["tool_calls"] = [{key: value for key, value in call.items() if key != "index"} for call in _tool_calls(names)]
     return json.encode(

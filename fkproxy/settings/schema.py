@@ -111,8 +111,10 @@ class OpenAi(Section):
         ("*",),
         "Model names that go there, separated by commas; * and ? stand for any characters, * alone for all that no other provider names.",
     )
-    responses: Bool | None = _setting(
-        None, "It also speaks OpenAI Responses, so that clients of that dialect pass through; not set: OpenAI's own does."
+    api: Literal["chat_completions", "responses", "both"] | None = _setting(
+        None,
+        "What it speaks. With both, clients of either pass through and all others are translated to chat completions; not set: both for"
+        " OpenAI's own address, chat_completions elsewhere.",
     )
     extra_headers: HeaderValues = _setting(
         {}, "Headers to add: 'Name: value' pairs separated by commas, or a JSON object where a value holds a comma. Values are secret."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,12 @@ async def test_an_openai_compatible_server_gets_key_and_extra_headers(client: Ht
 
 async def test_a_server_that_speaks_responses_gets_them_at_their_own_path(client: HttpClient) -> None:
     async with FakeUpstream(reply()) as upstream:
-        for responses, spoken in ((True, {"openai_chat", "openai_responses"}), (False, {"openai_chat"})):
+        apis: list[tuple[Any, str, set[str]]] = [
+            ("chat_completions", "openai_chat", {"openai_chat"}),
+            ("responses", "openai_responses", {"openai_responses"}),
+            ("both", "openai_chat", {"openai_chat", "openai_responses"}),
+        ]
+        for api, first, spoken in apis:
             adapter = OpenAiCompatible(
                 client,
                 DIALECTS["openai_chat"],
@@ -56,9 +62,9 @@ async def test_a_server_that_speaks_responses_gets_them_at_their_own_path(client
                 models=("*",),
                 extra_headers={},
                 user_agent="ua/1",
-                responses=responses,
+                api=api,
             )
-            assert adapter.spoken == spoken
+            assert (adapter.dialect, adapter.spoken) == (first, spoken)
         for dialect, path in (("openai_responses", "/responses"), ("openai_chat", "/chat/completions")):
             exchange = await adapter.send(UpstreamCall(model="m", stream=False, body=b"{}", request_id="r", dialect=dialect))
             assert await exchange.head(5.0)

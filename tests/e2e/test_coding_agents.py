@@ -33,7 +33,7 @@ def gateway(directory: Path, aimock: Aimock) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def responses_gateway(directory: Path, aimock: Aimock) -> Iterator[Service]:
     """Before a server that speaks Responses itself: what clients of that dialect send passes through."""
-    settings = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1", "APP_OPENAI__RESPONSES": "true"}
+    settings = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1", "APP_OPENAI__API": "both"}
     with service(directory, APP_AUTH__MASTER_KEY=KEY, **settings) as running:
         yield running
 
