@@ -4,7 +4,7 @@
     fkllmproxy check          validate the configuration, print what is in force and where it comes from
     fkllmproxy doctor         look at everything on this host that the service depends on, and say what to mend
     fkllmproxy smoke          a real round trip against a running instance
-    fkllmproxy selftest       a real round trip through this file itself, without a network
+    fkllmproxy selftest       every client dialect towards every upstream dialect, through this file itself, without a network
     fkllmproxy install        make this file a service of the host
     fkllmproxy upgrade FILE   replace the installed file, dropping nothing
     fkllmproxy rollback       go back to the file before
@@ -79,7 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--offline", action="store_true", help="ask no upstream for anything")
     doctor.add_argument("--live", action="store_true", help="also ask each upstream for one token, which may cost something")
     doctor.set_defaults(run=_doctor)
-    selftest = commands.add_parser("selftest", help="a real round trip through this file itself, without a network")
+    selftest = commands.add_parser("selftest", help="every client dialect towards every upstream dialect, without a network")
+    selftest.add_argument("--quick", action="store_true", help="once the whole way, instead of every dialect towards every other one")
+    selftest.add_argument("--json", action="store_true", help="print JSON")
+    selftest.add_argument("--against", metavar="URL", help="try a running gateway, of any make, instead of this file; costs tokens")
+    selftest.add_argument("--model", action="append", default=[], metavar="MODEL", help="with --against: a model to ask; may come again")
+    selftest.add_argument("--key-file", type=Path, metavar="FILE", help="with --against: file that holds the API key")
     selftest.set_defaults(run=_selftest)
     install = commands.add_parser("install", help="make this file a service of the host (root)")
     install.add_argument("--no-start", action="store_true", help="put everything into place and leave it stopped")
@@ -177,11 +182,30 @@ def _told(steps: Iterable[Step]) -> int:
     return 0 if ok else 1
 
 
-def _selftest(_: argparse.Namespace) -> int:
+def _selftest(options: argparse.Namespace) -> int:
     from fkproxy import selftest
     from fkproxy.supervision import own_command
 
-    return _told(selftest.run(own_command([]), process_variables()))
+    if options.quick:
+        return _told(selftest.quick.run(own_command([]), process_variables()))
+    try:
+        if options.against is not None:
+            if not options.model:
+                print("fkllmproxy: name the models to ask, each with --model", file=sys.stderr)
+                return 2
+            key = options.key_file.read_text().strip() if options.key_file is not None else None
+            cells = list(selftest.matrix.against(options.against, key, options.model))
+        else:
+            cells = list(selftest.matrix.run(own_command([]), process_variables()))
+    except (selftest.NotReady, ValueError, OSError) as error:
+        print(f"fkllmproxy: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        rows = [{"client": c.client, "upstream": c.upstream, "case": c.case, "outcome": c.outcome, "detail": c.detail} for c in cells]
+        print(json.dumps(rows, indent=2))
+    else:
+        print(selftest.matrix.as_table(cells))
+    return 1 if any(cell.outcome == "FAILED" for cell in cells) else 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

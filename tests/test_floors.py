@@ -91,7 +91,16 @@ VENDOR_HOMES = (
     "adapters.openai",
 )
 """Each vendor's own packages and modules."""
-REGISTRIES = ("dialects", "doctor.clients", "doctor.vendors", "providers", "settings.schema", "settings.checks", "settings.sources")
+REGISTRIES = (
+    "dialects",
+    "doctor.clients",
+    "doctor.vendors",
+    "providers",
+    "selftest.matrix",
+    "settings.schema",
+    "settings.checks",
+    "settings.sources",
+)
 """The modules that know them all, by their exact names."""
 VENDOR_GUESTS: dict[str, set[str]] = {
     "adapters.sandbox": {"openai_chat"},  # the dialect it answers in

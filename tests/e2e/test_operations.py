@@ -299,3 +299,15 @@ def test_a_worker_that_dies_is_replaced(directory: Path) -> None:
 
 def test_settings_of_the_tests_are_those_of_the_product() -> None:
     assert run("check", **gemini_settings("http://127.0.0.1:1")).returncode == 0
+
+
+def test_the_built_file_tests_itself(tmp_path: Path) -> None:
+    done = subprocess.run([BINARY, "selftest"], env=clean_environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith("0 FAILED")
+    with service(tmp_path, APP_AUTH__MASTER_KEY=KEY, APP_RATE_LIMIT__ENABLED="false") as running:
+        (tmp_path / "key").write_text(KEY)
+        command = [BINARY, "selftest", "--json", "--against", running.url, "--model", "sandbox", "--key-file", tmp_path / "key"]
+        done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, "the sandbox calls no tools unless it is told to"
+    assert {cell["case"] for cell in json.loads(done.stdout) if cell["outcome"] == "FAILED"} == {"parallel tools", "JSON schema"}

@@ -36,7 +36,7 @@ def variant(path: Path, version: str, changes: Mapping[str, tuple[str, str]] = {
 
 def failing_selftest(path: Path) -> Path:
     """A file whose answers are wrong: only the self-test notices."""
-    return variant(path, "6.6.6", {_CLI: ("return _told(selftest.run(", "return 1 + _told(selftest.run(")})
+    return variant(path, "6.6.6", {_CLI: ("return _told(selftest.quick.run(", "return 1 + _told(selftest.quick.run(")})
 
 
 def unable_to_serve(path: Path) -> Path:
