@@ -17,7 +17,7 @@ from fkproxy.adapters.base import Adapter, Timeouts
 from fkproxy.adapters.http import HttpClient
 from fkproxy.call import Headers, StreamPolicy
 from fkproxy.catalogue import Catalogue
-from fkproxy.dialects import DIALECTS
+from fkproxy.dialects import CLIENT_DIALECTS, DIALECTS
 from fkproxy.gateway import Gateway, Upstream
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.bucket import Buckets
@@ -111,7 +111,7 @@ def create_app(
     )
     cors = CorsPolicy(settings.cors.allowed_origins, settings.cors.max_age_secs) if settings.cors.enabled else None
     door = Door(trusted_proxies=settings.server.trusted_proxies, cors=cors, static=_STATIC_HEADERS, leaving=leaving)
-    dialects = list(DIALECTS.values())
+    dialects = list(CLIENT_DIALECTS)
     ops = Ops(
         gateway=gateway,
         door=door,

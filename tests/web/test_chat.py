@@ -106,3 +106,11 @@ async def test_a_stream_is_marked_as_one() -> None:
     assert reply.headers["cache-control"] == "no-cache"
     assert reply.body.endswith(b"data: [DONE]\n\n")
     assert reply.finished
+
+
+async def test_legacy_completions_are_served() -> None:
+    app = App()
+    reply = await app.ask("POST", "/v1/completions", body={"model": "sandbox?text=Hi", "prompt": "hello"})
+    assert reply.json()["choices"] == [{"text": "Hi", "index": 0, "logprobs": None, "finish_reason": "stop"}]
+    stream = await app.ask("POST", "/v1/completions", body={"model": "sandbox", "prompt": "hello", "stream": True})
+    assert stream.headers["content-type"].startswith("text/event-stream")
