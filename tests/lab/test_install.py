@@ -105,6 +105,24 @@ def test_a_prepared_file_starts_without_unpacking(installed: Machine, tmp_path: 
     until(lambda: health(installed)["version"] == "9.9.9")
 
 
+def test_a_service_that_fails_since_an_upgrade_by_hand_comes_back_with_the_file_before(installed: Machine, tmp_path: Path) -> None:
+    broken = put(installed, unable_to_serve(tmp_path / "next"))
+    said(installed, f"cp -p /usr/local/bin/fkllmproxy /usr/local/bin/fkllmproxy.previous && cp {broken} /usr/local/bin/x")
+    said(installed, "mv /usr/local/bin/x /usr/local/bin/fkllmproxy")
+    assert installed.run("systemctl restart fkllmproxy", capture_output=True).returncode != 0
+    until(lambda: said(installed, "systemctl show -P ActiveState fkllmproxy") in ("failed", "activating"))
+    assert "the service runs again" in said(installed, "/usr/local/bin/fkllmproxy.previous rollback")
+    assert health(installed)["version"] == __version__
+    # And when the file is no program at all.
+    said(installed, "head -c 1000 /usr/local/bin/fkllmproxy > /usr/local/bin/x && chmod 755 /usr/local/bin/x")
+    said(installed, "cp -p /usr/local/bin/fkllmproxy /usr/local/bin/fkllmproxy.previous && mv /usr/local/bin/x /usr/local/bin/fkllmproxy")
+    pid = main_pid(installed)
+    said(installed, "systemctl reload fkllmproxy")
+    until(lambda: "did not get ready" in said(installed, "systemctl show -P StatusText fkllmproxy"))
+    assert main_pid(installed) == pid
+    assert "has taken over" in said(installed, "/usr/local/bin/fkllmproxy.previous rollback")
+
+
 def findings(machine: Machine, exit_code: int, prefix: str = "") -> dict[str, list[str]]:
     """Messages of the doctor by severity."""
     done = machine.run(f"{prefix} fkllmproxy doctor --offline --json", capture_output=True, text=True)
