@@ -121,6 +121,24 @@ def decode_reply(body: bytes) -> list[Event]:
     return [*events, *decoder.end()]
 
 
+class _Opened(msgspec.Struct):
+    """Of a block of a known type what is needed."""
+
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    id: str | None = None
+    name: str | None = None
+    citations: list[Any] | None = None
+
+
+def _opened(block: dict[str, Any]) -> _Opened:
+    try:
+        return msgspec.convert(block, _Opened)
+    except msgspec.ValidationError as error:
+        raise UpstreamProtocolError("the upstream sent a block that is not what its type says") from error
+
+
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
@@ -221,14 +239,16 @@ class StreamDecoder:
         self._pieces = []
         match block.get("type"):
             case "text":
-                if text := block.get("text"):
-                    events.append(TextDelta(text=text))
-                events += [_citation(citation) for citation in block.get("citations") or ()]
+                opened = _opened(block)
+                if opened.text:
+                    events.append(TextDelta(text=opened.text))
+                events += [_citation(citation) for citation in opened.citations or ()]
             case "thinking":
-                events += [*self._thought(block.get("thinking") or ""), *self._signed(block.get("signature") or "")]
+                opened = _opened(block)
+                events += [*self._thought(opened.thinking or ""), *self._signed(opened.signature or "")]
             case "tool_use":
-                call_id = block.get("id") or f"call_{secrets.token_hex(12)}"
-                events.append(ToolCallStarted(index=self._calls, id=call_id, name=block.get("name") or ""))
+                opened = _opened(block)
+                events.append(ToolCallStarted(index=self._calls, id=opened.id or f"call_{secrets.token_hex(12)}", name=opened.name or ""))
                 self._calls += 1
         return events
 

@@ -308,18 +308,34 @@ def _kind(mime_type: str) -> MediaKind:
 
 def _logprobs(result: dict[str, Any]) -> list[dict[str, Any]]:
     """LogprobsResult in the shape of the hub, which is OpenAI's."""
-    chosen = result.get("chosenCandidates") or []
-    tops = result.get("topCandidates") or []
+    try:
+        found = msgspec.convert(result, _Logprobs)
+    except msgspec.ValidationError as error:
+        raise UpstreamProtocolError("the upstream's logprobsResult is not what its name says") from error
+    tops = found.top or []
     tokens: list[dict[str, Any]] = []
-    for index, entry in enumerate(chosen):
-        alternatives = (tops[index].get("candidates") or []) if index < len(tops) else []
+    for index, entry in enumerate(found.chosen or ()):
+        alternatives = (tops[index].candidates or []) if index < len(tops) else []
         tokens.append({**_token(entry), "top_logprobs": [_token(other) for other in alternatives]})
     return tokens
 
 
-def _token(entry: dict[str, Any]) -> dict[str, Any]:
-    text = entry.get("token", "")
-    return {"token": text, "logprob": entry.get("logProbability", 0.0), "bytes": list(text.encode())}
+class _Token(msgspec.Struct):
+    token: str = ""
+    logprob: float = msgspec.field(name="logProbability", default=0.0)
+
+
+class _Top(msgspec.Struct):
+    candidates: list[_Token] | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    chosen: list[_Token] | None = msgspec.field(name="chosenCandidates", default=None)
+    top: list[_Top] | None = msgspec.field(name="topCandidates", default=None)
+
+
+def _token(entry: _Token) -> dict[str, Any]:
+    return {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.token.encode())}
 
 
 def _audio(details: list[_Modality] | None) -> int | None:

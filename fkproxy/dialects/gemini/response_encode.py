@@ -100,7 +100,9 @@ def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any]:
 
     return {
         "chosenCandidates": [candidate(token) for token in tokens],
-        "topCandidates": [{"candidates": [candidate(other) for other in token.get("top_logprobs") or ()]} for token in tokens],
+        "topCandidates": [
+            {"candidates": [candidate(other) for other in token.get("top_logprobs") or () if isinstance(other, dict)]} for token in tokens
+        ],
     }
 
 

@@ -192,7 +192,7 @@ class StreamDecoder:
                 self._message(message, index, events)
             if choice.logprobs is not None:
                 tokens = choice.logprobs.get("content")
-                if isinstance(tokens, list) and tokens:
+                if isinstance(tokens, list) and tokens and all(isinstance(token, dict) for token in tokens):
                     events.append(LogprobsReported(tokens=tokens, choice=index))
             if choice.finish_reason is not None:
                 self._finished.add(index)

@@ -42,37 +42,96 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "max_tokens": "length", "content_filter": "content_filter"}
 
 
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _Why(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    created_at: int | float | None = None
+    status: str | None = None
+    error: Any = None
+    incomplete_details: _Why | None = None
+    output: list[dict[str, Any]] | None = None
+    usage: _Usage | None = None
+
+
+class _Part(msgspec.Struct):
+    type: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+
+
+class _Item(msgspec.Struct):
+    """Of an item of a known type what is needed."""
+
+    type: str | None = None
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+    content: list[_Part] | None = None
+    summary: list[_Part] | None = None
+    encrypted_content: str | None = None
+    result: str | None = None
+    output_format: str | None = None
+
+
+_KNOWN = ("message", "reasoning", "function_call", "custom_tool_call", "image_generation_call")
+
+
 class _Event(msgspec.Struct):
     type: str = ""
-    response: dict[str, Any] | None = None
+    response: _Response | None = None
     item: dict[str, Any] | None = None
     output_index: int = 0
     summary_index: int = 0
     delta: Any = None
-    arguments: str | None = None
-    input: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Event).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
 
 
 def decode_reply(body: bytes) -> list[Event]:
     """The events of a whole response. Raises `UpstreamProtocolError`."""
     try:
-        response = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        response = _decode_response(body)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise UpstreamProtocolError("the upstream sent something that is not a response") from error
-    if not isinstance(response, dict) or not isinstance(response.get("output"), list):
-        if isinstance(response, dict) and response.get("error"):
-            return [error_event(response["error"])]
+    if response.output is None:
+        if response.error:
+            return [error_event(response.error)]
         raise UpstreamProtocolError("the upstream sent something that is not a response")
     decoder = StreamDecoder()
     events = decoder.begin(response)
-    for index, item in enumerate(response["output"]):
-        if isinstance(item, dict):
-            events += decoder.opened(index, item)
-            events += decoder.closed(index, item)
+    for index, item in enumerate(response.output):
+        events += decoder.opened(index, item)
+        events += decoder.closed(index, item)
     return [*events, *decoder.finish(response)]
+
+
+def _item(value: dict[str, Any]) -> _Item:
+    try:
+        return msgspec.convert(value, _Item)
+    except msgspec.ValidationError as error:
+        raise UpstreamProtocolError("the upstream sent an item that is not what its type says") from error
 
 
 class StreamDecoder:
@@ -102,18 +161,21 @@ class StreamDecoder:
             self._ended = True
             value = json.loads(frame.data)
             return [error_event(value.get("error") or value)]
-        if kind == "response.output_text.delta" and isinstance(event.delta, str):
+        if kind == "response.output_text.delta" and self._started and isinstance(event.delta, str):
             self._said.add(event.output_index)
             return [TextDelta(text=event.delta)]
         if event.response is not None:
             started = self.begin(event.response)
             return started + (self.finish(event.response) if kind in _ENDS else [])
-        return self._read(kind, event)
+        return [*self.begin(_Response()), *self._read(kind, event)]
 
     def _read(self, kind: str, event: _Event) -> list[Event]:
         index = event.output_index
         delta = event.delta if isinstance(event.delta, str) else ""
         match kind:
+            case "response.output_text.delta":
+                self._said.add(index)
+                return [TextDelta(text=delta)]
             case "response.output_item.added" if event.item is not None:
                 return self.opened(index, event.item)
             case "response.output_item.done" if event.item is not None:
@@ -141,94 +203,85 @@ class StreamDecoder:
 
     # --- pieces that a whole response has too
 
-    def begin(self, response: dict[str, Any]) -> list[Event]:
+    def begin(self, response: _Response) -> list[Event]:
         """What the head of a response tells, once."""
         if self._started:
             return []
         self._started = True
-        created = response.get("created_at")
-        reply_id, model = response.get("id"), response.get("model")
+        created = response.created_at
+        return [Started(id=response.id, model=response.model, created_s=int(created) if created is not None else None)]
+
+    def opened(self, index: int, value: dict[str, Any]) -> list[Event]:
+        """An item begins."""
+        if value.get("type") not in ("function_call", "custom_tool_call"):
+            return []
+        item, number = _item(value), len(self._calls)
+        self._calls[index] = (number, False)
         return [
-            Started(
-                id=reply_id if isinstance(reply_id, str) else None,
-                model=model if isinstance(model, str) else None,
-                created_s=int(created) if isinstance(created, int | float) else None,
-            )
+            ToolCallStarted(index=number, id=item.call_id or item.id or f"call_{number}", name=joined_name(item.namespace, item.name or ""))
         ]
 
-    def opened(self, index: int, item: dict[str, Any]) -> list[Event]:
-        """An item begins."""
-        if item.get("type") not in ("function_call", "custom_tool_call"):
-            return []
-        number = len(self._calls)
-        self._calls[index] = (number, False)
-        name = joined_name(item.get("namespace"), str(item.get("name") or ""))
-        return [ToolCallStarted(index=number, id=str(item.get("call_id") or item.get("id") or f"call_{number}"), name=name)]
-
-    def closed(self, index: int, item: dict[str, Any]) -> list[Event]:
+    def closed(self, index: int, value: dict[str, Any]) -> list[Event]:
         """An item is complete: what of it has not come in pieces."""
-        match item.get("type"):
+        kind = value.get("type")
+        if kind not in _KNOWN:
+            return [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=value))] if isinstance(kind, str) else []
+        item = _item(value)
+        match kind:
             case "message":
                 return [] if index in self._said else self._text(item)
             case "reasoning":
                 return self._reasoning(index, item)
-            case "function_call" | "custom_tool_call" as kind:
-                events = [] if index in self._calls else self.opened(index, item)
-                number, come = self._calls[index]
-                if come:
-                    return events
-                self._calls[index] = (number, True)
-                whole = item.get("arguments") if kind == "function_call" else json.encode({"input": item.get("input") or ""}).decode()
-                return [*events, ToolCallDelta(index=number, arguments=whole)] if isinstance(whole, str) and whole else events
-            case "image_generation_call" if isinstance(item.get("result"), str):
-                form = item.get("output_format") or "png"
-                return [MediaReceived(media=Media(kind="image", mime_type=f"image/{form}", data=item["result"]))]
-            case str() as kind:
-                return [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=item))]
-        return []
+            case "image_generation_call":
+                if not item.result:
+                    return []
+                return [MediaReceived(media=Media(kind="image", mime_type=f"image/{item.output_format or 'png'}", data=item.result))]
+        events = [] if index in self._calls else self.opened(index, value)
+        number, come = self._calls[index]
+        if come:
+            return events
+        self._calls[index] = (number, True)
+        whole = item.arguments if kind == "function_call" else json.encode({"input": item.input or ""}).decode()
+        return [*events, ToolCallDelta(index=number, arguments=whole)] if whole else events
 
-    def _text(self, item: dict[str, Any]) -> list[Event]:
+    def _text(self, item: _Item) -> list[Event]:
         events: list[Event] = []
-        for part in item.get("content") or ():
-            if part.get("type") == "output_text" and part.get("text"):
-                events.append(TextDelta(text=part["text"]))
-            elif part.get("type") == "refusal":
-                events.append(RefusalDelta(text=part.get("refusal") or ""))
+        for part in item.content or ():
+            if part.type == "output_text" and part.text:
+                events.append(TextDelta(text=part.text))
+            elif part.type == "refusal":
+                events.append(RefusalDelta(text=part.refusal or ""))
         return events
 
-    def _reasoning(self, index: int, item: dict[str, Any]) -> list[Event]:
+    def _reasoning(self, index: int, item: _Item) -> list[Event]:
         events: list[Event] = []
         if index not in self._said:
-            texts = [part.get("text") or "" for name in ("summary", "content") for part in item.get(name) or ()]
             # An empty thought too is the place of its seal.
+            texts = [part.text or "" for part in (*(item.summary or ()), *(item.content or ()))]
             events.append(ReasoningDelta(text="\n\n".join(texts)))
-        sealed = item.get("encrypted_content")
-        if isinstance(sealed, str) and sealed:
-            events.append(SealAttached(seal=Seal(dialect=NAME, data=sealed)))
+        if item.encrypted_content:
+            events.append(SealAttached(seal=Seal(dialect=NAME, data=item.encrypted_content)))
         return events
 
-    def finish(self, response: dict[str, Any]) -> list[Event]:
+    def finish(self, response: _Response) -> list[Event]:
         """What the end of a response tells."""
         self._ended = True
-        if response.get("error") or response.get("status") == "failed":
-            return [error_event(response.get("error") or {})]
-        events: list[Event] = []
-        usage = response.get("usage")
-        if isinstance(usage, dict):
-            events.append(UsageReported(usage=_usage(usage)))
-        why = (response.get("incomplete_details") or {}).get("reason")
+        if response.error or response.status == "failed":
+            return [error_event(response.error or {})]
+        events: list[Event] = [UsageReported(usage=_usage(response.usage))] if response.usage is not None else []
+        why = response.incomplete_details.reason if response.incomplete_details is not None else None
         reason: FinishReason = "tool_calls" if self._calls else "stop"
-        if response.get("status") == "incomplete":
-            reason = _INCOMPLETE.get(str(why), "error")
-        return [*events, ChoiceFinished(reason=reason, native=str(why or response.get("status"))), Done()]
+        if response.status == "incomplete":
+            reason = _INCOMPLETE.get(why or "", "error")
+        return [*events, ChoiceFinished(reason=reason, native=why or response.status), Done()]
 
 
-def _usage(usage: dict[str, Any]) -> Usage:
-    given, made = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
+def _usage(usage: _Usage) -> Usage:
+    given, made = usage.input_tokens_details or _Details(), usage.output_tokens_details or _Details()
     return Usage(
-        input_tokens=usage.get("input_tokens"),
-        output_tokens=usage.get("output_tokens"),
-        cached_input_tokens=given.get("cached_tokens"),
-        cache_write_tokens=given.get("cache_write_tokens"),
-        reasoning_tokens=made.get("reasoning_tokens"),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=given.cached_tokens,
+        cache_write_tokens=given.cache_write_tokens,
+        reasoning_tokens=made.reasoning_tokens,
     )
