@@ -111,6 +111,8 @@ def _stream(client: Client, model: str, sandbox: bool) -> None:
     if sandbox:
         _must(_text(whole) == _text(streamed) == "Hello from here", "stream and whole reply differ in text")
         _must(whole.choices[0].reason == streamed.choices[0].reason, "stream and whole reply end differently")
+        counts = [reply.usage.output_tokens if reply.usage is not None else None for reply in (whole, streamed)]
+        _must(counts[0] is not None and counts[0] == counts[1], "stream and whole reply count differently")
 
 
 def _usage(client: Client, model: str, sandbox: bool) -> None:

@@ -38,6 +38,14 @@ def responses_gateway(directory: Path, aimock: Aimock) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def responses_only(directory: Path, aimock: Aimock) -> Iterator[Service]:
+    """Before a server that speaks Responses and nothing else."""
+    settings = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1", "APP_OPENAI__API": "responses"}
+    with service(directory, APP_AUTH__MASTER_KEY=KEY, **settings) as running:
+        yield running
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A project with a note in it, and a home with the settings that spare an agent its questions."""
@@ -114,19 +122,23 @@ def test_codex_answers_and_uses_its_tools(gateway: Service, folder: Path, upstre
     assert events[-1]["usage"]["output_tokens"] > 0
 
 
-@pytest.mark.parametrize("upstream", MODELS)
-def test_claude_code_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str) -> None:
-    plain = claude(gateway, folder, MODELS[upstream], "hello")
+@pytest.mark.parametrize("upstream", [*MODELS, "responses"])
+def test_claude_code_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str, request: pytest.FixtureRequest) -> None:
+    gateway = request.getfixturevalue("responses_only") if upstream == "responses" else gateway
+    model = MODELS.get(upstream, "openai/gpt-4.1")
+    plain = claude(gateway, folder, model, "hello")
     assert (plain["result"], plain["is_error"]) == ("Hello from behind the gateway.", False)
     assert plain["usage"]["output_tokens"] == 6
-    read = claude(gateway, folder, MODELS[upstream], "claude, read the note")
+    read = claude(gateway, folder, model, "claude, read the note")
     assert (read["result"], read["num_turns"]) == ("The note says heron.", 2)
 
 
-@pytest.mark.parametrize("upstream", MODELS)
-def test_gemini_cli_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str) -> None:
-    plain = gemini(gateway, folder, MODELS[upstream], "hello")
+@pytest.mark.parametrize("upstream", [*MODELS, "responses"])
+def test_gemini_cli_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str, request: pytest.FixtureRequest) -> None:
+    gateway = request.getfixturevalue("responses_only") if upstream == "responses" else gateway
+    model = MODELS.get(upstream, "openai/gpt-4.1")
+    plain = gemini(gateway, folder, model, "hello")
     assert plain["response"] == "Hello from behind the gateway."
-    read = gemini(gateway, folder, MODELS[upstream], "gemini, read the note")
+    read = gemini(gateway, folder, model, "gemini, read the note")
     assert read["response"] == "The note says heron."
     assert read["stats"]["tools"]["totalSuccess"] == 1

@@ -37,6 +37,7 @@ class Canned:
         ("text", Canned(Text(text="no report"))),
         ("text", Canned(Text(text="x"), reason="error")),
         ("stream", Canned(Text(text="Hello from"))),
+        ("stream", Canned(Text(text="Hello from here"))),
         ("usage", Canned(Text(text="x"))),
         ("usage", Canned(Text(text="x"), usage=Usage(input_tokens=0, output_tokens=0))),
         ("parallel tools", Canned(Text(text="x"))),
