@@ -47,7 +47,7 @@ SIDEWAYS: dict[str, set[str]] = {
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
 
 SHARED: dict[str, set[str]] = {
-    "dialects": {"base", "media", "openai_errors"},
+    "dialects": {"base", "envelope", "media", "openai_errors"},
     "adapters": {"base", "http", "listing", "google_auth"},
     "limits": set(),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from fkproxy.dialects.envelope import open_envelope
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Role, Seal, Text, ToolCall, ToolResult
 from fkproxy.wire import json
@@ -77,11 +78,11 @@ def _block(fields: Fields, names: dict[str, str]) -> Part:
 
 
 def _thinking(fields: Fields) -> Reasoning:
-    """A signature is missing or empty where another vendor's model thought: what this dialect's clients give back of it."""
+    """A signature is missing, empty or in an envelope where another vendor's model thought: what this dialect's clients give back of it."""
     text, signature = fields.text("thinking") or "", fields.text("signature")
     extra = fields.rest()
     if signature:
-        return Reasoning(text=text, seal=Seal(dialect=NAME, data=signature), extra=extra)
+        return Reasoning(text=text, seal=open_envelope(signature, NAME), extra=extra)
     return Reasoning(text=text, extra=extra if signature is None else {**extra, "$signature": ""})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME
 from fkproxy.dialects.base import carried
+from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import Loss
@@ -66,6 +67,8 @@ class BlockWriter:
             return {"type": "thinking", "thinking": part.text, "signature": part.seal.data, **extra}
         if self._own:
             signature = {"signature": part.extra["$signature"]} if "$signature" in part.extra else {}
+            if part.seal is not None:
+                signature = {"signature": close_envelope(part.seal, NAME)}
             return {"type": "thinking", "thinking": part.text, **signature, **extra}
         self._foreign(part.seal)
         self._losses.append(Loss(field="reasoning"))

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.base import Peek
+from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
@@ -22,7 +23,7 @@ class _Head(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Head).decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*"(?:"|fkproxy1\.)')
 
 
 def peek(body: bytes) -> Peek:
@@ -51,7 +52,7 @@ def _explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
     """The body with `model` in it. Every other field keeps its very bytes.
 
-    But for thoughts without a signature: they are what this gateway gives for those of another vendor's model, and when such a
+    But for thoughts without a signature of this vendor: they are what this gateway gives for those of another vendor's model. When such a
     conversation moves on to a server of this dialect, that would refuse them.
     """
     unsigned = _UNSIGNED.search(body) is not None
@@ -75,5 +76,10 @@ def _signed(raw: msgspec.Raw) -> Any:
     content = message.get("content") if isinstance(message, dict) else None
     if not isinstance(content, list):
         return raw
-    kept = [block for block in content if not (isinstance(block, dict) and block.get("type") == "thinking" and not block.get("signature"))]
+    kept = [block for block in content if not (isinstance(block, dict) and block.get("type") == "thinking" and _not_theirs(block))]
     return {**message, "content": kept} if kept else None
+
+
+def _not_theirs(block: dict[str, Any]) -> bool:
+    signature = block.get("signature")
+    return not signature or (isinstance(signature, str) and signature.startswith(PREFIX))

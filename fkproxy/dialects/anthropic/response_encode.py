@@ -13,6 +13,7 @@ from typing import Any
 from fkproxy.dialects.anthropic.blocks import NAME
 from fkproxy.dialects.anthropic.errors import encode_error
 from fkproxy.dialects.base import ModelEntry, ReplyContext
+from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.events import (
     ChoiceFinished,
     Done,
@@ -113,7 +114,7 @@ def _content(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
                 if text:
                     blocks.append({"type": "text", "text": text})
             case Reasoning():
-                if part.text or _signature(part):
+                if part.text or (part.seal is not None and part.seal.dialect == NAME):
                     blocks.append({"type": "thinking", "thinking": part.text, "signature": _signature(part)})
             case ToolCall():
                 blocks.append({"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part.arguments)})
@@ -123,7 +124,7 @@ def _content(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
 
 
 def _signature(thought: Reasoning) -> str:
-    return thought.seal.data if thought.seal is not None and thought.seal.dialect == NAME else ""
+    return close_envelope(thought.seal, NAME) if thought.seal is not None else ""
 
 
 def _input(arguments: str) -> dict[str, Any]:
@@ -219,10 +220,10 @@ class StreamEncoder:
                 return self._delta("text", {"type": "text", "text": ""}, {"type": "text_delta", "text": text}) if text else b""
             case ReasoningDelta(text=text) if text:
                 return self._thought() + self._more({"type": "thinking_delta", "thinking": text})
-            case SealAttached(seal=seal, index=None) if seal.dialect == NAME:
-                # Of a thought that is not shown this is all there is.
+            case SealAttached(seal=seal, index=None) if seal.dialect == NAME or self._open == "thinking":
+                # Of a thought that is not shown this is all there is. Another vendor's travels in an envelope, with a thought that is.
                 out = self._thought()
-                self._signature = seal.data
+                self._signature = close_envelope(seal, NAME)
                 return out
             case ToolCallStarted():
                 self._call, self._calls, self._arguments = event.index, True, []

@@ -5,7 +5,6 @@ request.py          a request, decoded        items.py  its items
 request_encode.py   a request, encoded
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
-envelope.py         other vendors' seals in `encrypted_content`
 """
 
 from __future__ import annotations

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from fkproxy.dialects.envelope import open_envelope
 from fkproxy.dialects.media import base64_text, data_url
-from fkproxy.dialects.openai_responses.envelope import NAME, open_envelope
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["decode_items", "joined_name"]
+__all__ = ["NAME", "decode_items", "joined_name"]
+
+NAME = "openai_responses"
 
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _PLAIN = ("id", "status", "type", "phase", "internal_chat_message_metadata_passthrough")
@@ -77,7 +79,7 @@ def _said(fields: Fields, kind: str, names: dict[str, str], item: Any) -> list[P
         case "reasoning":
             texts = [entry.text("text") or "" for name in ("summary", "content") for entry in fields.each(name)]
             sealed = fields.text("encrypted_content")
-            return [Reasoning(text="\n\n".join(texts), seal=open_envelope(sealed) if sealed else None)]
+            return [Reasoning(text="\n\n".join(texts), seal=open_envelope(sealed, NAME) if sealed else None)]
         case "function_call":
             name = joined_name(fields.text("namespace"), fields.needed_text("name"))
             call_id = fields.needed_text("call_id")

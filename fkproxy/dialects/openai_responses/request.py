@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from fkproxy.dialects.openai_responses.envelope import NAME
-from fkproxy.dialects.openai_responses.items import decode_items, joined_name
+from fkproxy.dialects.openai_responses.items import NAME, decode_items, joined_name
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Message, Text
 from fkproxy.model.request import ChatRequest, Effort, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice

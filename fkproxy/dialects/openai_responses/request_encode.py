@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, extra_losses, functions_of
-from fkproxy.dialects.openai_responses.envelope import NAME
+from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Effort, Loss, Tool, ToolChoice

@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.openai_errors import error_event
-from fkproxy.dialects.openai_responses.envelope import NAME
-from fkproxy.dialects.openai_responses.items import joined_name
+from fkproxy.dialects.openai_responses.items import NAME, joined_name
 from fkproxy.model.errors import UpstreamProtocolError
 from fkproxy.model.events import (
     ChoiceFinished,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import ReplyContext
-from fkproxy.dialects.openai_responses.envelope import NAME, close_envelope
+from fkproxy.dialects.envelope import close_envelope
+from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.model.errors import FkproxyError, UpstreamOverloaded, UpstreamRateLimited, UpstreamRejected
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -278,7 +279,7 @@ class StreamEncoder:
         if self._open is None or self._open.value["type"] != "reasoning":
             out = self._reasoning("")
         assert self._open is not None
-        self._open.value["encrypted_content"] = close_envelope(event.seal)
+        self._open.value["encrypted_content"] = close_envelope(event.seal, NAME)
         return out
 
     def _close(self) -> bytes:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.base import ModelEntry, ReplyContext
+from fkproxy.dialects.base import ModelEntry, Peek, ReplyContext
+from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.errors import UpstreamOverloaded
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -109,12 +110,24 @@ def test_an_empty_answer_is_a_whole_message() -> None:
     assert whole(*events)["content"] == []
 
 
-def test_a_thought_of_another_vendor_has_an_empty_signature() -> None:
-    events = (Started(), ReasoningDelta(text="hm"), SealAttached(seal=Seal(dialect="gemini", data="G")), TextDelta(text="a"), *STOPPED)
+@pytest.mark.parametrize("seal", [None, Seal(dialect="openai_responses", data="gAAA")])
+def test_a_thought_of_another_vendor_has_its_seal_in_an_envelope_or_an_empty_signature(seal: Seal | None) -> None:
+    sealed = [SealAttached(seal=seal)] if seal is not None else []
+    events = (Started(), ReasoningDelta(text="hm"), *sealed, TextDelta(text="a"), *STOPPED)
+    expected = close_envelope(seal, "anthropic") if seal is not None else ""
     values = written(*events)
-    assert [value["delta"]["signature"] for value in values if value.get("delta", {}).get("type") == "signature_delta"] == [""]
-    assert "G" not in json.dumps(values)
-    assert whole(*events)["content"][0] == {"type": "thinking", "thinking": "hm", "signature": ""}
+    assert [value["delta"]["signature"] for value in values if value.get("delta", {}).get("type") == "signature_delta"] == [expected]
+    thought = whole(*events)["content"][0]
+    assert thought == {"type": "thinking", "thinking": "hm", "signature": expected}
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]}]
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [*turns, {"role": "user", "content": "y"}]}).encode()
+    request = DIALECTS["anthropic"].decode_request(body, Peek(model="m"))
+    (part,) = [part for message in request.messages for part in message.parts if isinstance(part, Reasoning)]
+    assert (part.text, part.seal) == ("hm", seal)
+    forwarded = json.loads(DIALECTS["anthropic"].forward_request(body, Peek(model="m"), "m"))
+    assert forwarded["messages"][1]["content"] == [{"type": "text", "text": "a"}], "its own vendor would refuse it"
+    items = json.loads(DIALECTS["openai_responses"].encode_request(request, "gpt-5").body)["input"]
+    assert [item.get("encrypted_content") for item in items if item["type"] == "reasoning"] == (["gAAA"] if seal is not None else [])
 
 
 def test_a_thought_of_another_vendor_that_is_not_shown_is_none() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek
-from fkproxy.dialects.openai_responses.envelope import close_envelope
+from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.parts import Reasoning, Seal
 from fkproxy.model.request import ChatRequest
@@ -129,7 +129,7 @@ def test_what_is_off_is_no_loss(field: str) -> None:
 
 
 def test_a_thought_goes_back_to_the_vendor_that_sealed_it_and_to_nobody_else() -> None:
-    sealed = close_envelope(Seal(dialect="anthropic", data="c2ln"))
+    sealed = close_envelope(Seal(dialect="anthropic", data="c2ln"), "openai_responses")
     thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}], "encrypted_content": sealed}
     request = decoded(input=[USER, thought, {"role": "assistant", "content": "y"}, USER], reasoning={"effort": "high"})
     (part,) = [part for message in request.messages for part in message.parts if isinstance(part, Reasoning)]
