@@ -13,21 +13,23 @@ from litestar.types import Receive, Scope, Send
 
 from fkproxy import __version__
 from fkproxy.access import KeyRing
-from fkproxy.adapters.base import Adapter, Timeouts
+from fkproxy.adapters.base import Timeouts
 from fkproxy.adapters.http import HttpClient
+from fkproxy.assembly import Assembly, rows
+from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Headers, StreamPolicy
 from fkproxy.catalogue import Catalogue
-from fkproxy.dialects import CLIENT_DIALECTS, DIALECTS
-from fkproxy.gateway import Gateway, Upstream
-from fkproxy.limits.breaker import Breaker
+from fkproxy.dialects import CLIENT_DIALECTS
+from fkproxy.gateway import Gateway
 from fkproxy.limits.bucket import Buckets
+from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
-from fkproxy.providers import build_adapters
-from fkproxy.routing import RoutingTable, Rule
+from fkproxy.limits.tokens import TokenMeters
 from fkproxy.seals import SealStore
-from fkproxy.settings import ProcessEnvironment, Settings
+from fkproxy.settings import LoadedSettings
 from fkproxy.telemetry.logs import AccessLog, dropped_lines
 from fkproxy.telemetry.metrics import Metrics, Sources
+from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.web.asgi import CorsPolicy, Door, Endpoint
 from fkproxy.web.asgi import Receive as WebReceive
@@ -55,8 +57,7 @@ _LOOK_EVERY_S = 0.05
 
 
 def create_app(
-    settings: Settings,
-    environment: ProcessEnvironment,
+    loaded: LoadedSettings,
     leaving: Callable[[], bool] = lambda: False,
     stop_accepting: Callable[[], None] = lambda: None,
     handovers_failed: Callable[[], int] = lambda: 0,
@@ -65,36 +66,36 @@ def create_app(
 
     `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called. `handovers_failed`: see `Sources`.
     """
+    settings = loaded.settings
     access_log = AccessLog()
-    client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=environment.proxies)
-    adapters, tokens = build_adapters(settings, client)
-    upstreams: list[Upstream] = []
+    client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=loaded.environment.proxies)
     slots = Slots(settings.concurrency.max_streams, settings.concurrency.max_streams_per_key)
+    stats = ProviderStats()
     metrics = Metrics(
         __version__,
         Sources(
-            credential_cache=lambda: (tokens.hits, tokens.misses) if tokens is not None else (0, 0),
+            credential_cache=lambda: assembly.credential_cache(),
             upstream_connections=lambda: {"idle": client.stats.idle, "busy": client.stats.open - client.stats.idle},
-            breakers=lambda: {upstream.adapter.provider_key: upstream.breaker.state(time.monotonic()) for upstream in upstreams},
-            credentials_refused=lambda: {upstream.adapter.provider_key: upstream.refuses_credential for upstream in upstreams},
+            upstreams=lambda: rows(gateway.fleet),
+            retry_budget_left=lambda: gateway.budget.left,
             log_lines_dropped=dropped_lines,
             in_flight=lambda: (gateway.in_flight, slots.total),
             streams_limit=lambda: slots.limit,
             handovers_failed=handovers_failed,
         ),
     )
-    upstreams += [_upstream(settings, adapter, metrics) for adapter in adapters]
-    routing = RoutingTable([Rule(provider_key=adapter.provider_key, models=adapter.models) for adapter in adapters])
+    assembly = Assembly(client, settings, metrics.count_breaker_transition)
+    fleet = assembly.fleet(loaded)
     auth, rate = settings.auth, settings.rate_limit
     keys = KeyRing([auth.master_key.get_secret_value()] if auth.master_key is not None else [], required=auth.require_auth)
 
     def observe(record: CallRecord) -> None:
         metrics.observe(record)
+        stats.observe(record)
         access_log.write(record)
 
     gateway = Gateway(
-        upstreams=upstreams,
-        routing=routing,
+        fleet=fleet,
         keys=keys,
         buckets=Buckets(rate.capacity, rate.refill_per_second) if rate.enabled else None,
         slots=slots,
@@ -103,9 +104,15 @@ def create_app(
             connect_s=settings.timeout.connect_secs,
             first_byte_s=settings.timeout.first_byte_secs,
             silence_s=settings.timeout.silence_secs,
+            stall_s=settings.timeout.stall_secs,
             total_s=settings.timeout.total_secs,
         ),
         stream=StreamPolicy(keep_alive_s=settings.stream.keep_alive_secs, commit_after_s=settings.stream.commit_after_secs),
+        retries=RetryPolicy(
+            max_attempts=settings.routing.max_attempts, max_wait_s=settings.routing.max_wait_secs, total_s=settings.timeout.total_secs
+        ),
+        budget=RetryBudget(settings.routing.retry_budget),
+        meters=TokenMeters(rate.tokens_per_minute) if rate.tokens_per_minute else None,
         max_request_bytes=settings.server.max_request_size,
         observers=[observe],
     )
@@ -117,7 +124,8 @@ def create_app(
         door=door,
         keys=keys,
         metrics=metrics,
-        catalogue=Catalogue(adapters, routing, now=time.monotonic),
+        stats=stats,
+        catalogue=Catalogue(lambda: gateway.fleet, now=time.monotonic),
         dialects=dialects,
         observe=access_log.write,
     )
@@ -145,24 +153,6 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-
-
-def _upstream(settings: Settings, adapter: Adapter, metrics: Metrics) -> Upstream:
-    key = adapter.provider_key
-
-    def changed(old: str, new: str, reason: str) -> None:
-        metrics.count_breaker_transition(key, new)
-        logger.warning("circuit breaker", extra={"provider_key": key, "from": old, "to": new, "reason": reason})
-
-    policy = settings.circuit_breaker
-    breaker = Breaker(
-        failure_threshold=policy.failure_threshold,
-        window_s=policy.window_secs,
-        open_s=policy.timeout_secs,
-        success_threshold=policy.success_threshold,
-        observer=changed,
-    )
-    return Upstream(adapter, DIALECTS[adapter.dialect], breaker)
 
 
 def _by_method(posted: dict[str, Endpoint], asked: dict[str, Endpoint]) -> dict[str, Endpoint]:

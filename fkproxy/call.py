@@ -10,15 +10,20 @@ from typing import Protocol
 import msgspec
 
 from fkproxy.access import ANONYMOUS, Caller
+from fkproxy.adapters.base import Timeouts
 from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, StreamEncoder
 from fkproxy.limits.bucket import Verdict
 from fkproxy.model.errors import FkproxyError
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.model.usage import Usage
+from fkproxy.telemetry.record import Attempt, Skipped
+from fkproxy.upstream import Lease
 
 __all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "StreamPolicy"]
 
 Headers = list[tuple[bytes, bytes]]
+
+_NO_TIMEOUTS = Timeouts()
 
 JSON_TYPE = (b"content-type", b"application/json")
 _NOT_IN_HEADERS = re.compile(r"[^ -~]")
@@ -76,15 +81,18 @@ class Call:
         "client_headers",
         "committed",
         "content_sent",
+        "credential",
         "dialect",
         "encoder",
         "error",
         "error_sent",
         "expired",
         "finish_reason",
+        "lease",
         "losses",
         "method",
         "model_id",
+        "notes",
         "operation",
         "peek",
         "peer",
@@ -95,14 +103,17 @@ class Call:
         "reasoning_applied",
         "reasoning_requested",
         "recorded_losses",
+        "reply_id",
         "request",
         "request_id",
         "response_bytes",
         "route",
+        "skipped",
         "started",
         "started_s",
         "status",
         "target",
+        "timeouts",
         "tool_ids",
         "tries",
         "ttft_s",
@@ -112,6 +123,7 @@ class Call:
         "usage",
         "user_agent",
         "verdict",
+        "waited_s",
         "watched",
         "written_at",
     )
@@ -157,8 +169,15 @@ class Call:
         self.reasoning_requested: str | None = None
         self.reasoning_applied: str | None = None
         self.attempts = 0
-        self.tries: tuple[tuple[str, str], ...] = ()
+        self.tries: tuple[Attempt, ...] = ()
+        self.skipped: tuple[Skipped, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        self.waited_s = 0.0
+        self.lease: Lease | None = None
+        self.timeouts = _NO_TIMEOUTS
+        self.reply_id: str | None = None
         self.provider_key: str | None = None
+        self.credential = ""
         self.model_id: str | None = None
         self.upstream_dialect: str | None = None
         self.upstream_status: int | None = None
@@ -187,6 +206,23 @@ class Call:
     def stream(self) -> bool:
         """The client asked for a stream."""
         return self.peek is not None and self.peek.stream
+
+    def skip(self, skipped: Skipped) -> None:
+        """Note an upstream that was passed over, once for each reason."""
+        for known in self.skipped:
+            if (known.provider_key, known.credential, known.model_id) == (skipped.provider_key, skipped.credential, skipped.model_id):
+                return
+        self.skipped += (skipped,)
+
+    def note(self, what: str) -> None:
+        """Note a decision that is out of the ordinary; see `CallRecord.notes`."""
+        if what not in self.notes:
+            self.notes += (what,)
+
+    def answered(self, now: float) -> None:
+        """The upstream's first content is on its way to the client."""
+        if self.lease is not None:
+            self.lease.answered(now)
 
     def lose(self, losses: Sequence[Loss]) -> None:
         """Note what an upstream's dialect could not say."""

@@ -8,60 +8,75 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+
+import msgspec
 
 from fkproxy.adapters.base import Adapter
 from fkproxy.dialects.base import ModelEntry
-from fkproxy.model.errors import UnknownModel, UpstreamError
-from fkproxy.routing import RoutingTable
+from fkproxy.fleet import Fleet
+from fkproxy.model.errors import UpstreamError
+from fkproxy.routing import Rule
 
 __all__ = ["Catalogue"]
 
 logger = logging.getLogger("fkproxy.catalogue")
 
+_WILDCARDS = frozenset("*?[")
+
+
+class _Listed:
+    """One provider's list, and when to ask again."""
+
+    def __init__(self) -> None:
+        self.entries: list[ModelEntry] = []
+        self.due = float("-inf")
+
 
 class Catalogue:
-    """The union of the upstreams' lists; the first upstream that serves a name owns it."""
+    """The union of the providers' lists; the first provider that serves a name owns it."""
 
-    def __init__(
-        self, adapters: Sequence[Adapter], routing: RoutingTable, *, now: Callable[[], float], fresh_s: float = 300.0, retry_s: float = 15.0
-    ) -> None:
-        self._adapters = tuple(adapters)
-        self._routing = routing
+    def __init__(self, fleet: Callable[[], Fleet], *, now: Callable[[], float], fresh_s: float = 300.0, retry_s: float = 15.0) -> None:
+        self._fleet = fleet
         self._now = now
         self._fresh_s = fresh_s
         self._retry_s = retry_s
-        self._lists: list[list[ModelEntry]] = [[] for _ in self._adapters]
-        self._due: list[float] = [float("-inf") for _ in self._adapters]
+        self._lists: dict[str, _Listed] = {}
         self._refresh = asyncio.Lock()
 
     async def models(self) -> list[ModelEntry]:
-        """Every model that a request could name, in the order of the upstreams."""
+        """Every model that a request could name, in the order of the providers: their lists, and what the configuration calls by name."""
+        fleet = self._fleet()
         async with self._refresh:
-            now = self._now()
-            due = [index for index, at in enumerate(self._due) if at <= now]
-            if due:
-                async with asyncio.TaskGroup() as tasks:
-                    for index in due:
-                        tasks.create_task(self._ask(index, now))
+            await self._ask_all(fleet)
         found: dict[str, ModelEntry] = {}
-        for index, entries in enumerate(self._lists):
-            for entry in entries:
-                if entry.id not in found and self._serves(index, entry.id):
-                    found[entry.id] = entry
+        for rule, _ in fleet.table.providers:
+            for entry in (*self._lists[rule.provider_key].entries, *_named(rule)):
+                for name in fleet.table.shown(rule, entry.id):
+                    found.setdefault(name, entry if entry.id == name else msgspec.structs.replace(entry, id=name))
         return list(found.values())
 
-    async def _ask(self, index: int, now: float) -> None:
-        adapter = self._adapters[index]
+    async def _ask_all(self, fleet: Fleet) -> None:
+        now = self._now()
+        keys = {rule.provider_key for rule, _ in fleet.table.providers}
+        self._lists = {key: self._lists.get(key) or _Listed() for key in keys}
+        async with asyncio.TaskGroup() as tasks:
+            for rule, indices in fleet.table.providers:
+                listed = self._lists[rule.provider_key]
+                if listed.due <= now:
+                    able = [index for index in indices if fleet.upstreams[index].standing.hold(None) is None]
+                    tasks.create_task(self._ask(fleet.upstreams[(able or list(indices))[0]].adapter, listed, now))
+
+    async def _ask(self, adapter: Adapter, listed: _Listed, now: float) -> None:
         try:
-            self._lists[index] = await adapter.list_models()
-            self._due[index] = now + self._fresh_s
+            listed.entries = await adapter.list_models()
+            listed.due = now + self._fresh_s
         except UpstreamError as error:
-            self._due[index] = now + self._retry_s
+            listed.due = now + self._retry_s
             logger.warning("the list of models could not be had", extra={"provider_key": adapter.provider_key, "error_code": error.code})
 
-    def _serves(self, index: int, model: str) -> bool:
-        try:
-            return any(target.upstream == index for target in self._routing.candidates(model))
-        except UnknownModel:
-            return False
+
+def _named(rule: Rule) -> list[ModelEntry]:
+    """Names that the configuration gives in full."""
+    names = [name for name in (*rule.models, *rule.names) if not set(name) & _WILDCARDS]
+    return [ModelEntry(id=name, owned_by=rule.provider_key) for name in names]

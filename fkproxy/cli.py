@@ -117,7 +117,7 @@ def _serve(options: argparse.Namespace) -> int:
     from fkproxy.server import CannotListen, serve
 
     try:
-        serve(loaded.settings, loaded.environment, loaded.warnings)
+        serve(loaded)
     except CannotListen as error:
         if journal:
             return _not_started([str(error)])

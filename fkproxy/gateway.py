@@ -6,16 +6,14 @@ that reads a body and writes a reply, and tests hand it one made of lists.
     admit        key → caller, token bucket                                     401 429
     read body    bounded in bytes and time                                      413
     peek         model and stream flag, without decoding the rest               400
-    candidates   model → ordered targets                                        404
-    for each target, until one has answered:
-        breaker      fenced-off upstreams are skipped                           503 when none is left
-        body         the client's own bytes (same dialect) or translated        400
-        send         connected and written                                      502 504
-        head, first content    until then nothing is sent, so the next target can still take over
+    route        model → upstreams, in stages (fallbacks)                       404
+    attempts     one upstream after the other, until one has answered           429 502 503 504
+        exchange     the client's own bytes (same dialect) or translated, sent  400
         relay        frames on their way to the client, while the decoder listens
     record       always, once: also when the client hangs up
 
-How a reply is waited for and relayed is `relay.py`'s; what is no chat (a count of tokens, embeddings) is `side_calls.py`'s.
+Where and how often a call is tried is `attempts.py`'s, one try `exchange.py`'s, how a reply is waited for and relayed `relay.py`'s; what
+is no chat (a count of tokens, embeddings) is `side_calls.py`'s.
 
 **The commit point.** Once the reply's head has gone to the client its status stands. It goes with the first content, so an upstream
 that opens a stream with 200 and then fails is still answered properly. A silent upstream (a model that thinks) forces it earlier:
@@ -34,12 +32,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from fkproxy.access import KeyRing
-from fkproxy.adapters.base import Adapter, Timeouts, UpstreamCall
+from fkproxy.adapters.base import Timeouts
+from fkproxy.attempts import Attempts, RetryPolicy, expected_tokens
 from fkproxy.call import JSON_TYPE, Call, Client, ClientGone, Headers, StreamPolicy
-from fkproxy.dialects.base import Dialect, Peek
-from fkproxy.limits.breaker import Breaker
+from fkproxy.dialects.base import Peek
+from fkproxy.exchange import Exchanger
+from fkproxy.fleet import Fleet
 from fkproxy.limits.bucket import Buckets
+from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
+from fkproxy.limits.tokens import TokenMeters
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
     FkproxyError,
@@ -47,23 +49,16 @@ from fkproxy.model.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotAuthenticated,
-    NoUpstreamAvailable,
     RateLimited,
-    Unrepresentable,
-    UpstreamError,
-    UpstreamRefusedCredential,
-    UpstreamRejected,
     UpstreamTimeout,
 )
 from fkproxy.model.events import Failed
-from fkproxy.relay import MAX_ERROR_BYTES, Relay
-from fkproxy.routing import RoutingTable, Target
+from fkproxy.relay import Relay
 from fkproxy.seals import SealStore
-from fkproxy.side_calls import SideCalls
 from fkproxy.suffix import described, split_suffix
 from fkproxy.telemetry.record import CallRecord
 
-__all__ = ["Gateway", "Upstream", "error_headers"]
+__all__ = ["Gateway", "error_headers"]
 
 _EXPIRE_AFTER_S = 5.0
 """How long after the call's own deadline it is cut off without a word."""
@@ -72,52 +67,37 @@ _EXPIRE_AFTER_S = 5.0
 logger = logging.getLogger("fkproxy.gateway")
 
 
-class Upstream:
-    """An adapter with its breaker and what was last seen of it (wall clock, unix seconds)."""
-
-    __slots__ = ("adapter", "breaker", "codec", "last_error_code", "last_error_s", "last_success_s")
-
-    def __init__(self, adapter: Adapter, codec: Dialect, breaker: Breaker) -> None:
-        self.adapter = adapter
-        self.codec = codec
-        self.breaker = breaker
-        self.last_error_code: str | None = None
-        self.last_error_s: float | None = None
-        self.last_success_s: float | None = None
-
-    @property
-    def refuses_credential(self) -> bool:
-        """Its last error was that it does not take our credential, and nothing has succeeded since."""
-        return self.last_error_code == UpstreamRefusedCredential.code and (self.last_success_s or 0.0) < (self.last_error_s or 0.0)
-
-
 class Gateway:
     """See the top of this file."""
 
     def __init__(
         self,
         *,
-        upstreams: Sequence[Upstream],
-        routing: RoutingTable,
+        fleet: Fleet,
         keys: KeyRing,
         buckets: Buckets | None,
         slots: Slots,
         seals: SealStore,
         timeouts: Timeouts,
         stream: StreamPolicy,
+        retries: RetryPolicy,
+        budget: RetryBudget,
+        meters: TokenMeters | None = None,
         max_request_bytes: int,
         observers: Sequence[Callable[[CallRecord], None]],
         now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = asyncio.sleep,
     ) -> None:
-        self.upstreams = tuple(upstreams)
-        self.routing = routing
+        self.fleet = fleet
+        self.budget = budget
         self.slots = slots
         self._keys = keys
         self._buckets = buckets
-        self._seals = seals
+        self._meters = meters
         self._timeouts = timeouts
-        self._relay = Relay(seals=seals, timeouts=timeouts, stream=stream, now=now)
-        self._side_calls = SideCalls(self._relay, first_byte_s=timeouts.first_byte_s, now=now)
+        relay = Relay(seals=seals, total_s=timeouts.total_s, stream=stream, now=now)
+        exchanger = Exchanger(relay, seals=seals, now=now)
+        self._attempts = Attempts(exchanger, policy=retries, budget=budget, now=now, sleep=sleep)
         self._max_request_bytes = max_request_bytes
         self._observers = tuple(observers)
         self.in_flight = 0
@@ -137,7 +117,10 @@ class Gateway:
         try:
             self.admit(call)
             call.body = await client.read_body(self._max_request_bytes, self._timeouts.first_byte_s)
-            await self._run(call, client)
+            if self._meters is None:
+                await self._run(call, client)
+            else:
+                await self._run_metered(call, client, self._meters)
         except FkproxyError as error:
             await self._refuse(call, client, error)
         except ClientGone:
@@ -173,7 +156,21 @@ class Gateway:
         if not call.verdict.allowed:
             raise RateLimited(call.verdict.retry_after_s)
 
-    # --- targets
+    # --- upstreams
+
+    async def _run_metered(self, call: Call, client: Client, meters: TokenMeters) -> None:
+        """The payer's tokens are taken by estimate and put right afterwards, so that many calls at once cannot pass the limit together."""
+        meter = meters.of(call.payer)
+        expected = expected_tokens(call.body)
+        wait_s = meter.reserve(expected, self._now())
+        if wait_s > 0:
+            raise RateLimited(wait_s, f"the limit of {meter.per_minute} tokens a minute is reached")
+        try:
+            await self._run(call, client)
+        finally:
+            usage = call.usage
+            used = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else (0 if call.status >= 400 else None)
+            meter.settle(expected, used)
 
     async def _run(self, call: Call, client: Client) -> None:
         peek = call.dialect.peek(call.body, call.target, call.query)
@@ -188,116 +185,16 @@ class Gateway:
         else:
             call.reasoning_requested = call.dialect.reasoning_of(call.body)
         call.peek = peek
-        targets = self.routing.candidates(peek.model)
+        fleet = self.fleet
         if not peek.stream:
-            return await self._try_targets(call, client, peek, targets)
+            return await self._attempts.run(call, client, peek, fleet)
         slots = self.slots
         if not slots.acquire(call.payer):
             raise ConcurrencyExceeded(slots.limit if slots.total >= slots.limit else slots.limit_per_key)
         try:
-            await self._try_targets(call, client, peek, targets)
+            await self._attempts.run(call, client, peek, fleet)
         finally:
             slots.release(call.payer)
-
-    async def _try_targets(self, call: Call, client: Client, peek: Peek, targets: Sequence[Target]) -> None:
-        skipped: list[tuple[str, str]] = []
-        retry_after_s: float | None = None
-        last: UpstreamError | None = None
-        refused: Unrepresentable | None = None
-        for target in targets:
-            upstream = self.upstreams[target.upstream]
-            permit = upstream.breaker.acquire(self._now())
-            if permit is None:
-                wait_s = upstream.breaker.retry_after_s(self._now())
-                retry_after_s = wait_s if retry_after_s is None else min(retry_after_s, wait_s)
-                skipped.append((upstream.adapter.provider_key, "circuit breaker open"))
-                continue
-            verdict = upstream.breaker.release
-            try:
-                await self._attempt(call, client, peek, upstream, target.model)
-                verdict = upstream.breaker.success
-                upstream.last_success_s = time.time()
-                call.tries += ((upstream.adapter.provider_key, "ok"),)
-                return
-            except UpstreamError as error:
-                call.upstream_status = error.upstream_status or call.upstream_status
-                call.tries += ((upstream.adapter.provider_key, error.code),)
-                upstream.last_error_code, upstream.last_error_s = error.code, time.time()
-                if error.breaker:
-                    verdict = upstream.breaker.failure
-                elif isinstance(error, UpstreamRejected):
-                    verdict = upstream.breaker.success
-                if call.content_sent or not error.retry:
-                    raise
-                last = error
-            except Unrepresentable as error:
-                # An upstream of another dialect may be able to say it.
-                refused = refused or error
-            finally:
-                verdict(permit, self._now())
-        raise last or refused or NoUpstreamAvailable(tuple(skipped), retry_after_s)
-
-    async def _attempt(self, call: Call, client: Client, peek: Peek, upstream: Upstream, model: str) -> None:
-        adapter = upstream.adapter
-        codec = call.dialect if call.dialect.name in adapter.spoken else upstream.codec
-        call.attempts += 1
-        call.provider_key, call.model_id, call.upstream_dialect = adapter.provider_key, model, codec.name
-        if peek.operation != "chat":
-            return await self._side_calls.answer(call, client, peek, adapter, codec, model)
-        own = codec is call.dialect
-        if own:
-            body = self._forward(call, peek, codec, model)
-        else:
-            body = self._translate(call, peek, codec, model)
-            call.reasoning_applied = codec.reasoning_of(body)
-        began = self._now()
-        try:
-            exchange = await adapter.send(
-                UpstreamCall(
-                    model=model,
-                    stream=peek.stream,
-                    body=body,
-                    request_id=call.request_id,
-                    client_headers=call.client_headers if own else None,
-                    dialect=codec.name,
-                )
-            )
-        finally:
-            call.upstream_s += self._now() - began
-        try:
-            await self._relay.wait(call, client, exchange.head, "first_byte", self._timeouts.first_byte_s)
-            call.upstream_status = exchange.status
-            if not 200 <= exchange.status < 300:
-                error_body = await self._relay.read(call, client, exchange, MAX_ERROR_BYTES)
-                raise codec.decode_error(exchange.status, exchange.headers, error_body)
-            if peek.stream and exchange.headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
-                await self._relay.stream(call, client, peek, codec, exchange)
-            else:
-                await self._relay.whole(call, client, peek, codec, exchange)
-        finally:
-            exchange.close()
-
-    def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str) -> bytes:
-        if call.reasoning is None:
-            call.reasoning_applied = call.reasoning_requested
-            return codec.forward_request(call.body, peek, model)
-        # The body still names the model with its suffix.
-        body = codec.forward_request(call.body, msgspec.structs.replace(peek, model=""), model)
-        encoded = codec.apply_reasoning(body, call.reasoning, model)
-        call.lose(encoded.losses)
-        call.reasoning_applied = codec.reasoning_of(encoded.body)
-        return encoded.body
-
-    def _translate(self, call: Call, peek: Peek, codec: Dialect, model: str) -> bytes:
-        request = call.request
-        if request is None:
-            request = call.dialect.decode_request(call.body, peek)
-            if call.reasoning is not None:
-                request = msgspec.structs.replace(request, reasoning=call.reasoning)
-            call.request = request = self._seals.restore(call.caller.key_id, request, self._now())
-        encoded = codec.encode_request(request, model)
-        call.lose(encoded.losses)
-        return encoded.body
 
     async def _refuse(self, call: Call, client: Client, error: FkproxyError) -> None:
         """Tell the client, in its own dialect: as a reply, or in the stream when the head has gone out already."""
@@ -334,9 +231,13 @@ class Gateway:
             model_requested=peek.model if peek is not None else None,
             model_id=call.model_id,
             provider_key=call.provider_key,
+            credential=call.credential,
             upstream_dialect=call.upstream_dialect,
             attempts=call.attempts,
             tries=call.tries,
+            skipped=call.skipped,
+            notes=call.notes,
+            waited_ms=call.waited_s * 1000,
             upstream_status=call.upstream_status,
             upstream_ms=call.upstream_s * 1000,
             ttft_ms=call.ttft_s * 1000 if call.ttft_s is not None else None,

@@ -1,101 +1,213 @@
-"""From settings to upstreams: the registry of adapters. Floor 4. To add a provider: its adapter, and its lines here."""
+"""From a configuration to upstreams: the registry of adapters. Floor 4. To add a provider: its adapter, and its line here."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
 
 from fkproxy import __version__
-from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, AnthropicApi, VertexClaude
-from fkproxy.adapters.base import Adapter
+from fkproxy.adapters.access import Access
+from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
+from fkproxy.adapters.base import Adapter, Credential, Timeouts
 from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
 from fkproxy.adapters.google_auth import GoogleTokens
-from fkproxy.adapters.http import HttpClient
+from fkproxy.adapters.http import HttpClient, Origin
 from fkproxy.adapters.openai import OPENAI_BASE_URL, OpenAiCompatible
 from fkproxy.adapters.sandbox import Sandbox
+from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects import DIALECTS
-from fkproxy.settings import Settings
+from fkproxy.routing import Rule
+from fkproxy.settings import CredentialEntry, Provider, Settings, members_of, rule_of
+from fkproxy.suffix import reasoning_of_word
+from fkproxy.upstream import Terms
 
-__all__ = ["build_adapters"]
+__all__ = ["Built", "Member", "Workshop"]
 
 _USER_AGENT = f"fkproxy/{__version__}"
+_FIXED = (("content-type", "application/json"), ("user-agent", _USER_AGENT))
 
 
-def build_adapters(settings: Settings, client: HttpClient) -> tuple[list[Adapter], GoogleTokens | None]:
-    """The upstreams that the settings ask for, in order of preference, and the token source that metrics report on.
+class Member(msgspec.Struct, frozen=True):
+    """One upstream to be: its adapter and terms. `signature` changes with anything that the configuration says about it."""
 
-    A Gemini API key wins over Vertex AI credentials. The sandbox stands in while nothing is configured, and answers only to its own
-    name when it is switched on beside real providers.
-    """
-    adapters: list[Adapter] = []
-    tokens: GoogleTokens | None = None
-    vertex, openai, anthropic = settings.vertex, settings.openai, settings.anthropic
-    if vertex.credentials_file is not None or vertex.ambient_credentials:
-        tokens = GoogleTokens(credentials_file=vertex.credentials_file, project_id=vertex.project_id)
-    if vertex.api_key is not None:
-        adapters.append(
-            GeminiApi(
-                client,
-                DIALECTS["gemini"],
-                provider_key="gemini",
-                base_url=vertex.api_key_base_url,
-                api_key=vertex.api_key.get_secret_value(),
-                user_agent=_USER_AGENT,
-            )
+    adapter: Adapter
+    terms: Terms
+    account: str
+    signature: str
+
+
+class Built(msgspec.Struct, frozen=True):
+    """The rules in order of preference, and their members in the order in which routing numbers them."""
+
+    rules: tuple[Rule, ...]
+    members: tuple[Member, ...]
+
+
+class Workshop:
+    """Makes adapters. Google's token sources are shared by everybody who names the same file."""
+
+    def __init__(self, client: HttpClient, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._google: dict[tuple[Path | None, str | None], GoogleTokens] = {}
+
+    @property
+    def minted_tokens(self) -> list[GoogleTokens]:
+        """For the metrics of their cache."""
+        return list(self._google.values())
+
+    def build(self, providers: Sequence[Provider]) -> Built:
+        """All of them, and the sandbox where it is wanted. Raises `ValueError` for credentials that cannot be used."""
+        rules: list[Rule] = []
+        members: list[Member] = []
+        for provider in providers:
+            if provider.disabled:
+                continue
+            rules.append(rule_of(provider))
+            several = len(list(members_of(provider))) > 1
+            for entry, project in members_of(provider):
+                members.append(self._member(provider, entry, project, several=several))
+        sandbox = self._settings.sandbox.enabled
+        if sandbox or (sandbox is None and not members):
+            adapter = Sandbox(answer_everything=not members)
+            rules.append(Rule(provider_key=adapter.provider_key, models=adapter.models))
+            members.append(Member(adapter, Terms(timeouts=self._timeouts(None)), "", "sandbox"))
+        return Built(tuple(rules), tuple(members))
+
+    def _member(self, provider: Provider, entry: CredentialEntry, project: str | None, *, several: bool) -> Member:
+        name = entry.name
+        if project is not None and (several or name):
+            name = f"{name}.{project}" if name else project
+        origin = self._client.origin(
+            provider.base_url or _BASE_URLS[provider.adapter](provider),
+            proxy=entry.proxy or provider.proxy,
+            connect_timeout_s=provider.timeouts.connect,
         )
-    elif tokens is not None:
-        adapters.append(
-            VertexAi(
-                client,
-                tokens,
-                provider_key="vertex",
-                base_url=vertex.oauth_base_url or vertex_base_url(vertex.region),
-                region=vertex.region,
-                user_agent=_USER_AGENT,
-                now=time.time,
-            )
+        adapter = _ADAPTERS[provider.adapter](self, provider, entry, origin, name, project)
+        limits = provider.limits
+        terms = Terms(
+            timeouts=self._timeouts(provider),
+            weight=entry.weight,
+            retries=provider.retries,
+            reasoning=reasoning_of_word(provider.thinking) if provider.thinking is not None else None,
+            max_concurrency=limits.max_concurrency,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
         )
-    if tokens is not None and vertex.claude_models:
-        adapters.append(
-            VertexClaude(
-                client,
-                tokens,
-                provider_key="vertex-claude",
-                base_url=vertex.oauth_base_url or vertex_base_url(vertex.region),
-                region=vertex.region,
-                models=vertex.claude_models,
-                beta_features=anthropic.vertex_beta_features,
-                user_agent=_USER_AGENT,
-                now=time.time,
-            )
+        return Member(adapter, terms, entry.name if project is not None else "", _signature(provider, entry, project))
+
+    def _timeouts(self, provider: Provider | None) -> Timeouts:
+        usual, own = self._settings.timeout, provider.timeouts if provider is not None else None
+        return Timeouts(
+            connect_s=(own.connect if own else None) or usual.connect_secs,
+            first_byte_s=(own.first_byte if own else None) or usual.first_byte_secs,
+            silence_s=(own.silence if own else None) or usual.silence_secs,
+            stall_s=(own.stall if own else None) or usual.stall_secs,
+            total_s=usual.total_secs,
         )
-    if anthropic.api_key is not None or anthropic.auth_token is not None or anthropic.base_url is not None:
-        adapters.append(
-            AnthropicApi(
-                client,
-                DIALECTS["anthropic"],
-                provider_key="anthropic",
-                base_url=anthropic.base_url or ANTHROPIC_BASE_URL,
-                api_key=anthropic.api_key.get_secret_value() if anthropic.api_key is not None else None,
-                auth_token=anthropic.auth_token.get_secret_value() if anthropic.auth_token is not None else None,
-                models=anthropic.models,
-                beta_features=anthropic.beta_features,
-                user_agent=_USER_AGENT,
-            )
+
+    # --- adapters
+
+    def _access(self, provider: Provider, origin: Origin, credential: Credential, auth_header: str, *more: tuple[str, str]) -> Access:
+        return Access(
+            origin,
+            credential,
+            auth_header=provider.auth_header or auth_header,
+            fixed=(*_FIXED, *more, *((name, value.get_secret_value()) for name, value in provider.headers.items())),
+            client_headers=provider.client_headers,
         )
-    if openai.api_key is not None or openai.base_url is not None:
-        adapters.append(
-            OpenAiCompatible(
-                client,
-                DIALECTS["openai_chat"],
-                provider_key=openai.provider_key,
-                base_url=openai.base_url or OPENAI_BASE_URL,
-                api_key=openai.api_key.get_secret_value() if openai.api_key is not None else None,
-                models=openai.models,
-                api=openai.api or ("both" if openai.base_url is None else "chat_completions"),
-                extra_headers={name: value.get_secret_value() for name, value in openai.extra_headers.items()},
-                user_agent=_USER_AGENT,
-            )
+
+    def _credential(self, entry: CredentialEntry, name: str) -> Credential:
+        if entry.token_file is not None:
+            raise ValueError("token files are not read yet")
+        return StaticSecret(name, entry.key.get_secret_value() if entry.key is not None else "")
+
+    def _tokens(self, entry: CredentialEntry, project: str | None, name: str) -> GoogleTokens:
+        key = (entry.credentials_file, project)
+        if key not in self._google:
+            self._google[key] = GoogleTokens(credentials_file=entry.credentials_file, project_id=project, name=name)
+        return self._google[key]
+
+    def openai(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+        return OpenAiCompatible(
+            self._client,
+            DIALECTS["openai_chat"],
+            self._access(provider, origin, self._credential(entry, name), "authorization"),
+            provider_key=provider.name,
+            models=rule_of(provider).models,
+            api=provider.api or ("both" if provider.base_url is None else "chat_completions"),
         )
-    if settings.sandbox.enabled or (settings.sandbox.enabled is None and not adapters):
-        adapters.append(Sandbox(answer_everything=not adapters))
-    return adapters, tokens
+
+    def anthropic(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+        header = "x-api-key" if entry.token_file is None else "authorization"
+        return AnthropicApi(
+            self._client,
+            DIALECTS["anthropic"],
+            self._access(provider, origin, self._credential(entry, name), header, *ANTHROPIC_HEADERS),
+            provider_key=provider.name,
+            models=rule_of(provider).models,
+            beta_features=("*",) if provider.beta_features is None else provider.beta_features,
+        )
+
+    def gemini(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+        header = "x-goog-api-key" if entry.token_file is None else "authorization"
+        return GeminiApi(
+            self._client,
+            DIALECTS["gemini"],
+            self._access(provider, origin, self._credential(entry, name), header),
+            provider_key=provider.name,
+            models=rule_of(provider).models,
+        )
+
+    def vertex(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+        tokens = self._tokens(entry, project, name)
+        return VertexAi(
+            self._client,
+            self._access(provider, origin, tokens, "authorization"),
+            tokens,
+            provider_key=provider.name,
+            region=provider.region or "global",
+            models=rule_of(provider).models,
+        )
+
+    def vertex_claude(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+        tokens = self._tokens(entry, project, name)
+        usual = self._settings.anthropic.vertex_beta_features
+        return VertexClaude(
+            self._client,
+            self._access(provider, origin, tokens, "authorization"),
+            tokens,
+            provider_key=provider.name,
+            region=provider.region or "global",
+            models=rule_of(provider).models,
+            beta_features=usual if provider.beta_features is None else provider.beta_features,
+        )
+
+
+_Make = Callable[[Workshop, Provider, CredentialEntry, Origin, str, str | None], Adapter]
+
+_ADAPTERS: Mapping[str, _Make] = {
+    "openai": Workshop.openai,
+    "anthropic": Workshop.anthropic,
+    "gemini": Workshop.gemini,
+    "vertex": Workshop.vertex,
+    "vertex_claude": Workshop.vertex_claude,
+}
+
+_BASE_URLS: Mapping[str, Callable[[Provider], str]] = {
+    "openai": lambda _: OPENAI_BASE_URL,
+    "anthropic": lambda _: ANTHROPIC_BASE_URL,
+    "gemini": lambda _: "https://generativelanguage.googleapis.com",
+    "vertex": lambda provider: vertex_base_url(provider.region or "global"),
+    "vertex_claude": lambda provider: vertex_base_url(provider.region or "global"),
+}
+
+
+def _signature(provider: Provider, entry: CredentialEntry, project: str | None) -> str:
+    """Equal for two upstreams that are configured alike, secrets included; it is compared in memory and shown nowhere."""
+    secrets = [entry.key, entry.client_secret, *provider.headers.values()]
+    told = [each.get_secret_value() if each is not None else "" for each in secrets]
+    plain = provider.model_copy(update={"credentials": (), "headers": dict.fromkeys(provider.headers)})
+    return repr((plain, entry.model_copy(update={"key": None, "client_secret": None}), project, told))

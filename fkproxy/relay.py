@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from fkproxy.adapters.base import Exchange, Timeouts
+from fkproxy.adapters.base import Exchange
 from fkproxy.call import JSON_TYPE, Call, Client, StreamPolicy
 from fkproxy.dialects.base import Dialect, Peek
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout
@@ -51,9 +51,9 @@ _EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
 class Relay:
     """What every call's reply is relayed by. Holds no call."""
 
-    def __init__(self, *, seals: SealStore, timeouts: Timeouts, stream: StreamPolicy, now: Callable[[], float]) -> None:
+    def __init__(self, *, seals: SealStore, total_s: float, stream: StreamPolicy, now: Callable[[], float]) -> None:
         self._seals = seals
-        self._timeouts = timeouts
+        self._total_s = total_s
         self._stream = stream
         self._now = now
 
@@ -66,14 +66,14 @@ class Relay:
         """
         now = self._now
         began = now()
-        total_at = call.started + self._timeouts.total_s
+        total_at = call.started + self._total_s
         try:
             while True:
                 at = now()
                 rest_s = min(began + limit_s, total_at) - at
                 if rest_s <= 0:
                     if at >= total_at:
-                        raise UpstreamTimeout("total", self._timeouts.total_s)
+                        raise UpstreamTimeout("total", self._total_s)
                     raise UpstreamTimeout(phase, limit_s)
                 got = await take(min(rest_s, self._pause_s(call, at)))
                 if got is not None and got is not False:
@@ -90,7 +90,7 @@ class Relay:
         if not call.watched:
             return _WATCH_AFTER_S
         if not call.stream:
-            return self._timeouts.total_s
+            return self._total_s
         patience_s = self._stream.keep_alive_s if call.committed else self._stream.commit_after_s
         return max(0.001, call.written_at + patience_s - at)
 
@@ -104,7 +104,7 @@ class Relay:
     async def read(self, call: Call, client: Client, exchange: Exchange, limit_bytes: int) -> bytes:
         pieces: list[bytes] = []
         size_bytes = 0
-        while piece := await self.wait(call, client, exchange.chunk, "silence", self._timeouts.silence_s):
+        while piece := await self.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s):
             size_bytes += len(piece)
             if size_bytes > limit_bytes:
                 raise UpstreamProtocolError(f"the upstream's reply is larger than {limit_bytes} bytes")
@@ -148,8 +148,9 @@ class Relay:
         held_bytes = 0
         listening = True
         ended = False
+        content_s = self._now()
         while not ended:
-            chunk = await self.wait(call, client, exchange.chunk, "silence", self._timeouts.silence_s)
+            chunk = await self.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s)
             out: list[bytes] = []
             ready = False
             failed: Failed | None = None
@@ -184,6 +185,10 @@ class Relay:
                     ready |= self._listen(call, codec, event)
                     if not same:
                         out.append(encoder.encode(event))
+            if ready or ended or not listening:
+                content_s = self._now()
+            elif self._now() - content_s > call.timeouts.stall_s:
+                raise UpstreamTimeout("stall", call.timeouts.stall_s)
             held += out
             if failed is not None and not (ready or call.content_sent):
                 raise failed.error
@@ -214,6 +219,8 @@ class Relay:
             call.usage = event.usage
             return False
         if kind is Started:
+            assert isinstance(event, Started)
+            call.reply_id = event.id if codec is call.dialect else None
             return False
         if kind is ChoiceFinished:
             assert isinstance(event, ChoiceFinished)
@@ -240,8 +247,10 @@ class Relay:
     # --- the client's side
 
     async def _send_content(self, call: Call, client: Client, data: bytes) -> None:
-        await self._commit(call, client)
-        call.content_sent = True
+        if not call.content_sent:
+            call.answered(self._now())
+            await self._commit(call, client)
+            call.content_sent = True
         if data:
             await self._write(call, client, data)
 

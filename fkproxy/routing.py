@@ -1,26 +1,63 @@
-"""Model name in, ordered targets out. Floor 1. Pure."""
+"""Model name in, where it may go out: in which order, and where when all of that fails.
+
+Floor 1. Pure.
+
+    Route      the way of one asked name
+      stages   the name itself, then what its fallbacks name
+        tiers  providers of one priority, the highest first
+          groups   one provider: the upstreams (credentials) that have the model, and what it calls it
+
+Which provider of a tier comes first, and which upstream of a group, is `selection.py`'s: this file knows nothing that changes.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
 
-__all__ = ["RoutingTable", "Rule", "Target"]
+__all__ = ["STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
+
+Strategy = Literal["ordered", "round_robin", "weighted", "fill_first", "least_busy", "sticky"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 _CACHED_MODELS = 1024
 """Names resolved before are remembered; callers choose the names, so the memory has a bound."""
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One credential of a provider. `account`: members that share one differ in the project only."""
+
+    weight: int = 1
+    priority: int = 0
+    account: str = ""
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """An upstream and the models it serves, as shell patterns (`gemini-*`). `*` alone takes what no other rule names."""
+    """A provider and the models it serves.
+
+    `models` are shell patterns (`gemini-*`); `*` alone takes what no other rule names. `names`: what clients say → what the provider
+    calls it, for exact names and for patterns; the first that fits wins. `excluded`: patterns that are not served, whatever else says
+    so. `prefix`: its models can be had as `prefix/model` too. `previews`: for a model the name of its preview, which has a quota of its
+    own. `fallbacks`: providers to ask when this one has failed.
+    """
 
     provider_key: str
     models: tuple[str, ...]
+    members: tuple[Member, ...] = (Member(),)
+    names: Mapping[str, str] = {}
+    excluded: tuple[str, ...] = ()
+    prefix: str = ""
+    previews: Mapping[str, str] = {}
+    fallbacks: tuple[str, ...] = ()
+    priority: int = 0
+    weight: int = 1
+    strategy: Strategy = "ordered"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -30,42 +67,187 @@ class Target(msgspec.Struct, frozen=True):
     model: str
 
 
-class RoutingTable:
-    """Immutable: a change builds a new table, calls under way keep theirs. Order of the rules is order of preference."""
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider on the way of one name. `tiers`: the indices of its upstreams by priority. `preview`: another model's quota."""
 
-    __slots__ = ("_cache", "_rest", "_rules")
+    provider_key: str
+    model: str
+    tiers: tuple[tuple[int, ...], ...]
+    strategy: Strategy
+    weight: int
+    preview: str | None = None
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = tuple(
-            (rule.provider_key, re.compile("|".join(fnmatch.translate(pattern) for pattern in rule.models if pattern != "*") or r"(?!)"))
-            for rule in rules
+
+class Stage(msgspec.Struct, frozen=True):
+    """One model name: providers by priority. `name` is what the client asked for, or a fallback."""
+
+    name: str
+    tiers: tuple[tuple[Group, ...], ...]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a name may go. `only`: the one target there is, with no fallback; None where there are several."""
+
+    stages: tuple[Stage, ...]
+    only: Target | None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All of them, in the order of the configuration."""
+        return tuple(
+            Target(index, group.model)
+            for stage in self.stages
+            for tier in stage.tiers
+            for group in tier
+            for members in group.tiers
+            for index in members
         )
-        self._rest = tuple(index for index, rule in enumerate(rules) if "*" in rule.models)
-        self._cache: dict[str, tuple[Target, ...]] = {}
 
-    def candidates(self, model: str) -> tuple[Target, ...]:
-        """Where `model` may go, best first. Raises `UnknownModel`.
 
-        `provider_key/model` asks for that provider only and skips its patterns: the operator may know a model that we do not.
+class _Compiled:
+    """A rule with its patterns ready."""
+
+    __slots__ = ("excluded", "indices", "mapped", "named", "rest", "rule")
+
+    def __init__(self, rule: Rule, first: int) -> None:
+        self.rule = rule
+        self.indices = range(first, first + len(rule.members))
+        self.named = _pattern([pattern for pattern in rule.models if pattern != "*"])
+        self.rest = "*" in rule.models
+        self.excluded = re.compile("|".join(fnmatch.translate(pattern.lower()) for pattern in rule.excluded) or r"(?!)")
+        self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if set(name) & set("*?[")]
+
+    def excludes(self, name: str) -> bool:
+        return self.excluded.match(name.lower()) is not None
+
+    def own_name(self, name: str) -> str | None:
+        """What the provider calls what clients call `name`; None if nobody said so."""
+        exact = self.rule.names.get(name)
+        return exact if exact is not None else next((model for pattern, model in self.mapped if pattern.match(name)), None)
+
+    def serves(self, name: str) -> bool:
+        return not self.excludes(name) and (self.own_name(name) is not None or self.named.match(name) is not None)
+
+    def group(self, name: str) -> Group:
+        members = self.rule.members
+        by_priority: dict[int, list[int]] = {}
+        for index, member in zip(self.indices, members, strict=True):
+            by_priority.setdefault(member.priority, []).append(index)
+        model = self.own_name(name) or name
+        return Group(
+            provider_key=self.rule.provider_key,
+            model=model,
+            tiers=tuple(tuple(by_priority[priority]) for priority in sorted(by_priority, reverse=True)),
+            strategy=self.rule.strategy,
+            weight=self.rule.weight,
+            preview=self.rule.previews.get(model),
+        )
+
+
+class RoutingTable:
+    """Immutable: a change builds a new table, calls under way keep theirs. Order of the rules is order of preference.
+
+    The members of the rules, in order, are the upstreams 0, 1, 2 …. `fallbacks`: a name (or a pattern) → the models to ask for when
+    everybody who has it failed. `force_prefix`: what has a prefix is served under it only.
+    """
+
+    __slots__ = ("_cache", "_fallbacks", "_fallbacks_by_pattern", "_force_prefix", "_rules")
+
+    def __init__(
+        self, rules: Sequence[Rule], *, fallbacks: Mapping[str, tuple[str, ...]] | None = None, force_prefix: bool = False
+    ) -> None:
+        compiled: list[_Compiled] = []
+        first = 0
+        for rule in rules:
+            compiled.append(_Compiled(rule, first))
+            first += len(rule.members)
+        self._rules = tuple(compiled)
+        self._fallbacks = dict(fallbacks or {})
+        self._fallbacks_by_pattern = [(_pattern([name]), models) for name, models in self._fallbacks.items() if set(name) & set("*?[")]
+        self._force_prefix = force_prefix
+        self._cache: dict[str, Route] = {}
+
+    @property
+    def providers(self) -> list[tuple[Rule, range]]:
+        """Each rule with the numbers of its upstreams."""
+        return [(each.rule, each.indices) for each in self._rules]
+
+    def shown(self, rule: Rule, name: str) -> list[str]:
+        """Under which names clients may ask this provider for what they call `name`; none where they may not."""
+        names = [] if self._force_prefix and rule.prefix else [name]
+        if rule.prefix:
+            names.append(f"{rule.prefix}/{name}")
+        return [each for each in names if self._leads_to(rule, each)]
+
+    def _leads_to(self, rule: Rule, name: str) -> bool:
+        return any(each.rule is rule for each, _ in self._resolve(name))
+
+    def route(self, model: str) -> Route:
+        """Where `model` may go. Raises `UnknownModel`.
+
+        `prefix/model` asks for the providers with that prefix. `provider_key/model` asks for that provider only and skips its patterns:
+        the operator may know a model that we do not.
         """
         found = self._cache.get(model)
         if found is None:
-            found = self._resolve(model)
-            if not found:
-                raise UnknownModel(model, self._hint())
+            found = self._route(model)
             if len(self._cache) < _CACHED_MODELS:
                 self._cache[model] = found
         return found
 
-    def _resolve(self, model: str) -> tuple[Target, ...]:
-        provider, slash, rest = model.partition("/")
-        if slash and rest:
-            chosen = tuple(Target(index, rest) for index, (key, _) in enumerate(self._rules) if key == provider)
-            if chosen:
-                return chosen
-        name = model.removeprefix("models/")
-        named = [index for index, (_, pattern) in enumerate(self._rules) if pattern.match(name)]
-        return tuple(Target(index, name) for index in named or (self._rest if name else ()))
+    def candidates(self, model: str) -> tuple[Target, ...]:
+        """The targets of `route`, in the order of the configuration. Raises `UnknownModel`."""
+        return self.route(model).targets
 
-    def _hint(self) -> str:
-        return "GET /v1/models lists what is" if self._rules else "no provider is configured"
+    def _route(self, model: str) -> Route:
+        name = model.removeprefix("models/")
+        stages = [self._stage(name, self._resolve(model))]
+        stages += [self._stage(other, self._resolve(other)) for other in self._fallbacks_of(name)]
+        kept = tuple(stage for stage in stages if stage.tiers)
+        if not kept:
+            raise UnknownModel(model, "GET /v1/models lists what is" if self._rules else "no provider is configured")
+        route = Route(kept, None)
+        targets = route.targets
+        preview = any(group.preview is not None for stage in kept for tier in stage.tiers for group in tier)
+        return Route(kept, targets[0]) if len(targets) == 1 and not preview else route
+
+    def _fallbacks_of(self, name: str) -> tuple[str, ...]:
+        exact = self._fallbacks.get(name)
+        return exact if exact is not None else next((models for pattern, models in self._fallbacks_by_pattern if pattern.match(name)), ())
+
+    def _resolve(self, model: str) -> list[tuple[_Compiled, str]]:
+        """The rules that serve it, and under which name."""
+        head, slash, rest = model.partition("/")
+        if slash and rest:
+            prefixed = [(each, rest) for each in self._rules if each.rule.prefix == head and self._has(each, rest)]
+            if prefixed:
+                return prefixed
+            chosen = [each for each in self._rules if each.rule.provider_key == head]
+            if chosen:
+                return [(each, rest) for each in chosen if not each.excludes(rest)]
+        name = model.removeprefix("models/")
+        open_ = [each for each in self._rules if not (self._force_prefix and each.rule.prefix)]
+        named = [(each, name) for each in open_ if each.serves(name)]
+        return named or [(each, name) for each in open_ if name and each.rest and not each.excludes(name)]
+
+    @staticmethod
+    def _has(each: _Compiled, name: str) -> bool:
+        return each.serves(name) or (each.rest and not each.excludes(name))
+
+    def _stage(self, name: str, served: Sequence[tuple[_Compiled, str]]) -> Stage:
+        by_priority: dict[int, list[Group]] = {}
+        for each, own in served:
+            by_priority.setdefault(each.rule.priority, []).append(each.group(own))
+        tiers = [tuple(by_priority[priority]) for priority in sorted(by_priority, reverse=True)]
+        known = {each.rule.provider_key for each, _ in served}
+        for each, own in served:
+            for key in each.rule.fallbacks:
+                further = [other for other in self._rules if other.rule.provider_key == key and not other.excludes(own)]
+                if further and key not in known:
+                    known.add(key)
+                    tiers.append((further[0].group(own),))
+        return Stage(name, tuple(tiers))
+
+
+def _pattern(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")

@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -29,7 +29,7 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from fkproxy.app import create_app
-from fkproxy.settings import Problem, ProcessEnvironment, Settings, successor_variables
+from fkproxy.settings import LoadedSettings, successor_variables
 from fkproxy.supervision import Supervisor, own_command
 from fkproxy.systemd import inherited_socket, watchdog_s
 from fkproxy.telemetry import logs
@@ -53,14 +53,15 @@ class CannotListen(Exception):
     """The address cannot be bound. The message says why and what to do."""
 
 
-def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequence[Problem] = ()) -> None:
-    """Serve until told to stop. `warnings` about the configuration go to the log. Raises `CannotListen`."""
+def serve(loaded: LoadedSettings) -> None:
+    """Serve until told to stop. Warnings about the configuration go to the log. Raises `CannotListen`."""
+    settings, environment = loaded.settings, loaded.environment
     server = settings.server
     listener = _inherited(environment.variables) or _listen(server.host, server.port, server.backlog)
     # Accepted sockets have it from the listening one (Linux): without it the second piece of a stream waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
-    for warning in warnings:
+    for warning in loaded.warnings:
         logger.warning(str(warning), extra={"setting": warning.name})
     host, port = listener.getsockname()[:2]
     granian = _Server(
@@ -102,8 +103,7 @@ def serve(settings: Settings, environment: ProcessEnvironment, warnings: Sequenc
 
     def load() -> Any:
         app = create_app(
-            settings,
-            environment,
+            loaded,
             leaving=lambda: shared[_LEAVING] != 0,
             stop_accepting=lambda: _stop_accepting(listener.fileno()),
             handovers_failed=lambda: shared[_FAILED_HANDOVERS],

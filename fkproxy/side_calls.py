@@ -22,11 +22,10 @@ _ESTIMATED = "input_tokens (estimated)"
 
 
 class SideCalls:
-    """Answers one call at one upstream. `timeout_s`: for the head of the reply."""
+    """Answers one call at one upstream."""
 
-    def __init__(self, relay: Relay, *, first_byte_s: float, now: Callable[[], float]) -> None:
+    def __init__(self, relay: Relay, *, now: Callable[[], float]) -> None:
         self._relay = relay
-        self._first_byte_s = first_byte_s
         self._now = now
 
     async def answer(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, model: str) -> None:
@@ -87,7 +86,7 @@ class SideCalls:
         finally:
             call.upstream_s += self._now() - began
         try:
-            await self._relay.wait(call, client, exchange.head, "first_byte", self._first_byte_s)
+            await self._relay.wait(call, client, exchange.head, "first_byte", call.timeouts.first_byte_s)
             call.upstream_status = exchange.status
             if not 200 <= exchange.status < 300:
                 raise codec.decode_error(exchange.status, exchange.headers, await self._relay.read(call, client, exchange, MAX_ERROR_BYTES))

@@ -10,7 +10,7 @@ from typing import get_args
 
 from fkproxy.model.request import Effort, ReasoningConfig
 
-__all__ = ["described", "split_suffix"]
+__all__ = ["described", "reasoning_of_word", "split_suffix"]
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
 _MAX_DIGITS = 7
@@ -22,16 +22,20 @@ def split_suffix(model: str) -> tuple[str, ReasoningConfig | None]:
         return model, None
     name, bracket, word = model[:-1].rpartition("(")
     word = word.strip().lower()
-    if not bracket or not name:
-        return model, None
+    reasoning = reasoning_of_word(word) if bracket and name else None
+    return (name, reasoning) if reasoning is not None else (model, None)
+
+
+def reasoning_of_word(word: str) -> ReasoningConfig | None:
+    """What `high`, `none`, `auto` or `8192` asks for; None for what asks for nothing."""
     if word in _EFFORTS:
-        return name, ReasoningConfig(effort=word)
+        return ReasoningConfig(effort=word)
     if word in ("auto", "-1"):
-        return name, ReasoningConfig(budget_tokens=-1)
+        return ReasoningConfig(budget_tokens=-1)
     if word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS:
         budget = int(word)
-        return name, ReasoningConfig(effort="none") if budget == 0 else ReasoningConfig(budget_tokens=budget)
-    return model, None
+        return ReasoningConfig(effort="none") if budget == 0 else ReasoningConfig(budget_tokens=budget)
+    return None
 
 
 def described(reasoning: ReasoningConfig) -> str:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from fkproxy.adapters.base import Exchange, UpstreamCall
+from fkproxy.adapters.base import Timeouts
 from fkproxy.catalogue import Catalogue
+from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import ModelEntry
+from fkproxy.fleet import Fleet
+from fkproxy.limits.breaker import Breaker
+from fkproxy.limits.standing import Standing
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.routing import RoutingTable, Rule
-from tests.fakes.pipeline import Clock
+from fkproxy.upstream import Terms, Upstream
+from tests.fakes.pipeline import Clock, ScriptedAdapter
 
 
-class ListingAdapter:
+class ListingAdapter(ScriptedAdapter):
     """An upstream that only has a list."""
 
-    dialect = "openai_chat"
-
     def __init__(self, provider_key: str, models: tuple[str, ...], *names: str) -> None:
-        self.provider_key = provider_key
-        self.models = models
+        super().__init__(Clock(), provider_key, "openai_chat", models)
         self.names = list(names)
         self.asked = 0
         self.away = False
@@ -32,16 +36,16 @@ class ListingAdapter:
             raise UpstreamUnavailable("gone")
         return [ModelEntry(id=name, owned_by=self.provider_key) for name in self.names]
 
-    async def send(self, call: UpstreamCall) -> Exchange:
-        raise AssertionError("a list is not a call")
 
-    async def aclose(self) -> None:
-        return
+def catalogue(clock: Clock, *adapters: ListingAdapter, **table: Any) -> Catalogue:
+    fleet = fleet_of([Rule(provider_key=adapter.provider_key, models=adapter.models) for adapter in adapters], adapters, **table)
+    return Catalogue(lambda: fleet, now=clock)
 
 
-def catalogue(clock: Clock, *adapters: ListingAdapter) -> Catalogue:
-    routing = RoutingTable([Rule(provider_key=adapter.provider_key, models=adapter.models) for adapter in adapters])
-    return Catalogue(adapters, routing, now=clock)
+def fleet_of(rules: Sequence[Rule], adapters: Sequence[ListingAdapter], **table: Any) -> Fleet:
+    terms = Terms(timeouts=Timeouts())
+    upstreams = [Upstream(adapter, DIALECTS["openai_chat"], Breaker(), Standing(), terms) for adapter in adapters]
+    return Fleet(upstreams, RoutingTable(rules, **table))
 
 
 async def test_the_first_upstream_that_serves_a_name_owns_it_and_unserved_names_are_left_out() -> None:
@@ -80,3 +84,15 @@ async def test_an_upstream_that_is_away_keeps_its_last_list_and_does_not_hide_th
     one.away = False
     await listed.models()
     assert one.asked == asked + 1
+
+
+async def test_names_by_prefix_alias_and_mapping_are_listed_and_excluded_ones_are_not() -> None:
+    adapter = ListingAdapter("one", ("*",), "gpt-5", "gpt-5:free", "o9")
+    plain = Rule(provider_key="one", models=("*",), prefix="team", excluded=("*:FREE",), names={"fast": "gpt-5", "claude-*": "o9"})
+    for force, expected in (
+        (False, ["gpt-5", "team/gpt-5", "o9", "team/o9", "fast", "team/fast"]),
+        (True, ["team/gpt-5", "team/o9", "team/fast"]),
+    ):
+        fleet = fleet_of([plain], [adapter], force_prefix=force)
+        listed = await Catalogue(lambda fleet=fleet: fleet, now=Clock()).models()
+        assert [entry.id for entry in listed] == expected

@@ -25,7 +25,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
-    monkeypatch.setattr("fkproxy.server.serve", lambda settings, environment, warnings: calls.append((settings, environment, warnings)))
+    monkeypatch.setattr("fkproxy.server.serve", calls.append)
     return calls
 
 
@@ -51,7 +51,8 @@ def test_serving_is_what_it_does_unless_told_otherwise(
 ) -> None:
     monkeypatch.setenv("APP_SERVER__PORT", "4321")
     assert cli.main(arguments) == 0
-    ((settings, environment, warnings),) = served
+    (loaded,) = served
+    settings, environment, warnings = loaded.settings, loaded.environment, loaded.warnings
     assert settings.server.port == 4321
     assert environment.journal is False
     assert "the built-in sandbox answers" in str(warnings[0]), "which the server logs: every line under the journal is JSON"

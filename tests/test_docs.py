@@ -13,6 +13,7 @@ import pytest
 from fkproxy import __version__
 from fkproxy.dialects import DIALECTS
 from fkproxy.model import errors
+from fkproxy.settings import load
 from fkproxy.settings.schema import slots
 from fkproxy.telemetry.metrics import Metrics
 
@@ -71,7 +72,7 @@ def test_the_settings_are_one_link_away(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [README, RUNBOOK], ids=label)
 def test_settings_that_are_named_exist(path: Path) -> None:
-    known = {slot.name for slot in slots()} | {f"{slot.name}_FILE" for slot in slots() if slot.secret}
+    known = {name for slot in slots() for name in (slot.name, *slot.variables)} | {f"{slot.name}_FILE" for slot in slots() if slot.secret}
     named = set(re.findall(r"\bAPP_\w*[A-Z]\b", path.read_text()))
     assert named
     assert named <= known
@@ -134,6 +135,21 @@ def test_the_changelog_begins_with_this_version() -> None:
 def test_the_table_of_losses_is_what_the_codecs_say() -> None:
     done = subprocess.run([sys.executable, "scripts/losses.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_the_providers_file_is_what_its_schema_says() -> None:
+    done = subprocess.run([sys.executable, "scripts/providers_docs.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_a_providers_file_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "packaging" / "providers.example.toml").read_text().replace("/etc/fkllmproxy/team-key-2", str(tmp_path / "key"))
+    (tmp_path / "key").write_text("second-key")
+    (tmp_path / "team-key-3").write_text("third-key")
+    (tmp_path / "providers.toml").write_text(text)
+    keys = {"TEAM_KEY_1": "first-key", "CLAUDE_KEY": "another-key", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(tmp_path / "providers.toml"), **keys})
+    assert [(provider.name, len(provider.credentials)) for provider in loaded.providers] == [("openai-team", 3), ("claude", 1)]
 
 
 def test_the_table_of_losses_has_every_dialect() -> None:

@@ -22,21 +22,30 @@ PACKAGE = ROOT / "fkproxy"
 FLOORS: dict[str, int] = {
     "model": 0, "wire": 0,
     "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1, "suffix": 1,
+    "selection": 1,
     "adapters": 2, "telemetry": 2,
+    "upstream": 3, "fleet": 3, "attempts": 3, "exchange": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
-    "settings": 4, "providers": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "cli": 4, "__main__": 4,
+    "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "cli": 4, "__main__": 4,
     "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
 SIDEWAYS: dict[str, set[str]] = {
     "wire": {"model"},  # errors
-    "gateway": {"call", "relay", "side_calls"},
+    "selection": {"routing"},  # the names of the strategies
+    "fleet": {"upstream"},
+    "call": {"upstream"},
+    "exchange": {"call", "relay", "side_calls", "upstream"},
+    "attempts": {"call", "exchange", "fleet", "upstream"},
+    "catalogue": {"fleet"},
+    "gateway": {"attempts", "call", "exchange", "fleet", "relay"},
     "relay": {"call"},
     "side_calls": {"call", "relay"},
-    "web": {"gateway", "call", "catalogue"},
+    "web": {"gateway", "call", "catalogue", "fleet", "upstream"},
     "providers": {"settings"},
-    "app": {"settings", "providers", "web"},
+    "assembly": {"providers", "settings"},
+    "app": {"assembly", "settings", "web"},
     "server": {"settings", "app", "supervision", "systemd"},
     "supervision": {"systemd", "web"},
     "selftest": {"smoke", "supervision", "systemd"},
@@ -47,9 +56,9 @@ SIDEWAYS: dict[str, set[str]] = {
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
 
 SHARED: dict[str, set[str]] = {
-    "dialects": {"base", "envelope", "media", "openai_errors"},
-    "adapters": {"base", "http", "listing", "google_auth"},
-    "limits": set(),
+    "dialects": {"base", "conversation", "envelope", "media", "openai_errors"},
+    "adapters": {"base", "http", "access", "listing", "google_auth", "secret"},
+    "limits": {"forward"},
 }
 """In these packages the modules stand beside each other: they import only the shared ones, and the package's own file all of them."""
 
@@ -64,6 +73,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("settings",),
     "pythonjsonlogger": ("telemetry.logs",),
     "sdnotify": ("systemd",),
+    "yaml": ("settings.locating",),
 }
 """Third-party library → where it may be imported. msgspec is the language of our values and lives everywhere."""
 
@@ -76,6 +86,7 @@ DISTRIBUTIONS: dict[str, str] = {
     "google-auth": "google",
     "prometheus-client": "prometheus_client",
     "python-json-logger": "pythonjsonlogger",
+    "pyyaml": "yaml",
 }
 """Where a distribution and what it is imported as have different names."""
 
@@ -98,6 +109,8 @@ REGISTRIES = (
     "providers",
     "selftest.matrix",
     "settings.schema",
+    "settings.providers_schema",
+    "settings.providers_table",
     "settings.checks",
     "settings.sources",
 )

@@ -18,7 +18,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from fkproxy.telemetry.metrics import Metrics, Sources
+from fkproxy.telemetry.metrics import Metrics, Sources, UpstreamRow
+from fkproxy.telemetry.record import Attempt
 from tests.telemetry.records import record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,13 +52,12 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def shown() -> dict[str, list[dict[str, str]]]:
     """Sample name → the labels of each of its samples, of a gateway that has seen some of everything."""
     upstream = {
-        "breakers": lambda: {"p1": "open"},
-        "credentials_refused": lambda: {"p1": True},
+        "upstreams": lambda: (UpstreamRow(provider_key="p1", breaker="open", refused=True),),
         "upstream_connections": lambda: {"idle": 1},
     }
     metrics = Metrics("1.2.3", Sources(**upstream))
     metrics.observe(record(losses=("seed",)))
-    metrics.observe(record(status=502, error_code="upstream_error", tries=(("p1", "upstream_error"),)))
+    metrics.observe(record(status=502, error_code="upstream_error", tries=(Attempt(provider_key="p1", outcome="upstream_error"),)))
     metrics.observe(record(client_ended=True))
     firing = [{"alertname": rule["alert"], "alertstate": "firing", **rule["labels"]} for rule in ALERTS]
     found: dict[str, list[dict[str, str]]] = {"up": [{}], "ALERTS": firing}

@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 
 from fkproxy.adapters.http import HttpClient
-from fkproxy.providers import build_adapters
+from fkproxy.providers import Built, Workshop
 from fkproxy.settings import load
 from tests.e2e.processes import service_account
 
 OPENAI = {"OPENAI_API_KEY": "sk-upstream-key"}
 GEMINI = {"GOOGLE_API_KEY": "AIza-upstream-key"}
+
+
+def build(environ: dict[str, str], client: HttpClient) -> Built:
+    loaded = load(environ=environ)
+    return Workshop(client, loaded.settings).build(loaded.providers)
+
+
+def keys(built: Built) -> list[str]:
+    return [member.adapter.provider_key for member in built.members]
 
 
 @pytest.mark.parametrize(
@@ -32,24 +41,18 @@ GEMINI = {"GOOGLE_API_KEY": "AIza-upstream-key"}
 )
 async def test_what_is_configured_is_what_there_is(settings: dict[str, str], expected: list[tuple[str, tuple[str, ...]]]) -> None:
     client = HttpClient()
-    adapters, tokens = build_adapters(load(environ=settings).settings, client)
-    assert [(adapter.provider_key, adapter.models) for adapter in adapters] == expected
-    assert tokens is None
+    built = build(settings, client)
+    assert [(member.adapter.provider_key, member.adapter.models) for member in built.members] == expected
+    assert [(rule.provider_key, rule.models) for rule in built.rules] == expected
     await client.aclose()
 
 
 async def test_a_service_account_means_vertex_and_a_key_wins_over_it(tmp_path: Path) -> None:
     client = HttpClient()
     credentials = {"GOOGLE_APPLICATION_CREDENTIALS": str(service_account(tmp_path, "http://127.0.0.1:1/token"))}
-    adapters, tokens = build_adapters(load(environ=credentials).settings, client)
-    assert [adapter.provider_key for adapter in adapters] == ["vertex"]
-    assert tokens is not None
-    assert tokens.project_id == "project-of-the-tests"
-    adapters, tokens = build_adapters(load(environ={**credentials, **GEMINI}).settings, client)
-    assert [adapter.provider_key for adapter in adapters] == ["gemini"]
+    assert keys(build(credentials, client)) == ["vertex"]
+    assert keys(build({**credentials, **GEMINI}, client)) == ["gemini"]
     claude = {**credentials, "APP_VERTEX__CLAUDE_MODELS": "claude-sonnet-5,claude-*"}
     for settings, expected in ((claude, ["vertex", "vertex-claude"]), ({**claude, **GEMINI}, ["gemini", "vertex-claude"])):
-        adapters, tokens = build_adapters(load(environ=settings).settings, client)
-        assert [adapter.provider_key for adapter in adapters] == expected
-        assert tokens is not None
+        assert keys(build(settings, client)) == expected
     await client.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fkproxy.model.errors import UnknownModel
-from fkproxy.routing import RoutingTable, Rule, Target
+from fkproxy.routing import Member, RoutingTable, Rule, Target
 
 TABLE = RoutingTable(
     [
@@ -53,3 +53,75 @@ def test_a_star_alone_takes_what_nobody_names() -> None:
     assert table.candidates("whatever") == (Target(0, "whatever"),)
     with pytest.raises(UnknownModel):
         table.candidates("")
+
+
+def test_prefixes_mappings_and_exclusions() -> None:
+    rules = [
+        Rule(
+            provider_key="one",
+            models=("gpt-*",),
+            prefix="team",
+            excluded=("*:FREE", "gpt-4*"),
+            names={"fast": "gpt-5", "claude-*": "gpt-9"},
+        ),
+        Rule(provider_key="two", models=("*",)),
+    ]
+    table, strict = RoutingTable(rules), RoutingTable(rules, force_prefix=True)
+    for model, expected in {
+        "gpt-5": Target(0, "gpt-5"),
+        "team/gpt-5": Target(0, "gpt-5"),
+        "team/fast": Target(0, "gpt-5"),
+        "fast": Target(0, "gpt-5"),
+        "claude-x": Target(0, "gpt-9"),
+        "gpt-5:free": Target(1, "gpt-5:free"),
+        "gpt-4o": Target(1, "gpt-4o"),
+        "one/unknown": Target(0, "unknown"),
+        "team/unknown": Target(1, "team/unknown"),
+    }.items():
+        assert table.candidates(model) == (expected,), model
+    for model, expected in {"gpt-5": Target(1, "gpt-5"), "fast": Target(1, "fast"), "team/fast": Target(0, "gpt-5")}.items():
+        assert strict.candidates(model) == (expected,), model
+    with pytest.raises(UnknownModel):
+        table.candidates("one/gpt-4o")
+
+
+def test_priorities_credentials_and_fallbacks_make_stages() -> None:
+    table = RoutingTable(
+        [
+            Rule(provider_key="low", models=("m",), priority=-1),
+            Rule(
+                provider_key="high",
+                models=("m",),
+                priority=5,
+                members=(Member(priority=0), Member(priority=9), Member(priority=9)),
+                fallbacks=("backup", "spare"),
+                previews={"m": "m-preview"},
+            ),
+            Rule(provider_key="backup", models=("other",), names={"m": "their-m"}),
+            Rule(provider_key="spare", models=("s",)),
+        ],
+        fallbacks={"m": ("other", "nobody"), "n*": ("other",)},
+    )
+    route = table.route("m")
+    assert route.only is None
+    assert [stage.name for stage in route.stages] == ["m", "other"]
+    tiers = [[(group.provider_key, group.model, group.tiers, group.preview) for group in tier] for tier in route.stages[0].tiers]
+    assert tiers == [
+        [("high", "m", ((2, 3), (1,)), "m-preview")],
+        [("backup", "their-m", ((4,),), None)],
+        [("low", "m", ((0,),), None)],
+        [("spare", "m", ((5,),), None)],
+    ]
+    assert table.candidates("m")[-1] == Target(4, "other")
+    assert [stage.name for stage in table.route("nine").stages] == ["other"], "nobody has it, so its fallback serves"
+    assert table.route("other").only == Target(4, "other")
+
+
+def test_where_a_model_is_shown() -> None:
+    rule = Rule(provider_key="one", models=("a*",), prefix="p", excluded=("ab",))
+    table = RoutingTable([rule])
+    assert table.shown(rule, "aa") == ["aa", "p/aa"]
+    assert table.shown(rule, "ab") == []
+    assert table.shown(rule, "b") == []
+    assert RoutingTable([rule], force_prefix=True).shown(rule, "aa") == ["p/aa"]
+    assert [(each.provider_key, list(indices)) for each, indices in table.providers] == [("one", [0])]

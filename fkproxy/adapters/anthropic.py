@@ -16,23 +16,23 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
 
+from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.google_auth import GoogleTokens
-from fkproxy.adapters.http import Address, HttpClient, header_block
+from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 
-__all__ = ["ANTHROPIC_BASE_URL", "ANTHROPIC_MODELS", "AnthropicApi", "VertexClaude"]
+__all__ = ["ANTHROPIC_BASE_URL", "ANTHROPIC_HEADERS", "AnthropicApi", "VertexClaude"]
 
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
-ANTHROPIC_MODELS = ("claude-*",)
 
-_VERSION = "2023-06-01"
+ANTHROPIC_HEADERS = (("anthropic-version", "2023-06-01"),)
 _VERTEX_VERSION = "vertex-2023-10-16"
 _FEATURE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_FEATURES = 32
@@ -52,7 +52,7 @@ def _features(headers: Mapping[bytes, bytes] | None, allowed: tuple[str, ...]) -
 
 
 class AnthropicApi:
-    """api.anthropic.com, or whatever `base_url` says. `key_header`: `x-api-key`, or `authorization` for a bearer token."""
+    """api.anthropic.com, or whatever the base URL says."""
 
     dialect = "anthropic"
     spoken = frozenset(("anthropic",))
@@ -62,37 +62,30 @@ class AnthropicApi:
         self,
         client: HttpClient,
         dialect: Dialect,
+        access: Access,
         *,
         provider_key: str,
-        base_url: str,
-        api_key: str | None,
-        auth_token: str | None,
         models: tuple[str, ...],
         beta_features: tuple[str, ...],
-        user_agent: str,
     ) -> None:
         self.provider_key = provider_key
         self.models = models
+        self.credential = access.credential
         self._client = client
         self._codec = dialect
+        self._access = access
         self._beta_features = beta_features
-        self._origin = client.origin(base_url)
+        self._origin = access.origin
         self.address: Address = self._origin.address
-        headers = [("content-type", "application/json"), ("anthropic-version", _VERSION), ("user-agent", user_agent)]
-        if api_key is not None:
-            headers.append(("x-api-key", api_key))
-        elif auth_token is not None:
-            headers.append(("authorization", f"Bearer {auth_token}"))
-        self._headers = header_block(self._origin, tuple(headers))
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
-        headers = self._headers + _features(call.client_headers, self._beta_features)
+        headers = await self._access.block(call.client_headers) + _features(call.client_headers, self._beta_features)
         return await self._client.send(self._origin, "POST", _PATHS[call.operation], headers, call.body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
-        return await fetch_models(self._client, self._origin, "/v1/models?limit=1000", self._headers, self._codec)
+        return await fetch_models(self._client, self._origin, "/v1/models?limit=1000", await self._access.block(), self._codec)
 
     async def verify(self) -> None:
         """See `Adapter.verify`."""
@@ -112,42 +105,35 @@ class VertexClaude:
     def __init__(
         self,
         client: HttpClient,
+        access: Access,
         tokens: GoogleTokens,
         *,
         provider_key: str,
-        base_url: str,
         region: str,
         models: tuple[str, ...],
         beta_features: tuple[str, ...],
-        user_agent: str,
-        now: Callable[[], float],
+        project_id: str | None = None,
     ) -> None:
         self.provider_key = provider_key
         self.models = models
+        self.credential = access.credential
         self._client = client
+        self._access = access
         self._tokens = tokens
-        self._now = now
+        self._project_id = project_id
         self._beta_features = beta_features
         self._region = quote(region, safe="")
-        self._origin = client.origin(base_url)
+        self._origin = access.origin
         self.address: Address = self._origin.address
-        self._fixed = (("content-type", "application/json"), ("user-agent", user_agent))
-        self._headers = b""
-        self._bearer = ""
-        self._prefix = ""
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`. Raises `UpstreamRefusedCredential` when no token can be had."""
-        bearer = await self._tokens.bearer(self._now())
-        if bearer != self._bearer:
-            self._bearer = bearer
-            project = quote(self._tokens.project_id, safe=":")
-            self._prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/anthropic/models/"
-            self._headers = header_block(self._origin, (("authorization", f"Bearer {bearer}"), *self._fixed))
+        headers = await self._access.block(call.client_headers) + _features(call.client_headers, self._beta_features)
+        project = quote(self._project_id or self._tokens.project_id, safe=":")
+        prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/anthropic/models/"
         method = "streamRawPredict" if call.stream else "rawPredict"
-        headers = self._headers + _features(call.client_headers, self._beta_features)
         counting = call.operation == "count_tokens"
-        target = f"{self._prefix}{'count-tokens' if counting else quote(call.model, safe='-._~@')}:{method}"
+        target = f"{prefix}{'count-tokens' if counting else quote(call.model, safe='-._~@')}:{method}"
         return await self._client.send(self._origin, "POST", target, headers, _with_version(call.body, keep_model=counting))
 
     async def list_models(self) -> list[ModelEntry]:
@@ -156,8 +142,8 @@ class VertexClaude:
 
     async def verify(self) -> None:
         """See `Adapter.verify`. A token is had, and the project known; whether it may call models shows with the first call."""
-        await self._tokens.bearer(self._now())
-        self._tokens.project_id  # noqa: B018 - raises when there is none
+        await self._access.block()
+        self._project_id or self._tokens.project_id  # noqa: B018 - raises when there is none
 
     async def aclose(self) -> None:
         """The client is shared and closed by its owner."""

@@ -9,22 +9,27 @@ It owns URL, authentication, headers and quirks, and maps no messages. An exchan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from fkproxy.adapters.http import Address
 from fkproxy.dialects.base import ModelEntry, Operation
 
-__all__ = ["Adapter", "Exchange", "Timeouts", "UpstreamCall"]
+__all__ = ["Adapter", "Credential", "CredentialStatus", "Exchange", "Timeouts", "UpstreamCall"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Deadlines in seconds. `silence_s` is the longest pause between two pieces of a body, `total_s` bounds the whole call."""
+    """Deadlines in seconds.
+
+    `silence_s` is the longest pause between two pieces of a body, `stall_s` between two pieces of content, however many signs of life
+    come in between; `total_s` bounds the whole call.
+    """
 
     connect_s: float = 10.0
     first_byte_s: float = 120.0
     silence_s: float = 120.0
+    stall_s: float = 300.0
     total_s: float = 600.0
 
 
@@ -73,6 +78,37 @@ class Exchange(Protocol):
         ...
 
 
+class CredentialStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a credential is, without any of it. Times in unix seconds."""
+
+    state: Literal["active", "refreshing", "reauth_required"] = "active"
+    expires_s: float | None = None
+    refreshed_s: float | None = None
+
+
+class Credential(Protocol):
+    """One secret of a provider. `name` tells it from the provider's others; "" where there is one only."""
+
+    name: str
+
+    @property
+    def renewable(self) -> bool:
+        """A new token can be had for one that is refused."""
+        ...
+
+    async def token(self, now: float) -> str:
+        """The secret as it goes into a header; `now` is unix seconds. Raises `UpstreamRefusedCredential` or `UpstreamUnavailable`."""
+        ...
+
+    async def renew(self, refused: str, now: float) -> bool:
+        """The upstream refused this token: True if a different one is had now. Callers at the same time share one attempt."""
+        ...
+
+    def describe(self, now: float) -> CredentialStatus:
+        """How it is."""
+        ...
+
+
 class Adapter(Protocol):
     """One upstream: provider × credential."""
 
@@ -84,6 +120,11 @@ class Adapter(Protocol):
     """Dialects in which it can be asked: `dialect`, into which everything else is translated, and those whose clients' bytes pass."""
     operations: frozenset[Operation]
     """What it can be asked for."""
+
+    @property
+    def credential(self) -> Credential:
+        """What it is asked with."""
+        ...
 
     @property
     def address(self) -> Address | None:

@@ -9,21 +9,18 @@ Sources: ai.google.dev/api/generate-content; cloud.google.com/vertex-ai/generati
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
 
+from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.google_auth import GoogleTokens
-from fkproxy.adapters.http import Address, HttpClient, header_block
+from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 
-__all__ = ["GEMINI_MODELS", "GeminiApi", "VertexAi", "vertex_base_url"]
-
-GEMINI_MODELS = ("gemini-*", "gemma-*", "learnlm-*")
-"""The model families that Google serves under generateContent."""
+__all__ = ["GeminiApi", "VertexAi", "vertex_base_url"]
 
 _VERTEX_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite")
 """Vertex AI has no list of what a project may call; these are generally available in every region (read 2026-11)."""
@@ -44,30 +41,31 @@ def _method(call: UpstreamCall) -> str:
 
 
 class GeminiApi:
-    """generativelanguage.googleapis.com, or whatever `base_url` says."""
+    """generativelanguage.googleapis.com, or whatever the base URL says."""
 
     dialect = "gemini"
     spoken = frozenset(("gemini",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens", "embeddings"))
 
-    def __init__(self, client: HttpClient, dialect: Dialect, *, provider_key: str, base_url: str, api_key: str, user_agent: str) -> None:
+    def __init__(self, client: HttpClient, dialect: Dialect, access: Access, *, provider_key: str, models: tuple[str, ...]) -> None:
         self.provider_key = provider_key
-        self.models: tuple[str, ...] = GEMINI_MODELS
+        self.models = models
+        self.credential = access.credential
         self._client = client
         self._codec = dialect
-        self._origin = client.origin(base_url)
+        self._access = access
+        self._origin = access.origin
         self.address: Address = self._origin.address
-        self._headers = header_block(
-            self._origin, (("x-goog-api-key", api_key), ("content-type", "application/json"), ("user-agent", user_agent))
-        )
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
-        return await self._client.send(self._origin, "POST", "/v1beta/models/" + _method(call), self._headers, call.body)
+        return await self._client.send(
+            self._origin, "POST", "/v1beta/models/" + _method(call), await self._access.block(call.client_headers), call.body
+        )
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
-        return await fetch_models(self._client, self._origin, "/v1beta/models?pageSize=1000", self._headers, self._codec)
+        return await fetch_models(self._client, self._origin, "/v1beta/models?pageSize=1000", await self._access.block(), self._codec)
 
     async def verify(self) -> None:
         """See `Adapter.verify`."""
@@ -87,37 +85,32 @@ class VertexAi:
     def __init__(
         self,
         client: HttpClient,
+        access: Access,
         tokens: GoogleTokens,
         *,
         provider_key: str,
-        base_url: str,
         region: str,
-        user_agent: str,
-        now: Callable[[], float],
+        models: tuple[str, ...],
+        project_id: str | None = None,
     ) -> None:
         self.provider_key = provider_key
-        self.models: tuple[str, ...] = GEMINI_MODELS
+        self.models = models
+        self.credential = access.credential
         self._client = client
+        self._access = access
         self._tokens = tokens
-        self._now = now
-        self._origin = client.origin(base_url)
+        self._project_id = project_id
+        self._origin = access.origin
         self.address: Address = self._origin.address
         self._region = quote(region, safe="")
-        self._prefix = ""
-        self._fixed = (("content-type", "application/json"), ("user-agent", user_agent))
-        self._headers = b""
-        self._bearer = ""
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`. Raises `UpstreamRefusedCredential` when no token can be had."""
-        bearer = await self._tokens.bearer(self._now())
-        if bearer != self._bearer:
-            self._bearer = bearer
-            project = quote(self._tokens.project_id, safe=":")
-            self._prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/google/models/"
-            self._headers = header_block(self._origin, (("authorization", f"Bearer {bearer}"), *self._fixed))
+        headers = await self._access.block(call.client_headers)
+        project = quote(self._project_id or self._tokens.project_id, safe=":")
+        prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/google/models/"
         body = _counted(call.body) if call.operation == "count_tokens" else call.body
-        return await self._client.send(self._origin, "POST", self._prefix + _method(call), self._headers, body)
+        return await self._client.send(self._origin, "POST", prefix + _method(call), headers, body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`. A fixed list: the service has none per project."""
@@ -125,8 +118,8 @@ class VertexAi:
 
     async def verify(self) -> None:
         """See `Adapter.verify`. A token is had, and the project known; whether it may call models shows with the first call."""
-        await self._tokens.bearer(self._now())
-        self._tokens.project_id  # noqa: B018 - raises when there is none
+        await self._access.block()
+        self._project_id or self._tokens.project_id  # noqa: B018 - raises when there is none
 
     async def aclose(self) -> None:
         """The client is shared and closed by its owner."""

@@ -15,13 +15,14 @@ import logging
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import google.auth
 import google.auth.exceptions
 import google.auth.transport.requests
 import requests
 
+from fkproxy.adapters.base import CredentialStatus
 from fkproxy.model.errors import UpstreamError, UpstreamRefusedCredential, UpstreamUnavailable
 
 __all__ = ["GoogleTokens"]
@@ -41,13 +42,15 @@ class GoogleTokens:
     Raises `ValueError` at once for a file that holds no credentials; the machine's own are asked for with the first token.
     """
 
-    def __init__(self, *, credentials_file: Path | None, project_id: str | None) -> None:
+    def __init__(self, *, credentials_file: Path | None, project_id: str | None, name: str = "") -> None:
+        self.name = name
         self.hits = 0
         self.misses = 0
         self._project_id = project_id
         self._credentials: Any = None
         self._token = ""
         self._expires_s = 0.0
+        self._refreshed_s = 0.0
         self._fetching: asyncio.Task[None] | None = None
         self._failed: UpstreamError | None = None
         self._failed_s = 0.0
@@ -69,6 +72,34 @@ class GoogleTokens:
         if not self._project_id:
             raise UpstreamRefusedCredential("no Google Cloud project is configured, and the credentials name none")
         return self._project_id
+
+    @property
+    def renewable(self) -> bool:
+        """See `Credential.renewable`."""
+        return True
+
+    async def token(self, now: float) -> str:
+        """See `Credential.token`. A token from the cache while it is good, renewed in the background before its end."""
+        return await self.bearer(now)
+
+    async def renew(self, refused: str, now: float) -> bool:
+        """See `Credential.renew`."""
+        if refused == self._token:
+            self._expires_s = 0.0
+        try:
+            return await self.bearer(now) != refused
+        except UpstreamError:
+            return False
+
+    def describe(self, now: float) -> CredentialStatus:
+        """See `Credential.describe`."""
+        failed = isinstance(self._failed, UpstreamRefusedCredential)
+        state: Literal["active", "refreshing", "reauth_required"] = "reauth_required" if failed else "active"
+        return CredentialStatus(
+            state="refreshing" if self._fetching is not None and now >= self._expires_s else state,
+            expires_s=self._expires_s or None,
+            refreshed_s=self._refreshed_s or None,
+        )
 
     async def bearer(self, now: float) -> str:
         """A valid access token; `now` is unix seconds. Raises `UpstreamRefusedCredential` or `UpstreamUnavailable`."""
@@ -95,7 +126,7 @@ class GoogleTokens:
         try:
             async with asyncio.timeout(_FETCH_TIMEOUT_S):
                 self._token, self._expires_s = await asyncio.to_thread(self._refresh, now)
-            self._failed = None
+            self._failed, self._refreshed_s = None, now
         except (google.auth.exceptions.GoogleAuthError, TimeoutError) as error:
             self._failed, self._failed_s = _mapped(error), now
             logger.warning("no token for Vertex AI could be had", extra={"error_code": self._failed.code, "cause": type(error).__name__})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
+from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.http import Address, HttpClient, header_block
+from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 
@@ -22,7 +22,7 @@ _SPOKEN = {"chat_completions": ("openai_chat",), "responses": (_RESPONSES,), "bo
 
 
 class OpenAiCompatible:
-    """`base_url` ends where the vendor's documentation ends it, usually in `/v1`. `api_key` None: the server wants none."""
+    """The base URL ends where the vendor's documentation ends it, usually in `/v1`."""
 
     operations: frozenset[Operation] = frozenset(("chat", "embeddings"))
 
@@ -30,37 +30,31 @@ class OpenAiCompatible:
         self,
         client: HttpClient,
         dialect: Dialect,
+        access: Access,
         *,
         provider_key: str,
-        base_url: str,
-        api_key: str | None,
         models: tuple[str, ...],
-        extra_headers: Mapping[str, str],
-        user_agent: str,
         api: Literal["chat_completions", "responses", "both"] = "chat_completions",
     ) -> None:
         self.provider_key = provider_key
         self.models = models
         self.dialect, *also = _SPOKEN[api]
         self.spoken = frozenset((self.dialect, *also))
+        self.credential = access.credential
         self._client = client
         self._codec = dialect
-        self._origin = client.origin(base_url)
+        self._access = access
+        self._origin = access.origin
         self.address: Address = self._origin.address
-        headers = {"content-type": "application/json", "user-agent": user_agent}
-        if api_key is not None:
-            headers["authorization"] = f"Bearer {api_key}"
-        headers.update({name.lower(): value for name, value in extra_headers.items()})
-        self._headers = header_block(self._origin, tuple(headers.items()))
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
         path = "/responses" if call.dialect == _RESPONSES else _PATHS[call.operation]
-        return await self._client.send(self._origin, "POST", path, self._headers, call.body)
+        return await self._client.send(self._origin, "POST", path, await self._access.block(call.client_headers), call.body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
-        return await fetch_models(self._client, self._origin, "/models", self._headers, self._codec)
+        return await fetch_models(self._client, self._origin, "/models", await self._access.block(), self._codec)
 
     async def verify(self) -> None:
         """See `Adapter.verify`."""

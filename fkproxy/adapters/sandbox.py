@@ -29,6 +29,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from fkproxy.adapters.base import Exchange, UpstreamCall
+from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.wire import json, sse
@@ -122,6 +123,7 @@ class Sandbox:
 
     def __init__(self, *, provider_key: str = SANDBOX_MODEL, answer_everything: bool) -> None:
         self.provider_key = provider_key
+        self.credential = StaticSecret("", "")
         self.models: tuple[str, ...] = ("*",) if answer_everything else (SANDBOX_MODEL, SANDBOX_MODEL + "[?]*")
 
     async def send(self, call: UpstreamCall) -> Exchange:

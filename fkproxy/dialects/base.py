@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
@@ -213,6 +214,8 @@ class Dialect(Protocol):
     """Paths at which clients ask for the list of models."""
     client_headers: tuple[bytes, ...]
     """Headers that only this dialect's clients send; they tell who asks where two dialects share a path."""
+    conversation: ConversationMarks
+    """Where its clients say which conversation a call belongs to."""
     known_fields: frozenset[str]
     """Names that the fields of a request may have; any other name is the client's own word and must not be logged."""
     keep_alive: bytes

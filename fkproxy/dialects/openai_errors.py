@@ -13,7 +13,9 @@ from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
     UpstreamFailed,
+    UpstreamModelMissing,
     UpstreamOverloaded,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
@@ -26,12 +28,14 @@ __all__ = ["decode_error", "encode_error", "error_event", "retry_after_s"]
 
 _MAX_MESSAGE_CHARS = 1000
 
+_NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _STATUS_BY_WORD = {
     "rate_limit": 429,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
+    "insufficient_quota": 402,
     "too_many_requests": 429,
     "resource_exhausted": 429,
     "overloaded": 503,
@@ -48,6 +52,9 @@ _STATUS_BY_WORD = {
     "not_found_error": 404,
 }
 """An error inside a 200 has no status of its own; its type or code says what it would have been."""
+
+_QUOTA_CODES = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"))
+"""A 429 that no waiting ends: the account's money or allowance is used up."""
 
 
 def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
@@ -88,6 +95,12 @@ def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
     message, param, code = _words(inner)
     refused_key = code == "invalid_api_key"
     match status:
+        case 402:
+            return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
+        case 429 if code in _QUOTA_CODES or (isinstance(inner, dict) and inner.get("type") in _QUOTA_CODES):
+            return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
+        case 404 if param in (None, "model"):
+            return UpstreamModelMissing(status, message or "the upstream answered 404", param=param, native_code=code)
         case 401 | 403:
             return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
         case 400 if refused_key:

@@ -17,7 +17,7 @@ from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamRefusedCredential, UpstreamRejected
 from fkproxy.model.parts import Message, Text
 from fkproxy.model.request import ChatRequest, Sampling
-from fkproxy.providers import build_adapters
+from fkproxy.providers import Workshop
 from fkproxy.routing import RoutingTable, Rule
 from fkproxy.settings import LoadedSettings
 
@@ -39,12 +39,14 @@ async def _check_all(loaded: LoadedSettings, *, live: bool) -> list[Finding]:
     client = HttpClient(connect_timeout_s=_TIMEOUT_S, proxies=loaded.environment.proxies)
     try:
         try:
-            adapters, _ = build_adapters(loaded.settings, client)
+            members = Workshop(client, loaded.settings).build(loaded.providers).members
         except ValueError as failure:
             return [error("upstreams", str(failure), "correct the file, then 'fkllmproxy check'")]
         findings: list[Finding] = []
-        for adapter in adapters:
-            name = f"upstream {adapter.provider_key}"
+        for member in members:
+            adapter = member.adapter
+            credential = f"/{adapter.credential.name}" if adapter.credential.name else ""
+            name = f"upstream {adapter.provider_key}{credential}"
             if adapter.address is None:
                 findings.append(note(name, "built in; it answers without a model", "set a provider's key, see packaging/env.example"))
                 continue

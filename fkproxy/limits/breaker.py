@@ -6,6 +6,7 @@ Floor 1. Pure.
     closed       the last `failure_threshold` failures lie within
                  `window_s`                                            open        failure_threshold
     open         `open_s` have passed                                  half_open   cooled_down
+    open         a caller has nowhere else to go (`force`)             half_open   forced
     half_open    a probe fails                                         open        probe_failed
     half_open    `success_threshold` probes have succeeded             closed      probes_succeeded
 
@@ -16,8 +17,7 @@ A call holds a `Permit` and reports on it once. Every change of state starts a g
 nothing about the present: calls sent before the breaker opened fail late and in numbers, and would otherwise open it again. A
 probe that is not reported within `probe_timeout_s` is given up, and its place goes to the next call.
 
-The breaker keeps a clock of its own, made of the forward steps of the caller's. A clock that steps back stops it for no longer
-than until the next call, so no step can freeze it or stretch a cooldown beyond `open_s` of further waiting.
+Its clock is a `ForwardClock`: no step of the caller's can freeze it or stretch a cooldown beyond `open_s` of further waiting.
 """
 
 from __future__ import annotations
@@ -28,16 +28,19 @@ from typing import Literal
 
 import msgspec
 
+from fkproxy.limits.forward import ForwardClock
+
 __all__ = ["REASONS", "STATES", "Breaker", "Observer", "Permit", "Reason", "State"]
 
 State = Literal["closed", "open", "half_open"]
-Reason = Literal["failure_threshold", "cooled_down", "probe_failed", "probes_succeeded"]
+Reason = Literal["failure_threshold", "cooled_down", "forced", "probe_failed", "probes_succeeded"]
 Observer = Callable[[State, State, Reason], None]
 """Told of every change, `(old, new, reason)`, after it has happened. It must not raise."""
 
 _TRANSITIONS: dict[tuple[State, Reason], State] = {
     ("closed", "failure_threshold"): "open",
     ("open", "cooled_down"): "half_open",
+    ("open", "forced"): "half_open",
     ("half_open", "probe_failed"): "open",
     ("half_open", "probes_succeeded"): "closed",
 }
@@ -64,7 +67,7 @@ class Breaker:
     """One upstream's breaker. `now` is monotonic seconds everywhere; all limits in seconds. Memory: `failure_threshold` floats."""
 
     __slots__ = (
-        "_clock_s",
+        "_clock",
         "_failures",
         "_generation",
         "_observer",
@@ -74,7 +77,6 @@ class Breaker:
         "_probe",
         "_probe_s",
         "_probe_timeout_s",
-        "_seen_s",
         "_state",
         "_success_threshold",
         "_successes",
@@ -108,8 +110,7 @@ class Breaker:
         self._probe: Permit | None = None
         self._probe_s = 0.0
         self._successes = 0
-        self._clock_s = 0.0
-        self._seen_s: float | None = None
+        self._clock = ForwardClock()
 
     def acquire(self, now: float) -> Permit | None:
         """Leave for one call, or None: the upstream is resting, or a probe is out already."""
@@ -119,8 +120,15 @@ class Breaker:
         if self._state == "open" or self._probe is not None:
             return None
         self._probe = Permit(self._generation, True)
-        self._probe_s = self._clock_s
+        self._probe_s = self._clock.now_s
         return self._probe
+
+    def force(self, now: float) -> Permit:
+        """Leave for one call, come what may: as the probe, where none is out."""
+        self._advance(now)
+        if self._state == "open":
+            self._change("forced")
+        return self.acquire(now) or self._permit
 
     def success(self, permit: Permit, now: float) -> None:
         """The upstream answered."""
@@ -136,8 +144,8 @@ class Breaker:
         if self._reported_probe(permit):
             self._change("probe_failed")
         elif self._state == "closed" and permit.generation == self._generation:
-            self._failures.append(self._clock_s)
-            if len(self._failures) == self._failures.maxlen and self._clock_s - self._failures[0] <= self._window_s:
+            self._failures.append(self._clock.now_s)
+            if len(self._failures) == self._failures.maxlen and self._clock.now_s - self._failures[0] <= self._window_s:
                 self._change("failure_threshold")
 
     def release(self, permit: Permit, now: float) -> None:
@@ -154,18 +162,16 @@ class Breaker:
         """Seconds until a call may pass; 0.0 if one may now."""
         self._advance(now)
         if self._state == "open":
-            return self._open_s - (self._clock_s - self._opened_s)
+            return self._open_s - (self._clock.now_s - self._opened_s)
         if self._state == "half_open" and self._probe is not None:
-            return min(_PROBE_RETRY_S, self._probe_timeout_s - (self._clock_s - self._probe_s))
+            return min(_PROBE_RETRY_S, self._probe_timeout_s - (self._clock.now_s - self._probe_s))
         return 0.0
 
     def _advance(self, now: float) -> None:
-        if self._seen_s is not None and now > self._seen_s:
-            self._clock_s += now - self._seen_s
-        self._seen_s = now
-        if self._state == "open" and self._clock_s - self._opened_s >= self._open_s:
+        self._clock.read(now)
+        if self._state == "open" and self._clock.now_s - self._opened_s >= self._open_s:
             self._change("cooled_down")
-        if self._probe is not None and self._clock_s - self._probe_s >= self._probe_timeout_s:
+        if self._probe is not None and self._clock.now_s - self._probe_s >= self._probe_timeout_s:
             self._probe = None
 
     def _reported_probe(self, permit: Permit) -> bool:
@@ -181,5 +187,5 @@ class Breaker:
         self._permit = Permit(self._generation)
         self._failures.clear()
         self._successes = 0
-        self._opened_s = self._clock_s
+        self._opened_s = self._clock.now_s
         self._observer(old, self._state, reason)

@@ -18,13 +18,16 @@ Floor 0. Values only.
     │ └ NoUpstreamAvailable(reasons)        503      –      –         service_unavailable
     ├ UpstreamError                                                   theirs
     │ ├ UpstreamRejected(upstream_status)   as sent  –      –         upstream_rejected
+    │ │ └ UpstreamModelMissing              404      yes    –         upstream_model_not_found
     │ ├ UpstreamRefusedCredential           502      yes    –         upstream_authentication
     │ ├ UpstreamRateLimited(retry_after_s)  429      yes    –         upstream_rate_limited   the target rests until then
+    │ ├ UpstreamQuotaExhausted              429      yes    –         upstream_quota_exhausted
     │ ├ UpstreamOverloaded                  503      yes    yes       upstream_overloaded
     │ ├ UpstreamFailed(upstream_status)     502      yes    yes       upstream_error          500 and its kin
     │ ├ UpstreamTimeout(phase)              504      yes    yes       timeout
     │ ├ UpstreamUnavailable                 502      yes    yes       bad_gateway
-    │ └ UpstreamProtocolError               502      yes    yes       upstream_protocol_error
+    │ ├ UpstreamProtocolError               502      yes    yes       upstream_protocol_error
+    │ └ FallbackExhausted(attempts)         502      –      –         fallback_exhausted      several were tried, none served
     └ InternalError                         500      –      –         internal_error
 
 `str(error)` is for the caller: what was expected and what came. It may quote the caller's own field names and what the upstream
@@ -39,6 +42,7 @@ __all__ = [
     "AdmissionError",
     "ClientError",
     "ConcurrencyExceeded",
+    "FallbackExhausted",
     "FkproxyError",
     "InternalError",
     "InvalidRequest",
@@ -54,8 +58,10 @@ __all__ = [
     "Unrepresentable",
     "UpstreamError",
     "UpstreamFailed",
+    "UpstreamModelMissing",
     "UpstreamOverloaded",
     "UpstreamProtocolError",
+    "UpstreamQuotaExhausted",
     "UpstreamRateLimited",
     "UpstreamRefusedCredential",
     "UpstreamRejected",
@@ -222,6 +228,32 @@ class UpstreamRejected(UpstreamError):
         self.native_code = native_code
 
 
+class UpstreamModelMissing(UpstreamRejected):
+    """404: this upstream does not have the model; another one may."""
+
+    status = 404
+    code = "upstream_model_not_found"
+    retry = True
+
+
+class UpstreamQuotaExhausted(UpstreamError):
+    """402, or a 429 that says that the account's money or allowance is used up: waiting a few seconds does not help.
+
+    `whole_account` False: only what it allows for this model. `retry_after_s`: until it is allowed again, where the vendor says so.
+    """
+
+    status = 429
+    code = "upstream_quota_exhausted"
+    retry = True
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, upstream_status: int | None = 429, whole_account: bool = True
+    ) -> None:
+        super().__init__(message, upstream_status=upstream_status)
+        self.retry_after_s = retry_after_s
+        self.whole_account = whole_account
+
+
 class UpstreamRefusedCredential(UpstreamError):
     """401 or 403 for the gateway's own credential. The caller's key is fine, so the caller is not told 401."""
 
@@ -283,6 +315,18 @@ class UpstreamProtocolError(UpstreamError):
     code = "upstream_protocol_error"
     retry = True
     breaker = True
+
+
+class FallbackExhausted(UpstreamError):
+    """Several upstreams were tried and none served. `attempts`: (upstream, code, its HTTP status), without content."""
+
+    code = "fallback_exhausted"
+
+    def __init__(self, attempts: tuple[tuple[str, str, int | None], ...], retry_after_s: float | None = None) -> None:
+        listed = "; ".join(f"{name}: {code}{f' ({status})' if status else ''}" for name, code, status in attempts)
+        super().__init__(f"no upstream served this call ({listed})", upstream_status=attempts[-1][2] if attempts else None)
+        self.attempts = attempts
+        self.retry_after_s = retry_after_s
 
 
 class InternalError(FkproxyError):

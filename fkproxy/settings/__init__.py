@@ -7,6 +7,11 @@ sources.py   where values come from, and names that mean nothing
 checks.py    what must hold between settings
 loading.py   all of it together, with every problem found at once
 problems.py  what a problem is
+
+providers_schema.py  the providers file: every field
+locating.py          TOML and YAML with the line of each value
+providers_file.py    a providers file, read and checked
+providers_table.py   the providers of a configuration, and the routing table that follows
 """
 
 from fkproxy.settings.loading import (
@@ -16,22 +21,34 @@ from fkproxy.settings.loading import (
     describe,
     is_journal,
     load,
+    load_providers,
     process_variables,
     successor_variables,
 )
 from fkproxy.settings.problems import Problem, SettingsError
+from fkproxy.settings.providers_schema import CredentialEntry, FallbackAlias, Provider, ProvidersFile
+from fkproxy.settings.providers_table import members_of, named_by_variables, rule_of, table_of
 from fkproxy.settings.schema import Settings
 
 __all__ = [
+    "CredentialEntry",
+    "FallbackAlias",
     "LoadedSettings",
     "Problem",
     "ProcessEnvironment",
+    "Provider",
+    "ProvidersFile",
     "Row",
     "Settings",
     "SettingsError",
     "describe",
     "is_journal",
     "load",
+    "load_providers",
+    "members_of",
+    "named_by_variables",
     "process_variables",
+    "rule_of",
     "successor_variables",
+    "table_of",
 ]

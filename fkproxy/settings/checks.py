@@ -13,7 +13,7 @@ from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.schema import Settings
 from fkproxy.settings.sources import Collected
 
-__all__ = ["check_together"]
+__all__ = ["check_together", "is_own_address"]
 
 _CREDENTIAL_TYPES = frozenset(
     (
@@ -65,7 +65,7 @@ def _cors(settings: Settings, collected: Collected) -> None:
 def _timeouts(settings: Settings, collected: Collected) -> None:
     """Of the deadlines that somebody set; a default may be longer than the total and then simply never comes first."""
     timeout = settings.timeout
-    for field in ("connect_secs", "first_byte_secs", "silence_secs"):
+    for field in ("connect_secs", "first_byte_secs", "silence_secs", "stall_secs"):
         name = f"APP_TIMEOUT__{field}".upper()
         if name in collected.found and getattr(timeout, field) > timeout.total_secs:
             text = f"is longer than the whole call may take, {timeout.total_secs:g} seconds, and so never passes"
@@ -121,7 +121,7 @@ def _circles(settings: Settings, collected: Collected) -> None:
         "APP_ANTHROPIC__BASE_URL": settings.anthropic.base_url,
     }
     for setting, url in upstreams.items():
-        if url is not None and _is_own_address(url, settings.server.host, settings.server.port):
+        if url is not None and is_own_address(url, settings.server.host, settings.server.port):
             text = "is this gateway's own address: a call would go round in circles"
             collected.problems.append(Problem(collected.found[setting].name, text, "name the upstream's address, or another port"))
 
@@ -133,7 +133,8 @@ def _claude(settings: Settings, collected: Collected) -> None:
         collected.warnings.append(Problem("APP_VERTEX__CLAUDE_MODELS", text, "set GOOGLE_APPLICATION_CREDENTIALS"))
 
 
-def _is_own_address(url: str, host: str, port: int) -> bool:
+def is_own_address(url: str, host: str, port: int) -> bool:
+    """Whether `url` leads to a gateway that listens on this host and port."""
     parts = urlsplit(url)
     target = parts.hostname or ""
     if (parts.port or (443 if parts.scheme == "https" else 80)) != port:
@@ -147,6 +148,8 @@ def _providers(settings: Settings, collected: Collected) -> None:
     vertex, openai, anthropic = settings.vertex, settings.openai, settings.anthropic
     google = vertex.api_key or vertex.credentials_file or vertex.ambient_credentials
     if google or openai.api_key or openai.base_url or anthropic.api_key or anthropic.auth_token or anthropic.base_url:
+        return
+    if settings.providers.file is not None:
         return
     real = "set GOOGLE_API_KEY, GOOGLE_APPLICATION_CREDENTIALS, ANTHROPIC_API_KEY or OPENAI_API_KEY for a real one"
     if settings.sandbox.enabled is False:
@@ -176,6 +179,6 @@ _CHECKS: tuple[tuple[Callable[[Settings, Collected], None], tuple[str, ...]], ..
     (_credentials, ("vertex",)),
     (_circles, ("server", "vertex", "openai", "anthropic")),
     (_claude, ("vertex",)),
-    (_providers, ("vertex", "openai", "anthropic", "sandbox")),
+    (_providers, ("vertex", "openai", "anthropic", "sandbox", "providers")),
 )
 """Each check and the sections it rests on."""

@@ -14,6 +14,9 @@ from fkproxy.adapters.http import Proxies
 from fkproxy.settings.checks import check_together
 from fkproxy.settings.envfile import read_environment_file
 from fkproxy.settings.problems import Problem, SettingsError
+from fkproxy.settings.providers_file import read_providers
+from fkproxy.settings.providers_schema import Provider, ProvidersFile
+from fkproxy.settings.providers_table import check_providers, named_by_variables
 from fkproxy.settings.schema import Settings, Slot, slots
 from fkproxy.settings.sources import Collected, Layer
 
@@ -24,6 +27,7 @@ __all__ = [
     "describe",
     "is_journal",
     "load",
+    "load_providers",
     "process_variables",
     "shown",
     "successor_variables",
@@ -51,10 +55,15 @@ class ProcessEnvironment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Checked settings; `sources` says, by `APP_<SECTION>__<NAME>`, where each that is not a default came from."""
+    """Checked settings. `providers`: all of them, in order of preference; `routing`: the providers file, for what it says besides.
+
+    `sources` says, by `APP_<SECTION>__<NAME>`, where each that is not a default came from.
+    """
 
     settings: Settings
     environment: ProcessEnvironment
+    providers: tuple[Provider, ...]
+    routing: ProvidersFile
     warnings: tuple[Problem, ...]
     sources: dict[str, str]
 
@@ -84,6 +93,15 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     settings, wrong = _validate(collected)
     # Nobody knows what a broken file would have said about any setting.
     check_together(settings, collected, wrong | (set(Settings.model_fields) if problems else collected.unreadable))
+    variables = dict(layers[-1].values) | dict(given)
+    beside = named_by_variables(settings)
+    file = ProvidersFile()
+    if settings.providers.file is not None and not wrong:
+        source = read_providers(settings.providers.file, variables)
+        if not source.problems:
+            check_providers(source, beside, settings)
+        collected.problems += source.problems
+        file = source.file
     if collected.problems or proxies is None:
         raise SettingsError(collected.problems)
     return LoadedSettings(
@@ -94,9 +112,25 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
             variables=Variables(given),
             from_file=frozenset(_service_file(given)),
         ),
+        providers=(*beside, *file.providers),
+        routing=file,
         warnings=tuple(collected.warnings),
         sources={name: value.source for name, value in collected.found.items()},
     )
+
+
+def load_providers(loaded: LoadedSettings) -> LoadedSettings:
+    """The same settings with the providers file as it is now. Raises `SettingsError` with every problem."""
+    path = loaded.settings.providers.file
+    if path is None:
+        return loaded
+    source = read_providers(path, loaded.environment.variables)
+    beside = named_by_variables(loaded.settings)
+    if not source.problems:
+        check_providers(source, beside, loaded.settings)
+    if source.problems:
+        raise SettingsError(source.problems)
+    return msgspec.structs.replace(loaded, providers=(*beside, *source.file.providers), routing=source.file)
 
 
 def successor_variables(environment: ProcessEnvironment) -> Variables:

@@ -122,6 +122,43 @@ class OpenAi(Section):
     provider_key: ProviderKey = _setting("openai", "What it is called in logs, metrics and 'provider/model' names.")
 
 
+class Providers(Section):
+    """More providers, and what belongs to them: see docs/providers.md."""
+
+    file: Path | None = _setting(
+        None,
+        "TOML or YAML file with providers, credentials, fallbacks; beside those that variables name.",
+        variables=("APP_PROVIDERS_FILE",),
+    )
+
+
+class Routing(Section):
+    """How often one call is tried."""
+
+    max_attempts: int = _setting(5, "Attempts of one call, whatever their number of upstreams.", ge=1, le=100)
+    max_wait_secs: float = _setting(
+        5.0, "The one pause that a call may make for an upstream that is back soon, or busy.", unit="seconds", ge=0, le=300
+    )
+    retry_budget: int = _setting(
+        500, "Further attempts that all calls together may have under way or lost; they come back with time and success.", ge=0
+    )
+
+
+class Cooldown(Section):
+    """How long an upstream is left alone after failures, where there is another one."""
+
+    max_secs: float = _setting(
+        300.0,
+        "At most. By failures in a row: 30 seconds from 3, 60 from 5, 300 from 10; after a 429 what the vendor says.",
+        unit="seconds",
+        ge=0,
+        le=86400,
+    )
+    exhausted_max_secs: float = _setting(
+        3600.0, "At most, when its quota or money is spent; then one call tries again.", unit="seconds", ge=0, le=604800
+    )
+
+
 class Log(Section):
     """What it writes to stdout."""
 
@@ -135,6 +172,9 @@ class RateLimit(Section):
     enabled: Bool = _setting(True, "Limit calls at all.")
     capacity: int = _setting(100, "Calls that may come at once.", unit="calls", ge=1)
     refill_per_second: int = _setting(10, "Calls a second in the long run.", unit="calls per second", ge=1)
+    tokens_per_minute: int = _setting(
+        0, "Tokens a minute, of input and output together: reserved by estimate, then put right; 0 for no limit.", unit="tokens", ge=0
+    )
 
 
 class CircuitBreaker(Section):
@@ -161,6 +201,9 @@ class Timeout(Section):
         120.0, "From the request to the head of the reply; also for the client's body.", unit="seconds", gt=0, le=86400
     )
     silence_secs: float = _setting(120.0, "Between two pieces of the reply.", unit="seconds", gt=0, le=86400)
+    stall_secs: float = _setting(
+        300.0, "Between two pieces of content of a stream, whatever signs of life come in between.", unit="seconds", gt=0, le=86400
+    )
     total_secs: float = _setting(600.0, "The whole call.", unit="seconds", gt=0, le=86400)
 
 
@@ -195,6 +238,9 @@ class Settings(Section):
     vertex: Vertex = Vertex()
     openai: OpenAi = OpenAi()
     anthropic: Anthropic = Anthropic()
+    providers: Providers = Providers()
+    routing: Routing = Routing()
+    cooldown: Cooldown = Cooldown()
     log: Log = Log()
     rate_limit: RateLimit = RateLimit()
     circuit_breaker: CircuitBreaker = CircuitBreaker()

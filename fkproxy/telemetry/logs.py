@@ -28,7 +28,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from fkproxy.model.errors import FkproxyError
 from fkproxy.telemetry.output import Output
-from fkproxy.telemetry.record import CallRecord
+from fkproxy.telemetry.record import Attempt, CallRecord, Skipped
 
 __all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config"]
 
@@ -193,10 +193,15 @@ class _Access(msgspec.Struct, omit_defaults=True, gc=False):
     stream: bool = False
     model_requested: str | None = None
     provider: str | None = None
+    credential: str = ""
     model: str | None = None
     upstream_dialect: str | None = None
     upstream_status: int | None = None
     attempts: int = 0
+    tries: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    waited_ms: float = 0.0
     upstream_ms: float = 0.0
     ttft_ms: float | None = None
     tokens_in: int | None = None
@@ -253,10 +258,15 @@ class AccessLog:
             stream=record.stream,
             model_requested=None if record.model_requested == record.model_id else _plain(record.model_requested, _MAX_MODEL_CHARS),
             provider=record.provider_key,
+            credential=record.credential,
             model=_plain(record.model_id, _MAX_MODEL_CHARS),
             upstream_dialect=None if record.upstream_dialect == record.dialect else record.upstream_dialect,
             upstream_status=record.upstream_status,
             attempts=record.attempts,
+            tries=tuple(map(_tried, record.tries)) if len(record.tries) > 1 else (),
+            skipped=tuple(f"{_upstream(each)}:{each.reason}" for each in record.skipped),
+            notes=tuple(_plain(note, _MAX_MODEL_CHARS) or "" for note in record.notes),
+            waited_ms=round(record.waited_ms, 3),
             upstream_ms=round(record.upstream_ms, 3),
             ttft_ms=round(record.ttft_ms, 3) if record.ttft_ms is not None else None,
             tokens_in=usage.input_tokens if usage is not None else None,
@@ -280,6 +290,15 @@ class AccessLog:
             self._second = whole
             self._stamp = _timestamp(whole)[:-4]
         return f"{self._stamp}{int((seconds - whole) * 1000):03d}Z"
+
+
+def _upstream(at: Attempt | Skipped) -> str:
+    return f"{at.provider_key}/{at.credential}" if at.credential else at.provider_key
+
+
+def _tried(attempt: Attempt) -> str:
+    """`provider/credential:outcome:status`."""
+    return f"{_upstream(attempt)}:{attempt.outcome}{f':{attempt.status}' if attempt.status is not None else ''}"
 
 
 def _plain(text: str | None, limit: int) -> str | None:

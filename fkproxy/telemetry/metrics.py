@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,26 +35,44 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from fkproxy.limits.breaker import STATES
+from fkproxy.limits.standing import UPSTREAM_STATES
 from fkproxy.telemetry.families import COUNTERS, FINISH_REASONS, HISTOGRAMS, UPSTREAM_CODES, Counted, Measured
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.telemetry.tally import TOKEN_KINDS, Histogram, Series, Tally, percentile
 
-__all__ = ["Metrics", "Sources"]
+__all__ = ["Metrics", "Sources", "UpstreamRow"]
+
+
+class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream as it is now. `refused`: its last word was that it does not take our credential. `quota`: name → number."""
+
+    provider_key: str
+    credential: str = ""
+    breaker: str = "closed"
+    state: str = "active"
+    refused: bool = False
+    in_flight: int = 0
+    retry_after_s: float = 0.0
+    quota: Mapping[str, float] = {}
+
+    @property
+    def key(self) -> str:
+        """`provider`, or `provider/credential` where it has several."""
+        return f"{self.provider_key}/{self.credential}" if self.credential else self.provider_key
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for at the moment somebody looks. All must be quick and must not raise.
 
-    `credential_cache`: (hits, misses) so far. `upstream_connections`: connections by state (`idle`, `busy`). `breakers`: state by
-    provider_key. `credentials_refused`: by provider_key, whether the upstream's last word was that it does not take our credential.
+    `credential_cache`: (hits, misses) so far. `upstream_connections`: connections by state (`idle`, `busy`). `upstreams`: one row each.
     `log_lines_dropped`: lines so far. `in_flight`: (calls, streams) under way; `streams_limit`: how many of the latter may be.
     `handovers_failed`: next versions that did not get ready.
     """
 
     credential_cache: Callable[[], tuple[int, int]] = lambda: (0, 0)
     upstream_connections: Callable[[], Mapping[str, int]] = dict
-    breakers: Callable[[], Mapping[str, str]] = dict
-    credentials_refused: Callable[[], Mapping[str, bool]] = dict
+    upstreams: Callable[[], Sequence[UpstreamRow]] = tuple
+    retry_budget_left: Callable[[], int] = lambda: 0
     log_lines_dropped: Callable[[], int] = lambda: 0
     in_flight: Callable[[], tuple[int, int]] = lambda: (0, 0)
     streams_limit: Callable[[], int] = lambda: 0
@@ -78,6 +96,23 @@ _LEGACY: tuple[tuple[str, str, str], ...] = (
 """(Prometheus name, key of the JSON, help), in the order of the system that had them first."""
 
 
+_QUOTAS = (
+    ("quota_remaining", "What the vendor says is left, in its own unit."),
+    ("quota_reset_seconds", "Seconds until the vendor's quota is full again."),
+    ("quota_usage_percentage", "Share of the vendor's quota that is used."),
+    ("quota_exhausted", "1 if the vendor's quota is used up."),
+)
+"""Of upstreams whose quota is asked for."""
+
+DECISIONS = ("credential_renewed", "default_thinking", "fallback", "hedged", "retry_budget", "safety_valve", "takeover", "waited")
+"""The notes that a call may carry; see `CallRecord.notes`."""
+
+SKIP_REASONS = (
+    *("busy", "circuit_open", "exhausted", "limited", "paused", "reauth_required"),
+    *("refreshing", "requests_per_minute", "tokens_per_minute"),
+)
+
+
 class Metrics:
     """Everything this process counts. One event loop feeds it; nothing here waits or does I/O."""
 
@@ -98,6 +133,8 @@ class Metrics:
         self._attempts: Counter[tuple[str, ...]] = Counter()
         self._finishes: Counter[tuple[str, ...]] = Counter()
         self._transitions: Counter[tuple[str, ...]] = Counter()
+        self._skipped: Counter[tuple[str, ...]] = Counter()
+        self._decisions: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -106,7 +143,11 @@ class Metrics:
         """Count one call, once, when it is over."""
         self._tally.add(record)
         for attempt in record.tries:
-            self._attempts[attempt] += 1
+            self._attempts[attempt.provider_key, attempt.outcome] += 1
+        for skipped in record.skipped:
+            self._skipped[skipped.provider_key, skipped.reason] += 1
+        for note in record.notes:
+            self._decisions[note.partition(":")[0]] += 1
         if record.provider_key is not None and record.finish_reason is not None:
             self._finishes[record.provider_key, record.finish_reason] += 1
 
@@ -163,7 +204,7 @@ class Metrics:
             "providers": {key: dict(counts) for key, counts in sorted(providers.items())},
             "statuses": dict(sorted(statuses.items())),
             "errors": dict(sorted(errors.items())),
-            "breakers": dict(sorted(self._sources.breakers().items())),
+            "breakers": {row.key: row.breaker for row in sorted(self._sources.upstreams(), key=lambda row: row.key)},
             "uptime_seconds": round(self._clock() - self._started_s, 3),
             "version": self._version,
         }
@@ -192,7 +233,7 @@ class Metrics:
     def _beside_calls(self) -> Iterator[Metric]:
         """What is counted, but is no sum over calls."""
         sources = self._sources
-        providers = list(sources.breakers())
+        providers = self._providers()
 
         def by_provider(name: str, text: str, label: str, values: Iterable[str], counts: Mapping[Any, int]) -> Metric:
             zeros = {(provider, value): 0 for provider in providers for value in values}
@@ -201,6 +242,11 @@ class Metrics:
         yield by_provider("fkproxy_attempts_total", "Tries at upstreams.", "outcome", ("ok", *UPSTREAM_CODES), self._attempts)
         yield by_provider("fkproxy_finishes_total", "Replies by why the model stopped.", "reason", FINISH_REASONS, self._finishes)
         yield by_provider("fkproxy_breaker_transitions_total", "Changes of a breaker's state.", "to", STATES, self._transitions)
+        yield by_provider("fkproxy_skipped_total", "Upstreams that a call passed over.", "reason", SKIP_REASONS, self._skipped)
+        decisions = CounterMetricFamily("fkproxy_decisions_total", "Calls that did not go the usual way.", labels=("decision",))
+        for decision in DECISIONS:
+            decisions.add_metric((decision,), self._decisions[decision])
+        yield decisions
         yield _counter(
             "fkproxy_losses_total",
             "Request fields that the upstream's dialect cannot carry.",
@@ -211,9 +257,12 @@ class Metrics:
         yield CounterMetricFamily("fkproxy_log_lines_dropped_total", "Log lines dropped because nobody read the output.", dropped)
         yield CounterMetricFamily("fkproxy_handovers_failed_total", "Next versions that did not get ready; this one went on.", failed)
 
+    def _providers(self) -> list[str]:
+        return list(dict.fromkeys(row.provider_key for row in self._sources.upstreams()))
+
     def _counters(self) -> Iterator[Metric]:
         families: dict[str, CounterMetricFamily] = {}
-        providers = list(self._sources.breakers())
+        providers = self._providers()
         for row in COUNTERS:
             family = families.setdefault(row.name, CounterMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
             sums: Counter[tuple[str, ...]] = Counter()
@@ -244,22 +293,44 @@ class Metrics:
             values["gen_ai_provider_name"] = self._provider_names.get(provider, provider)
         return (*values.values(), *row.constants.values())
 
+    def _upstreams(self) -> Iterator[Metric]:
+        rows = self._sources.upstreams()
+        labels = ("provider_key", "credential")
+
+        def gauge(name: str, text: str, value: Callable[[UpstreamRow], float]) -> Metric:
+            family = GaugeMetricFamily(name, text, labels=labels)
+            for row in rows:
+                family.add_metric((row.provider_key, row.credential), value(row))
+            return family
+
+        def states(name: str, text: str, among: Iterable[str], value: Callable[[UpstreamRow], str]) -> Metric:
+            family = GaugeMetricFamily(name, text, labels=(*labels, "state"))
+            for row in rows:
+                for each in among:
+                    family.add_metric((row.provider_key, row.credential, each), float(each == value(row)))
+            return family
+
+        yield gauge("fkproxy_credential_refused", "1 if the upstream does not take our credential.", lambda row: float(row.refused))
+        yield gauge("fkproxy_upstream_in_flight", "Calls at the upstream.", lambda row: row.in_flight)
+        yield gauge(
+            "fkproxy_upstream_retry_after_seconds", "Until the upstream may be asked again; 0 if it may now.", lambda row: row.retry_after_s
+        )
+        yield states("fkproxy_breaker_state", "1 for the state a breaker is in.", STATES, lambda row: row.breaker)
+        yield states("fkproxy_upstream_state", "1 for the state an upstream is in.", UPSTREAM_STATES, lambda row: row.state)
+        for name, text in _QUOTAS:
+            family = GaugeMetricFamily(f"fkproxy_{name}", text, labels=labels)
+            for row in rows:
+                if name in row.quota:
+                    family.add_metric((row.provider_key, row.credential), row.quota[name])
+            yield family
+
     def _gauges(self) -> Iterator[Metric]:
         requests_in_flight, streams_open = self._sources.in_flight()
         yield GaugeMetricFamily("fkproxy_requests_in_flight", "Calls under way.", requests_in_flight)
         yield GaugeMetricFamily("fkproxy_streams_open", "Streams under way.", streams_open)
         yield GaugeMetricFamily("fkproxy_streams_limit", "Streams that may be under way.", self._sources.streams_limit())
-        refused = GaugeMetricFamily(
-            "fkproxy_credential_refused", "1 if the upstream does not take our credential.", labels=("provider_key",)
-        )
-        for provider_key, is_refused in self._sources.credentials_refused().items():
-            refused.add_metric((provider_key,), float(is_refused))
-        yield refused
-        breakers = GaugeMetricFamily("fkproxy_breaker_state", "1 for the state a breaker is in.", labels=("provider_key", "state"))
-        for provider_key, current in self._sources.breakers().items():
-            for each in STATES:
-                breakers.add_metric((provider_key, each), float(each == current))
-        yield breakers
+        yield GaugeMetricFamily("fkproxy_retry_budget_left", "Further attempts that may still be made.", self._sources.retry_budget_left())
+        yield from self._upstreams()
         connections = GaugeMetricFamily("fkproxy_upstream_connections", "Connections to upstreams.", labels=("state",))
         for state, count in self._sources.upstream_connections().items():
             connections.add_metric((state,), count)

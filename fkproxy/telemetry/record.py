@@ -9,7 +9,29 @@ import msgspec
 
 from fkproxy.model.usage import Usage
 
-__all__ = ["CallRecord"]
+__all__ = ["Attempt", "CallRecord", "Skipped"]
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One try at one upstream. `outcome`: "ok" or the error's code; `status` the upstream's HTTP status, where there was one."""
+
+    provider_key: str
+    credential: str = ""
+    model_id: str = ""
+    outcome: str = "ok"
+    status: int | None = None
+    duration_ms: float = 0.0
+    ttft_ms: float | None = None
+
+
+class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One upstream that was not tried, and why: a state (`limited`), `circuit_open`, `busy`, a limit, or `unrepresentable`."""
+
+    provider_key: str
+    credential: str = ""
+    model_id: str = ""
+    reason: str = ""
+    retry_after_s: float | None = None
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -17,7 +39,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `route` is the route's template, never the path the client sent. `auth` is `key` (a valid key), `none` (no key needed) or
     `refused`. `key_id` is a short hash of the caller's key. `status` is what the client got, or 499 if it left before an answer;
-    `error_code` is from the closed set of `model/errors.py`; `tries` has (provider_key, that code or "ok") for each attempt. Times in
+    `error_code` is from the closed set of `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt.
+    `notes` are the decisions that were out of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`). Times in
     milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for upstreams, `ttft_ms` from the call's
     start to the first content.
     """
@@ -33,9 +56,13 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model_requested: str | None = None
     model_id: str | None = None
     provider_key: str | None = None
+    credential: str = ""
     upstream_dialect: str | None = None
     attempts: int = 0
-    tries: tuple[tuple[str, str], ...] = ()
+    tries: tuple[Attempt, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    waited_ms: float = 0.0
     upstream_status: int | None = None
     upstream_ms: float = 0.0
     ttft_ms: float | None = None

@@ -20,10 +20,12 @@ from fkproxy.access import KeyRing, presented_key
 from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.dialects.base import Dialect, ModelEntry
-from fkproxy.gateway import Gateway, Upstream, error_headers
+from fkproxy.gateway import Gateway, error_headers
 from fkproxy.model.errors import FkproxyError, MethodNotAllowed, UnknownModel, UnknownRoute
 from fkproxy.telemetry.metrics import Metrics
+from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
+from fkproxy.upstream import Upstream
 from fkproxy.web.asgi import AsgiClient, Door, Endpoint, Inbound, Receive, Scope, Send
 from fkproxy.wire import json
 
@@ -56,6 +58,7 @@ class Ops:
         door: Door,
         keys: KeyRing,
         metrics: Metrics,
+        stats: ProviderStats,
         catalogue: Catalogue,
         dialects: Sequence[Dialect],
         observe: Callable[[CallRecord], None],
@@ -65,6 +68,7 @@ class Ops:
         self._door = door
         self._keys = keys
         self._metrics = metrics
+        self._stats = stats
         self._catalogue = catalogue
         self._default = dialects[0]
         self._by_path: dict[str, list[Dialect]] = {}
@@ -83,6 +87,7 @@ class Ops:
             "/readyz": self._endpoint("/readyz", self._health, guarded=False),
             "/livez": self._endpoint("/livez", self._live, guarded=False),
             "/metrics": self._endpoint("/metrics", self._metrics_json, guarded=True),
+            "/v1/metrics/providers": self._endpoint("/v1/metrics/providers", self._providers, guarded=False),
             "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, guarded=True),
         }
         for path in self._by_path:
@@ -105,7 +110,7 @@ class Ops:
 
     async def _health(self, _: Inbound) -> _Answer:
         at = self._now()
-        upstreams = [_describe(upstream, at) for upstream in self._gateway.upstreams]
+        upstreams = [_describe(upstream, at) for upstream in self._gateway.fleet.upstreams]
         closed = [entry for entry in upstreams if entry["breaker"] != "open"]
         if not closed:
             status = "unavailable"
@@ -132,6 +137,20 @@ class Ops:
     async def _metrics_prometheus(self, _: Inbound) -> _Answer:
         body, content_type = self._metrics.prometheus()
         return _Answer(body, content_type.encode())
+
+    async def _providers(self, _: Inbound) -> _Answer:
+        """By provider, and the same as a list: both shapes are in use."""
+        now, now_s = self._now(), time.time()
+        found: dict[str, Any] = {}
+        for upstream in self._gateway.fleet.upstreams:
+            key = upstream.provider_key
+            entry = found.setdefault(key, {"provider": key, "provider_key": key, **self._stats.of(key, now_s), "credentials": []})
+            figures = self._stats.of_credential(key, upstream.credential, now_s)
+            entry["credentials"].append({**_describe(upstream, now), **figures})
+        for entry in found.values():
+            states = [credential["state"] for credential in entry["credentials"]]
+            entry["state"] = "active" if "active" in states else states[0]
+        return _Answer(json.encode({**found, "providers": found, "data": list(found.values())}))
 
     async def _list(self, inbound: Inbound) -> _Answer:
         return _Answer(self._dialect(inbound).encode_models(await self._catalogue.models()))
@@ -217,14 +236,32 @@ def _first(dialect: Dialect, entry: ModelEntry) -> bytes:
 
 
 def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "provider_key": upstream.adapter.provider_key,
-        "state": "reauth_required" if upstream.refuses_credential else "active",
-        "breaker": upstream.breaker.state(at),
+    standing = upstream.standing
+    entry: dict[str, Any] = {"provider_key": upstream.provider_key}
+    if upstream.credential:
+        entry["credential"] = upstream.credential
+    entry |= {"state": upstream.state(time.time()), "breaker": upstream.breaker.state(at)}
+    wait_s = max(upstream.breaker.retry_after_s(at), standing.retry_after_s(None, at))
+    if 0 < wait_s < float("inf"):
+        entry["retry_after_s"] = round(wait_s, 1)
+    hold = standing.hold(None)
+    if hold is not None:
+        entry["cause"] = hold.cause
+    models = {
+        model: {"state": held.state, "cause": held.cause, "retry_after_s": round(standing.retry_after_s(model, at), 1)}
+        for model, held in standing.models().items()
     }
-    if entry["breaker"] == "open":
-        entry["retry_after_s"] = round(upstream.breaker.retry_after_s(at), 1)
+    if models:
+        entry["models"] = models
+    entry["consecutive_failures"] = standing.consecutive_failures
     for name, value in (("last_error_at", upstream.last_error_s), ("last_success_at", upstream.last_success_s)):
-        entry[name] = datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if value else None
+        entry[name] = _time(value)
     entry["last_error"] = upstream.last_error_code
+    credential = upstream.adapter.credential.describe(time.time())
+    if credential.expires_s is not None:
+        entry["credential_expires_at"] = _time(credential.expires_s)
     return entry
+
+
+def _time(seconds: float | None) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if seconds else None

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fkproxy.adapters.anthropic import AnthropicApi, VertexClaude
+from fkproxy.adapters.access import Access
+from fkproxy.adapters.anthropic import ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
 from fkproxy.adapters.base import UpstreamCall
 from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient
+from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects import DIALECTS
 from tests.e2e.processes import TokenEndpoint, service_account
 from tests.fakes.upstream import FakeUpstream, reply
@@ -42,10 +43,9 @@ def endpoint() -> Iterator[TokenEndpoint]:
 
 
 def api(client: HttpClient, upstream: FakeUpstream, **changes: Any) -> AnthropicApi:
-    given = {"api_key": KEY, "auth_token": None, "beta_features": ("*",), **changes}
-    return AnthropicApi(
-        client, DIALECTS["anthropic"], provider_key="a", base_url=upstream.url, models=("claude-*",), user_agent="ua/1", **given
-    )
+    given = {"key": KEY, "auth_header": "x-api-key", "beta_features": ("*",), **changes}
+    access = Access(client.origin(upstream.url), StaticSecret("", given["key"]), auth_header=given["auth_header"], fixed=ANTHROPIC_HEADERS)
+    return AnthropicApi(client, DIALECTS["anthropic"], access, provider_key="a", models=("claude-*",), beta_features=given["beta_features"])
 
 
 async def sent(adapter: Any, asked: UpstreamCall) -> None:
@@ -62,7 +62,7 @@ async def test_the_api_gets_its_key_and_version_in_headers(client: HttpClient) -
         assert asked.headers["x-api-key"] == KEY
         assert asked.headers["anthropic-version"] == "2023-06-01"
         assert "anthropic-beta" not in asked.headers
-        await sent(api(client, upstream, api_key=None, auth_token="token-of-the-operator"), call())
+        await sent(api(client, upstream, key="token-of-the-operator", auth_header="authorization"), call())
         assert upstream.asked[-1].headers["authorization"] == "Bearer token-of-the-operator"
         assert "x-api-key" not in upstream.asked[-1].headers
 
@@ -93,14 +93,12 @@ async def test_vertex_has_the_model_in_the_path_and_the_version_in_the_body(
     async with FakeUpstream(reply()) as upstream:
         adapter = VertexClaude(
             client,
+            Access(client.origin(upstream.url), tokens, auth_header="authorization", fixed=()),
             tokens,
             provider_key="v",
-            base_url=upstream.url,
             region="europe-west1",
             models=("claude-x@20251001", "claude-*"),
             beta_features=("a-*",),
-            user_agent="ua/1",
-            now=time.time,
         )
         await adapter.verify()
         await sent(adapter, call(beta=b"a-1,b-1"))

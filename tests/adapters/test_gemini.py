@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import UpstreamCall
 from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
 from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient
+from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects import DIALECTS
 from tests.e2e.processes import TokenEndpoint, service_account
 from tests.fakes.upstream import FakeUpstream, reply
 
 CALL = UpstreamCall(model="gemini-2.5-flash", stream=False, body=b'{"contents":[]}', request_id="r1")
 STREAM = UpstreamCall(model="odd/name", stream=True, body=b"{}", request_id="r2")
+FIXED = (("content-type", "application/json"), ("user-agent", "ua/1"))
 KEY = "AIza-key-of-the-operator"
 
 
@@ -37,7 +39,8 @@ def endpoint() -> Iterator[TokenEndpoint]:
 
 async def test_the_gemini_api_gets_its_key_in_a_header_only(client: HttpClient) -> None:
     async with FakeUpstream(reply()) as upstream:
-        adapter = GeminiApi(client, DIALECTS["gemini"], provider_key="g", base_url=upstream.url, api_key=KEY, user_agent="ua/1")
+        access = Access(client.origin(upstream.url), StaticSecret("", KEY), auth_header="x-goog-api-key", fixed=FIXED)
+        adapter = GeminiApi(client, DIALECTS["gemini"], access, provider_key="g", models=("gemini-*",))
         for call in (CALL, STREAM):
             exchange = await adapter.send(call)
             assert await exchange.head(5.0)
@@ -56,7 +59,8 @@ async def test_the_gemini_api_gets_its_key_in_a_header_only(client: HttpClient) 
 async def test_vertex_gets_a_bearer_token_and_its_project_and_location(client: HttpClient, endpoint: TokenEndpoint, tmp_path: Path) -> None:
     tokens = GoogleTokens(credentials_file=service_account(tmp_path, endpoint.url), project_id=None)
     async with FakeUpstream(reply()) as upstream:
-        adapter = VertexAi(client, tokens, provider_key="v", base_url=upstream.url, region="europe-west4", user_agent="ua/1", now=time.time)
+        access = Access(client.origin(upstream.url), tokens, auth_header="authorization", fixed=FIXED)
+        adapter = VertexAi(client, access, tokens, provider_key="v", region="europe-west4", models=("gemini-*",))
         for _ in range(2):
             exchange = await adapter.send(CALL)
             assert await exchange.head(5.0)

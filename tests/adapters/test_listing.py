@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fkproxy.adapters.access import Access
 from fkproxy.adapters.gemini import GeminiApi
 from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.openai import OpenAiCompatible
+from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamRefusedCredential
 from tests.fakes.upstream import FakeUpstream, reply
@@ -34,20 +36,13 @@ async def test_lists_of_models(client: HttpClient) -> None:
     openai = {"object": "list", "data": [{"id": "m-1", "object": "model", "created": 5, "owned_by": "x"}]}
     refused = reply(b'{"error":{"message":"bad key sk-secret"}}', status="401 Unauthorized")
     async with FakeUpstream(reply(json.dumps(google).encode()), reply(json.dumps(openai).encode()), refused, reply(b"<html>")) as upstream:
-        gemini = GeminiApi(client, DIALECTS["gemini"], provider_key="g", base_url=upstream.url, api_key=KEY, user_agent="ua")
+        google_access = Access(client.origin(upstream.url), StaticSecret("", KEY), auth_header="x-goog-api-key", fixed=())
+        gemini = GeminiApi(client, DIALECTS["gemini"], google_access, provider_key="g", models=("gemini-*",))
         (entry,) = await gemini.list_models()
         assert (entry.id, entry.input_token_limit) == ("gemini-2.5-flash", 1048576)
         assert upstream.asked[0].line.startswith("GET /v1beta/models?")
-        compatible = OpenAiCompatible(
-            client,
-            DIALECTS["openai_chat"],
-            provider_key="o",
-            base_url=f"{upstream.url}/v1",
-            api_key="sk",
-            models=("*",),
-            extra_headers={},
-            user_agent="ua",
-        )
+        access = Access(client.origin(f"{upstream.url}/v1"), StaticSecret("", "sk"), auth_header="authorization", fixed=())
+        compatible = OpenAiCompatible(client, DIALECTS["openai_chat"], access, provider_key="o", models=("*",))
         (entry,) = await compatible.list_models()
         assert (entry.id, entry.owned_by, entry.created_s) == ("m-1", "x", 5)
         with pytest.raises(UpstreamRefusedCredential) as caught:

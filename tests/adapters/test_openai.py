@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import UpstreamCall
 from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.openai import OpenAiCompatible
+from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects import DIALECTS
 from tests.fakes.upstream import FakeUpstream, reply
 
@@ -26,16 +28,13 @@ async def client() -> AsyncIterator[HttpClient]:
 async def test_an_openai_compatible_server_gets_key_and_extra_headers(client: HttpClient) -> None:
     async with FakeUpstream(reply()) as upstream:
         for key, expected in (("sk-1", "Bearer sk-1"), (None, None)):
-            adapter = OpenAiCompatible(
-                client,
-                DIALECTS["openai_chat"],
-                provider_key="o",
-                base_url=f"{upstream.url}/openai/v1",
-                api_key=key,
-                models=("*",),
-                extra_headers={"X-Team": "blue"},
-                user_agent="ua/1",
+            access = Access(
+                client.origin(f"{upstream.url}/openai/v1"),
+                StaticSecret("", key or ""),
+                auth_header="authorization",
+                fixed=(("user-agent", "ua/1"), ("X-Team", "blue")),
             )
+            adapter = OpenAiCompatible(client, DIALECTS["openai_chat"], access, provider_key="o", models=("*",))
             exchange = await adapter.send(CALL)
             assert await exchange.head(5.0)
             exchange.close()
@@ -53,17 +52,8 @@ async def test_a_server_that_speaks_responses_gets_them_at_their_own_path(client
             ("both", "openai_chat", {"openai_chat", "openai_responses"}),
         ]
         for api, first, spoken in apis:
-            adapter = OpenAiCompatible(
-                client,
-                DIALECTS["openai_chat"],
-                provider_key="o",
-                base_url=upstream.url,
-                api_key=None,
-                models=("*",),
-                extra_headers={},
-                user_agent="ua/1",
-                api=api,
-            )
+            access = Access(client.origin(upstream.url), StaticSecret("", ""), auth_header="authorization", fixed=())
+            adapter = OpenAiCompatible(client, DIALECTS["openai_chat"], access, provider_key="o", models=("*",), api=api)
             assert (adapter.dialect, adapter.spoken) == (first, spoken)
         for dialect, path in (("openai_responses", "/responses"), ("openai_chat", "/chat/completions")):
             exchange = await adapter.send(UpstreamCall(model="m", stream=False, body=b"{}", request_id="r", dialect=dialect))

@@ -7,18 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fkproxy.access import KeyRing
-from fkproxy.adapters.base import Exchange, Timeouts, UpstreamCall
+from fkproxy.adapters.base import Credential, Exchange, Timeouts, UpstreamCall
+from fkproxy.adapters.secret import StaticSecret
+from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Call, Headers, StreamPolicy
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import ModelEntry, Operation
-from fkproxy.gateway import Gateway, Upstream
+from fkproxy.fleet import Fleet
+from fkproxy.gateway import Gateway
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.bucket import Buckets
+from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
+from fkproxy.limits.standing import Standing
 from fkproxy.model.errors import RequestTooLarge
-from fkproxy.routing import RoutingTable, Rule
+from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.seals import SealStore
 from fkproxy.telemetry.record import CallRecord
+from fkproxy.upstream import Terms, Upstream
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -95,8 +101,11 @@ class ScriptedExchange:
 class ScriptedAdapter:
     """An upstream that gives one scripted reply after another and remembers what it was asked."""
 
-    def __init__(self, clock: Clock, provider_key: str, dialect: str, models: tuple[str, ...] = ("*",)) -> None:
+    address = None
+
+    def __init__(self, clock: Clock, provider_key: str, dialect: str, models: tuple[str, ...] = ("*",), credential: str = "") -> None:
         self.provider_key = provider_key
+        self.credential: Credential = StaticSecret(credential, "secret")
         self.dialect = dialect
         self.models = models
         self.spoken = frozenset((dialect,))
@@ -131,6 +140,9 @@ class ScriptedAdapter:
 
     async def list_models(self) -> list[ModelEntry]:
         return [ModelEntry(id=f"{self.provider_key}-model", owned_by=self.provider_key)]
+
+    async def verify(self) -> None:
+        return None
 
     async def aclose(self) -> None:
         return None
@@ -194,23 +206,49 @@ class Bench:
         stream: StreamPolicy | None = None,
         failure_threshold: int = 3,
         observer: Any = None,
+        terms: Terms | None = None,
+        retries: RetryPolicy | None = None,
+        budget: RetryBudget | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self.clock = Clock()
         self.records: list[CallRecord] = []
-        self.adapters = [ScriptedAdapter(self.clock, key, dialect) for key, dialect in adapters]
+        self.adapters = [
+            ScriptedAdapter(self.clock, key.partition("/")[0], dialect, credential=key.partition("/")[2]) for key, dialect in adapters
+        ]
         self.gateway = Gateway(
-            upstreams=[Upstream(adapter, DIALECTS[adapter.dialect], self._breaker(failure_threshold)) for adapter in self.adapters],
-            routing=RoutingTable([Rule(provider_key=adapter.provider_key, models=adapter.models) for adapter in self.adapters]),
+            fleet=fleet or self.fleet(terms or Terms(timeouts=timeouts or Timeouts()), failure_threshold),
             keys=KeyRing([KEY], required=require_key),
             buckets=Buckets(capacity, 1.0),
             slots=Slots(max_streams),
             seals=SealStore(),
             timeouts=timeouts or Timeouts(),
             stream=stream or StreamPolicy(),
+            retries=retries or RetryPolicy(max_wait_s=0.0),
+            budget=budget or RetryBudget(100),
             max_request_bytes=max_request_bytes,
             observers=[self.records.append, *([observer] if observer else [])],
             now=self.clock,
+            sleep=self.sleep,
         )
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.now_s += seconds
+
+    def fleet(self, terms: Terms, failure_threshold: int = 3) -> Fleet:
+        """One provider for each adapter; adapters with one provider_key are its credentials."""
+        keys = list(dict.fromkeys(adapter.provider_key for adapter in self.adapters))
+        by_key = [[adapter for adapter in self.adapters if adapter.provider_key == key] for key in keys]
+        upstreams = [
+            Upstream(adapter, DIALECTS[adapter.dialect], self._breaker(failure_threshold), Standing(), terms)
+            for adapters in by_key
+            for adapter in adapters
+        ]
+        rules = [
+            Rule(provider_key=key, models=adapters[0].models, members=tuple(Member() for _ in adapters))
+            for key, adapters in zip(keys, by_key, strict=True)
+        ]
+        return Fleet(upstreams, RoutingTable(rules))
 
     @staticmethod
     def _breaker(failure_threshold: int) -> Breaker:

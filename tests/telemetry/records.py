@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.model.usage import Usage
-from fkproxy.telemetry.record import CallRecord
+from fkproxy.telemetry.record import Attempt, CallRecord
 
 USAGE = Usage(input_tokens=100, output_tokens=20, cached_input_tokens=60, reasoning_tokens=5)
 
@@ -25,7 +25,7 @@ def record(**fields: Any) -> CallRecord:
         "provider_key": "p1",
         "upstream_dialect": "gemini",
         "attempts": 1,
-        "tries": (("p1", "ok"),),
+        "tries": (Attempt(provider_key="p1"),),
         "upstream_status": 200,
         "upstream_ms": 40.0,
         "ttft_ms": 30.0,

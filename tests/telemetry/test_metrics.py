@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fkproxy.telemetry.metrics import Metrics, Sources
+from fkproxy.telemetry.metrics import Metrics, Sources, UpstreamRow
+from fkproxy.telemetry.record import Attempt
 from tests.telemetry.records import record
 
 
@@ -30,7 +31,13 @@ def labelled(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 GOOD: dict[str, Any] = {}
-FAILED = {"status": 502, "error_code": "upstream_error", "upstream_status": 500, "usage": None, "tries": (("p1", "upstream_error"),)}
+FAILED = {
+    "status": 502,
+    "error_code": "upstream_error",
+    "upstream_status": 500,
+    "usage": None,
+    "tries": (Attempt(provider_key="p1", outcome="upstream_error"),),
+}
 BROKE = {"error_code": "bad_gateway", "stream": True, "usage": None}
 REFUSED = {
     "status": 401,
@@ -103,8 +110,7 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
     sources = Sources(
         credential_cache=lambda: (3, 1),
         upstream_connections=lambda: {"idle": 2, "busy": 5},
-        breakers=lambda: {"p1": "open"},
-        credentials_refused=lambda: {"p1": True, "p2": False},
+        upstreams=lambda: (UpstreamRow(provider_key="p1", breaker="open", refused=True), UpstreamRow(provider_key="p2")),
         log_lines_dropped=lambda: 9,
         in_flight=lambda: (7, 4),
         streams_limit=lambda: 1000,
@@ -116,9 +122,9 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
     assert labelled(metrics, "cache_misses_total") == 1
     assert labelled(metrics, "cache_hit_rate") == 75
     assert labelled(metrics, "fkproxy_upstream_connections", state="busy") == 5
-    assert labelled(metrics, "fkproxy_breaker_state", state="open") == 1
-    assert labelled(metrics, "fkproxy_breaker_state", state="closed") == 0
-    assert labelled(metrics, "fkproxy_breaker_transitions_total", to="open") == 1
+    assert labelled(metrics, "fkproxy_breaker_state", provider_key="p1", state="open") == 1
+    assert labelled(metrics, "fkproxy_breaker_state", provider_key="p1", state="closed") == 0
+    assert labelled(metrics, "fkproxy_breaker_transitions_total", provider_key="p1", to="open") == 1
     assert labelled(metrics, "fkproxy_log_lines_dropped_total") == 9
     assert labelled(metrics, "fkproxy_requests_in_flight") == 7
     assert labelled(metrics, "fkproxy_streams_open") == 4
@@ -144,7 +150,7 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
     ],
 )
 def test_the_first_event_is_an_increase(name: str, labels: dict[str, str]) -> None:
-    metrics = Metrics("1.2.3", Sources(breakers=lambda: {"p1": "closed"}))
+    metrics = Metrics("1.2.3", Sources(upstreams=lambda: (UpstreamRow(provider_key="p1"),)))
     assert labelled(metrics, name, **labels) == 0
     metrics.observe(record(**FAILED, finish_reason="content_filter"))
     labelled(metrics, name, **labels)

@@ -32,8 +32,7 @@ class App:
     """The whole application as `settings` compose it, the sandbox behind it unless they say otherwise."""
 
     def __init__(self, **settings: str) -> None:
-        loaded = load(environ=settings)
-        self._app = create_app(loaded.settings, loaded.environment)
+        self._app = create_app(load(environ=settings))
 
     async def ask(
         self,

@@ -86,3 +86,13 @@ async def test_our_own_health_checks_fill_no_log_and_hide_nothing_else(monkeypat
     await app.ask("GET", "/metrics", headers=own)
     await app.ask("POST", "/v1/chat/completions", body=chat(), headers=own)
     assert written == ["/health", "/metrics", "/v1/chat/completions"]
+
+
+async def test_providers_are_told_in_both_shapes_that_are_in_use_and_to_everybody() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    await app.ask("POST", "/v1/chat/completions", body=chat(), headers={"authorization": f"Bearer {KEY}"})
+    told = (await app.ask("GET", "/v1/metrics/providers")).json()
+    assert told["sandbox"] == told["providers"]["sandbox"] == told["data"][0]
+    entry = told["sandbox"]
+    assert (entry["provider"], entry["request_count"], entry["success_rate"], entry["state"]) == ("sandbox", 1, 1.0, "active")
+    assert entry["credentials"][0]["breaker"] == "closed"

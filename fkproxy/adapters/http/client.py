@@ -18,7 +18,7 @@ import msgspec
 from fkproxy.adapters.http.connect import connect, default_ssl_context
 from fkproxy.adapters.http.connection import Connection, HttpExchange
 from fkproxy.adapters.http.origin import Address, Origin, header_block, parse_base_url, render_head
-from fkproxy.adapters.http.proxy import Proxies
+from fkproxy.adapters.http.proxy import Proxies, Proxy
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 
 __all__ = ["HttpClient", "HttpStats", "Pool"]
@@ -150,32 +150,38 @@ class HttpClient:
         self._max_idle_per_origin = max_idle_per_origin
         self._ssl_context = ssl_context
         self._proxies = proxies
-        self._pools: dict[Address, Pool] = {}
+        self._pools: dict[tuple[Address, float], Pool] = {}
 
-    def origin(self, base_url: str, *, direct: bool = False) -> Origin:
+    def origin(self, base_url: str, *, direct: bool = False, proxy: str | None = None, connect_timeout_s: float | None = None) -> Origin:
         """Where `send` can send to. Equal hosts share a pool, whatever their paths. `direct`: no proxy, come what may.
 
-        Raises `ValueError` saying what is wrong with `base_url`.
+        `proxy`: instead of the client's own; its URL, or `direct`. Raises `ValueError` saying what is wrong with either.
         """
         scheme, host, port, prefix = parse_base_url(base_url)
-        proxy = None if direct or self._proxies is None else self._proxies.choose(scheme, host, port)
-        address = Address(scheme=scheme, host=host, port=port, proxy=proxy)
+        if direct or proxy == "direct":
+            chosen = None
+        elif proxy is not None:
+            chosen = Proxy.parse(proxy)
+        else:
+            chosen = None if self._proxies is None else self._proxies.choose(scheme, host, port)
+        address = Address(scheme=scheme, host=host, port=port, proxy=chosen)
         # RFC 9112 §3.2.2: a proxy that is no tunnel gets the absolute form.
-        target_prefix = prefix if proxy is None or address.tunnelled else f"http://{address.authority}{prefix}"
-        return Origin(address=address, target_prefix=target_prefix, pool=self._pool(address))
+        target_prefix = prefix if chosen is None or address.tunnelled else f"http://{address.authority}{prefix}"
+        return Origin(address=address, target_prefix=target_prefix, pool=self._pool(address, connect_timeout_s or self._connect_timeout_s))
 
-    def _pool(self, address: Address) -> Pool:
-        if address not in self._pools:
+    def _pool(self, address: Address, connect_timeout_s: float) -> Pool:
+        key = (address, connect_timeout_s)
+        if key not in self._pools:
             if address.scheme == "https" and self._ssl_context is None:
                 self._ssl_context = default_ssl_context()
-            self._pools[address] = Pool(
+            self._pools[key] = Pool(
                 address,
                 self._ssl_context if address.scheme == "https" else None,
-                connect_timeout_s=self._connect_timeout_s,
+                connect_timeout_s=connect_timeout_s,
                 idle_timeout_s=self._idle_timeout_s,
                 max_idle=self._max_idle_per_origin,
             )
-        return self._pools[address]
+        return self._pools[key]
 
     async def send(self, origin: Origin, method: str, target: str, headers: bytes | Sequence[tuple[str, str]], body: bytes) -> HttpExchange:
         """Connected and written; the reply is the exchange's. `headers` is a `header_block` of this origin, or pairs.

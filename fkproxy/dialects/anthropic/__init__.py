@@ -20,6 +20,7 @@ import msgspec
 from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode, thinking
 from fkproxy.dialects.anthropic.counting import Counter
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
@@ -39,6 +40,7 @@ class Anthropic:
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = (b"anthropic-version",)
+    conversation = ConversationMarks(headers=(b"x-claude-code-session-id",), fields=("metadata.user_id",), opening=("system", "messages"))
     known_fields = request.KNOWN_FIELDS
     counter = Counter()
     embedder = None

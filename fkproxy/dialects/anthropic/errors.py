@@ -15,7 +15,9 @@ from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
     UpstreamFailed,
+    UpstreamModelMissing,
     UpstreamOverloaded,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
@@ -74,7 +76,11 @@ def error_of(inner: Any) -> UpstreamError:
 def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> UpstreamError:
     message, kind = inner.get("message"), inner.get("type")
     words = message[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
-    if status in (401, 402, 403) or (status == 400 and words is not None and _NO_CREDIT in words):
+    if status == 402 or (status == 400 and words is not None and _NO_CREDIT in words):
+        return UpstreamQuotaExhausted(
+            "the quota of the gateway's account at the upstream is used up", retry_after_s=wait_s, upstream_status=status
+        )
+    if status in (401, 403):
         return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
     match status:
         case 429:
@@ -83,6 +89,8 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
             return UpstreamOverloaded(words or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
         case 408 | 504:
             return UpstreamUnavailable(words or "the upstream did not answer in time", upstream_status=status)
+        case 404:
+            return UpstreamModelMissing(status, words or "the upstream answered 404", native_code=kind if isinstance(kind, str) else None)
         case _ if 400 <= status < 500:
             return UpstreamRejected(status, words or f"the upstream answered {status}", native_code=kind if isinstance(kind, str) else None)
         case _:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from fkproxy.dialects.base import Encoded, ModelEntry, Operation, Peek, ReplyContext, Route
+from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode, thinking
 from fkproxy.dialects.gemini.counting import Counter
 from fkproxy.dialects.gemini.embedding import Embedder
@@ -47,6 +48,7 @@ class Gemini:
     )
     models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models")
     client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
+    conversation = ConversationMarks(fields=("cachedContent",), opening=("systemInstruction", "system_instruction", "contents"))
     known_fields = request.KNOWN_FIELDS
     counter = Counter()
     embedder = Embedder()

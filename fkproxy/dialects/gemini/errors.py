@@ -15,7 +15,9 @@ from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
     UpstreamFailed,
+    UpstreamModelMissing,
     UpstreamOverloaded,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
@@ -26,6 +28,7 @@ from fkproxy.wire import json
 __all__ = ["decode_error", "encode_error", "error_of"]
 
 _MAX_MESSAGE_CHARS = 1000
+_NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
 
 _STATUS = {
     400: "INVALID_ARGUMENT",
@@ -110,7 +113,15 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
     if status in (401, 403) or any(str(detail.get("reason")).startswith(_KEY_REASONS) for detail in details):
         return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
     wait_s = next((delay for detail in details if (delay := _delay_s(detail)) is not None), wait_s)
+    word = inner.get("status")
     match status:
+        case 402:
+            return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
+        case 429 if any(_per_day(detail) for detail in details):
+            # The RetryInfo beside it is that of the minute's quota.
+            return UpstreamQuotaExhausted(_NO_QUOTA, upstream_status=status, whole_account=False)
+        case 404 if words is not None and "model" in words.lower():
+            return UpstreamModelMissing(status, words, native_code=word if isinstance(word, str) else None)
         case 429:
             return UpstreamRateLimited(words or "the upstream's rate limit is reached", retry_after_s=wait_s)
         case 503 | 529:
@@ -118,10 +129,16 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
         case 408 | 499 | 504:
             return UpstreamUnavailable(words or "the upstream did not answer in time", upstream_status=status)
         case _ if 400 <= status < 500:
-            word = inner.get("status")
             return UpstreamRejected(status, words or f"the upstream answered {status}", native_code=word if isinstance(word, str) else None)
         case _:
             return UpstreamFailed(words or f"the upstream answered {status}", upstream_status=status)
+
+
+def _per_day(detail: dict[str, Any]) -> bool:
+    """A QuotaFailure that names a quota of the day: `GenerateRequestsPerDayPerProjectPerModel-FreeTier`."""
+    violations = detail.get("violations")
+    named = violations if isinstance(violations, list) else []
+    return any(isinstance(each, dict) and "PerDay" in str(each.get("quotaId")) for each in named)
 
 
 def _delay_s(detail: dict[str, Any]) -> float | None:

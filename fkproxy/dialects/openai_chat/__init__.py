@@ -16,6 +16,7 @@ import msgspec
 
 from fkproxy.dialects import openai_errors as errors
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_chat import peek, reasoning, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_chat.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
@@ -37,6 +38,7 @@ class OpenAiChat:
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = ()
+    conversation = ConversationMarks(fields=("prompt_cache_key", "conversation_id", "user"), opening=("messages",))
     known_fields = request.KNOWN_FIELDS
     counter = None
     embedder = Embedder()

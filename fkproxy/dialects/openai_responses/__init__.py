@@ -14,6 +14,7 @@ from typing import get_args
 
 from fkproxy.dialects import openai_errors as errors
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_responses import peek, request, request_encode, response, response_encode
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
@@ -33,6 +34,9 @@ class OpenAiResponses:
     routes: tuple[Route, ...] = (Route("/v1/responses", "responses"),)
     models_paths: tuple[str, ...] = ()
     client_headers: tuple[bytes, ...] = ()
+    conversation = ConversationMarks(
+        replies=("previous_response_id",), fields=("conversation", "conversation.id", "prompt_cache_key"), opening=("instructions", "input")
+    )
     known_fields = request.KNOWN_FIELDS
     keep_alive = sse.encode_comment("keep-alive")
     counter = None

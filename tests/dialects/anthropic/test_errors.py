@@ -20,7 +20,9 @@ from fkproxy.model.errors import (
     UnknownModel,
     UpstreamError,
     UpstreamFailed,
+    UpstreamModelMissing,
     UpstreamOverloaded,
+    UpstreamQuotaExhausted,
     UpstreamRefusedCredential,
     UpstreamRejected,
     UpstreamTimeout,
@@ -57,11 +59,11 @@ def test_the_type_follows_the_status(error: FkproxyError, kind: str) -> None:
     ("status", "message", "expected"),
     [
         (400, "max_tokens: Field required", UpstreamRejected),
-        (400, "Your credit balance is too low to access the Anthropic API.", UpstreamRefusedCredential),
+        (400, "Your credit balance is too low to access the Anthropic API.", UpstreamQuotaExhausted),
         (401, "invalid x-api-key", UpstreamRefusedCredential),
-        (402, "billing", UpstreamRefusedCredential),
+        (402, "billing", UpstreamQuotaExhausted),
         (403, "no", UpstreamRefusedCredential),
-        (404, "model: claude-1", UpstreamRejected),
+        (404, "model: claude-1", UpstreamModelMissing),
         (408, "slow", UpstreamUnavailable),
         (413, "large", UpstreamRejected),
         (500, "oops", UpstreamFailed),
@@ -75,7 +77,7 @@ def test_a_status_is_one_of_ours(status: int, message: str, expected: type[Upstr
     error = MESSAGES.decode_error(status, {}, body)
     assert type(error) is expected
     assert error.upstream_status == status
-    if expected is UpstreamRefusedCredential:
+    if expected in (UpstreamRefusedCredential, UpstreamQuotaExhausted):
         assert message not in str(error)
     else:
         assert str(error) == message

@@ -13,6 +13,7 @@ from fkproxy.model.errors import (
     UpstreamFailed,
     UpstreamOverloaded,
     UpstreamProtocolError,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
@@ -145,7 +146,7 @@ def test_what_is_no_message_is_refused(body: bytes) -> None:
         (None, UpstreamFailed, 502),
         ("invalid_request_error", UpstreamRejected, 400),
         ("authentication_error", UpstreamRefusedCredential, 502),
-        ("billing_error", UpstreamRefusedCredential, 502),
+        ("billing_error", UpstreamQuotaExhausted, 429),
     ],
 )
 def test_an_error_inside_a_200_says_by_its_type_what_it_is(kind: str | None, expected: type[UpstreamError], status: int) -> None:

@@ -1,0 +1,102 @@
+"""A fleet from a configuration, and a new one from a new configuration without forgetting what was seen. Floor 4."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from fkproxy.adapters.http import HttpClient
+from fkproxy.dialects import DIALECTS
+from fkproxy.fleet import Fleet, QuotaPolicy, Stand
+from fkproxy.limits.breaker import Breaker
+from fkproxy.limits.standing import Standing
+from fkproxy.limits.takeover import Takeover
+from fkproxy.providers import Member, Workshop
+from fkproxy.settings import FallbackAlias, LoadedSettings, Settings, table_of
+from fkproxy.telemetry.metrics import UpstreamRow
+from fkproxy.upstream import Upstream
+
+__all__ = ["Assembly", "rows"]
+
+logger = logging.getLogger("fkproxy.assembly")
+
+
+class Assembly:
+    """Builds fleets. What is configured as before goes on as before: connections, breakers, cooldowns, counts."""
+
+    def __init__(self, client: HttpClient, settings: Settings, count_transition: Callable[[str, str], None]) -> None:
+        self._settings = settings
+        self._workshop = Workshop(client, settings)
+        self._count_transition = count_transition
+        self._kept: dict[str, Upstream] = {}
+        self._stands: dict[FallbackAlias, Stand] = {}
+
+    def credential_cache(self) -> tuple[int, int]:
+        """(hits, misses) of the cache of minted tokens."""
+        tokens = self._workshop.minted_tokens
+        return sum(each.hits for each in tokens), sum(each.misses for each in tokens)
+
+    def fleet(self, loaded: LoadedSettings, before: Fleet | None = None) -> Fleet:
+        """All upstreams of a configuration. Raises `ValueError`, and then nothing has changed."""
+        built = self._workshop.build(loaded.providers)
+        upstreams = [self._kept.get(member.signature) or self._upstream(member) for member in built.members]
+        file = loaded.routing
+        fleet = Fleet(
+            upstreams,
+            table_of(built.rules, file),
+            strategy=file.strategy,
+            accounts=[member.account for member in built.members],
+            quota=QuotaPolicy(
+                switch_project=file.quota_exceeded.switch_project, switch_preview_model=file.quota_exceeded.switch_preview_model
+            ),
+            stands={alias.model: self._stands.get(alias) or _stand(alias) for alias in file.fallback_aliases},
+            selector=before.selector if before is not None else None,
+        )
+        self._kept = {member.signature: upstream for member, upstream in zip(built.members, upstreams, strict=True)}
+        self._stands = {alias: fleet.stands[alias.model] for alias in file.fallback_aliases}
+        return fleet
+
+    def _upstream(self, member: Member) -> Upstream:
+        policy, cooldown = self._settings.circuit_breaker, self._settings.cooldown
+        adapter = member.adapter
+
+        def changed(old: str, new: str, reason: str) -> None:
+            self._count_transition(adapter.provider_key, new)
+            told = {"provider_key": adapter.provider_key, "credential": adapter.credential.name, "from": old, "to": new, "reason": reason}
+            logger.warning("circuit breaker", extra=told)
+
+        breaker = Breaker(
+            failure_threshold=policy.failure_threshold,
+            window_s=policy.window_secs,
+            open_s=policy.timeout_secs,
+            success_threshold=policy.success_threshold,
+            observer=changed,
+        )
+        standing = Standing(max_s=cooldown.max_secs, exhausted_max_s=cooldown.exhausted_max_secs)
+        return Upstream(adapter, DIALECTS[adapter.dialect], breaker, standing, member.terms)
+
+
+def _stand(alias: FallbackAlias) -> Stand:
+    return Stand(Takeover(error_ratio=alias.error_ratio, window_s=alias.window, min_calls=alias.min_calls, probe_s=alias.probe), alias.to)
+
+
+def rows(fleet: Fleet) -> list[UpstreamRow]:
+    """The upstreams as metrics show them."""
+    now, now_s = time.monotonic(), time.time()
+    return [
+        UpstreamRow(
+            provider_key=upstream.provider_key,
+            credential=upstream.credential,
+            breaker=upstream.breaker.state(now),
+            state=upstream.state(now_s),
+            refused=upstream.refuses_credential,
+            in_flight=upstream.in_flight,
+            retry_after_s=_finite(max(upstream.standing.retry_after_s(None, now), upstream.breaker.retry_after_s(now))),
+        )
+        for upstream in fleet.upstreams
+    ]
+
+
+def _finite(seconds: float) -> float:
+    return seconds if seconds != float("inf") else -1.0

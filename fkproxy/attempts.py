@@ -1,0 +1,412 @@
+"""Where a call is tried, how often, and what is told when nobody served it. Floor 3.
+
+    route        the model's upstreams, then its fallbacks' (`routing.py`, `fleet.py`)
+    for each one that may be asked now, next credential first, then next provider, then fallback model:
+        exchange     asked, answered, relayed                                  `exchange.py`
+        a failure    may end it: the request's own mistake, content sent, the deadline, the bound of attempts, the retry budget
+    all passed over, or failed and soon back:  wait once, within `max_wait_s`
+    all kept out:                              try the one that recovers first all the same (the safety valve)
+
+A model with one upstream only is never kept waiting by a cooldown: asking in vain costs it nothing that waiting would save. Its breaker
+holds all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from fkproxy.call import Call, Client
+from fkproxy.dialects.base import Peek
+from fkproxy.dialects.conversation import reply_key
+from fkproxy.exchange import Exchanger
+from fkproxy.fleet import Course, Fleet
+from fkproxy.limits.retry_budget import RetryBudget
+from fkproxy.model.errors import (
+    ConcurrencyExceeded,
+    FallbackExhausted,
+    FkproxyError,
+    NoUpstreamAvailable,
+    Unrepresentable,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamProtocolError,
+    UpstreamQuotaExhausted,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from fkproxy.routing import Route, Target
+from fkproxy.telemetry.record import Attempt, Skipped
+from fkproxy.upstream import Lease, Upstream
+
+__all__ = ["Attempts", "RetryPolicy"]
+
+_TRANSIENT = (UpstreamFailed, UpstreamOverloaded, UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable)
+"""Failures after which the same upstream may be asked again."""
+
+_COOLING = frozenset(("failure", "model_missing"))
+"""Causes that the safety valve may pass over, as it may an open breaker: our own guesses. What a vendor or an operator said stands."""
+
+_FULL = frozenset(("busy", "requests_per_minute", "tokens_per_minute"))
+
+_BACKOFF_FIRST_S = 0.2
+_BACKOFF_MAX_S = 2.0
+_MOST_WAITING = 1000
+_OUTPUT_LIMIT = re.compile(rb'"max(?:_completion|_output)?_?[tT]okens"\s*:\s*(\d{1,9})|"maxOutputTokens"\s*:\s*(\d{1,9})')
+_USUAL_OUTPUT_TOKENS = 1024
+_BYTES_PER_TOKEN = 4
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """`max_attempts` bounds one call, `max_wait_s` the one pause it may make for an upstream that is back soon or busy."""
+
+    max_attempts: int = 5
+    max_wait_s: float = 5.0
+    total_s: float = 600.0
+
+
+class Attempts:
+    """Runs calls. Holds none."""
+
+    def __init__(
+        self,
+        exchanger: Exchanger,
+        *,
+        policy: RetryPolicy,
+        budget: RetryBudget,
+        now: Callable[[], float],
+        sleep: Callable[[float], object] = asyncio.sleep,
+    ) -> None:
+        self._exchanger = exchanger
+        self._policy = policy
+        self._budget = budget
+        self._now = now
+        self._sleep = sleep
+
+    async def run(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> None:
+        """Serve the call, or raise what its client is to be told."""
+        route = fleet.route(peek.model)
+        if route.only is not None:
+            await self._run_single(call, client, peek, fleet, route.only)
+        else:
+            await _Run(self, call, client, peek, fleet, route).go()
+
+    async def _run_single(self, call: Call, client: Client, peek: Peek, fleet: Fleet, target: Target) -> None:
+        upstream = fleet.upstreams[target.upstream]
+        tokens = reserved_tokens(call, upstream)
+        again = 0
+        while True:
+            lease = upstream.lease(target.model, self._now(), tokens=tokens, force=True)
+            if isinstance(lease, Skipped):
+                if lease.reason == "busy" and not call.waited_s and await self._wait_for_slot(call, client, [upstream]):
+                    continue
+                call.skip(lease)
+                raise _nobody(call.skipped)
+            try:
+                return await self.attempt(call, client, peek, lease)
+            except UpstreamError as error:
+                if not self._once_more(call, upstream, error, again):
+                    raise
+            again += 1
+            await self._back_off(call, client, again)
+
+    def _once_more(self, call: Call, upstream: Upstream, error: UpstreamError, again: int) -> bool:
+        return (
+            again < upstream.terms.retries
+            and isinstance(error, _TRANSIENT)
+            and self.may_go_on(call, error)
+            and self._budget.take(self._now())
+        )
+
+    def may_go_on(self, call: Call, error: FkproxyError) -> bool:
+        """Another attempt is allowed after this failure, whoever makes it."""
+        return (
+            error.retry
+            and not call.content_sent
+            and call.attempts < self._policy.max_attempts
+            and self._now() < call.started + self._policy.total_s
+        )
+
+    async def _back_off(self, call: Call, client: Client, again: int) -> None:
+        """Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter")."""
+        await self.pause(call, client, random.uniform(0, min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2**again)))  # noqa: S311 - no secret
+
+    async def pause(self, call: Call, client: Client, seconds: float) -> None:
+        """Wait, watching the client."""
+        if not call.watched:
+            call.watched = True
+            client.watch()
+        began = self._now()
+        try:
+            await self._sleep(seconds)  # type: ignore[misc]  # a test's own may be any awaitable
+        finally:
+            call.waited_s += max(self._now() - began, 1e-9)
+
+    async def _wait_for_slot(self, call: Call, client: Client, upstreams: list[Upstream]) -> bool:
+        """Wait until one of them has a free slot; False when none had in time. Raises `ConcurrencyExceeded` when too many wait."""
+        limit_s = min(self._policy.max_wait_s, call.started + self._policy.total_s - self._now())
+        if limit_s <= 0:
+            return False
+        if max(len(upstream.waiting) for upstream in upstreams) >= _MOST_WAITING:
+            raise ConcurrencyExceeded(upstreams[0].terms.max_concurrency)
+        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        payer = call.payer
+        for upstream in upstreams:
+            upstream.waiting.put(payer, freed)
+        if not call.watched:
+            call.watched = True
+            client.watch()
+        began = self._now()
+        try:
+            async with asyncio.timeout(limit_s):
+                await freed
+        except TimeoutError:
+            return False
+        finally:
+            call.waited_s += max(self._now() - began, 1e-9)
+            for upstream in upstreams:
+                upstream.waiting.remove(payer, freed)
+        return True
+
+    async def attempt(self, call: Call, client: Client, peek: Peek, lease: Lease) -> None:
+        """One try, written down whatever comes of it. Raises what it failed with."""
+        upstream = lease.upstream
+        first = call.attempts == 0
+        call.lease = lease
+        outcome = "ok"
+        try:
+            await self._exchanger.exchange(call, client, peek, lease)
+            lease.answered(self._now())
+            self._budget.succeeded(again=not first)
+        except UpstreamError as error:
+            outcome = error.code
+            call.upstream_status = error.upstream_status or call.upstream_status
+            lease.failed(error, self._now())
+            raise
+        except BaseException as error:
+            outcome = error.code if isinstance(error, FkproxyError) else "client_ended"
+            raise
+        finally:
+            now = self._now()
+            usage = call.usage
+            lease.close(now, (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else None)
+            call.tries += (
+                Attempt(
+                    provider_key=upstream.provider_key,
+                    credential=upstream.credential,
+                    model_id=lease.model,
+                    outcome=outcome,
+                    status=call.upstream_status,
+                    duration_ms=(now - lease.began_s) * 1000,
+                    ttft_ms=(lease.answered_s - lease.began_s) * 1000 if lease.answered_s is not None else None,
+                ),
+            )
+
+
+class _Run:
+    """One call whose model can be had in several places."""
+
+    def __init__(self, owner: Attempts, call: Call, client: Client, peek: Peek, fleet: Fleet, route: Route) -> None:
+        self._owner = owner
+        self._call = call
+        self._client = client
+        self._peek = peek
+        self._fleet = fleet
+        self._route = route
+        self._failures: list[tuple[Upstream, UpstreamError]] = []
+        self._refused: Unrepresentable | None = None
+        self._spent = False
+        self._first = route.stages[0]
+        self._conversation: tuple[bytes | None] | None = None
+
+    async def go(self) -> None:
+        """Serve the call, or raise the most useful of what was seen."""
+        owner, call = self._owner, self._call
+        now = owner._now
+        stages = self._fleet.stages(self._route, now())
+        self._first = stages[0]
+        if stages[0] is not self._route.stages[0]:
+            call.note(f"takeover:{stages[0].name}")
+        tokens = max((reserved_tokens(call, upstream) for upstream in self._fleet.upstreams), default=0)
+        course = Course(self._fleet, stages, conversation=self.conversation, tokens=tokens, now=now, skip=call.skip)
+        if await self._through(course, course.leases()):
+            return
+        if await self._wait(course) and await self._through(course, course.leases()):
+            return
+        if await self._through(course, self._valve(course)):
+            return
+        raise self._told()
+
+    async def _through(self, course: Course, leases: Iterator[Lease]) -> bool:
+        """True when one of them served."""
+        call = self._call
+        for lease in leases:
+            if call.attempts and not self._again():
+                lease.close(self._owner._now())
+                return False
+            if course.stage is not self._first:
+                call.note(f"fallback:{course.stage.name}")
+            if await self._at(course, lease):
+                return True
+            if self._spent:
+                return False
+        return False
+
+    def _again(self) -> bool:
+        """The budget allows one attempt more."""
+        if self._owner._budget.take(self._owner._now()):
+            return True
+        self._call.note("retry_budget")
+        self._spent = True
+        return False
+
+    async def _at(self, course: Course, lease: Lease) -> bool:
+        """Everything that may be tried at one upstream. True when it served, False when the next one may."""
+        owner, call, upstream = self._owner, self._call, lease.upstream
+        model, again = lease.model, 0
+        while True:
+            try:
+                await owner.attempt(call, self._client, self._peek, lease)
+            except UpstreamError as error:
+                course.quota_spent = isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted)
+                self._fleet.report(course.stage.name, not isinstance(error, UpstreamRejected) or error.retry, owner._now())
+                self._failures.append((upstream, error))
+                if not owner.may_go_on(call, error):
+                    if call.content_sent or not error.retry:
+                        raise
+                    self._spent = True
+                    return False
+                if again >= upstream.terms.retries or not isinstance(error, _TRANSIENT):
+                    return False
+            except Unrepresentable as error:
+                # An upstream of another dialect may be able to say it.
+                self._refused = self._refused or error
+                return False
+            else:
+                self._fleet.report(course.stage.name, False, owner._now())
+                self._remember(course, upstream)
+                return True
+            again += 1
+            if not self._again():
+                return False
+            await owner._back_off(call, self._client, again)
+            taken = upstream.lease(model, owner._now())
+            if isinstance(taken, Skipped):
+                call.skip(taken)
+                return False
+            lease = taken
+
+    async def _wait(self, course: Course) -> bool:
+        """Wait once for whoever is back soonest, or for a free slot. True when it is worth another round."""
+        call, owner = self._call, self._owner
+        if self._spent or call.content_sent or call.waited_s:
+            return False
+        now = owner._now()
+        limit_s = min(owner._policy.max_wait_s, call.started + owner._policy.total_s - now)
+        busy: list[Upstream] = []
+        soonest_s = float("inf")
+        for target in self._route.targets:
+            obstacle = self._fleet.upstreams[target.upstream].obstacle(target.model, now)
+            if obstacle is None:
+                continue
+            if obstacle.reason == "busy":
+                busy.append(self._fleet.upstreams[target.upstream])
+            elif obstacle.reason in _FULL or obstacle.reason == "limited":
+                soonest_s = min(soonest_s, obstacle.retry_after_s or float("inf"))
+        if busy and not self._failures:
+            if not await owner._wait_for_slot(call, self._client, busy):
+                return False
+        elif soonest_s * 1.25 <= limit_s:
+            await owner.pause(call, self._client, soonest_s * random.uniform(1.0, 1.25))  # noqa: S311 - no secret
+        else:
+            return False
+        call.note("waited")
+        course.tried.clear()
+        return True
+
+    def _valve(self, course: Course) -> Iterator[Lease]:
+        """One call for the upstream that recovers first, when cooling is all that keeps any of them out."""
+        now = self._owner._now()
+        waits: list[tuple[float, Target]] = []
+        for target in self._route.targets:
+            upstream = self._fleet.upstreams[target.upstream]
+            obstacle = upstream.obstacle(target.model, now)
+            if obstacle is None or (target.upstream, target.model) in course.tried:
+                continue
+            hold = upstream.standing.hold(target.model)
+            guessed = hold.cause in _COOLING if hold is not None else obstacle.reason == "circuit_open"
+            if guessed and obstacle.retry_after_s is not None and not upstream.valve_open:
+                waits.append((obstacle.retry_after_s, target))
+        if self._spent or not waits:
+            return
+        _, target = min(waits, key=lambda each: each[0])
+        self._call.note("safety_valve")
+        yield self._fleet.upstreams[target.upstream].valve(target.model, now)
+
+    def conversation(self) -> bytes | None:
+        """The call's conversation, read once."""
+        if self._conversation is None:
+            call = self._call
+            self._conversation = (call.dialect.conversation.read(call.client_headers, call.body),)
+        return self._conversation[0]
+
+    def _remember(self, course: Course, upstream: Upstream) -> None:
+        """A reply that a later call may name is known by its upstream."""
+        call = self._call
+        if call.reply_id is not None and call.dialect.conversation.replies:
+            self._fleet.selector.bind(course.place, reply_key(call.reply_id), upstream.key, self._owner._now())
+
+    def _told(self) -> FkproxyError:
+        """What the client learns: of several errors the most useful one."""
+        failures = [error for _, error in self._failures]
+        if not failures:
+            return self._refused or _nobody(self._call.skipped)
+        for error in failures:
+            if isinstance(error, UpstreamRejected) and len(failures) == 1:
+                return error
+        waits = [error.retry_after_s for error in failures if error.retry_after_s is not None]
+        waits += [skipped.retry_after_s for skipped in self._call.skipped if skipped.retry_after_s is not None]
+        soonest_s = min(waits, default=None)
+        if all(isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted) for error in failures):
+            last = failures[-1]
+            last.retry_after_s = soonest_s
+            return last
+        if len(failures) == 1 or all(isinstance(error, UpstreamTimeout) for error in failures):
+            return failures[-1]
+        attempts = tuple((upstream.key, error.code, error.upstream_status) for upstream, error in self._failures)
+        return FallbackExhausted(attempts, soonest_s)
+
+
+def _nobody(skipped: tuple[Skipped, ...]) -> FkproxyError:
+    """Every upstream was passed over."""
+    waits = [each.retry_after_s for each in skipped if each.retry_after_s is not None]
+    soonest_s = min(waits, default=None)
+    reasons = {each.reason for each in skipped}
+    if reasons and reasons <= {"limited", "exhausted", "requests_per_minute", "tokens_per_minute"}:
+        return UpstreamRateLimited("every upstream for this model is at its limit", retry_after_s=soonest_s, upstream_status=None)
+    if reasons and reasons <= {"busy"}:
+        return ConcurrencyExceeded(len(skipped))
+    names = tuple(
+        (f"{each.provider_key}/{each.credential}" if each.credential else each.provider_key, each.reason.replace("_", " "))
+        for each in skipped
+    )
+    return NoUpstreamAvailable(names, soonest_s)
+
+
+def reserved_tokens(call: Call, upstream: Upstream) -> int:
+    """What the call may use, for upstreams that limit tokens; 0 for others, where nobody counts."""
+    return expected_tokens(call.body) if upstream.terms.tokens_per_minute else 0
+
+
+def expected_tokens(body: bytes) -> int:
+    """An upper guess from the request's length and the output it allows."""
+    found = _OUTPUT_LIMIT.search(body)
+    allowed = int(found[1] or found[2]) if found is not None else _USUAL_OUTPUT_TOKENS
+    return len(body) // _BYTES_PER_TOKEN + min(allowed, _USUAL_OUTPUT_TOKENS * 8)

@@ -1,0 +1,125 @@
+"""One try of a call at one upstream: the body it gets, its reply on the way to the client. Floor 3."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from fkproxy.adapters.base import Adapter, UpstreamCall
+from fkproxy.call import Call, Client
+from fkproxy.dialects.base import Dialect, Peek
+from fkproxy.model.errors import UpstreamRefusedCredential
+from fkproxy.model.request import ReasoningConfig
+from fkproxy.relay import MAX_ERROR_BYTES, Relay
+from fkproxy.seals import SealStore
+from fkproxy.side_calls import SideCalls
+from fkproxy.suffix import described
+from fkproxy.upstream import Lease, Terms
+
+__all__ = ["Exchanger"]
+
+
+class Exchanger:
+    """Asks upstreams. Holds no call."""
+
+    def __init__(self, relay: Relay, *, seals: SealStore, now: Callable[[], float]) -> None:
+        self._relay = relay
+        self._seals = seals
+        self._now = now
+        self._side_calls = SideCalls(relay, now=now)
+
+    async def exchange(self, call: Call, client: Client, peek: Peek, lease: Lease) -> None:
+        """Ask and relay. A credential that can be renewed is, once, when the upstream refuses it.
+
+        Raises `UpstreamError`, and `Unrepresentable` and `InvalidRequest` from the translation.
+        """
+        upstream = lease.upstream
+        adapter = upstream.adapter
+        call.attempts += 1
+        call.timeouts = upstream.terms.timeouts
+        codec = call.dialect if call.dialect.name in adapter.spoken else upstream.codec
+        call.provider_key, call.credential, call.model_id = upstream.provider_key, upstream.credential, lease.model
+        call.upstream_dialect = codec.name
+        call.upstream_status = None
+        credential = adapter.credential
+        token = await credential.token(time.time()) if credential.renewable else ""
+        try:
+            await self._ask(call, client, peek, adapter, codec, lease)
+        except UpstreamRefusedCredential as error:
+            if not credential.renewable or error.upstream_status != 401 or not await credential.renew(token, time.time()):
+                raise
+            call.note("credential_renewed")
+            await self._ask(call, client, peek, adapter, codec, lease)
+
+    async def _ask(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, lease: Lease) -> None:
+        model = lease.model
+        if peek.operation != "chat":
+            return await self._side_calls.answer(call, client, peek, adapter, codec, model)
+        own = codec is call.dialect
+        if own:
+            body = self._forward(call, peek, codec, model, lease.upstream.terms)
+        else:
+            body = self._translate(call, peek, codec, model, lease.upstream.terms)
+            call.reasoning_applied = codec.reasoning_of(body)
+        began = self._now()
+        try:
+            exchange = await adapter.send(
+                UpstreamCall(
+                    model=model,
+                    stream=peek.stream,
+                    body=body,
+                    request_id=call.request_id,
+                    client_headers=call.client_headers if own else None,
+                    dialect=codec.name,
+                )
+            )
+        finally:
+            call.upstream_s += self._now() - began
+        try:
+            await self._relay.wait(call, client, exchange.head, "first_byte", call.timeouts.first_byte_s)
+            call.upstream_status = exchange.status
+            if not 200 <= exchange.status < 300:
+                error_body = await self._relay.read(call, client, exchange, MAX_ERROR_BYTES)
+                raise codec.decode_error(exchange.status, exchange.headers, error_body)
+            if peek.stream and exchange.headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
+                await self._relay.stream(call, client, peek, codec, exchange)
+            else:
+                await self._relay.whole(call, client, peek, codec, exchange)
+        finally:
+            exchange.close()
+
+    def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:
+        reasoning = _reasoning(call, terms)
+        if reasoning is None:
+            call.reasoning_applied = call.reasoning_requested
+            return codec.forward_request(call.body, peek, model)
+        # The body may still name the model with its suffix.
+        body = codec.forward_request(call.body, msgspec.structs.replace(peek, model=""), model)
+        encoded = codec.apply_reasoning(body, reasoning, model)
+        call.lose(encoded.losses)
+        call.reasoning_applied = codec.reasoning_of(encoded.body)
+        return encoded.body
+
+    def _translate(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:
+        request = call.request
+        if request is None:
+            request = call.dialect.decode_request(call.body, peek)
+            call.request = request = self._seals.restore(call.caller.key_id, request, self._now())
+        reasoning = _reasoning(call, terms)
+        if reasoning is not None:
+            request = msgspec.structs.replace(request, reasoning=reasoning)
+        encoded = codec.encode_request(request, model)
+        call.lose(encoded.losses)
+        return encoded.body
+
+
+def _reasoning(call: Call, terms: Terms) -> ReasoningConfig | None:
+    """What is asked for instead of what the body says: by the model's suffix, or by the provider's default where nobody says anything."""
+    if call.reasoning is not None:
+        return call.reasoning
+    if terms.reasoning is None or call.reasoning_requested is not None:
+        return None
+    call.note(f"default_thinking:{described(terms.reasoning)}")
+    return terms.reasoning

@@ -1,0 +1,189 @@
+"""All upstreams and the way to each: one picture that calls read and a reload replaces whole. Floor 3."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from fkproxy.limits.takeover import Takeover
+from fkproxy.routing import Group, Route, RoutingTable, Stage, Strategy
+from fkproxy.selection import Selector
+from fkproxy.telemetry.record import Skipped
+from fkproxy.upstream import Lease, Upstream
+
+__all__ = ["Course", "Fleet", "QuotaPolicy", "Stand"]
+
+logger = logging.getLogger("fkproxy.fleet")
+
+
+class QuotaPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What is tried when a quota is used up: the account's other projects, and a model's preview, which has a quota of its own."""
+
+    switch_project: bool = True
+    switch_preview_model: bool = False
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """A model that another one stands in for while too many of its calls fail."""
+
+    takeover: Takeover
+    by: str
+
+
+class Fleet:
+    """`table` numbers the upstreams as `upstreams` does. `stands`: by the name that clients ask for."""
+
+    __slots__ = ("accounts", "quota", "selector", "stands", "strategy", "table", "upstreams")
+
+    def __init__(
+        self,
+        upstreams: Sequence[Upstream],
+        table: RoutingTable,
+        *,
+        strategy: Strategy = "ordered",
+        accounts: Sequence[str] = (),
+        quota: QuotaPolicy | None = None,
+        stands: Mapping[str, Stand] | None = None,
+        selector: Selector | None = None,
+    ) -> None:
+        self.upstreams = tuple(upstreams)
+        self.table = table
+        self.strategy = strategy
+        self.accounts = tuple(accounts) or tuple("" for _ in upstreams)
+        self.quota = quota or QuotaPolicy()
+        self.stands = dict(stands or {})
+        self.selector = selector or Selector()
+
+    def route(self, model: str) -> Route:
+        """See `RoutingTable.route`. A model that another may stand in for has that one behind it. Raises `UnknownModel`."""
+        route = self.table.route(model)
+        stand = self.stands.get(route.stages[0].name) if self.stands else None
+        if stand is None:
+            return route
+        known = {stage.name for stage in route.stages}
+        further = tuple(stage for stage in self.table.route(stand.by).stages if stage.name not in known)
+        return Route((*route.stages, *further), None)
+
+    def stages(self, route: Route, now: float) -> tuple[Stage, ...]:
+        """The stages in the order of this call: another model first while it stands in."""
+        stand = self.stands.get(route.stages[0].name) if self.stands else None
+        if stand is None or not stand.takeover.steps_back(now):
+            return route.stages
+        first = [stage for stage in route.stages if stage.name == stand.by]
+        return (*first, *(stage for stage in route.stages if stage.name != stand.by))
+
+    def report(self, model: str, failed: bool, now: float) -> None:
+        """How a call at `model` itself ended."""
+        stand = self.stands.get(model) if self.stands else None
+        if stand is not None and stand.takeover.report(failed, now):
+            happened = "another model stands in for one that fails" if stand.takeover.active else "a model serves itself again"
+            logger.warning(happened, extra={"model": model, "by": stand.by, "error_ratio": round(stand.takeover.error_ratio, 3)})
+
+
+class Course:
+    """The way of one call through its candidates: gives out one lease after another, and remembers whom it passed over.
+
+    Who is next is decided when it is asked for, by what holds then. `quota_spent` is set by whoever holds the lease.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        stages: Sequence[Stage],
+        *,
+        conversation: Callable[[], bytes | None],
+        tokens: int,
+        now: Callable[[], float],
+        skip: Callable[[Skipped], None],
+    ) -> None:
+        self.quota_spent = False
+        self.tried: set[tuple[int, str]] = set()
+        self.stage: Stage = stages[0]
+        self.place = ""
+        self._fleet = fleet
+        self._stages = stages
+        self._conversation = conversation
+        self._tokens = tokens
+        self._now = now
+        self._skip = skip
+
+    def leases(self) -> Iterator[Lease]:
+        """The next best, and the next, until there is none that may be asked now."""
+        for stage in self._stages:
+            self.stage = stage
+            for tier in stage.tiers:
+                rest = list(tier)
+                while rest:
+                    group = rest.pop(self._first(stage, rest) if len(rest) > 1 else 0)
+                    yield from self._group(group)
+
+    def _first(self, stage: Stage, groups: Sequence[Group]) -> int:
+        able = [
+            position
+            for position, group in enumerate(groups)
+            if any([self._able(index, group.model) for index in _indices(group)])  # noqa: C419 - each one that is not able is noted
+        ]
+        if not able:
+            return 0
+        upstreams = self._fleet.upstreams
+        return self._fleet.selector.choose(
+            f"{stage.name}\x00",
+            self._fleet.strategy,
+            [group.provider_key for group in groups],
+            able,
+            weight=lambda position: groups[position].weight,
+            busy=lambda position: sum(upstreams[index].in_flight for index in _indices(groups[position])),
+            conversation=self._conversation() if self._fleet.strategy == "sticky" else None,
+            now=self._now(),
+        )
+
+    def _group(self, group: Group) -> Iterator[Lease]:
+        self.quota_spent = False
+        for members in group.tiers:
+            yield from self._members(group, members, group.model)
+        if group.preview is not None and self.quota_spent and self._fleet.quota.switch_preview_model:
+            for members in group.tiers:
+                yield from self._members(group, members, group.preview)
+
+    def _members(self, group: Group, members: Sequence[int], model: str) -> Iterator[Lease]:
+        fleet = self._fleet
+        names = [fleet.upstreams[index].key for index in members]
+        rest = [position for position, index in enumerate(members) if (index, model) not in self.tried]
+        while rest:
+            able = [position for position in rest if self._able(members[position], model)]
+            if not able:
+                return
+            self.place = group.provider_key
+            position = fleet.selector.choose(
+                self.place,
+                group.strategy,
+                names,
+                able,
+                weight=lambda position: fleet.upstreams[members[position]].terms.weight,
+                busy=lambda position: fleet.upstreams[members[position]].in_flight,
+                conversation=self._conversation() if group.strategy == "sticky" and len(members) > 1 else None,
+                now=self._now(),
+            )
+            rest = [other for other in able if other != position]
+            index = members[position]
+            lease = fleet.upstreams[index].lease(model, self._now(), tokens=self._tokens)
+            if isinstance(lease, Lease):
+                self.tried.add((index, model))
+                yield lease
+                if self.quota_spent and not fleet.quota.switch_project and fleet.accounts[index]:
+                    rest = [other for other in rest if fleet.accounts[members[other]] != fleet.accounts[index]]
+
+    def _able(self, index: int, model: str) -> bool:
+        """Whether it may be asked now; one that may not is noted."""
+        if (index, model) in self.tried:
+            return False
+        obstacle = self._fleet.upstreams[index].obstacle(model, self._now(), self._tokens)
+        if obstacle is not None:
+            self._skip(obstacle)
+        return obstacle is None
+
+
+def _indices(group: Group) -> list[int]:
+    return [index for members in group.tiers for index in members]

@@ -1,0 +1,230 @@
+"""How one upstream stands with its vendor: what keeps it out, for which models, until when.
+
+Floor 1. Pure.
+
+The breaker knows whether an upstream works; this file knows whether it may be asked. A *hold* keeps the whole upstream out, or one of
+its models:
+
+    cause          holds         state            for
+    rate_limited   the model     limited          what the vendor says, else 1 s, 2 s, 4 s …     at most `max_s`
+    quota          the upstream  exhausted        what the vendor says, else 60 s, 120 s …       at most `exhausted_max_s`
+    model_quota    the model     exhausted        as above
+    credential     the upstream  reauth_required  30 s, 60 s …                                   at most `max_s`
+    permission     the model     reauth_required  as above
+    model_missing  the model     limited          as above
+    failure        the upstream  limited          by the failures in a row, see `TIERS`          at most `max_s`
+    (an operator)  the upstream  paused           until resumed
+
+A hold whose time is over lets one call through at a time. When that call succeeds the hold is gone; when it fails the next hold is
+longer. So no hold outlives its cause by more than its cap, and an upstream that is back serves everybody after one call.
+
+Calls that were let in before a hold began say nothing about it: a burst of them fails late and together, and would otherwise climb
+the whole ladder at once. `serial` tells them apart.
+
+The tiers of failures in a row: 0 / 30 / 60 / 300 s at fewer than 3 / 3 to 4 / 5 to 9 / 10 and more.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from fkproxy.limits.forward import ForwardClock
+
+__all__ = ["CAUSES", "TIERS", "UPSTREAM_STATES", "Cause", "Hold", "Standing", "UpstreamState"]
+
+UpstreamState = Literal["active", "paused", "reauth_required", "refreshing", "exhausted", "limited"]
+UPSTREAM_STATES: tuple[UpstreamState, ...] = get_args(UpstreamState)
+Cause = Literal["rate_limited", "quota", "model_quota", "credential", "permission", "model_missing", "failure"]
+
+TIERS: tuple[tuple[int, float], ...] = ((10, 300.0), (5, 60.0), (3, 30.0))
+"""(failures in a row, seconds)."""
+
+
+class _Rule(msgspec.Struct, frozen=True):
+    """`first_s` is doubled with every further hold."""
+
+    state: UpstreamState
+    per_model: bool
+    first_s: float
+    exhausts: bool = False
+
+
+CAUSES: dict[Cause, _Rule] = {
+    "rate_limited": _Rule("limited", True, 1.0),
+    "quota": _Rule("exhausted", False, 60.0, exhausts=True),
+    "model_quota": _Rule("exhausted", True, 60.0, exhausts=True),
+    "credential": _Rule("reauth_required", False, 30.0),
+    "permission": _Rule("reauth_required", True, 30.0),
+    "model_missing": _Rule("limited", True, 30.0),
+    "failure": _Rule("limited", False, 0.0),
+}
+
+_PROBE_TIMEOUT_S = 120.0
+"""A call let through that is not reported for so long has been lost; its place goes to the next."""
+
+_PROBE_RETRY_S = 1.0
+"""What others are told to wait while such a call is out: its answer may come at any moment."""
+
+_MAX_MODELS = 256
+"""Models with a hold; callers may choose the names."""
+
+_MAX_LEVEL = 16
+
+
+class Hold(msgspec.Struct, gc=False):
+    """`until_s` on the standing's own clock; infinity for an operator's."""
+
+    state: UpstreamState
+    cause: str
+    until_s: float
+    serial: int
+    level: int = 0
+    probe_s: float | None = None
+
+
+class Standing:
+    """One upstream's. `now` is monotonic seconds everywhere. Raises `ValueError` for caps that are not positive."""
+
+    __slots__ = ("_clock", "_exhausted_max_s", "_holds", "_max_s", "consecutive_failures", "serial")
+
+    def __init__(self, *, max_s: float = 300.0, exhausted_max_s: float = 3600.0) -> None:
+        if min(max_s, exhausted_max_s) < 0:
+            raise ValueError(f"a cooldown's cap must not be negative, as {min(max_s, exhausted_max_s)} is")
+        self._clock = ForwardClock()
+        self._max_s = max_s
+        self._exhausted_max_s = exhausted_max_s
+        self._holds: dict[str | None, Hold] = {}
+        self.consecutive_failures = 0
+        self.serial = 0
+
+    # --- what stands
+
+    @property
+    def free(self) -> bool:
+        """Nothing holds anything."""
+        return not self._holds
+
+    def hold(self, model: str | None) -> Hold | None:
+        """What keeps `model` out, the upstream's own hold first; it may be over and wait for its probe."""
+        return self._holds.get(None) or self._holds.get(model)
+
+    def state(self, model: str | None = None) -> UpstreamState:
+        """Of the upstream, or of one of its models."""
+        hold = self.hold(model)
+        return hold.state if hold is not None else "active"
+
+    def models(self) -> dict[str, Hold]:
+        """Models with a hold of their own."""
+        return {model: hold for model, hold in self._holds.items() if model is not None}
+
+    def retry_after_s(self, model: str | None, now: float) -> float:
+        """Seconds until a call may be let in; 0.0 if one may now, infinity while an operator holds it."""
+        clock_s = self._clock.read(now)
+        waits = [self._wait_s(hold, clock_s) for hold in self._relevant(model)]
+        return max(waits, default=0.0)
+
+    def _relevant(self, model: str | None) -> list[Hold]:
+        found = (self._holds.get(None), self._holds.get(model) if model is not None else None)
+        return [hold for hold in found if hold is not None]
+
+    def _wait_s(self, hold: Hold, clock_s: float) -> float:
+        if hold.until_s > clock_s:
+            return hold.until_s - clock_s
+        if hold.probe_s is not None and clock_s - hold.probe_s < _PROBE_TIMEOUT_S:
+            return _PROBE_RETRY_S
+        return 0.0
+
+    # --- calls
+
+    def admit(self, model: str, now: float) -> int | None:
+        """A serial to report with, or None: held. The first call after a hold's time takes its one place."""
+        if not self._holds:
+            return self.serial
+        clock_s = self._clock.read(now)
+        relevant = self._relevant(model)
+        if any(self._wait_s(hold, clock_s) > 0 for hold in relevant):
+            return None
+        for hold in relevant:
+            hold.probe_s = clock_s
+        return self.serial
+
+    def force(self, model: str, now: float) -> int:
+        """A serial all the same: for a call that has nowhere else to go. It counts as the hold's probe."""
+        clock_s = self._clock.read(now)
+        for hold in self._relevant(model):
+            hold.probe_s = clock_s
+        return self.serial
+
+    def succeeded(self, model: str, serial: int) -> None:
+        """The upstream answered."""
+        self.consecutive_failures = 0
+        if self._holds:
+            for key in (None, model):
+                hold = self._holds.get(key)
+                if hold is not None and serial >= hold.serial and hold.state != "paused":
+                    del self._holds[key]
+
+    def released(self, model: str) -> None:
+        """No verdict: the client went away, or the request was its mistake."""
+        for hold in self._relevant(model):
+            hold.probe_s = None
+
+    def failed(self, model: str, serial: int, cause: Cause, retry_after_s: float | None, now: float) -> None:
+        """The upstream did not serve the call. `retry_after_s` is what the vendor said."""
+        clock_s = self._clock.read(now)
+        self.released(model)
+        rule = CAUSES[cause]
+        key = model if rule.per_model else None
+        before = self._holds.get(key)
+        if serial < self.serial and before is not None and serial < before.serial:
+            return
+        self.consecutive_failures += 1
+        level = min(before.level + 1, _MAX_LEVEL) if before is not None and before.cause == cause else 0
+        cap_s = self._exhausted_max_s if rule.exhausts else self._max_s
+        if cause == "failure":
+            length_s = next((seconds for failures, seconds in TIERS if self.consecutive_failures >= failures), 0.0)
+        else:
+            length_s = rule.first_s * 2**level if retry_after_s is None else retry_after_s
+        length_s = min(length_s, cap_s)
+        if length_s <= 0 or (before is not None and before.state == "paused"):
+            return
+        if len(self._holds) > _MAX_MODELS and key not in self._holds:
+            del self._holds[next(iter(held for held in self._holds if held is not None))]
+        self.serial += 1
+        self._holds[key] = Hold(state=rule.state, cause=cause, until_s=clock_s + length_s, serial=self.serial, level=level)
+
+    # --- operators and probes of quotas
+
+    def pause(self) -> None:
+        """Let nothing in until `resume`."""
+        self.serial += 1
+        self._holds[None] = Hold(state="paused", cause="operator", until_s=float("inf"), serial=self.serial)
+
+    def exhaust(self, reset_s: float | None, now: float) -> None:
+        """The vendor's quota is used up, as a look at it says; `reset_s` seconds until it is not, where that is known."""
+        before = self._holds.get(None)
+        if before is not None and before.state == "paused":
+            return
+        length_s = min(CAUSES["quota"].first_s if reset_s is None else reset_s, self._exhausted_max_s)
+        self.serial += 1
+        self._holds[None] = Hold(state="exhausted", cause="quota", until_s=self._clock.read(now) + length_s, serial=self.serial)
+
+    def replenish(self) -> None:
+        """The vendor's quota is not used up, as a look at it says."""
+        before = self._holds.get(None)
+        if before is not None and before.state == "exhausted":
+            del self._holds[None]
+
+    def resume(self) -> None:
+        """End an operator's pause."""
+        before = self._holds.get(None)
+        if before is not None and before.state == "paused":
+            del self._holds[None]
+
+    def reset(self) -> None:
+        """Forget every hold and every failure, but not an operator's pause."""
+        paused = self._holds.get(None)
+        self._holds = {None: paused} if paused is not None and paused.state == "paused" else {}
+        self.consecutive_failures = 0

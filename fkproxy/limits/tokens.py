@@ -1,0 +1,82 @@
+"""Tokens a minute: taken by estimate before a call, put right after it.
+
+Floor 1. Pure.
+
+A bucket of `per_minute` tokens that refills continuously. A call reserves what it may use, so that many at once cannot pass the limit
+together; afterwards the difference to what it did use is given back, or owed. A call that may use more than a whole minute's worth
+passes when the bucket is full: refused, it would never pass.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from fkproxy.limits.forward import ForwardClock
+
+__all__ = ["TokenMeter", "TokenMeters"]
+
+
+class TokenMeter:
+    """One bucket. `now` is monotonic seconds."""
+
+    __slots__ = ("_clock", "_level", "_per_s", "_seen_s", "per_minute")
+
+    def __init__(self, per_minute: int) -> None:
+        if per_minute < 1:
+            raise ValueError(f"a limit of tokens must be at least 1, not {per_minute}")
+        self.per_minute = per_minute
+        self._per_s = per_minute / 60.0
+        self._level = float(per_minute)
+        self._clock = ForwardClock()
+        self._seen_s = 0.0
+
+    def wait_s(self, tokens: int, now: float) -> float:
+        """Seconds until a call for so many tokens may pass; 0.0 now."""
+        self._fill(now)
+        missing = min(tokens, self.per_minute) - self._level
+        return missing / self._per_s if missing > 1e-6 else 0.0
+
+    def reserve(self, tokens: int, now: float) -> float:
+        """As `wait_s`; when it is 0.0 the tokens are taken."""
+        wait_s = self.wait_s(tokens, now)
+        if wait_s == 0.0:
+            self._level -= tokens
+        return wait_s
+
+    def settle(self, reserved: int, used: int | None) -> None:
+        """The call is over. `used` None: nobody knows, so the estimate stands."""
+        if used is not None:
+            self._level = min(float(self.per_minute), self._level + reserved - used)
+
+    def full(self, now: float) -> bool:
+        """Nothing is taken or owed."""
+        self._fill(now)
+        return self._level >= self.per_minute
+
+    def _fill(self, now: float) -> None:
+        clock_s = self._clock.read(now)
+        self._level = min(float(self.per_minute), self._level + (clock_s - self._seen_s) * self._per_s)
+        self._seen_s = clock_s
+
+
+class TokenMeters:
+    """A meter for each key, all alike; the least recently used go first above `max_entries`."""
+
+    __slots__ = ("_max_entries", "_meters", "_per_minute")
+
+    def __init__(self, per_minute: int, max_entries: int = 10_000) -> None:
+        TokenMeter(per_minute)
+        self._per_minute = per_minute
+        self._max_entries = max_entries
+        self._meters: OrderedDict[str, TokenMeter] = OrderedDict()
+
+    def of(self, key: str) -> TokenMeter:
+        """The key's meter."""
+        meter = self._meters.get(key)
+        if meter is None:
+            if len(self._meters) >= self._max_entries:
+                self._meters.popitem(last=False)
+            meter = self._meters[key] = TokenMeter(self._per_minute)
+        else:
+            self._meters.move_to_end(key)
+        return meter

@@ -1,0 +1,187 @@
+"""The providers file: every field of it. Floor 4. `docs/providers.md` and `docs/providers.schema.json` follow from here.
+
+Names may be written with hyphens as well. Times in seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from fkproxy.routing import Strategy
+from fkproxy.settings.values import Credential, HeaderValues, ProviderKey, Url
+from fkproxy.suffix import reasoning_of_word
+
+__all__ = [
+    "CredentialEntry",
+    "FallbackAlias",
+    "Limits",
+    "ModelEntry",
+    "Provider",
+    "ProvidersFile",
+    "Quota",
+    "QuotaExceeded",
+    "Timeouts",
+]
+
+_HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$"
+
+
+def _thinking(value: str) -> str:
+    if reasoning_of_word(value.strip().lower()) is None:
+        raise ValueError("expected none, auto, an effort (minimal, low, medium, high, xhigh, max) or a number of tokens")
+    return value.strip().lower()
+
+
+def _proxy(value: str) -> str:
+    if value != "direct" and not value.startswith(("http://", "https://")):
+        raise ValueError("expected direct, or the address of an HTTP proxy such as http://proxy.example:3128")
+    return value
+
+
+Thinking = Annotated[str, AfterValidator(_thinking)]
+Proxy = Annotated[str, AfterValidator(_proxy)]
+HeaderName = Annotated[str, Field(pattern=_HEADER_NAME)]
+Names = tuple[str, ...]
+
+
+def _field(default: Any, text: str, **limits: Any) -> Any:
+    return Field(default, description=text, **limits)
+
+
+class Entry(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_underscores(cls, value: Any) -> Any:
+        return {str(name).replace("-", "_"): inner for name, inner in value.items()} if isinstance(value, dict) else value
+
+
+class CredentialEntry(Entry):
+    """One secret of a provider, from one of: `key`, `env`, `file`, `systemd_credential`, `token_file`, `credentials_file`."""
+
+    name: str = _field("", "Tells it from the provider's others, in logs and metrics.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$|^$")
+    key: Credential | None = _field(None, "The secret itself. Better kept out of this file.")
+    env: str | None = _field(None, "Environment variable that holds it.", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    file: Path | None = _field(None, "File that holds it.")
+    systemd_credential: str | None = _field(None, "Name of a systemd credential that holds it.", pattern=r"^[A-Za-z0-9_.-]{1,255}$")
+    token_file: Path | None = _field(None, "OAuth token file of your own (JSON), kept fresh. It must be writable by the service.")
+    credentials_file: Path | None = _field(None, "Google credentials (JSON), for vertex and vertex_claude.")
+    token_endpoint: Url | None = _field(None, "Where a token file is renewed, if the file does not say.")
+    client_id: str | None = _field(None, "OAuth client of a token file, if the file does not say.")
+    client_secret: SecretStr | None = _field(None, "Secret of that client, if there is one.")
+    token_request: Literal["form", "json"] = _field("form", "How the token endpoint wants to be asked.")
+    projects: Names = _field((), "Google Cloud projects to use in turn; each has quotas of its own.")
+    weight: int = _field(1, "Share among the provider's credentials.", ge=1, le=1_000_000)
+    priority: int = _field(0, "Higher ones first; lower ones only when no higher one can serve.")
+    proxy: Proxy | None = _field(None, "As the provider's, for this credential.")
+    disabled: bool = _field(False, "Leave it out.")
+
+
+class ModelEntry(Entry):
+    """A model under another name."""
+
+    name: str = _field(..., "What the provider calls it.", min_length=1)
+    alias: str = _field(..., "What clients call it.", min_length=1)
+
+
+class Timeouts(Entry):
+    """Deadlines for one provider; APP_TIMEOUT__… where not set."""
+
+    connect: float | None = _field(None, "Name, connection and TLS.", gt=0, le=300)
+    first_byte: float | None = _field(None, "From the request to the head of the reply.", gt=0, le=86400)
+    silence: float | None = _field(None, "Between two pieces of the reply.", gt=0, le=86400)
+    stall: float | None = _field(None, "Between two pieces of content, whatever signs of life come in between.", gt=0, le=86400)
+
+
+class Limits(Entry):
+    """What one credential of the provider may be asked for; 0 is no limit."""
+
+    max_concurrency: int = _field(0, "Calls under way.", ge=0, le=100_000)
+    requests_per_minute: int = _field(0, "Calls a minute.", ge=0)
+    tokens_per_minute: int = _field(0, "Tokens a minute: reserved by estimate, then put right.", ge=0)
+
+
+class Quota(Entry):
+    """Ask the vendor from time to time what is left. Each field is a JMESPath expression over the reply."""
+
+    url: Url = _field(..., "What to ask.")
+    method: Literal["GET", "POST"] = "GET"
+    headers: HeaderValues = _field({}, "Headers; $TOKEN$ in a value stands for the credential.")
+    body: str | None = _field(None, "Body of a POST.")
+    interval: float = _field(300.0, "How often.", ge=10, le=86400)
+    quota_remaining: str | None = None
+    quota_reset_seconds: str | None = _field(None, "Seconds, or a time (RFC 3339, unix).")
+    usage_percentage: str | None = None
+    quota_exhausted: str | None = None
+
+
+class Provider(Entry):
+    """A service and the credentials for it."""
+
+    name: ProviderKey = _field(..., "What it is called in logs, metrics and 'provider/model' names.")
+    adapter: Literal["openai", "anthropic", "gemini", "vertex", "vertex_claude"] = _field(
+        ..., "How to speak to it. openai: any server that speaks chat completions or Responses."
+    )
+    base_url: Url | None = _field(None, "Its address; the vendor's own if not set.")
+    api: Literal["chat_completions", "responses", "both"] | None = _field(
+        None, "For openai: what it speaks. Not set: both at OpenAI's own address, chat_completions elsewhere."
+    )
+    region: str | None = _field(None, "For vertex and vertex_claude: the location, or global.", pattern=r"^[a-z0-9-]+$")
+    credentials: tuple[CredentialEntry, ...] = _field((), "Its secrets. None: one without any.")
+    models: tuple[str | ModelEntry, ...] = _field(
+        (), "Models it serves: names, patterns (* and ?), or name and alias. Not set: as the adapter has them."
+    )
+    excluded_models: Names = _field((), "Names and patterns that it must not be asked for; capitals do not matter.")
+    model_mapping: dict[str, str] = _field({}, "What clients ask for (or a pattern) → what it is asked for.")
+    preview_models: dict[str, str] = _field({}, "Model → its preview, used when the quota of the model is spent.")
+    prefix: str = _field("", "Its models can be had as prefix/model too.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$|^$")
+    priority: int = _field(0, "Higher ones first; lower ones only when no higher one can serve.")
+    weight: int = _field(1, "Share among providers of the same priority.", ge=1, le=1_000_000)
+    strategy: Strategy = _field("sticky", "Which credential is next.")
+    fallbacks: Names = _field((), "Providers to ask when this one has failed.")
+    headers: HeaderValues = _field({}, "Headers to add to every request. Values are secret.")
+    client_headers: tuple[HeaderName, ...] = _field((), "Headers of the client that are passed on to it.")
+    beta_features: Names | None = _field(None, "For anthropic and vertex_claude: preview features that clients may ask for.")
+    auth_header: HeaderName | None = _field(None, "Header for the secret; in authorization it is a bearer token.")
+    proxy: Proxy | None = _field(None, "direct, or the address of an HTTP proxy; not set: as the environment says.")
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    thinking: Thinking | None = _field(None, "For calls that say nothing about it: none, auto, an effort, or a number of tokens.")
+    retries: int = _field(0, "Further tries at the same credential after a failure that may pass.", ge=0, le=10)
+    quota: Quota | None = None
+    disabled: bool = _field(False, "Leave it out.")
+
+
+class FallbackAlias(Entry):
+    """Another model stands in while too many calls of this one fail, and steps back when it works again."""
+
+    model: str = _field(..., "The model.", min_length=1)
+    to: str = _field(..., "Who stands in.", min_length=1)
+    error_ratio: float = _field(0.05, "Share of failed calls above which it happens.", gt=0, lt=1)
+    window: float = _field(600.0, "Time over which they are counted.", ge=10, le=86400)
+    min_calls: int = _field(20, "Calls in that time before anything is decided.", ge=1)
+    probe: float = _field(30.0, "While it stands in: how often the model itself is asked.", gt=0, le=3600)
+
+
+class QuotaExceeded(Entry):
+    """What is tried when a quota is spent."""
+
+    switch_project: bool = _field(True, "The credential's other projects.")
+    switch_preview_model: bool = _field(False, "The model's preview, see preview_models.")
+
+
+class ProvidersFile(Entry):
+    """The whole file. All of it is checked, and taken whole or not at all."""
+
+    providers: tuple[Provider, ...] = _field((), "In order of preference.")
+    strategy: Strategy = _field("ordered", "Which provider of one priority is next.")
+    force_model_prefix: bool = _field(False, "Models of providers with a prefix are served under it only.")
+    fallbacks: dict[str, Names] = _field({}, "Model (or pattern) → models to ask for when everybody who has it failed.")
+    fallback_aliases: tuple[FallbackAlias, ...] = ()
+    quota_exceeded: QuotaExceeded = QuotaExceeded()

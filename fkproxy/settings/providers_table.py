@@ -1,0 +1,252 @@
+"""The providers of a configuration, whoever named them: well-known variables or a file; and the routing table that follows. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from fkproxy.model.errors import UnknownModel
+from fkproxy.routing import Member, RoutingTable, Rule
+from fkproxy.settings.checks import is_own_address
+from fkproxy.settings.locating import Place
+from fkproxy.settings.providers_file import ProvidersSource
+from fkproxy.settings.providers_schema import CredentialEntry, ModelEntry, Provider, ProvidersFile
+from fkproxy.settings.schema import Settings
+
+__all__ = ["DEFAULT_MODELS", "SANDBOX", "check_providers", "members_of", "named_by_variables", "rule_of", "table_of"]
+
+SANDBOX = "sandbox"
+
+DEFAULT_MODELS: dict[str, tuple[str, ...]] = {
+    "anthropic": ("claude-*",),
+    "gemini": ("gemini-*", "gemma-*", "learnlm-*"),
+    "openai": ("*",),
+    "vertex": ("gemini-*", "gemma-*", "learnlm-*"),
+    "vertex_claude": ("claude-*",),
+}
+"""By adapter: what its vendor's models are called."""
+
+
+def named_by_variables(settings: Settings) -> list[Provider]:
+    """The providers that well-known variables ask for, in order of preference. A Gemini API key wins over Vertex AI."""
+    vertex, openai, anthropic = settings.vertex, settings.openai, settings.anthropic
+    found: list[Provider] = []
+    google = vertex.credentials_file is not None or vertex.ambient_credentials
+    on_vertex = CredentialEntry(
+        credentials_file=vertex.credentials_file, projects=(vertex.project_id,) if vertex.project_id is not None else ()
+    )
+    if vertex.api_key is not None:
+        found.append(
+            Provider(name="gemini", adapter="gemini", base_url=vertex.api_key_base_url, credentials=(CredentialEntry(key=vertex.api_key),))
+        )
+    elif google:
+        found.append(
+            Provider(name="vertex", adapter="vertex", base_url=vertex.oauth_base_url, region=vertex.region, credentials=(on_vertex,))
+        )
+    if google and vertex.claude_models:
+        found.append(
+            Provider(
+                name="vertex-claude",
+                adapter="vertex_claude",
+                base_url=vertex.oauth_base_url,
+                region=vertex.region,
+                credentials=(on_vertex,),
+                models=vertex.claude_models,
+                beta_features=anthropic.vertex_beta_features,
+            )
+        )
+    if anthropic.api_key is not None or anthropic.auth_token is not None or anthropic.base_url is not None:
+        found.append(
+            Provider(
+                name="anthropic",
+                adapter="anthropic",
+                base_url=anthropic.base_url,
+                credentials=_secret(anthropic.api_key or anthropic.auth_token),
+                models=anthropic.models,
+                beta_features=anthropic.beta_features,
+                auth_header="authorization" if anthropic.api_key is None and anthropic.auth_token is not None else None,
+            )
+        )
+    if openai.api_key is not None or openai.base_url is not None:
+        found.append(
+            Provider(
+                name=openai.provider_key,
+                adapter="openai",
+                base_url=openai.base_url,
+                api=openai.api,
+                credentials=_secret(openai.api_key),
+                models=openai.models,
+                headers=openai.extra_headers,
+                client_headers=("openai-beta",),
+            )
+        )
+    return found
+
+
+def _secret(key: object) -> tuple[CredentialEntry, ...]:
+    return (CredentialEntry(key=key),) if key is not None else ()  # type: ignore[arg-type]  # SecretStr or None
+
+
+def members_of(provider: Provider) -> Iterator[tuple[CredentialEntry, str | None]]:
+    """Credential × project: each one an upstream. A provider without credentials is one upstream without any."""
+    entries = [entry for entry in provider.credentials if not entry.disabled] if provider.credentials else [CredentialEntry()]
+    for entry in entries:
+        for project in entry.projects or (None,):
+            yield entry, project
+
+
+def rule_of(provider: Provider) -> Rule:
+    """What routing needs of a provider."""
+    names = {entry.alias: entry.name for entry in provider.models if isinstance(entry, ModelEntry)}
+    return Rule(
+        provider_key=provider.name,
+        models=tuple(entry for entry in provider.models if isinstance(entry, str)) or (() if names else DEFAULT_MODELS[provider.adapter]),
+        members=tuple(
+            Member(weight=entry.weight, priority=entry.priority, account=entry.name or provider.name if project is not None else "")
+            for entry, project in members_of(provider)
+        ),
+        names={**names, **provider.model_mapping},
+        excluded=provider.excluded_models,
+        prefix=provider.prefix,
+        previews=provider.preview_models,
+        fallbacks=provider.fallbacks,
+        priority=provider.priority,
+        weight=provider.weight,
+        strategy=provider.strategy,
+    )
+
+
+def table_of(rules: Iterable[Rule], file: ProvidersFile) -> RoutingTable:
+    """The table of all rules, in order of preference."""
+    return RoutingTable(list(rules), fallbacks=file.fallbacks, force_prefix=file.force_model_prefix)
+
+
+def check_providers(source: ProvidersSource, beside: Sequence[Provider], settings: Settings) -> None:
+    """Add to the problems of `source` what no single entry shows. `beside`: the providers that variables name."""
+    check = _Check(source, beside, settings)
+    check.names()
+    for number, provider in enumerate(source.file.providers):
+        check.provider(number, provider)
+    if not source.problems:
+        check.ways()
+
+
+class _Check:
+    def __init__(self, source: ProvidersSource, beside: Sequence[Provider], settings: Settings) -> None:
+        self._source = source
+        self._file = source.file
+        self._beside = beside
+        self._settings = settings
+        self._all = [*beside, *source.file.providers]
+        self._known = {provider.name for provider in self._all if not provider.disabled}
+
+    def names(self) -> None:
+        seen = {provider.name: "a variable" for provider in self._beside}
+        place: Place
+        for number, provider in enumerate(self._file.providers):
+            place = ("providers", number, "name")
+            if provider.name == SANDBOX:
+                self._source.problem(place, f"must not be {SANDBOX}: that is the built-in one")
+            elif provider.name in seen:
+                self._source.problem(place, f"{provider.name} is the name of a provider from {seen[provider.name]} already")
+            seen[provider.name] = self._source.at(("providers", number))
+            if provider.prefix and provider.prefix != provider.name and provider.prefix in self._known:
+                where = ("providers", number, "prefix")
+                self._source.problem(where, f"{provider.prefix} is the name of another provider: {provider.prefix}/model would mean both")
+
+    def provider(self, number: int, provider: Provider) -> None:
+        place: Place = ("providers", number)
+        names: set[str] = set()
+        for position, entry in enumerate(provider.credentials):
+            if entry.name in names:
+                self._source.problem((*place, "credentials", position, "name"), f"{entry.name!r} is there twice")
+            names.add(entry.name)
+            self._credential((*place, "credentials", position), provider, entry)
+        if provider.credentials and all(entry.disabled for entry in provider.credentials) and not provider.disabled:
+            self._source.problem((*place, "credentials"), "are all disabled", "enable one, or disable the provider")
+        if provider.adapter in ("vertex", "vertex_claude") and provider.region is None and provider.base_url is None:
+            self._source.problem((*place, "region"), "is missing", "for example europe-west1, or global")
+        if provider.api is not None and provider.adapter != "openai":
+            self._source.problem((*place, "api"), "has no meaning for this adapter")
+        server = self._settings.server
+        if provider.base_url is not None and is_own_address(provider.base_url, server.host, server.port):
+            self._source.problem((*place, "base_url"), "is this gateway's own address: a call would go round in circles")
+        self._models(place, provider)
+        for position, name in enumerate(provider.fallbacks):
+            if name == provider.name:
+                self._source.problem((*place, "fallbacks", position), "is the provider itself")
+            elif name not in self._known:
+                self._source.problem(
+                    (*place, "fallbacks", position), f"{name} is no provider", f"there are {', '.join(sorted(self._known))}"
+                )
+
+    def _credential(self, place: Place, provider: Provider, entry: CredentialEntry) -> None:
+        google = provider.adapter in ("vertex", "vertex_claude")
+        secret = (entry.key, entry.token_file, entry.env, entry.file, entry.systemd_credential)
+        if google and any(each is not None for each in secret):
+            self._source.problem(place, "is no Google credentials file, which this adapter needs", "credentials_file = …")
+        if not google and (entry.credentials_file is not None or entry.projects):
+            self._source.problem(place, "names Google credentials or projects, which this adapter does not use")
+        if not google and not entry.disabled and not provider.disabled and all(each is None for each in secret):
+            self._source.problem(place, "names no secret", "give it key, env, file, systemd_credential or token_file")
+        if len(set(entry.projects)) < len(entry.projects):
+            self._source.problem((*place, "projects"), "names a project twice")
+
+    def _models(self, place: Place, provider: Provider) -> None:
+        aliases: dict[str, str] = {}
+        for position, entry in enumerate(provider.models):
+            if not isinstance(entry, ModelEntry):
+                continue
+            where = (*place, "models", position, "alias")
+            if entry.alias in aliases:
+                self._source.problem(where, f"{entry.alias} stands for {aliases[entry.alias]} already")
+            elif entry.alias in provider.model_mapping:
+                self._source.problem(where, f"{entry.alias} is mapped to {provider.model_mapping[entry.alias]} already")
+            aliases[entry.alias] = entry.name
+        for name, model in provider.model_mapping.items():
+            if name == model:
+                self._source.problem((*place, "model_mapping", name), "is mapped to itself")
+
+    def ways(self) -> None:
+        """Every name that is mentioned leads somewhere, and nowhere in circles."""
+        active = [provider for provider in self._all if not provider.disabled]
+        table = table_of([rule_of(provider) for provider in active], self._file)
+        for number, provider in enumerate(self._file.providers):
+            if not provider.disabled and not self._reachable(table, provider):
+                self._source.problem(("providers", number), f"({provider.name}) can never be asked: every model of it is excluded")
+        for name, models in self._file.fallbacks.items():
+            for position, model in enumerate(models):
+                place: Place = ("fallbacks", name, position)
+                if model == name:
+                    self._source.problem(place, "is the model itself")
+                elif not _serves(table, model):
+                    self._source.problem(place, f"{model} is served by nobody")
+        stands = {alias.model: alias.to for alias in self._file.fallback_aliases}
+        for number, alias in enumerate(self._file.fallback_aliases):
+            where: Place = ("fallback_aliases", number)
+            if [each.model for each in self._file.fallback_aliases].count(alias.model) > 1:
+                self._source.problem((*where, "model"), f"{alias.model} is there twice")
+            for field in ("model", "to"):
+                if not _serves(table, getattr(alias, field)):
+                    self._source.problem((*where, field), f"{getattr(alias, field)} is served by nobody")
+            if alias.to in stands:
+                circle = alias.to == alias.model or stands[alias.to] == alias.model
+                told = "leads in a circle" if circle else f"{alias.to} has a stand-in of its own"
+                self._source.problem((*where, "to"), told)
+
+    @staticmethod
+    def _reachable(table: RoutingTable, provider: Provider) -> bool:
+        rule = rule_of(provider)
+        whole = RoutingTable([rule])
+        asked = [pattern for pattern in rule.models if not set(pattern) & set("*?[")] + list(rule.names)
+        patterns = [pattern for pattern in rule.models if set(pattern) & set("*?[")]
+        blocked = {pattern.lower() for pattern in rule.excluded}
+        if "*" in blocked:
+            return False
+        return bool([pattern for pattern in patterns if pattern.lower() not in blocked]) or any(_serves(whole, name) for name in asked)
+
+
+def _serves(table: RoutingTable, model: str) -> bool:
+    try:
+        return bool(table.candidates(model))
+    except UnknownModel:
+        return False

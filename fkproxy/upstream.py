@@ -1,0 +1,238 @@
+"""One upstream as calls meet it: an adapter, whether it may be asked now, and what was seen of it.
+
+Floor 3.
+
+A call holds a `Lease` on the upstream it is at. The lease reports once to everybody who keeps count: breaker, standing, slots, tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+
+from fkproxy.adapters.base import Adapter, Timeouts
+from fkproxy.dialects.base import Dialect
+from fkproxy.limits.breaker import Breaker, Permit
+from fkproxy.limits.fair_queue import FairQueue
+from fkproxy.limits.standing import Cause, Standing, UpstreamState
+from fkproxy.limits.tokens import TokenMeter
+from fkproxy.model.errors import (
+    UpstreamError,
+    UpstreamModelMissing,
+    UpstreamOverloaded,
+    UpstreamQuotaExhausted,
+    UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+)
+from fkproxy.model.request import ReasoningConfig
+from fkproxy.telemetry.record import Skipped
+
+__all__ = ["Lease", "Terms", "Upstream"]
+
+_BUSY_RETRY_S = 1.0
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says about calls to one provider.
+
+    `retries`: further tries at the same upstream after it failed. `reasoning`: for calls that say nothing about thinking. `weight`: of
+    this credential among the provider's. A limit of 0 is none.
+    """
+
+    timeouts: Timeouts
+    weight: int = 1
+    retries: int = 0
+    reasoning: ReasoningConfig | None = None
+    max_concurrency: int = 0
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+
+
+class Upstream:
+    """Provider × credential. Times that people read are unix seconds, those that are compared are the monotonic `now` of the caller."""
+
+    def __init__(self, adapter: Adapter, codec: Dialect, breaker: Breaker, standing: Standing, terms: Terms) -> None:
+        self.adapter = adapter
+        self.codec = codec
+        self.breaker = breaker
+        self.standing = standing
+        self.terms = terms
+        self.provider_key = adapter.provider_key
+        self.credential = adapter.credential.name
+        self.key = f"{self.provider_key}/{self.credential}" if self.credential else self.provider_key
+        self.in_flight = 0
+        self.valve_open = False
+        self.waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self.last_error_code: str | None = None
+        self.last_error_s: float | None = None
+        self.last_success_s: float | None = None
+        self._tokens = TokenMeter(terms.tokens_per_minute) if terms.tokens_per_minute else None
+        self._requests = TokenMeter(terms.requests_per_minute) if terms.requests_per_minute else None
+        self._limited = bool(terms.max_concurrency or terms.tokens_per_minute or terms.requests_per_minute)
+
+    # --- may it be asked
+
+    def obstacle(self, model: str, now: float, tokens: int = 0) -> Skipped | None:
+        """Why a call for `model` would not be let in now; None when it would. Changes nothing."""
+        standing = self.standing
+        if not standing.free and (wait_s := standing.retry_after_s(model, now)) > 0:
+            hold = standing.hold(model)
+            return self._skipped(model, hold.state if hold is not None else "limited", wait_s)
+        if (wait_s := self.breaker.retry_after_s(now)) > 0:
+            return self._skipped(model, "circuit_open", wait_s)
+        return self._full(model, now, tokens) if self._limited else None
+
+    def _full(self, model: str, now: float, tokens: int) -> Skipped | None:
+        if self.terms.max_concurrency and self.in_flight >= self.terms.max_concurrency:
+            return self._skipped(model, "busy", _BUSY_RETRY_S)
+        if self._requests is not None and (wait_s := self._requests.wait_s(1, now)) > 0:
+            return self._skipped(model, "requests_per_minute", wait_s)
+        if self._tokens is not None and (wait_s := self._tokens.wait_s(tokens, now)) > 0:
+            return self._skipped(model, "tokens_per_minute", wait_s)
+        return None
+
+    def _skipped(self, model: str, reason: str, wait_s: float) -> Skipped:
+        return Skipped(
+            provider_key=self.provider_key,
+            credential=self.credential,
+            model_id=model,
+            reason=reason,
+            retry_after_s=None if wait_s == float("inf") else wait_s,
+        )
+
+    def lease(self, model: str, now: float, *, tokens: int = 0, force: bool = False) -> Lease | Skipped:
+        """Let one call in. `force`: whatever its standing, for a call that has nowhere else to go; an operator's pause stands."""
+        hold = self.standing.hold(model)
+        if force and hold is not None and hold.state == "paused":
+            return self._skipped(model, "paused", float("inf"))
+        full = self._full(model, now, tokens) if self._limited else None
+        if full is not None:
+            return full
+        permit = self.breaker.acquire(now)
+        if permit is None:
+            return self._skipped(model, "circuit_open", self.breaker.retry_after_s(now))
+        serial = self.standing.force(model, now) if force else self.standing.admit(model, now)
+        if serial is None:
+            self.breaker.release(permit, now)
+            return self._skipped(model, self.standing.state(model), self.standing.retry_after_s(model, now))
+        return self._lease(model, permit, serial, tokens, now)
+
+    def valve(self, model: str, now: float) -> Lease:
+        """Let one call in although the breaker is open, too: the upstream that recovers first when all are kept out."""
+        self.valve_open = True
+        permit = self.breaker.force(now)
+        return self._lease(model, permit, self.standing.force(model, now), 0, now)
+
+    def _lease(self, model: str, permit: Permit, serial: int, tokens: int, now: float) -> Lease:
+        self.in_flight += 1
+        if self._requests is not None:
+            self._requests.reserve(1, now)
+        if self._tokens is not None:
+            self._tokens.reserve(tokens, now)
+        return Lease(self, model, permit, serial, tokens, now)
+
+    def wake(self) -> None:
+        """A slot is free: for whoever waits longest, keys in turn."""
+        while len(self.waiting):
+            waiter = self.waiting.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    # --- what was seen
+
+    def state(self, now_s: float) -> UpstreamState:
+        """Of the upstream as a whole; `now_s` unix seconds. A credential that is being renewed, or cannot be, shows as such."""
+        state = self.standing.state()
+        credential = self.adapter.credential.describe(now_s).state
+        return credential if state == "active" else state
+
+    @property
+    def refuses_credential(self) -> bool:
+        """Its last word on our credential was that it does not take it, for everything or for one of its models."""
+        whole = self.standing.hold(None)
+        holds = self.standing.models().values()
+        return (whole is not None and whole.cause == "credential") or any(hold.cause == "permission" for hold in holds)
+
+    def settle_tokens(self, reserved: int, used: int | None) -> None:
+        """Put the estimate of a call right."""
+        if self._tokens is not None:
+            self._tokens.settle(reserved, used)
+
+
+class Lease:
+    """One call's stay at an upstream. Reports once; `close` gives the place back, whatever happened."""
+
+    __slots__ = ("_closed", "_permit", "_serial", "_tokens", "answered_s", "began_s", "model", "upstream")
+
+    def __init__(self, upstream: Upstream, model: str, permit: Permit, serial: int, tokens: int, now: float) -> None:
+        self.upstream = upstream
+        self.model = model
+        self.began_s = now
+        self.answered_s: float | None = None
+        self._permit: Permit | None = permit
+        self._serial = serial
+        self._tokens = tokens
+        self._closed = False
+
+    def answered(self, now: float) -> None:
+        """The first content is here: it works. What may break from now on is reported besides."""
+        if self.answered_s is not None:
+            return
+        self.answered_s = now
+        upstream = self.upstream
+        if self._permit is not None:
+            upstream.breaker.success(self._permit, now)
+        upstream.standing.succeeded(self.model, self._serial)
+        upstream.last_success_s = time.time()
+
+    def failed(self, error: UpstreamError, now: float) -> None:
+        """The upstream did not serve the call, or broke off."""
+        upstream, permit = self.upstream, self._permit
+        upstream.last_error_code, upstream.last_error_s = error.code, time.time()
+        cause = _cause(error)
+        if cause is None:
+            # It works, and says that the request does not.
+            self.answered(now)
+            return
+        self._permit = None
+        if permit is not None:
+            (upstream.breaker.failure if error.breaker else upstream.breaker.release)(permit, now)
+        upstream.standing.failed(self.model, self._serial, cause, error.retry_after_s, now)
+
+    def close(self, now: float, used_tokens: int | None = None) -> None:
+        """The call has left."""
+        if self._closed:
+            return
+        self._closed = True
+        upstream = self.upstream
+        upstream.in_flight -= 1
+        upstream.valve_open = False
+        if self._permit is not None and self.answered_s is None:
+            upstream.breaker.release(self._permit, now)
+            upstream.standing.released(self.model)
+        upstream.settle_tokens(self._tokens, used_tokens)
+        if len(upstream.waiting):
+            upstream.wake()
+
+
+def _cause(error: UpstreamError) -> Cause | None:
+    """What the upstream's failure says of its standing; None when it is the request's."""
+    match error:
+        case UpstreamRateLimited():
+            return "rate_limited"
+        case UpstreamQuotaExhausted():
+            return "quota" if error.whole_account else "model_quota"
+        case UpstreamRefusedCredential():
+            return "permission" if error.upstream_status == 403 else "credential"
+        case UpstreamModelMissing():
+            return "model_missing"
+        case UpstreamRejected():
+            return None
+        case UpstreamOverloaded() if error.retry_after_s is not None:
+            return "rate_limited"
+        case _:
+            return "failure"

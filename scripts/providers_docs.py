@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Make docs/providers.md and docs/providers.schema.json from the schema of the providers file.
+
+scripts/providers_docs.py --write    bring both up to date
+scripts/providers_docs.py --check    exit 1 if one is not up to date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from fkproxy.settings.providers_schema import (  # noqa: E402 - after the path is set
+    CredentialEntry,
+    Entry,
+    FallbackAlias,
+    Limits,
+    ModelEntry,
+    Provider,
+    ProvidersFile,
+    Quota,
+    QuotaExceeded,
+    Timeouts,
+)
+
+EXAMPLE = ROOT / "packaging" / "providers.example.toml"
+PAGE = ROOT / "docs" / "providers.md"
+SCHEMA = ROOT / "docs" / "providers.schema.json"
+
+_TABLES: tuple[tuple[str, type[Entry]], ...] = (
+    ("At the top", ProvidersFile),
+    ("`[[providers]]`", Provider),
+    ("`[[providers.credentials]]`", CredentialEntry),
+    ("an entry of `models`", ModelEntry),
+    ("`timeouts`, in seconds", Timeouts),
+    ("`limits`", Limits),
+    ("`quota`", Quota),
+    ("`[[fallback_aliases]]`", FallbackAlias),
+    ("`[quota_exceeded]`", QuotaExceeded),
+)
+
+_INTRO = """\
+# The providers file
+
+`APP_PROVIDERS_FILE` names a TOML or YAML file with providers beside those that well-known variables name. It is checked whole:
+every fault is told with its line, and a file with one is not taken. `fkllmproxy check` does the same without a start. After a
+change `systemctl reload fkllmproxy` takes it, whole or not at all; calls under way end with what they began with.
+
+Made from the schema by `scripts/providers_docs.py`; [providers.schema.json](providers.schema.json) is for editors. Names may be
+written with hyphens as well (`excluded-models`).
+
+## An example
+
+```toml
+{example}```
+
+## How a call finds its upstream
+
+1. **The name.** `prefix/model` asks the providers with that prefix, `provider/model` that provider only, whatever its patterns say.
+   A bare name goes to the providers that name it, or a pattern of it; `*` alone takes what nobody names. A suffix such as
+   `model(high)` is thinking.
+2. **The order.** Providers by priority, within one priority by `strategy` at the top; then the credentials of the chosen one by
+   priority, and by its own `strategy`. After a failure: the next credential, then the next provider, then `fallbacks` of the
+   provider, then the fallback model. Never after the first piece of content has gone to the client.
+3. **The bounds.** `APP_ROUTING__MAX_ATTEMPTS` for one call, its deadline (`APP_TIMEOUT__TOTAL_SECS`), and a budget of further
+   attempts for all calls together (`APP_ROUTING__RETRY_BUDGET`) that only failures use up.
+
+| strategy | who is next |
+|---|---|
+| `ordered` | the first that may be asked |
+| `round_robin` | each in turn |
+| `weighted` | each in turn, by weight |
+| `fill_first` | the one that served last, until it may not be asked |
+| `least_busy` | the one with the fewest calls under way for its weight |
+| `sticky` | the one that served this conversation last: prompt caches and encrypted thoughts are one account's |
+
+A conversation is known by a header (`session-id` and its kin), by a field (`prompt_cache_key`, `previous_response_id`,
+`conversation`, `metadata.user_id`, `cachedContent`, `user`), or by how it began.
+
+## What keeps an upstream out
+
+| seen | state | what it holds | for |
+|---|---|---|---|
+| 401, 403 | `reauth_required` | the credential; the model after a 403 | 30 s, doubling; an OAuth token is renewed first |
+| 402, a spent quota | `exhausted` | the credential, or the model where the quota is its own | what the vendor says, else 60 s, doubling |
+| 429, 503 with `Retry-After` | `limited` | the model | what the vendor says, else 1 s, doubling |
+| 404 for the model | `limited` | the model | 30 s, doubling |
+| three, five, ten failures in a row | `limited` | the credential | 30, 60, 300 s |
+| too many failures in a while | circuit breaker | the credential | `APP_CIRCUIT_BREAKER__TIMEOUT_SECS` |
+
+Nothing is held longer than `APP_COOLDOWN__MAX_SECS`, or `APP_COOLDOWN__EXHAUSTED_MAX_SECS` where a quota is spent. When the time is
+over one call finds out; when it succeeds all follow. A model with one upstream only is never kept waiting by a cooldown. When all
+upstreams of a model are kept out by failures, the one that recovers first is tried all the same, and the call's record says
+`safety_valve`.
+
+## What is told when nobody served
+
+429 with the soonest `Retry-After` when all are at their limits; 504 when all were too slow; 502 `fallback_exhausted` with what each
+attempt said; 503 with the reasons when nobody could be asked.
+
+## Every field
+"""
+
+
+def render() -> dict[Path, str]:
+    """Both files."""
+    parts = [_INTRO.replace("{example}", EXAMPLE.read_text())]
+    for title, table in _TABLES:
+        parts.append(f"\n### {title}\n\n{' '.join((table.__doc__ or '').split())}\n\n| | | default |\n|---|---|---|\n")
+        parts += [f"{row}\n" for row in _rows(table)]
+    schema = ProvidersFile.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return {PAGE: "".join(parts), SCHEMA: json.dumps(schema, indent=2) + "\n"}
+
+
+def _rows(table: type[Entry]) -> Iterator[str]:
+    for name, field in table.model_fields.items():
+        text = (field.description or "").replace("|", "\\|")
+        yield f"| `{name}` | {text} | {_default(field)} |"
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.default
+    if value is None or value == () or value == {} or value == "" or isinstance(value, Entry):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else f'{value:g}' if isinstance(value, float) else value}`"
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    stale = [path for path, text in render().items() if not path.exists() or path.read_text() != text]
+    if options.write:
+        for path in stale:
+            path.write_text(render()[path])
+        return 0
+    for path in stale:
+        print(f"{path.relative_to(ROOT)} is not up to date; run scripts/providers_docs.py --write", file=sys.stderr)
+    return 1 if stale and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Which calls belong together."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.conversation import reply_key
+
+
+def key(dialect: str, body: Any, **headers: str) -> bytes | None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return DIALECTS[dialect].conversation.read({name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}, raw)
+
+
+SYSTEM = {"role": "system", "content": "be kind"}
+
+
+def user(text: str, **more: Any) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "text", "text": text, **more}]}
+
+
+LATER = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "and?"}]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "first", "later", "other"),
+    [
+        (
+            "openai_chat",
+            {"model": "m", "messages": [SYSTEM, user("a")]},
+            {"model": "n", "messages": [SYSTEM, user("a"), *LATER], "temperature": 1},
+            {"model": "m", "messages": [SYSTEM, user("b")]},
+        ),
+        (
+            "anthropic",
+            {"system": "s", "messages": [user("a", cache_control={"type": "ephemeral"})]},
+            {"system": "s", "messages": [user("a"), *LATER]},
+            {"system": "t", "messages": [user("a")]},
+        ),
+        (
+            "openai_responses",
+            {"instructions": "i", "input": [{"role": "developer", "content": "d"}, user("a")]},
+            {"instructions": "i", "input": [{"role": "developer", "content": "d"}, user("a"), *LATER]},
+            {"instructions": "i", "input": "a"},
+        ),
+        (
+            "gemini",
+            {"contents": [{"parts": [{"text": "a"}]}]},
+            {"contents": [{"parts": [{"text": "a"}]}, {"role": "model", "parts": []}, {"role": "user", "parts": []}]},
+            {"systemInstruction": {"parts": [{"text": "s"}]}, "contents": [{"parts": [{"text": "a"}]}]},
+        ),
+    ],
+)
+def test_later_turns_repeat_the_opening_and_other_conversations_have_another(dialect: str, first: Any, later: Any, other: Any) -> None:
+    assert key(dialect, first) == key(dialect, later) is not None
+    assert key(dialect, first) != key(dialect, other)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field", "value"),
+    [
+        ("openai_chat", "prompt_cache_key", "k"),
+        ("openai_chat", "user", "u"),
+        ("openai_responses", "conversation", "conv_1"),
+        ("openai_responses", "conversation", {"id": "conv_1"}),
+        ("anthropic", "metadata", {"user_id": "session"}),
+        ("gemini", "cachedContent", "cachedContents/1"),
+    ],
+)
+def test_a_field_of_the_client_wins_over_the_opening(dialect: str, field: str, value: Any) -> None:
+    name = "contents" if dialect == "gemini" else "messages"
+    assert key(dialect, {field: value, name: [user("a")]}) == key(dialect, {field: value, name: [user("b")]})
+    assert key(dialect, {field: value, name: [user("a")]}) != key(dialect, {name: [user("a")]})
+
+
+def test_a_header_wins_over_everything_and_is_the_same_in_every_dialect() -> None:
+    expected = key("openai_chat", {}, session_id="s-1")
+    assert expected is not None
+    assert key("anthropic", {"metadata": {"user_id": "u"}}, session_id="s-1") == expected
+    assert key("anthropic", {}, x_claude_code_session_id="s-1") == expected
+
+
+def test_an_earlier_reply_that_is_named_is_the_surest_sign() -> None:
+    assert key("openai_responses", {"previous_response_id": "resp_1", "prompt_cache_key": "k"}) == reply_key("resp_1")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}", b'{"messages": "x"', b'{"prompt_cache_key": 5}'])
+def test_nothing_tells(body: bytes) -> None:
+    assert key("openai_chat", body) is None
+
+
+def test_odd_messages_do_no_harm() -> None:
+    assert key("openai_chat", {"messages": [5, None, "x"]}) is not None
+    assert key("openai_chat", {"messages": "hello"}) is not None

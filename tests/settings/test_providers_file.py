@@ -1,0 +1,207 @@
+"""A providers file, and everything that can be wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fkproxy.settings import Problem, SettingsError, load, load_providers
+
+GOOD = """
+strategy = "weighted"
+
+[fallbacks]
+gpt-5 = ["claude-x"]
+
+[[fallback_aliases]]
+model = "gpt-5-spark"
+to = "gpt-5"
+error_ratio = 0.02
+
+[[providers]]
+name = "main"
+adapter = "openai"
+prefix = "team"
+models = ["gpt-*", { name = "o9-2026-01-01", alias = "o9" }]
+excluded-models = ["*:free"]
+strategy = "round_robin"
+thinking = "high"
+auth-header = "X-Key"
+headers = { X-Team = "blue" }
+timeouts = { first-byte = 30 }
+limits = { max_concurrency = 4 }
+fallbacks = ["spare"]
+
+[[providers.credentials]]
+env = "FIRST_KEY"
+
+[[providers.credentials]]
+name = "second"
+file = "second.key"
+weight = 3
+
+[[providers]]
+name = "spare"
+adapter = "anthropic"
+base_url = "https://claude.example"
+[[providers.credentials]]
+systemd_credential = "spare-key"
+"""
+
+
+def problems(tmp_path: Path, text: str, name: str = "providers.toml", **environ: str) -> list[Problem]:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(environ={"APP_PROVIDERS_FILE": str(path), **environ})
+    return caught.value.problems
+
+
+def told(found: list[Problem], tmp_path: Path) -> list[str]:
+    return [str(problem).replace(f"{tmp_path}/", "") for problem in found]
+
+
+def test_a_file_is_read_with_its_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text(GOOD)
+    (tmp_path / "second.key").write_text("sk-second-key\n")
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "spare-key").write_text("sk-ant-spare\n")
+    environ = {
+        "APP_PROVIDERS_FILE": str(path),
+        "FIRST_KEY": "sk-first-key",
+        "CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"),
+        "GOOGLE_API_KEY": "AIza-key",
+    }
+    loaded = load(environ=environ)
+    assert [provider.name for provider in loaded.providers] == ["gemini", "main", "spare"], "beside those that variables name"
+    main = loaded.providers[1]
+    secrets = [entry.key.get_secret_value() for entry in main.credentials if entry.key is not None]
+    assert secrets == ["sk-first-key", "sk-second-key"]
+    assert [entry.name for entry in main.credentials] == ["1", "second"]
+    assert (main.excluded_models, main.auth_header, main.timeouts.first_byte, main.limits.max_concurrency) == (("*:free",), "X-Key", 30, 4)
+    assert loaded.routing.fallback_aliases[0].error_ratio == 0.02
+    assert "sk-first" not in repr(loaded.providers)
+    (tmp_path / "second.key").write_text("sk-rotated-key\n")
+    again = load_providers(loaded)
+    entry = again.providers[1].credentials[1]
+    assert entry.key is not None
+    assert entry.key.get_secret_value() == "sk-rotated-key"
+
+
+def test_yaml_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "providers.yaml"
+    path.write_text(
+        "providers:\n  - name: local\n    adapter: openai\n    base-url: http://127.0.0.1:11434/v1\n    model_mapping: {gpt-4o: llama3}\n"
+    )
+    (provider,) = load(environ={"APP_PROVIDERS_FILE": str(path)}).providers
+    assert (provider.base_url, provider.model_mapping) == ("http://127.0.0.1:11434/v1", {"gpt-4o": "llama3"})
+
+
+def test_every_problem_is_told_at_once_with_its_line_and_without_secrets(tmp_path: Path) -> None:
+    text = """
+[[providers]]
+name = "main"
+adaptor = "openai"
+[[providers.credentials]]
+key = "sk with spaces and secret"
+
+[[providers]]
+name = "Second!"
+adapter = "opnai"
+weight = 0
+thinking = "very"
+nonsense = 1
+"""
+    found = told(problems(tmp_path, text), tmp_path)
+    assert "providers.toml:4: providers[0].adaptor is not known; did you mean adapter?" in found
+    assert any(line.startswith("providers.toml:2: providers[0].adapter is missing") for line in found)
+    assert any(line.startswith("providers.toml:6: providers[0].credentials[0].key cannot be used") for line in found)
+    assert any(line.startswith("providers.toml:9: providers[1].name holds characters") for line in found)
+    assert any(line.startswith("providers.toml:10: providers[1].adapter is none of 'openai'") for line in found)
+    assert any(line.startswith("providers.toml:11: providers[1].weight is out of range") for line in found)
+    assert any("thinking cannot be used" in line for line in found)
+    assert any("nonsense is not known; there are name, adapter" in line for line in found)
+    assert not any("secret" in line for line in found)
+
+
+ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ONE + ONE, "providers.toml:6: providers[1].name one is the name of a provider from providers.toml:1 already"),
+        (ONE.replace('"one"', '"sandbox"'), "providers.toml:2: providers[0].name must not be sandbox"),
+        (ONE.replace('"one"', '"gemini"'), "providers.toml:2: providers[0].name gemini is the name of a provider from a variable already"),
+        (ONE + 'prefix = "gemini"\n', "providers.toml:5: providers[0].prefix gemini is the name of another provider"),
+        (ONE + 'fallbacks = ["one", "two"]\n', "providers.toml:5: providers[0].fallbacks[0] is the provider itself"),
+        (ONE + 'fallbacks = ["two"]\n', "providers.toml:5: providers[0].fallbacks[0] two is no provider; there are gemini, one"),
+        (ONE + 'excluded_models = ["*"]\n', "providers.toml:1: providers[0] (one) can never be asked"),
+        (ONE + 'models = ["a"]\nexcluded_models = ["A"]\n', "providers.toml:1: providers[0] (one) can never be asked"),
+        (ONE + 'models = [{name = "a", alias = "x"}, {name = "b", alias = "x"}]\n', "models[1].alias x stands for a already"),
+        (ONE + 'model_mapping = {a = "a"}\n', "providers.toml:5: providers[0].model_mapping.a is mapped to itself"),
+        (ONE.replace("127.0.0.1:9", "127.0.0.1:4000"), "providers[0].base_url is this gateway's own address"),
+        (ONE.replace("openai", "gemini") + 'api = "both"\n', "providers[0].api has no meaning for this adapter"),
+        ('[[providers]]\nname = "v"\nadapter = "vertex"\n', "providers[0].region is missing"),
+        (ONE + "[[providers.credentials]]\n", "providers.toml:5: providers[0].credentials[0] names no secret"),
+        (ONE + '[[providers.credentials]]\nkey = "a"\nenv = "B"\n', "credentials[0].env and key are two places for one secret"),
+        (
+            ONE + '[[providers.credentials]]\nenv = "NOT_SET"\n',
+            "providers.toml:6: providers[0].credentials[0].env names NOT_SET, which is not",
+        ),
+        (ONE + '[[providers.credentials]]\nfile = "gone.key"\n', "credentials[0].file cannot be read: no such file"),
+        (ONE + '[[providers.credentials]]\nfile = "spaces.key"\n', "holds a secret that cannot travel in a header"),
+        (ONE + '[[providers.credentials]]\nfile = "empty.key"\n', "credentials[0].file is empty"),
+        (ONE + '[[providers.credentials]]\nkey = "a"\ndisabled = true\n', "credentials are all disabled"),
+        (ONE + '[[providers.credentials]]\ncredentials_file = "x.json"\n', "names Google credentials or projects"),
+        (
+            ONE + '[[providers.credentials]]\nname = "a"\nkey = "k"\n[[providers.credentials]]\nname = "a"\nkey = "l"\n',
+            "providers.toml:9: providers[0].credentials[1].name 'a' is there twice",
+        ),
+        ('[fallbacks]\na = ["a"]\n' + ONE, "providers.toml:2: fallbacks.a[0] is the model itself"),
+        ('[fallbacks]\na = ["x"]\n' + ONE + 'models = ["a"]\n', "providers.toml:2: fallbacks.a[0] x is served by nobody"),
+        ('[[fallback_aliases]]\nmodel = "a"\nto = "b"\n[[fallback_aliases]]\nmodel = "b"\nto = "a"\n' + ONE, "to leads in a circle"),
+        ('[[fallback_aliases]]\nmodel = "a"\nto = "a"\n' + ONE, "fallback_aliases[0].to leads in a circle"),
+        ('[[fallback_aliases]]\nmodel = "a"\nto = "z"\n' + ONE + 'models = ["a"]\n', "fallback_aliases[0].to z is served by nobody"),
+        ('providers = "x"\n', "providers is not a list"),
+        ("a =\n", "providers.toml:1:"),
+    ],
+)
+def test_what_no_single_entry_shows(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "spaces.key").write_text("two words")
+    (tmp_path / "empty.key").write_text("\n")
+    found = told(problems(tmp_path, text, GOOGLE_API_KEY="AIza-key"), tmp_path)
+    assert any(expected in line for line in found), found
+    assert not any("two words" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("providers.json", "{}", "is neither TOML nor YAML"),
+        ("providers.yaml", "- a\n", "holds no tables"),
+        ("providers.yaml", "a: [\n", "providers.yaml:2:"),
+        ("providers.toml", "# " + "x" * 5_000_000, "is larger than"),
+    ],
+)
+def test_files_that_are_none(name: str, text: str, expected: str, tmp_path: Path) -> None:
+    assert any(expected in line for line in told(problems(tmp_path, text, name), tmp_path))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: no such file"):
+        load(environ={"APP_PROVIDERS_FILE": str(tmp_path / "gone.toml")})
+
+
+def test_a_reload_with_a_fault_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text(ONE)
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(path)})
+    path.write_text(ONE + "nonsense = 1\n")
+    with pytest.raises(SettingsError, match="nonsense"):
+        load_providers(loaded)
+    assert [provider.name for provider in loaded.providers] == ["one"]
+    plain = load(environ={})
+    assert load_providers(plain) is plain

@@ -1,0 +1,53 @@
+"""How providers have served of late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fkproxy.telemetry.provider_stats import ProviderStats
+from fkproxy.telemetry.record import Attempt
+from tests.telemetry.records import record
+
+START = 1_800_000_000.0
+
+
+def attempt(outcome: str = "ok", status: int = 200, provider: str = "p", credential: str = "", **fields: Any) -> Attempt:
+    return Attempt(provider_key=provider, credential=credential, model_id="m", outcome=outcome, status=status, **fields)
+
+
+def test_a_provider_without_traffic_has_no_errors() -> None:
+    figures = ProviderStats().of("p", START)
+    assert (figures["request_count"], figures["success_rate"], figures["error_rate"], figures["last_seen"]) == (0, 1.0, 0.0, None)
+
+
+def test_attempts_count_by_outcome_and_status_for_each_credential() -> None:
+    stats = ProviderStats()
+    failed = attempt("upstream_rate_limited", 429, credential="a", duration_ms=5.0)
+    served = attempt(credential="b", duration_ms=100.0, ttft_ms=30.0)
+    stats.observe(record(started_s=START, duration_ms=1000.0, tries=(failed, served)))
+    stats.observe(record(started_s=START, tries=(attempt("upstream_rejected", 400, credential="b"),), usage=None))
+    stats.observe(record(started_s=START, tries=(attempt(credential="b"),), usage=None))
+    stats.observe(record(started_s=START, tries=()))
+    whole = stats.of("p", START + 2)
+    assert (whole["request_count"], whole["success_count"], whole["failure_count"]) == (4, 3, 1)
+    assert (whole["success_rate"], whole["error_rate"], whole["ratio_429"], whole["ratio_401"]) == (0.75, 0.25, 0.25, 0.0)
+    assert whole["errors"] == {"upstream_rate_limited": 1}
+    assert (whole["total_tokens"], whole["usage_reported"], whole["usage_missing"]) == (120, 1, 1)
+    assert (whole["latency_p95_ms"], whole["ttft_p50_ms"]) == (100.0, 30.0)
+    first, second = stats.of_credential("p", "a", START + 2), stats.of_credential("p", "b", START + 2)
+    assert (first["error_rate"], second["error_rate"]) == (1.0, 0.0)
+    assert (first["total_tokens"], second["total_tokens"]) == (0, 120)
+    assert stats.of_credential("p", "unknown", START)["request_count"] == 0
+
+
+def test_the_window_forgets_and_the_totals_do_not() -> None:
+    stats = ProviderStats()
+    for step in range(0, 1200, 5):
+        outcome, status = ("upstream_error", 500) if step < 300 else ("ok", 200)
+        stats.observe(record(started_s=START + step, duration_ms=0.0, tries=(attempt(outcome, status),)))
+    figures = stats.of("p", START + 1200)
+    assert figures["error_rate"] == 0.0
+    assert 110 <= figures["requests"] <= 120
+    assert figures["failure_count"] == 60
+    assert stats.of("p", START + 5000)["requests"] == 0
+    assert len(next(iter(stats._upstreams.values())).slices) <= 61

@@ -1,0 +1,65 @@
+"""A fleet from a configuration, and from a changed one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fkproxy.adapters.http import HttpClient
+from fkproxy.assembly import Assembly, rows
+from fkproxy.settings import LoadedSettings, load, load_providers
+
+ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["m"]\n'
+KEYS = '[[providers.credentials]]\nkey = "first-key"\n[[providers.credentials]]\nkey = "second-key"\n'
+TWO = ONE.replace('"one"', '"two"')
+
+
+def configured(tmp_path: Path, text: str) -> LoadedSettings:
+    path = tmp_path / "providers.toml"
+    path.write_text(text)
+    return load(environ={"APP_PROVIDERS_FILE": str(path)})
+
+
+async def test_what_is_configured_as_before_goes_on_as_before(tmp_path: Path) -> None:
+    client = HttpClient()
+    loaded = configured(tmp_path, ONE + KEYS)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    before = assembly.fleet(loaded)
+    assert [upstream.key for upstream in before.upstreams] == ["one/1", "one/2"]
+    before.upstreams[1].standing.pause()
+    (tmp_path / "providers.toml").write_text(TWO + ONE + KEYS.replace("first-key", "rotated-key"))
+    after = assembly.fleet(load_providers(loaded), before)
+    assert [upstream.key for upstream in after.upstreams] == ["two", "one/1", "one/2"]
+    assert after.upstreams[1] is not before.upstreams[0], "its key is another one"
+    assert after.upstreams[2] is before.upstreams[1]
+    assert after.selector is before.selector
+    assert [(row.key, row.state) for row in rows(after)] == [("two", "active"), ("one/1", "active"), ("one/2", "paused")]
+    assert rows(after)[2].retry_after_s == -1.0
+    await client.aclose()
+
+
+async def test_terms_come_from_the_entry_and_else_from_the_settings(tmp_path: Path) -> None:
+    client = HttpClient()
+    entry = ONE + 'retries = 2\nthinking = "4096"\ntimeouts = { silence = 7 }\nlimits = { max_concurrency = 3 }\nproxy = "direct"\n'
+    loaded = configured(tmp_path, entry)
+    (upstream,) = Assembly(client, loaded.settings, lambda key, to: None).fleet(loaded).upstreams
+    terms = upstream.terms
+    assert (terms.retries, terms.max_concurrency, terms.timeouts.silence_s, terms.timeouts.first_byte_s) == (2, 3, 7.0, 120.0)
+    assert terms.reasoning is not None
+    assert terms.reasoning.budget_tokens == 4096
+    await client.aclose()
+
+
+async def test_a_breakers_change_is_counted_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    client, counted = HttpClient(), []
+    loaded = configured(tmp_path, ONE)
+    assembly = Assembly(client, loaded.settings, lambda key, to: counted.append((key, to)))
+    (upstream,) = assembly.fleet(loaded).upstreams
+    for _ in range(loaded.settings.circuit_breaker.failure_threshold):
+        permit = upstream.breaker.acquire(0.0)
+        assert permit is not None
+        upstream.breaker.failure(permit, 0.0)
+    assert counted == [("one", "open")]
+    assert [record.getMessage() for record in caplog.records] == ["circuit breaker"]
+    await client.aclose()
