@@ -35,10 +35,10 @@ class BlockWriter:
         match part:
             case Text():
                 self._foreign(part.seal)
-                # "text content blocks must be non-empty", says the 400.
-                return {"type": "text", "text": part.text, **carried(part.extra, self._own)} if part.text or self._own else None
+                # "text content blocks must contain non-whitespace text", says the 400.
+                return {"type": "text", "text": part.text, **carried(part.extra, self._own)} if part.text.strip() or self._own else None
             case Refusal():
-                return {"type": "text", "text": part.text} if part.text else None
+                return {"type": "text", "text": part.text} if part.text.strip() else None
             case Media():
                 self._foreign(part.seal)
                 return {**self._media(part), **carried(part.extra, self._own)}
@@ -110,7 +110,8 @@ class BlockWriter:
         if result.structured is not None:
             value = result.structured
             text = value if isinstance(value, str) else json.encode(value).decode()
-            blocks.insert(0, {"type": "text", "text": text})
+            if text.strip():
+                blocks.insert(0, {"type": "text", "text": text})
         if not blocks:
             return None
         return blocks[0]["text"] if len(blocks) == 1 and blocks[0]["type"] == "text" else blocks

@@ -2,7 +2,7 @@
 
 Source: platform.claude.com/docs/en/api/messages and …/agents-and-tools/tool-use/handle-tool-calls, read 2026-11. What Anthropic insists
 on and other dialects do not: the user speaks first; a call's id is of few characters and used once; the results of a turn's calls stand
-in front of the very next turn, one for each; no text is empty.
+in front of the very next turn, one for each; no text is empty or blank.
 """
 
 from __future__ import annotations

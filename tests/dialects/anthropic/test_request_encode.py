@@ -81,6 +81,20 @@ def test_turns_of_one_role_are_one_and_no_text_is_empty() -> None:
     assert turns(said("user", "a", ""), said("user", "b"), said("assistant", ""), said("user", "c")) == [("user", ["a", "b", "c"])]
 
 
+def test_text_of_blanks_only_is_left_out() -> None:
+    history = (said("user", " ", "a"), said("assistant", "\n\n", call("x")), result("x", " "), said("assistant", "\t"), said("user", "\n"))
+    assert turns(*history) == [("user", ["a"]), ("assistant", ["call x"]), ("user", ["result x"])]
+    body, _ = encode(said("system", " "), *history)
+    assert "system" not in body
+    assert body["messages"][-1]["content"] == [{"type": "tool_result", "tool_use_id": "x"}]
+
+
+def test_a_structured_result_of_blanks_only_is_left_out() -> None:
+    image = Media(kind="image", mime_type="image/png", data=PNG)
+    body, _ = encode(USER, said("assistant", call("x")), result("x", image, structured=""))
+    assert [block["type"] for block in body["messages"][-1]["content"][0]["content"]] == ["image"]
+
+
 def test_the_user_speaks_first() -> None:
     assert turns(said("assistant", "hi"), USER) == [("user", ["(begin)"]), ("assistant", ["hi"]), ("user", ["hello"])]
 
