@@ -2,7 +2,7 @@
 
 Source: platform.claude.com/docs/en/api/messages and …/agents-and-tools/tool-use/handle-tool-calls, read 2026-11. What Anthropic insists
 on and other dialects do not: the user speaks first; a call's id is of few characters and used once; the results of a turn's calls stand
-in front of the very next turn, one for each; no text is empty or blank.
+in front of the very next turn, one for each; no text is empty or blank; no turn ends with a thought.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _FIRST = "(begin)"
 _LAST = "(continue)"
 """What the user says where somebody has to say something."""
 _NO_RESULT = "No result."
+_THOUGHTS = ("thinking", "redacted_thinking")
 
 
 def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[list[Block], list[Turn]]:
@@ -43,6 +44,7 @@ def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[lis
             # Most models know one system prompt, and it stands in front: a later one keeps its place as the user's word.
             losses.append(Loss(field="messages[].role", action="converted"))
         _add(turns, "assistant" if message.role == "assistant" else "user", writer.blocks(message.parts))
+    turns = _concluded(turns, losses)
     if not turns:
         return [], [{"role": "user", "content": system or [_text(_FIRST)]}]
     if turns[0]["role"] == "assistant":
@@ -57,7 +59,7 @@ def lacks_thoughts(turns: list[Turn]) -> bool:
     """
     if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
         return False
-    return turns[-2]["content"][0]["type"] not in ("thinking", "redacted_thinking")
+    return turns[-2]["content"][0]["type"] not in _THOUGHTS
 
 
 def end_turns(turns: list[Turn], *, prefill: bool, losses: list[Loss]) -> None:
@@ -86,6 +88,21 @@ def _add(turns: list[Turn], role: str, blocks: list[Block]) -> None:
         turns[-1]["content"] += blocks
     else:
         turns.append({"role": role, "content": blocks})
+
+
+def _concluded(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
+    """The turns without the thoughts that lead to nothing.
+
+    "The final block in an assistant message cannot be `thinking`", says the 400: it comes from an answer that was broken off.
+    """
+    concluded: list[Turn] = []
+    for turn in turns:
+        content: list[Block] = turn["content"]
+        while turn["role"] == "assistant" and content and content[-1]["type"] in _THOUGHTS:
+            content.pop()
+            losses.append(Loss(field="reasoning"))
+        _add(concluded, turn["role"], content)
+    return concluded
 
 
 def _paired(turns: list[Turn], losses: list[Loss]) -> list[Turn]:

@@ -227,6 +227,17 @@ def test_arguments_that_are_no_object_are_kept_in_one() -> None:
     assert losses == ["tool_calls[].arguments converted"]
 
 
+def test_no_turn_ends_with_a_thought() -> None:
+    thought = Reasoning(text="t", seal=Seal(dialect="anthropic", data="S"))
+    redacted = Reasoning(redacted=True, seal=Seal(dialect="anthropic", data="R"))
+    history = (USER, said("assistant", thought), said("user", "go on"), said("assistant", thought, "yes", redacted), said("user", "more"))
+    body, losses = encode(*history, reasoning=ReasoningConfig(budget_tokens=2048))
+    kinds = [(turn["role"], [block["type"] for block in turn["content"]]) for turn in body["messages"]]
+    assert kinds == [("user", ["text", "text"]), ("assistant", ["thinking", "text"]), ("user", ["text"])]
+    assert losses == ["reasoning dropped"]
+    assert encode(said("assistant", thought), said("user", "hello"))[0]["messages"][0]["role"] == "user"
+
+
 # --- the rest of the body
 
 
