@@ -14,7 +14,7 @@ from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
 from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking
-from fkproxy.dialects.anthropic.turns import Turn, encode_turns, end_turns, lacks_thoughts
+from fkproxy.dialects.anthropic.turns import Turn, drop_thoughts, encode_turns, end_turns, lacks_thoughts
 from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.request import ChatRequest, Loss, Tool
@@ -132,6 +132,10 @@ class _Body:
         forced = choice is not None and choice["type"] in ("any", "tool")
         thinking, effort = self._thinking(turns, forced)
         thinks = thinking is not None and thinking["type"] in ("enabled", "adaptive")
+        if not thinks and (
+            traits.thinking != "adaptive" or thinking == {"type": "disabled"} or (thinking is None and not traits.by_default)
+        ):
+            drop_thoughts(turns, self._losses)
         end_turns(turns, prefill=traits.prefill and not thinks, losses=self._losses)
         body: dict[str, Any] = {"model": self._model, "max_tokens": self._max_tokens((thinking or {}).get("budget_tokens", 0))}
         config = {**({"effort": effort} if effort is not None else {}), **self._format()}

@@ -17,7 +17,7 @@ from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Message
 from fkproxy.model.request import Loss
 
-__all__ = ["Turn", "encode_turns", "end_turns", "lacks_thoughts"]
+__all__ = ["Turn", "drop_thoughts", "encode_turns", "end_turns", "lacks_thoughts"]
 
 Turn = dict[str, Any]
 
@@ -60,6 +60,19 @@ def lacks_thoughts(turns: list[Turn]) -> bool:
     if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
         return False
     return turns[-2]["content"][0]["type"] not in _THOUGHTS
+
+
+def drop_thoughts(turns: list[Turn], losses: list[Loss]) -> None:
+    """Take the thoughts out, for a model that is not to think.
+
+    "When thinking is disabled, an `assistant` message in the final position cannot contain `thinking`", says the 400.
+    """
+    for turn in turns:
+        content: list[Block] = turn["content"]
+        kept = [block for block in content if block["type"] not in _THOUGHTS]
+        if len(kept) < len(content):
+            losses.append(Loss(field="reasoning"))
+            turn["content"] = kept
 
 
 def end_turns(turns: list[Turn], *, prefill: bool, losses: list[Loss]) -> None:

@@ -175,7 +175,8 @@ def test_a_result_in_every_form() -> None:
 def test_a_seal_goes_to_its_own_vendor_only() -> None:
     own, foreign = Seal(dialect="anthropic", data="S"), Seal(dialect="gemini", data="G")
     thoughts = (Reasoning(text="a", seal=own), Reasoning(redacted=True, seal=own), Reasoning(text="b", seal=foreign), Reasoning(text="c"))
-    body, losses = encode(USER, said("assistant", *thoughts, call("x", seal=foreign)), result("x", "1"))
+    history = (USER, said("assistant", *thoughts, call("x", seal=foreign)), result("x", "1"))
+    body, losses = encode(*history, reasoning=ReasoningConfig(effort="high"))
     assert body["messages"][1]["content"][:-1] == [
         {"type": "thinking", "thinking": "a", "signature": "S"},
         {"type": "redacted_thinking", "data": "S"},
@@ -369,6 +370,26 @@ def test_while_it_thinks_sampling_is_the_models_own() -> None:
     assert body["thinking"] == {"type": "enabled", "budget_tokens": 1024}
     assert "temperature" not in body
     assert losses == ["temperature dropped"]
+
+
+@pytest.mark.parametrize(
+    ("model", "reasoning", "kept"),
+    [
+        (BUDGETED, None, False),
+        (BUDGETED, "none", False),
+        (BUDGETED, "high", True),
+        (ADAPTIVE, None, False),
+        ("claude-opus-5", None, True),
+        ("claude-opus-5", "none", False),
+        (LATEST, "none", True),
+    ],
+)
+def test_who_does_not_think_gets_no_thoughts_back(model: str, reasoning: Any, kept: bool) -> None:
+    thought = Reasoning(text="t", seal=Seal(dialect="anthropic", data="S"))
+    config = ReasoningConfig(effort=reasoning) if reasoning else None
+    body, losses = encode(USER, said("assistant", thought, call("a")), result("a", "1"), model=model, reasoning=config, tools=(TOOL,))
+    assert [block["type"] for block in body["messages"][1]["content"]] == ["thinking", "tool_use"] if kept else ["tool_use"]
+    assert ("reasoning dropped" in losses) is not kept
 
 
 def test_without_the_thoughts_before_its_calls_a_model_with_a_budget_does_not_think() -> None:
