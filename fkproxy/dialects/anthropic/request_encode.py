@@ -14,7 +14,7 @@ from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
 from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking
-from fkproxy.dialects.anthropic.turns import Turn, drop_thoughts, encode_turns, end_turns, lacks_thoughts
+from fkproxy.dialects.anthropic.turns import Turn, called_names, drop_thoughts, encode_turns, end_turns, lacks_thoughts
 from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.request import ChatRequest, Loss, Tool
@@ -125,7 +125,11 @@ class _Body:
         """The body's JSON value. What stands in front of the conversation comes first and hangs on nothing in it."""
         request, traits = self._request, self._traits
         system, turns = encode_turns(request.messages, self._losses)
-        tools, choice = self._tools(), self._tool_choice()
+        tools = self._tools()
+        choice = self._tool_choice() if tools else None
+        if not tools and (called := called_names(turns)):
+            # "Requests which include `tool_use` or `tool_result` blocks must define tools", says the 400.
+            tools, choice = [{"name": name, "input_schema": tool_schema(None)} for name in called], {"type": "none"}
         if request.output is not None and request.output.kind == "json":
             system.append({"type": "text", "text": _JSON_ONLY})
             self._lose("response_format", converted=True)
@@ -253,8 +257,6 @@ class _Body:
 
     def _tool_choice(self) -> Block | None:
         request, choice = self._request, self._request.tool_choice
-        if not request.tools:
-            return None
         single = {"disable_parallel_tool_use": True} if request.parallel_tool_calls is False else {}
         if choice is None:
             return {"type": "auto", **single} if single else None

@@ -17,7 +17,7 @@ from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Message
 from fkproxy.model.request import Loss
 
-__all__ = ["Turn", "drop_thoughts", "encode_turns", "end_turns", "lacks_thoughts"]
+__all__ = ["Turn", "called_names", "drop_thoughts", "encode_turns", "end_turns", "lacks_thoughts"]
 
 Turn = dict[str, Any]
 
@@ -60,6 +60,11 @@ def lacks_thoughts(turns: list[Turn]) -> bool:
     if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
         return False
     return turns[-2]["content"][0]["type"] not in _THOUGHTS
+
+
+def called_names(turns: list[Turn]) -> list[str]:
+    """The names of the tools that were called, each once."""
+    return list(dict.fromkeys(block["name"] for turn in turns for block in turn["content"] if block["type"] == "tool_use"))
 
 
 def drop_thoughts(turns: list[Turn], losses: list[Loss]) -> None:

@@ -316,6 +316,21 @@ def test_without_tools_there_is_no_choice() -> None:
     assert "tool_choice" not in body
 
 
+def test_nor_where_all_tools_are_another_vendors() -> None:
+    search = Tool(name="web_search", kind="web_search", optional=True)
+    body, losses = encode(tools=(search,), tool_choice=ToolChoice(mode="auto"))
+    assert ("tools" in body, "tool_choice" in body) == (False, False)
+    assert losses == ["web_search dropped"]
+
+
+def test_tools_that_were_called_are_declared_and_not_called_again() -> None:
+    history = (USER, said("assistant", call("a", "f"), call("b", "g.h"), call("c", "f")), *(result(each, "1") for each in "abc"))
+    body, losses = encode(*history)
+    assert body["tools"] == [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in ("f", "g_h")]
+    assert body["tool_choice"] == {"type": "none"}
+    assert losses == []
+
+
 def test_a_tools_name_must_come_back_as_it_was() -> None:
     with pytest.raises(Unrepresentable) as caught:
         encode(tools=(Tool(name="files.read"),))
