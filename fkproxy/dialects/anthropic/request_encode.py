@@ -13,7 +13,7 @@ from fkproxy.dialects.anthropic.blocks import NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
 from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
-from fkproxy.dialects.anthropic.thinking import encode_thinking
+from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
 from fkproxy.dialects.anthropic.turns import Turn, called_names, drop_thoughts, encode_turns, end_turns, lacks_thoughts
 from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
 from fkproxy.model.errors import Unrepresentable
@@ -199,8 +199,7 @@ class _Body:
             self._lose("temperature", converted=True)
             values["temperature"] = 1.0
         if thinks or not traits.sampling:
-            # What is the default anyway is no loss.
-            for name in [name for name, value in values.items() if value not in (None, 1)]:
+            for name in lost_sampling(values):
                 self._lose(name)
             return {}
         if traits.one_sampling and values["temperature"] is not None and values["top_p"] is not None:

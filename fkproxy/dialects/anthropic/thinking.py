@@ -6,6 +6,7 @@ Models up to 4.5 take a budget in tokens, later ones think as they see fit withi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
-__all__ = ["EFFORTS", "MIN_BUDGET", "Thinking", "apply_reasoning", "encode_thinking", "reasoning_of"]
+__all__ = ["EFFORTS", "MIN_BUDGET", "Thinking", "apply_reasoning", "encode_thinking", "lost_sampling", "reasoning_of"]
 
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
@@ -45,6 +46,11 @@ def encode_thinking(reasoning: ReasoningConfig, traits: Traits, max_tokens: int 
     effort = _effort(reasoning, traits, losses)
     shown = "omitted" if reasoning.include_thoughts is False else "summarized"
     return {"type": "adaptive", "display": shown}, effort
+
+
+def lost_sampling(values: Mapping[str, object]) -> list[str]:
+    """Which of `temperature`, `top_p` and `top_k` are missed when they are left out. What is the default anyway is no loss."""
+    return [name for name, value in values.items() if value is not None and (value != 1 or name == "top_k")]
 
 
 def _off(traits: Traits, losses: list[Loss]) -> Thinking:

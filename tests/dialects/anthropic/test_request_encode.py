@@ -250,6 +250,7 @@ def test_no_turn_ends_with_a_thought() -> None:
         ("claude-sonnet-4-0", Sampling(temperature=0.5, top_p=0.9), {"temperature": 0.5, "top_p": 0.9}, []),
         (LATEST, Sampling(temperature=0.5, top_k=3), {}, ["temperature dropped", "top_k dropped"]),
         (LATEST, Sampling(temperature=1, top_p=1.0), {}, []),
+        (LATEST, Sampling(top_k=1), {}, ["top_k dropped"]),
         (BUDGETED, Sampling(seed=0, logit_bias={"1": 1}, logprobs=True), {}, ["seed dropped", "logprobs dropped", "logit_bias dropped"]),
         (BUDGETED, Sampling(choices=1, presence_penalty=0.0, logprobs=False), {}, []),
         (BUDGETED, Sampling(stop=("\n", "END")), {"stop_sequences": ["END"]}, ["stop dropped"]),
