@@ -253,7 +253,7 @@ class Dialect(Protocol):
         ...
 
     def apply_reasoning(self, body: bytes, reasoning: ReasoningConfig, model: str, /) -> Encoded:
-        """A body of this dialect that asks for `reasoning` instead of whatever it says itself; all else untouched."""
+        """A body of this dialect that asks for `reasoning` instead of what it says itself; all else untouched. Raises `InvalidRequest`."""
         ...
 
     # --- replies

@@ -12,7 +12,7 @@ from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
-__all__ = ["forward_request", "peek"]
+__all__ = ["explained", "forward_request", "peek"]
 
 
 class _Head(msgspec.Struct):
@@ -31,7 +31,7 @@ def peek(body: bytes) -> Peek:
     try:
         head = _decode(body)
     except msgspec.ValidationError as error:
-        raise _explained(body, error) from error
+        raise explained(body, error) from error
     except (msgspec.DecodeError, RecursionError):
         json.decode_request(body)
         raise
@@ -40,7 +40,7 @@ def peek(body: bytes) -> Peek:
     return Peek(model=head.model, stream=bool(head.stream))
 
 
-def _explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
+def explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
     """The error in the words of the other checks: which field, what was expected."""
     value = json.decode_request(body)
     if value.get("model") is None:

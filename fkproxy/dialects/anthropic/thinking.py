@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.anthropic.models import Traits, traits_of
+from fkproxy.dialects.anthropic.peek import explained
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
@@ -94,6 +95,7 @@ def _effort(reasoning: ReasoningConfig, traits: Traits, losses: list[Loss]) -> s
     return effort
 
 
+_FORCED = ("any", "tool")
 _TYPES = ("enabled", "disabled", "adaptive", "between_tools")
 
 
@@ -109,10 +111,25 @@ class _Output(msgspec.Struct):
 class _Body(msgspec.Struct):
     thinking: _Thinking | None = None
     output_config: _Output | None = None
+
+
+class _Choice(msgspec.Struct):
+    type: str | None = None
+
+
+class _Asked(msgspec.Struct):
+    """Of a request what its thinking hangs on."""
+
     max_tokens: int | None = None
+    tool_choice: _Choice | None = None
+    output_config: dict[str, msgspec.Raw] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: float | None = None
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_asked = msgspec.json.Decoder(_Asked).decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -135,11 +152,18 @@ def reasoning_of(body: bytes) -> str | None:
 
 
 def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> bytes:
-    """The body with that instead of what it says itself."""
+    """The body with that instead of what it says itself. Raises `InvalidRequest`."""
+    try:
+        asked = _decode_asked(body)
+    except msgspec.ValidationError as error:
+        raise explained(body, error) from error
     fields: dict[str, object] = dict(_decode_raw(body))
-    thinking, effort = encode_thinking(reasoning, traits_of(model), _decode(body).max_tokens, losses)
-    given = fields.get("output_config")
-    config: dict[str, object] = dict(_decode_raw(given)) if isinstance(given, msgspec.Raw) else {}
+    thinking, effort = encode_thinking(reasoning, traits_of(model), asked.max_tokens, losses)
+    if thinking is not None and thinking["type"] == "enabled" and asked.tool_choice is not None and asked.tool_choice.type in _FORCED:
+        # "Thinking may not be enabled when tool_choice forces tool use", says the 400.
+        losses.append(Loss(field="reasoning"))
+        thinking = None
+    config: dict[str, object] = dict(asked.output_config or {})
     config.pop("effort", None)
     if effort is not None:
         config["effort"] = effort
@@ -149,6 +173,9 @@ def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses:
             fields[name] = value
     if thinking is not None and thinking["type"] in ("enabled", "adaptive"):
         # Sampling is the model's own while it thinks.
+        losses += [
+            Loss(field=name) for name in lost_sampling({"temperature": asked.temperature, "top_p": asked.top_p, "top_k": asked.top_k})
+        ]
         for name in ("temperature", "top_p", "top_k"):
             fields.pop(name, None)
     return json.encode(fields)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.anthropic.models import traits_of
 from fkproxy.dialects.anthropic.thinking import encode_thinking
+from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.request import Loss, ReasoningConfig
 
 SHOWN = {"type": "adaptive", "display": "summarized"}
+BUDGET = {"type": "enabled", "budget_tokens": 1024}
 
 
 def asked(model: str, max_tokens: int | None = None, **config: Any) -> Any:
@@ -103,3 +107,38 @@ def test_names_are_read_however_they_are_written(name: str, like: str) -> None:
 def test_a_date_is_no_version() -> None:
     assert traits_of("claude-opus-4-20250514").max_output_tokens == 32_000
     assert not traits_of("claude-opus-4-20250514").schemas
+
+
+def applied(model: str = "claude-sonnet-4-5", effort: Any = "low", **fields: Any) -> tuple[Any, list[str]]:
+    """(body, losses) of a request that is told to think so much."""
+    body = json.dumps({"model": model, "max_tokens": 9000, "messages": [{"role": "user", "content": "hi"}], **fields}).encode()
+    encoded = DIALECTS["anthropic"].apply_reasoning(body, ReasoningConfig(effort=effort), model)
+    return json.loads(encoded.body), [f"{loss.field} {loss.action}" for loss in encoded.losses]
+
+
+def test_what_is_applied_takes_the_place_of_what_was_asked() -> None:
+    body, losses = applied(thinking={"type": "disabled"}, output_config=None, temperature=1)
+    assert (body["thinking"], "output_config" in body, "temperature" in body, losses) == (BUDGET, False, False, [])
+    body, losses = applied("claude-opus-5", output_config={"effort": "max", "format": {"type": "json_schema"}})
+    assert (body["thinking"], body["output_config"]) == (SHOWN, {"format": {"type": "json_schema"}, "effort": "low"})
+
+
+def test_what_is_applied_does_not_meet_a_forced_tool() -> None:
+    choice = {"type": "tool", "name": "f"}
+    body, losses = applied(tool_choice=choice, temperature=0.2)
+    assert ("thinking" in body, body["temperature"], losses) == (False, 0.2, ["reasoning dropped"])
+    body, losses = applied("claude-opus-5", tool_choice=choice)
+    assert (body["thinking"], losses) == (SHOWN, [])
+
+
+def test_sampling_that_thinking_does_not_have_is_told_as_lost() -> None:
+    body, losses = applied(temperature=0.2, top_p=1, top_k=1)
+    assert not {"temperature", "top_p", "top_k"} & set(body)
+    assert losses == ["temperature dropped", "top_k dropped"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_tokens", "many"), ("tool_choice", "any"), ("output_config", [])])
+def test_a_request_that_is_none_is_refused_by_the_field(field: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        applied(**{field: value})
+    assert caught.value.param == field
