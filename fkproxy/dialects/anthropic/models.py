@@ -93,7 +93,7 @@ def traits_of(model: str) -> Traits:
     elif match := _OLD_NAME.search(name):
         family, version = match[3], (int(match[1]), int(match[2] or 0))
     elif "claude-mythos" in name:
-        return _ALWAYS
+        return _LAST
     else:
         return _CURRENT if "claude-" in name else _OTHERS
     rows = _FAMILIES.get(family)

@@ -170,13 +170,12 @@ class _Body:
         return given
 
     def _thinking(self, turns: list[Turn], forced: bool) -> tuple[dict[str, Any] | None, str | None]:
-        """With a tool forced, or with thoughts missing that a budget asks for, there is no thinking."""
+        """With a tool forced, or with thoughts missing, there is no thinking within a budget."""
         reasoning, traits = self._request.reasoning, self._traits
         if reasoning is None:
             return None, None
         thinking, effort = encode_thinking(reasoning, traits, self._given_length(), self._losses)
-        thinks = thinking is not None and thinking["type"] in ("enabled", "adaptive")
-        if thinks and (forced or (traits.thinking == "budget" and lacks_thoughts(turns))):
+        if thinking is not None and thinking["type"] == "enabled" and (forced or lacks_thoughts(turns)):
             self._lose("reasoning")
             return None, effort
         return thinking, effort

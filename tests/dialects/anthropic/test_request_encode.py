@@ -374,11 +374,19 @@ def test_who_asks() -> None:
 # --- thinking beside the rest
 
 
-def test_a_forced_tool_and_thinking_exclude_each_other() -> None:
-    body, losses = encode(tools=(TOOL,), tool_choice=ToolChoice(mode="required"), reasoning=ReasoningConfig(effort="high"))
-    assert "thinking" not in body
-    assert body["tool_choice"] == {"type": "any"}
-    assert losses == ["reasoning dropped"]
+@pytest.mark.parametrize(
+    ("model", "thinks", "choice", "lost"),
+    [
+        (BUDGETED, False, "any", ["reasoning dropped"]),
+        (ADAPTIVE, True, "any", []),
+        ("claude-opus-5", True, "any", []),
+        (LATEST, True, "auto", ["tool_choice converted"]),
+        ("claude-mythos-preview", True, "auto", ["tool_choice converted"]),
+    ],
+)
+def test_a_forced_tool_and_a_budget_to_think_exclude_each_other(model: str, thinks: bool, choice: str, lost: list[str]) -> None:
+    body, losses = encode(tools=(TOOL,), tool_choice=ToolChoice(mode="required"), reasoning=ReasoningConfig(effort="high"), model=model)
+    assert ("thinking" in body, body["tool_choice"], losses) == (thinks, {"type": choice}, lost)
 
 
 def test_while_it_thinks_sampling_is_the_models_own() -> None:
