@@ -33,14 +33,14 @@ def tool_schema(schema: Schema | None) -> Schema:
     if root.get("type") == "object" and not any(name in root for name in _UNIONS):
         return root
     rest = {name: value for name, value in root.items() if name not in _UNIONS}
-    properties, required = dict(_dict(rest.get("properties"))), list(_list(rest.get("required")))
+    properties, required = dict(_dict(rest.get("properties"))), _names(rest.get("required"))
     for name in _UNIONS:
         branches = [_looked_up(branch, root) for branch in _list(root.get(name)) if isinstance(branch, dict)]
         for branch in branches:
             for key, value in _dict(branch.get("properties")).items():
                 properties.setdefault(key, value)
-        needed = [_list(branch.get("required")) for branch in branches]
-        together = [key for keys in needed for key in keys]
+        needed = [dict.fromkeys(_names(branch.get("required"))) for branch in branches]
+        together = dict.fromkeys(key for keys in needed for key in keys)
         required += together if name == "allOf" else [key for key in together if all(key in keys for keys in needed)]
     required = [key for key in dict.fromkeys(required) if key in properties]
     return {**rest, "type": "object", "properties": properties, **({"required": required} if required else {})}
@@ -70,7 +70,7 @@ def strict_schema(schema: Schema, depth: int = 0) -> Schema:
         out["additionalProperties"] = False
     if schema.get("nullable") is True and isinstance(out.get("type"), str):
         out["type"] = [out["type"], "null"]
-        if "enum" in out and None not in out["enum"]:
+        if isinstance(out.get("enum"), list) and None not in out["enum"]:
             out["enum"] = [*out["enum"], None]
     if told:
         words = ", ".join(f"{name}: {json.encode(value).decode()}" for name, value in told.items())
@@ -95,6 +95,10 @@ def _looked_up(schema: Schema, root: Schema | None = None) -> Schema:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in _list(value) if isinstance(name, str)]
 
 
 def _dict(value: Any) -> dict[str, Any]:

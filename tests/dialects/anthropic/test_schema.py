@@ -75,3 +75,14 @@ def test_a_bottomless_schema_ends() -> None:
     for _ in range(500):
         schema = {"type": "object", "properties": {"a": schema}}
     strict_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "string", "nullable": True, "enum": 5}, {"type": ["string", "null"], "enum": 5}),
+        ({"anyOf": [{"type": "object", "required": [{}]}], "required": [[]]}, {"type": "object", "properties": {}, "required": [[]]}),
+    ],
+)
+def test_a_schema_that_is_none_is_left_to_the_vendor(schema: Any, expected: Any) -> None:
+    assert (tool_schema(schema) if "anyOf" in schema else strict_schema(schema)) == expected
