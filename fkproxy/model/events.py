@@ -205,8 +205,8 @@ class _OpenChoice:
 
     def add_text(self, kind: str, text: str) -> None:
         last = self.parts[-1] if self.parts else None
-        # A sealed text or thought is complete: what follows is a part of its own.
-        if last is None or last[0] != kind or (last[2] is not None and text):
+        # A sealed text or thought is complete: what follows is a part of its own, also a thought that only its seal tells of.
+        if last is None or last[0] != kind or (last[2] is not None and (text or kind == "reasoning")):
             last = [kind, [], None, None]
             self.parts.append(last)
         last[1].append(text)

@@ -119,6 +119,13 @@ def test_text_after_a_seal_is_a_part_of_its_own() -> None:
     assert reply.choices[0].parts == (Text(text="a", seal=SEAL), Text(text="b"))
 
 
+def test_a_thought_after_a_sealed_one_is_a_part_of_its_own_even_if_it_is_not_shown() -> None:
+    seals = [Seal(dialect="d", data=data) for data in "ab"]
+    thoughts = [event for seal in seals for event in (ReasoningDelta(text=""), SealAttached(seal=seal))]
+    reply = collect([START, ReasoningDelta(text="hm"), SealAttached(seal=SEAL), *thoughts, STOP, DONE])
+    assert reply.choices[0].parts == (Reasoning(text="hm", seal=SEAL), *(Reasoning(seal=seal) for seal in seals))
+
+
 def test_a_seal_without_a_part_makes_one() -> None:
     assert collect([START, SealAttached(seal=SEAL), STOP, DONE]).choices[0].parts == (Text(text="", seal=SEAL),)
 
