@@ -11,6 +11,7 @@ from typing import Any
 from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of
+from fkproxy.dialects.openai_user import encode_user
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
@@ -38,7 +39,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     body |= _output(request)
     body |= _reasoning(request, extra, losses)
     if request.user is not None:
-        body["user"] = request.user
+        body["user"] = request.user if own else encode_user(request.user, losses)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {**extra.get("$stream_options", {}), "include_usage": True}

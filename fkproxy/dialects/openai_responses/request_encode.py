@@ -11,6 +11,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, extra_losses, functions_of
 from fkproxy.dialects.openai_responses.items import NAME
+from fkproxy.dialects.openai_user import encode_user
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Effort, Loss, Tool, ToolChoice
@@ -51,7 +52,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body |= _text(request)
         body |= _reasoning(request, thinks, losses)
     if request.user is not None:
-        body["user"] = request.user
+        body["user"] = request.user if own else encode_user(request.user, losses)
     if request.stream:
         body["stream"] = True
     if own:
