@@ -6,6 +6,7 @@ behind the group of results, which is reported as converted.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
@@ -20,6 +21,7 @@ from fkproxy.wire import json
 __all__ = ["encode_request", "encode_seal"]
 
 _NAME = "openai_chat"
+_THINKS = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|codex)", re.IGNORECASE)
 _AUDIO_FORMATS = {mime_type: form for form, mime_type in AUDIO_MIME_TYPES.items()} | {"audio/mpeg": "mp3", "audio/x-wav": "wav"}
 
 
@@ -29,7 +31,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     losses: list[Loss] = [] if own else extra_losses(request, _NAME)
     extra = request.extra if own else {}
     body: dict[str, Any] = {"model": model, "messages": _messages(request, own, losses)}
-    body |= _sampling(request, extra, own, losses)
+    body |= _sampling(request, model, extra, own, losses)
     if request.tools:
         body |= _tools(request, extra)
     if request.tool_choice is not None:
@@ -47,7 +49,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     return Encoded(json.encode(body), tuple(dict.fromkeys(losses)))
 
 
-def _sampling(request: ChatRequest, extra: Extra, own: bool, losses: list[Loss]) -> dict[str, Any]:
+def _sampling(request: ChatRequest, model: str, extra: Extra, own: bool, losses: list[Loss]) -> dict[str, Any]:
     sampling = request.sampling
     values: dict[str, Any] = {
         "temperature": sampling.temperature,
@@ -61,12 +63,13 @@ def _sampling(request: ChatRequest, extra: Extra, own: bool, losses: list[Loss])
         "logit_bias": sampling.logit_bias,
         "stop": list(sampling.stop) or None,
     }
-    # `max_tokens` is what every server understands; a request that came with one of the two names keeps it.
+    # `max_tokens` is what every server understands, but for OpenAI's own thinking models: "Unsupported parameter", says the 400.
+    # A request that came with one of the two names keeps it.
     old = extra.get("$max_tokens")
     if old is not None:
         values["max_tokens"] = old
     if sampling.max_output_tokens is not None and (old is None or old != sampling.max_output_tokens):
-        values["max_completion_tokens" if own else "max_tokens"] = sampling.max_output_tokens
+        values["max_completion_tokens" if own or _THINKS.search(model) else "max_tokens"] = sampling.max_output_tokens
     if sampling.top_k is not None:
         if own:
             values["top_k"] = sampling.top_k

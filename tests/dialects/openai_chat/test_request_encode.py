@@ -1,0 +1,37 @@
+"""Requests of another dialect on their way to chat completions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.model.parts import Message, Text
+from fkproxy.model.request import ChatRequest, Sampling
+
+CHAT = DIALECTS["openai_chat"]
+USER = Message(role="user", parts=(Text(text="hello"),))
+
+
+def encode(*messages: Message, model: str = "m", **fields: Any) -> Any:
+    request = ChatRequest(dialect="anthropic", model="m", messages=messages or (USER,), **fields)
+    return json.loads(CHAT.encode_request(request, model).body)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("gpt-4o", "max_tokens"),
+        ("gpt-4.1", "max_tokens"),
+        ("llama-3", "max_tokens"),
+        ("gpt-oss-120b", "max_tokens"),
+        ("o3-mini", "max_completion_tokens"),
+        ("gpt-5-mini", "max_completion_tokens"),
+        ("openai/gpt-5.1", "max_completion_tokens"),
+    ],
+)
+def test_the_limit_has_the_name_that_the_model_takes(model: str, name: str) -> None:
+    body = encode(model=model, sampling=Sampling(max_output_tokens=9))
+    assert {field: value for field, value in body.items() if field.startswith("max_")} == {name: 9}
