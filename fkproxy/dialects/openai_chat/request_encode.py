@@ -21,6 +21,7 @@ from fkproxy.wire import json
 __all__ = ["encode_request", "encode_seal"]
 
 _NAME = "openai_chat"
+_FAILED = "Error: "
 _THINKS = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|codex)", re.IGNORECASE)
 _AUDIO_FORMATS = {mime_type: form for form, mime_type in AUDIO_MIME_TYPES.items()} | {"audio/mpeg": "mp3", "audio/x-wav": "wav"}
 
@@ -284,6 +285,6 @@ def _tool_result(result: ToolResult, message: Message, own: bool, left_over: lis
         left_over += [_media(part, own) for part in parts if isinstance(part, Media)]
         parts = [part for part in parts if not isinstance(part, Media)] or [Text(text="See the media in the next message.")]
     content = _content(parts, own, losses) if parts else ""
-    if not own and result.is_error and isinstance(content, str):
-        content = f"Error: {content}"
+    if not own and result.is_error:
+        content = f"{_FAILED}{content}" if isinstance(content, str) else [{"type": "text", "text": _FAILED}, *content]
     return {"role": "tool", "tool_call_id": result.call_id, "content": content, **carried(result.extra, own)}

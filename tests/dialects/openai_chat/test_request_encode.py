@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.model.parts import Message, Text
+from fkproxy.model.parts import Message, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Sampling
 
 CHAT = DIALECTS["openai_chat"]
@@ -35,3 +35,17 @@ def encode(*messages: Message, model: str = "m", **fields: Any) -> Any:
 def test_the_limit_has_the_name_that_the_model_takes(model: str, name: str) -> None:
     body = encode(model=model, sampling=Sampling(max_output_tokens=9))
     assert {field: value for field, value in body.items() if field.startswith("max_")} == {name: 9}
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ((), "Error: "),
+        (("a",), "Error: a"),
+        (("a", "b"), [{"type": "text", "text": "Error: "}, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
+    ],
+)
+def test_that_a_tool_failed_is_said(texts: tuple[str, ...], expected: Any) -> None:
+    call = Message(role="assistant", parts=(ToolCall(id="1", name="f"),))
+    result = ToolResult(call_id="1", parts=tuple(Text(text=text) for text in texts), is_error=True)
+    assert encode(USER, call, Message(role="tool", parts=(result,)))["messages"][-1]["content"] == expected
