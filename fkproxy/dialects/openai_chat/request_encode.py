@@ -150,7 +150,10 @@ def _messages(request: ChatRequest, own: bool, losses: list[Loss]) -> list[dict[
         if message.role == "tool":
             encoded += [_tool_result(part, message, own, left_over, losses) for part in message.parts if isinstance(part, ToolResult)]
         elif message.role == "assistant":
-            encoded.append(_assistant(message, own, losses))
+            said = _assistant(message, own, losses)
+            # Of a foreign answer that was nothing but thoughts nothing is left, and that is refused.
+            if own or said["content"] is not None or "tool_calls" in said or "refusal" in said:
+                encoded.append(said)
         else:
             extra = carried(message.extra, own)
             role = message.extra.get("$role", message.role) if own else message.role

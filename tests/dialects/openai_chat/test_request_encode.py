@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.model.parts import Message, Text, ToolCall, ToolResult
+from fkproxy.model.parts import Message, Reasoning, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Sampling
 
 CHAT = DIALECTS["openai_chat"]
@@ -49,3 +49,9 @@ def test_that_a_tool_failed_is_said(texts: tuple[str, ...], expected: Any) -> No
     call = Message(role="assistant", parts=(ToolCall(id="1", name="f"),))
     result = ToolResult(call_id="1", parts=tuple(Text(text=text) for text in texts), is_error=True)
     assert encode(USER, call, Message(role="tool", parts=(result,)))["messages"][-1]["content"] == expected
+
+
+@pytest.mark.parametrize("parts", [(), (Reasoning(text="hm"),)])
+def test_an_answer_without_content_is_left_out(parts: Any) -> None:
+    messages = encode(USER, Message(role="assistant", parts=parts), USER)["messages"]
+    assert messages == [{"role": "user", "content": "hello"}] * 2
