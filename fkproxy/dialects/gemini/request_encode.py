@@ -48,7 +48,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     tools = _tools(request, own)
     if tools:
         body["tools"] = tools
-    if config := _tool_config(request, own, losses):
+    if (own or tools) and (config := _tool_config(request, own, losses)):
         body["toolConfig"] = config
     if config := _generation_config(request, model, own, losses):
         body["generationConfig"] = config

@@ -33,11 +33,12 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     extra = request.extra if own else {}
     body: dict[str, Any] = {"model": model, "messages": _messages(request, own, losses)}
     body |= _sampling(request, model, extra, own, losses)
-    if request.tools:
-        body |= _tools(request, extra)
-    if request.tool_choice is not None:
+    tools = _tools(request, extra)
+    body |= tools
+    # Without tools OpenAI refuses both of these.
+    if request.tool_choice is not None and (own or tools):
         body |= _tool_choice(request.tool_choice, extra)
-    if request.parallel_tool_calls is not None:
+    if request.parallel_tool_calls is not None and (own or tools):
         body["parallel_tool_calls"] = request.parallel_tool_calls
     body |= _output(request)
     body |= _reasoning(request, extra, losses)

@@ -113,6 +113,12 @@ def test_a_tool_that_only_the_vendor_has_may_be_left_out_and_is_told() -> None:
     assert [loss.field for loss in encoded.losses] == ["web_search"]
 
 
+@pytest.mark.parametrize("dialect", ["openai_chat", "gemini", "anthropic"])
+def test_where_no_tool_is_left_there_is_no_choice_among_them(dialect: str) -> None:
+    request = decoded(tools=[{"type": "web_search"}], tool_choice="auto", parallel_tool_calls=False)
+    assert not {"tools", "tool_choice", "parallel_tool_calls", "toolConfig"} & set(into(dialect, request))
+
+
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "background"])
 def test_what_only_the_vendor_keeps_is_refused_elsewhere(field: str) -> None:
     request = decoded(**{field: True if field == "background" else "id_1"})
