@@ -8,6 +8,7 @@ in front of the very next turn, one for each; no text is empty or blank; no turn
 from __future__ import annotations
 
 import re
+from collections import deque
 from itertools import takewhile
 from typing import Any
 
@@ -126,7 +127,7 @@ def _concluded(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
 def _paired(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
     """The turns with a result for every call right behind it, in the calls' order, and a call before every result."""
     paired: list[Turn] = []
-    used: set[str] = set()
+    used: dict[str, int] = {}
     calls: list[Block] = []
     for turn in turns:
         content: list[Block] = turn["content"]
@@ -136,39 +137,41 @@ def _paired(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
             continue
         results = [block for block in content if block["type"] == "tool_result"]
         said = [block for block in content if block["type"] != "tool_result"]
-        answers = [_answer(call, results, losses) for call in calls]
+        waiting: dict[str, deque[Block]] = {}
+        for result in results:
+            waiting.setdefault(result["tool_use_id"], deque()).append(result)
+        answers = [_answer(call, waiting, losses) for call in calls]
         _rename(calls, answers, used)
-        strays = [block for result in results for block in _as_said(result)]
+        left = {id(result) for results_of_one in waiting.values() for result in results_of_one}
+        strays = [block for result in results if id(result) in left for block in _as_said(result)]
         if strays:
             losses.append(Loss(field="tool_result", action="converted"))
         paired.append({"role": "user", "content": [*answers, *strays, *said]})
         calls = []
     if calls:
-        answers = [_answer(call, [], losses) for call in calls]
+        answers = [_answer(call, {}, losses) for call in calls]
         _rename(calls, answers, used)
         paired.append({"role": "user", "content": answers})
     return paired
 
 
-def _answer(call: Block, results: list[Block], losses: list[Loss]) -> Block:
-    """The call's result, taken out of `results`; one that says that there is none where it is missing."""
-    found = next((result for result in results if result["tool_use_id"] == call["id"]), None)
-    if found is None:
+def _answer(call: Block, waiting: dict[str, deque[Block]], losses: list[Loss]) -> Block:
+    """The call's result, taken out of those that wait by their id; one that says that there is none where it is missing."""
+    results = waiting.get(call["id"])
+    if not results:
         losses.append(Loss(field="tool_calls[]", action="converted"))
         return {"type": "tool_result", "tool_use_id": call["id"], "content": _NO_RESULT, "is_error": True}
-    results.remove(found)
-    return found
+    return results.popleft()
 
 
-def _rename(calls: list[Block], answers: list[Block], used: set[str]) -> None:
-    """Ids and names in the characters that are allowed, each id once in the conversation."""
+def _rename(calls: list[Block], answers: list[Block], used: dict[str, int]) -> None:
+    """Ids and names in the characters that are allowed, each id once in the conversation. `used`: how often each has been wanted."""
     for call, answer in zip(calls, answers, strict=True):
         plain = call_id = _NOT_IN_IDS.sub("_", call["id"]) or "call"
-        count = 1
         while call_id in used:
-            count += 1
-            call_id = f"{plain}_{count}"
-        used.add(call_id)
+            used[plain] += 1
+            call_id = f"{plain}_{used[plain]}"
+        used[call_id] = 1
         call["id"] = answer["tool_use_id"] = call_id
         call["name"] = _NOT_IN_NAMES.sub("_", call["name"])[:_MAX_NAME_CHARS] or "tool"
 

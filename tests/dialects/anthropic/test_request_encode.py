@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -128,6 +129,20 @@ def test_ids_are_cleaned_and_made_unique_on_both_sides_of_a_pair() -> None:
     assert ids == ["call_1", "call_1_2", "call_1_3"]
     assert results == {"call_1": "x", "call_1_2": "y", "call_1_3": "z"}
     assert losses == []
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_many_calls_in_one_turn_take_time_in_proportion(same: bool) -> None:
+    def seconds(count: int) -> float:
+        ids = ["x" if same else f"c{index}" for index in range(count)]
+        history = (USER, said("assistant", *(call(each) for each in ids)), *(result(each, "1") for each in reversed(ids)))
+        request = ChatRequest(dialect="openai_chat", model="m", messages=history, tools=(TOOL,))
+        began = time.process_time()
+        MESSAGES.encode_request(request, BUDGETED)
+        return time.process_time() - began
+
+    few = min(seconds(500) for _ in range(3))
+    assert seconds(8_000) < 16 * few * 4
 
 
 def test_a_longer_conversation_begins_with_the_bytes_of_the_shorter_one() -> None:
