@@ -149,6 +149,7 @@ class StreamEncoder:
         "_held",
         "_index",
         "_open",
+        "_read",
         "_signature",
         "_started",
         "_usage",
@@ -166,6 +167,7 @@ class StreamEncoder:
         self._call = -1
         self._calls = False
         self._arguments: list[str] = []
+        self._read = 0
         self._held: list[Event] = []
 
     def encode(self, event: Event) -> bytes:
@@ -205,12 +207,20 @@ class StreamEncoder:
     def _release(self, *, complete: bool) -> bytes:
         """What waits, as far as the calls before it are complete, or all of it."""
         out = b""
-        while self._held and (complete or json.try_object("".join(self._arguments)) is not None):
+        while self._held and (complete or self._whole()):
             held, self._held = self._held, []
             out += self._close()
             for event in held:
                 out += self._said(event)
         return out
+
+    def _whole(self) -> bool:
+        """The open call's arguments are complete. They are read again only when more of them has come that may have ended them."""
+        pieces = self._arguments
+        if len(pieces) == self._read or not pieces[-1].rstrip().endswith("}"):
+            return False
+        self._read = len(pieces)
+        return json.try_object("".join(pieces)) is not None
 
     # --- blocks
 
@@ -226,7 +236,7 @@ class StreamEncoder:
                 self._signature = close_envelope(seal, NAME)
                 return out
             case ToolCallStarted():
-                self._call, self._calls, self._arguments = event.index, True, []
+                self._call, self._calls, self._arguments, self._read = event.index, True, [], 0
                 return self._start("tool_use", {"type": "tool_use", "id": event.id, "name": event.name, "input": {}})
             case ToolCallDelta():
                 if self._open != "tool_use" or event.index != self._call or not event.arguments:

@@ -33,6 +33,7 @@ from fkproxy.model.events import (
 )
 from fkproxy.model.parts import Media, Opaque, Reasoning, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
+from fkproxy.wire import json as wire
 from fkproxy.wire.sse import SseDecoder
 
 MESSAGES = DIALECTS["anthropic"]
@@ -102,6 +103,18 @@ def test_the_order_of_a_whole_stream() -> None:
 def test_what_is_known_of_the_input_stands_in_front() -> None:
     values = written(Started(), UsageReported(usage=Usage(input_tokens=7, output_tokens=1)), TextDelta(text="a"), *STOPPED)
     assert values[0]["message"]["usage"] == {"input_tokens": 7, "output_tokens": 1}
+
+
+def test_arguments_are_read_again_only_when_they_may_be_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    try_object = wire.try_object
+    monkeypatch.setattr(wire, "try_object", lambda text: read.append(text) or try_object(text))
+    pieces = ['{"a":"', *["x"] * 100, '"}']
+    starts = [ToolCallStarted(index=index, id=f"c{index}", name="f") for index in (0, 1)]
+    deltas = [ToolCallDelta(index=index, arguments=piece) for piece in pieces for index in (0, 1)]
+    values = written(Started(), *starts, *deltas, *STOPPED)
+    assert words(values).count("+ input_json_delta") == 2 * len(pieces)
+    assert read == ["".join(pieces)]
 
 
 def test_an_empty_answer_is_a_whole_message() -> None:
