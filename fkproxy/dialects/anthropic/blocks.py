@@ -16,9 +16,12 @@ from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, 
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["NAME", "decode_message", "decode_system"]
+__all__ = ["NAME", "REDACTED", "decode_message", "decode_system"]
 
 NAME = "anthropic"
+
+REDACTED = "redacted_thinking:"
+"""In front of the data of a thought that is redacted, where it is the seal of one in a reply: it has to come back like any other."""
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from fkproxy.dialects.anthropic.blocks import NAME
+from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
 from fkproxy.dialects.base import carried
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.errors import Unrepresentable
@@ -62,8 +62,8 @@ class BlockWriter:
         """A thought goes back with its own signature or not at all."""
         extra = carried(part.extra, self._own)
         if part.seal is not None and part.seal.dialect == NAME:
-            if part.redacted:
-                return {"type": "redacted_thinking", "data": part.seal.data, **extra}
+            if part.redacted or part.seal.data.startswith(REDACTED):
+                return {"type": "redacted_thinking", "data": part.seal.data.removeprefix(REDACTED), **extra}
             return {"type": "thinking", "thinking": part.text, "signature": part.seal.data, **extra}
         if self._own:
             signature = {"signature": part.extra["$signature"]} if "$signature" in part.extra else {}

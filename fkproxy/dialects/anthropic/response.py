@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.anthropic.blocks import NAME
+from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
 from fkproxy.dialects.anthropic.errors import error_of
 from fkproxy.model.errors import UpstreamProtocolError
 from fkproxy.model.events import (
@@ -127,6 +127,7 @@ class _Opened(msgspec.Struct):
     text: str | None = None
     thinking: str | None = None
     signature: str | None = None
+    data: str | None = None
     id: str | None = None
     name: str | None = None
     citations: list[Any] | None = None
@@ -246,6 +247,9 @@ class StreamDecoder:
             case "thinking":
                 opened = _opened(block)
                 events += [*self._thought(opened.thinking or ""), *self._signed(opened.signature or "")]
+            case "redacted_thinking":
+                opened = _opened(block)
+                events += self._signed(REDACTED + opened.data if opened.data else "")
             case "tool_use":
                 opened = _opened(block)
                 events.append(ToolCallStarted(index=self._calls, id=opened.id or f"call_{secrets.token_hex(12)}", name=opened.name or ""))
@@ -295,7 +299,7 @@ class StreamDecoder:
             # Whole messages and some servers' streams give the input with the block itself.
             given = json.encode(block.get("input") or {}).decode()
             return [] if self._pieces else [ToolCallDelta(index=self._calls - 1, arguments=given)]
-        if kind in ("text", "thinking"):
+        if kind in ("text", "thinking", "redacted_thinking"):
             return []
         if self._pieces:
             block = {**block, "input": json.try_object("".join(self._pieces)) or {}}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from fkproxy.dialects.anthropic.blocks import NAME
+from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
 from fkproxy.dialects.anthropic.errors import encode_error
 from fkproxy.dialects.base import ModelEntry, ReplyContext
 from fkproxy.dialects.envelope import close_envelope
@@ -33,7 +33,7 @@ from fkproxy.model.events import (
     ToolCallStarted,
     UsageReported,
 )
-from fkproxy.model.parts import Opaque, Part, Reasoning, Refusal, Text, ToolCall
+from fkproxy.model.parts import Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json, sse
 
@@ -113,6 +113,8 @@ def _content(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
             case Text(text=text) | Refusal(text=text):
                 if text:
                     blocks.append({"type": "text", "text": text})
+            case Reasoning(seal=Seal(dialect=dialect, data=data)) if dialect == NAME and data.startswith(REDACTED):
+                blocks.append({"type": "redacted_thinking", "data": data.removeprefix(REDACTED)})
             case Reasoning():
                 if part.text or (part.seal is not None and part.seal.dialect == NAME):
                     blocks.append({"type": "thinking", "thinking": part.text, "signature": _signature(part)})
@@ -230,6 +232,9 @@ class StreamEncoder:
                 return self._delta("text", {"type": "text", "text": ""}, {"type": "text_delta", "text": text}) if text else b""
             case ReasoningDelta(text=text) if text:
                 return self._thought() + self._more({"type": "thinking_delta", "thinking": text})
+            case SealAttached(seal=seal, index=None) if seal.dialect == NAME and seal.data.startswith(REDACTED):
+                block = {"type": "redacted_thinking", "data": seal.data.removeprefix(REDACTED)}
+                return self._start("redacted_thinking", block) + self._close()
             case SealAttached(seal=seal, index=None) if seal.dialect == NAME or self._open == "thinking":
                 # Of a thought that is not shown this is all there is. Another vendor's travels in an envelope, with a thought that is.
                 out = self._thought()
