@@ -11,7 +11,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
-from fkproxy.dialects.openai_chat.reasoning import effort_of
+from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
@@ -41,7 +41,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     if request.parallel_tool_calls is not None and (own or tools):
         body["parallel_tool_calls"] = request.parallel_tool_calls
     body |= _output(request)
-    body |= _reasoning(request, extra, losses)
+    body |= _reasoning(request, model, extra, losses)
     if request.user is not None:
         body["user"] = request.user if own else encode_user(request.user, losses)
     if request.stream:
@@ -127,7 +127,7 @@ def _output(request: ChatRequest) -> dict[str, Any]:
 """Budgets as Google's OpenAI endpoint equates them with efforts (ai.google.dev, "OpenAI compatibility", read 2026-11)."""
 
 
-def _reasoning(request: ChatRequest, extra: Extra, losses: list[Loss]) -> dict[str, Any]:
+def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss]) -> dict[str, Any]:
     reasoning = request.reasoning
     kept = {name.removeprefix("$"): extra[name] for name in ("$reasoning", "$extra_body", "$google") if name in extra}
     if reasoning is None or kept:
@@ -135,7 +135,12 @@ def _reasoning(request: ChatRequest, extra: Extra, losses: list[Loss]) -> dict[s
     effort = effort_of(reasoning)
     if effort != reasoning.effort:
         losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
-    return {"reasoning_effort": effort} if effort is not None else {}
+    taken = effort if request.dialect == _NAME or effort is None else taken_effort(effort, model)
+    if taken is None and effort not in (None, "none"):
+        losses.append(Loss(field="reasoning"))
+    elif taken is not None and taken != effort:
+        losses.append(Loss(field="reasoning.effort", action="converted"))
+    return {"reasoning_effort": taken} if taken is not None else {}
 
 
 # --- messages

@@ -9,7 +9,7 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.parts import Message, Reasoning, Text, ToolCall, ToolResult
-from fkproxy.model.request import ChatRequest, Sampling
+from fkproxy.model.request import ChatRequest, ReasoningConfig, Sampling
 
 CHAT = DIALECTS["openai_chat"]
 USER = Message(role="user", parts=(Text(text="hello"),))
@@ -55,3 +55,28 @@ def test_that_a_tool_failed_is_said(texts: tuple[str, ...], expected: Any) -> No
 def test_an_answer_without_content_is_left_out(parts: Any) -> None:
     messages = encode(USER, Message(role="assistant", parts=parts), USER)["messages"]
     assert messages == [{"role": "user", "content": "hello"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told", "lost"),
+    [
+        ("gpt-4o", "none", None, []),
+        ("gpt-4o", "high", None, ["reasoning dropped"]),
+        ("o3", "none", "low", ["reasoning.effort converted"]),
+        ("o3", "high", "high", []),
+        ("gpt-5-mini", "none", "minimal", ["reasoning.effort converted"]),
+        ("gpt-5", "max", "high", ["reasoning.effort converted"]),
+        ("gpt-5-pro", "low", "high", ["reasoning.effort converted"]),
+        ("openai/gpt-5.1", "minimal", "low", ["reasoning.effort converted"]),
+        ("gpt-5.4", "none", "none", []),
+        ("qwen3", "max", "max", []),
+    ],
+)
+def test_effort_is_what_the_model_takes(model: str, asked: Any, told: str | None, lost: list[str]) -> None:
+    def encoded(dialect: str) -> tuple[Any, list[str]]:
+        request = ChatRequest(dialect=dialect, model="m", messages=(USER,), reasoning=ReasoningConfig(effort=asked))
+        found = CHAT.encode_request(request, model)
+        return json.loads(found.body).get("reasoning_effort"), [f"{loss.field} {loss.action}" for loss in found.losses]
+
+    assert encoded("anthropic") == (told, lost)
+    assert encoded("openai_chat") == (asked, [])
