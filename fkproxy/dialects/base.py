@@ -9,7 +9,7 @@ the object that the registry lists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.parts import Extra, Opaque
+from fkproxy.model.parts import Extra, Media, Opaque, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig, Tool
 from fkproxy.wire.sse import Frame
 
@@ -62,16 +62,29 @@ def functions_of(request: ChatRequest) -> tuple[Tool, ...]:
     return tuple(tool for tool in request.tools if tool.kind == "function")
 
 
+def _vendor(dialect: str) -> str:
+    """Whose the dialect is: a vendor with several writes its own name in front of theirs."""
+    return dialect.partition("_")[0]
+
+
+def _media(request: ChatRequest) -> Iterator[Media]:
+    for message in request.messages:
+        for part in message.parts:
+            yield from (inner for inner in (part.parts if isinstance(part, ToolResult) else (part,)) if isinstance(inner, Media))
+
+
 def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
     """What the foreign dialect `target` leaves out of a request because only the client's own knows it.
 
-    Raises `Unrepresentable` for a field, or a tool that only a vendor has, without which the request would mean something else.
+    Raises `Unrepresentable` for a field, or a tool or file that only a vendor has, without which the request would mean something else.
 
     Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
     """
     for name in request.extra:
         if name in _MEANINGFUL:
             raise Unrepresentable(name, target)
+    if _vendor(request.dialect) != _vendor(target) and any(media.file_id is not None for media in _media(request)):
+        raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
     foreign = [tool for tool in request.tools if tool.kind != "function"]
     for tool in foreign:
         if not tool.optional:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek
-from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ReasoningConfig, ToolChoice
 
@@ -200,6 +200,19 @@ def test_a_request_without_such_a_thought_keeps_its_bytes() -> None:
     renamed = MESSAGES.forward_request(body, Peek(model="m"), "n")
     assert b'"the signature is \\u0041"' in renamed
     assert json.loads(renamed)["model"] == "n"
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "gemini"])
+@pytest.mark.parametrize("kind", ["image", "document"])
+@pytest.mark.parametrize("in_result", [True, False])
+def test_a_file_by_its_id_goes_to_no_other_vendor(dialect: str, kind: str, in_result: bool) -> None:
+    block = {"type": kind, "source": {"type": "file", "file_id": "file_1"}}
+    result = {"type": "tool_result", "tool_use_id": "1", "content": [block]}
+    call = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+    history = [*USER, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result if in_result else block]}]
+    with pytest.raises(Unrepresentable) as caught:
+        DIALECTS[dialect].encode_request(decode(messages=history), "m")
+    assert caught.value.param == "a file by its id"
 
 
 # --- what comes in this dialect goes out in it unchanged
