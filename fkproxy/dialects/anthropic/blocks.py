@@ -153,8 +153,13 @@ def _tool_result(fields: Fields, names: dict[str, str]) -> ToolResult:
 
 
 def _told(part: Part) -> Part:
-    """A block with texts in it, such as a search result, as one text."""
-    inner = part.value.get("content") if isinstance(part, Opaque) else None
+    """A block with texts in it, such as a search result or a document made of blocks, as one text."""
+    if not isinstance(part, Opaque):
+        return part
+    source = part.value.get("source")
+    inner = source.get("content") if isinstance(source, dict) else part.value.get("content")
+    if isinstance(inner, str):
+        return Text(text=inner)
     texts = [block.get("text") for block in inner if isinstance(block, dict)] if isinstance(inner, list) else []
     words = [text for text in texts if isinstance(text, str)]
     return Text(text="\n".join(words)) if words else part

@@ -114,6 +114,16 @@ def test_what_only_this_dialect_has_in_a_tool_result_is_told_as_text_where_it_ha
     assert "content.*" in result.extra
 
 
+@pytest.mark.parametrize("content", ["a", [{"type": "text", "text": "a"}]])
+def test_a_document_of_blocks_in_a_tool_result_is_told_as_text(content: Any) -> None:
+    found = {"type": "document", "source": {"type": "content", "content": content}, "title": "t"}
+    (message,) = blocks({"type": "tool_result", "tool_use_id": "t1", "content": [found]})
+    (result,) = message.parts
+    assert isinstance(result, ToolResult)
+    assert result.parts == (Text(text="a"),)
+    assert result.extra["content.*"] == [found]
+
+
 def test_a_thought_has_the_seal_of_this_dialect_or_none() -> None:
     signed, redacted, foreign = blocks(
         {"type": "thinking", "thinking": "a", "signature": "S"},
