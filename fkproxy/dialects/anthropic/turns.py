@@ -29,6 +29,8 @@ _FIRST = "(begin)"
 _LAST = "(continue)"
 """What the user says where somebody has to say something."""
 _NO_RESULT = "No result."
+_MADE = "Media in the answer:"
+_MEDIA = ("image", "document")
 _THOUGHTS = ("thinking", "redacted_thinking")
 
 
@@ -110,17 +112,25 @@ def _add(turns: list[Turn], role: str, blocks: list[Block]) -> None:
 
 
 def _concluded(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
-    """The turns without the thoughts that lead to nothing.
+    """The turns without the thoughts that lead to nothing, and with the model's media in the user's hands.
 
-    "The final block in an assistant message cannot be `thinking`", says the 400: it comes from an answer that was broken off.
+    "The final block in an assistant message cannot be `thinking`", says the 400: it comes from an answer that was broken off. And
+    "'image' blocks are not permitted within assistant turns": models of other vendors make some.
     """
     concluded: list[Turn] = []
     for turn in turns:
         content: list[Block] = turn["content"]
-        while turn["role"] == "assistant" and content and content[-1]["type"] in _THOUGHTS:
-            content.pop()
-            losses.append(Loss(field="reasoning"))
+        media: list[Block] = []
+        if turn["role"] == "assistant":
+            media = [block for block in content if block["type"] in _MEDIA]
+            content = [block for block in content if block["type"] not in _MEDIA]
+            while content and content[-1]["type"] in _THOUGHTS:
+                content.pop()
+                losses.append(Loss(field="reasoning"))
         _add(concluded, turn["role"], content)
+        if media:
+            losses.append(Loss(field="messages[].media", action="converted"))
+            _add(concluded, "user", [_text(_MADE), *media])
     return concluded
 
 

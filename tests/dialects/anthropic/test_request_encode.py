@@ -248,6 +248,17 @@ def test_arguments_that_are_no_object_are_kept_in_one() -> None:
     assert losses == ["tool_calls[].arguments converted"]
 
 
+def test_what_a_model_has_drawn_is_handed_to_the_next_by_the_user() -> None:
+    image = Media(kind="image", mime_type="image/png", data=PNG)
+    history = (USER, said("assistant", "look", image, call("x")), result("x", "1"), said("assistant", image), said("user", "nice"))
+    assert turns(*history) == [
+        ("user", ["hello"]),
+        ("assistant", ["look", "call x"]),
+        ("user", ["result x", "Media in the answer:", "image", "Media in the answer:", "image", "nice"]),
+    ]
+    assert encode(*history)[1] == ["messages[].media converted"]
+
+
 def test_no_turn_ends_with_a_thought() -> None:
     thought = Reasoning(text="t", seal=Seal(dialect="anthropic", data="S"))
     redacted = Reasoning(redacted=True, seal=Seal(dialect="anthropic", data="R"))
