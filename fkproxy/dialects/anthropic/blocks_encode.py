@@ -91,7 +91,10 @@ class BlockWriter:
         content = self._own_content(result) if self._own else self._content(result)
         if content is not None:
             block["content"] = content
-        if result.is_error or (self._own and "$is_error" in result.extra):
+        if result.is_error and not self._own and isinstance(content, list) and any(inner["type"] != "text" for inner in content):
+            # "all content must be type `text` if `is_error` is true", says the 400.
+            self._losses.append(Loss(field="tool_result.is_error"))
+        elif result.is_error or (self._own and "$is_error" in result.extra):
             block["is_error"] = result.is_error
         return {**block, **carried(result.extra, self._own)}
 

@@ -192,6 +192,15 @@ def test_a_result_in_every_form() -> None:
     assert body["messages"][-1]["content"][4]["is_error"] is True
 
 
+def test_a_result_with_media_is_not_called_an_error() -> None:
+    image = Media(kind="image", mime_type="image/png", data=PNG)
+    body, losses = encode(USER, said("assistant", call("a")), result("a", image, structured={"error": "no"}, is_error=True), tools=(TOOL,))
+    (block,) = body["messages"][-1]["content"]
+    assert "is_error" not in block
+    assert block["content"][0] == {"type": "text", "text": '{"error":"no"}'}
+    assert losses == ["tool_result.is_error dropped"]
+
+
 def test_a_seal_goes_to_its_own_vendor_only() -> None:
     own, foreign = Seal(dialect="anthropic", data="S"), Seal(dialect="gemini", data="G")
     thoughts = (Reasoning(text="a", seal=own), Reasoning(redacted=True, seal=own), Reasoning(text="b", seal=foreign), Reasoning(text="c"))
