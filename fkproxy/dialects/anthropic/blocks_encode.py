@@ -135,9 +135,10 @@ class BlockWriter:
 
     def _image(self, media: Media) -> Block:
         if media.data is not None:
-            if media.mime_type not in _IMAGES and not self._own:
+            mime_type = "image/jpeg" if media.mime_type == "image/jpg" and not self._own else media.mime_type
+            if mime_type not in _IMAGES and not self._own:
                 raise Unrepresentable(f"an image of type {media.mime_type}", NAME, f"{', '.join(_IMAGES)} are what it takes")
-            return {"type": "base64", "media_type": media.mime_type, "data": media.data, **self._more(media)}
+            return {"type": "base64", "media_type": mime_type, "data": media.data, **self._more(media)}
         return self._linked(media)
 
     def _document(self, media: Media) -> Block:

@@ -217,6 +217,10 @@ def test_a_seal_goes_to_its_own_vendor_only() -> None:
 @pytest.mark.parametrize(
     ("media", "expected"),
     [
+        (
+            Media(kind="image", mime_type="image/jpg", data="/9g="),
+            {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9g="}},
+        ),
         (Media(kind="image", url="https://x/y"), {"type": "image", "source": {"type": "url", "url": "https://x/y"}}),
         (
             Media(kind="file", mime_type="application/pdf", data=PDF, name="a.pdf"),
