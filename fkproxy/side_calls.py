@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from fkproxy.adapters.base import Adapter, Exchange, UpstreamCall
 from fkproxy.call import JSON_TYPE, Call, Client
 from fkproxy.dialects.base import Dialect, Encoded, Peek
@@ -48,8 +50,9 @@ class SideCalls:
             call.losses = call.recorded_losses = (_ESTIMATED,)
             return own.encode_reply(estimate_tokens(own.decode_request(call.body, peek)))
         if codec is call.dialect:
-            return await self._ask(call, client, peek, adapter, codec, model, codec.forward_request(call.body, peek, model))
+            return await self._ask(call, client, peek, adapter, codec, model, _renamed(call, peek, codec, model))
         encoded = codec.counter.encode_request(own.decode_request(call.body, peek), model)
+        call.lose(encoded.losses)
         reply = await self._ask(call, client, peek, adapter, codec, model, encoded.body)
         return own.encode_reply(codec.counter.decode_reply(reply))
 
@@ -58,7 +61,7 @@ class SideCalls:
         if own is None or codec.embedder is None or peek.operation not in adapter.operations:
             raise Unrepresentable("a request for embeddings", codec.name)
         if codec is call.dialect:
-            reply = await self._ask(call, client, peek, adapter, codec, model, codec.forward_request(call.body, peek, model))
+            reply = await self._ask(call, client, peek, adapter, codec, model, _renamed(call, peek, codec, model))
             call.usage = codec.embedder.decode_reply(reply).usage
             return reply
         asked = own.decode_request(call.body, peek)
@@ -93,3 +96,8 @@ class SideCalls:
             return await self._relay.read(call, client, exchange, _MAX_REPLY_BYTES)
         finally:
             exchange.close()
+
+
+def _renamed(call: Call, peek: Peek, codec: Dialect, model: str) -> bytes:
+    """The client's own bytes with the upstream's name of the model, also where they still name it with a suffix."""
+    return codec.forward_request(call.body, peek if call.reasoning is None else msgspec.structs.replace(peek, model=""), model)

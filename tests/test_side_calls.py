@@ -35,6 +35,21 @@ async def test_a_count_passes_through_at_home() -> None:
     assert (call.operation, json.loads(call.body)) == ("count_tokens", MESSAGES)
 
 
+async def test_a_suffix_of_the_model_is_not_a_part_of_its_name() -> None:
+    bench = Bench(("a", "anthropic"))
+    bench.adapters[0].replies(b'{"input_tokens": 12}')
+    await sent(bench, "anthropic", {**MESSAGES, "model": "m(high)"}, operation="count_tokens")
+    assert json.loads(bench.adapters[0].calls[0].body)["model"] == "m"
+
+
+async def test_what_is_left_out_of_a_count_is_told() -> None:
+    bench = Bench(("g", "gemini"))
+    bench.adapters[0].replies(b'{"totalTokens": 7}')
+    system = [{"type": "text", "text": "be brief", "cache_control": {"type": "ephemeral"}}]
+    client = await bench.send(json.dumps({**MESSAGES, "system": system}).encode(), "anthropic", operation="count_tokens")
+    assert client.headers["x-fkproxy-losses"] == "messages[].content[].*"
+
+
 async def test_a_count_is_asked_in_the_upstreams_words() -> None:
     bench = Bench(("g", "gemini"))
     bench.adapters[0].replies(b'{"totalTokens": 7}')
