@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
@@ -129,6 +130,7 @@ class _Body(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(_Body).decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_given = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
 
 
 def reasoning_of(body: bytes) -> str | None:
@@ -150,11 +152,14 @@ def reasoning_of(body: bytes) -> str | None:
 
 
 def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> bytes:
-    """The body with that instead of what it says itself."""
+    """The body with that instead of what it says itself. Raises `InvalidRequest`."""
     fields: dict[str, object] = dict(_decode_raw(body))
     name = "generation_config" if "generation_config" in fields else "generationConfig"
     given = fields.get(name)
-    generation: dict[str, object] = dict(_decode_raw(given)) if isinstance(given, msgspec.Raw) else {}
+    try:
+        generation: dict[str, object] = dict(_decode_given(given) or {}) if isinstance(given, msgspec.Raw) else {}
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(name, "expected an object") from error
     generation.pop("thinking_config", None)
     generation.pop("thinkingConfig", None)
     thinking = encode_thinking(reasoning, model, losses)

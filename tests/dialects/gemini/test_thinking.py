@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3
+from fkproxy.dialects.gemini.thinking import apply_reasoning, encode_thinking, is_gemini_3
+from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.request import Loss, ReasoningConfig
 
 PRO_25, FLASH_25, LITE_25 = "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite"
@@ -77,3 +78,14 @@ def test_thoughts_that_are_off_are_not_asked_for() -> None:
 )
 def test_the_third_generation_is_known_by_its_name(model: str, expected: bool) -> None:
     assert is_gemini_3(model) is expected
+
+
+def test_what_is_applied_needs_no_configuration_but_no_other_value_in_its_place() -> None:
+    def applied(body: bytes) -> bytes:
+        return apply_reasoning(body, ReasoningConfig(effort="low"), FLASH_25, [])
+
+    expected = b'{"generationConfig":{"thinkingConfig":{"thinkingBudget":1024,"includeThoughts":true}}}'
+    assert applied(b"{}") == applied(b'{"generationConfig": null}') == expected
+    with pytest.raises(InvalidRequest) as caught:
+        applied(b'{"generation_config": []}')
+    assert caught.value.param == "generation_config"
