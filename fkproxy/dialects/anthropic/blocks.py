@@ -153,9 +153,12 @@ def _tool_result(fields: Fields, names: dict[str, str]) -> ToolResult:
 
 
 def _told(part: Part) -> Part:
-    """A block with texts in it, such as a search result or a document made of blocks, as one text."""
+    """A block with texts in it, such as a search result or a document made of blocks, as one text; a tool that was found by its name."""
     if not isinstance(part, Opaque):
         return part
+    if isinstance(tool := part.value.get("tool_name"), str):
+        # What a search for tools has found; without it the model is told nothing.
+        return Text(text=tool)
     source = part.value.get("source")
     inner = source.get("content") if isinstance(source, dict) else part.value.get("content")
     if isinstance(inner, str):

@@ -110,7 +110,7 @@ def test_what_only_this_dialect_has_in_a_tool_result_is_told_as_text_where_it_ha
     (message,) = blocks({"type": "tool_result", "tool_use_id": "t1", "content": [found, {"type": "tool_reference", "tool_name": "f"}]})
     (result,) = message.parts
     assert isinstance(result, ToolResult)
-    assert result.parts == (Text(text="a\nb"),)
+    assert result.parts == (Text(text="a\nb"), Text(text="f"))
     assert "content.*" in result.extra
 
 
