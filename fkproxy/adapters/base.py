@@ -51,6 +51,40 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str = ""
 
 
+class CredentialStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a credential is. `expires_s` and `refreshed_s` are unix seconds; None: it does not say, or never.
+
+    `reauth_required`: nothing but a new sign-in by the operator helps; an old token may serve on until its end.
+    """
+
+    state: Literal["active", "refreshing", "reauth_required"] = "active"
+    expires_s: float | None = None
+    refreshed_s: float | None = None
+
+
+class Credential(Protocol):
+    """One secret of a provider. `now` is unix seconds."""
+
+    name: str
+
+    @property
+    def renewable(self) -> bool:
+        """True when `renew` may find another token."""
+        ...
+
+    async def token(self, now: float) -> str:
+        """What is sent to the upstream. Raises `UpstreamRefusedCredential` or `UpstreamUnavailable`."""
+        ...
+
+    async def renew(self, refused: str, now: float) -> bool:
+        """The upstream refused this token: True if a different one is had now. Raises nothing for a failed renewal."""
+        ...
+
+    def describe(self, now: float) -> CredentialStatus:
+        """For health, metrics and routing."""
+        ...
+
+
 class Exchange(Protocol):
     """One request under way."""
 
@@ -75,37 +109,6 @@ class Exchange(Protocol):
 
     def close(self) -> None:
         """Give the connection back if the reply is complete, else cut it. May be called twice."""
-        ...
-
-
-class CredentialStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a credential is, without any of it. Times in unix seconds."""
-
-    state: Literal["active", "refreshing", "reauth_required"] = "active"
-    expires_s: float | None = None
-    refreshed_s: float | None = None
-
-
-class Credential(Protocol):
-    """One secret of a provider. `name` tells it from the provider's others; "" where there is one only."""
-
-    name: str
-
-    @property
-    def renewable(self) -> bool:
-        """A new token can be had for one that is refused."""
-        ...
-
-    async def token(self, now: float) -> str:
-        """The secret as it goes into a header; `now` is unix seconds. Raises `UpstreamRefusedCredential` or `UpstreamUnavailable`."""
-        ...
-
-    async def renew(self, refused: str, now: float) -> bool:
-        """The upstream refused this token: True if a different one is had now. Callers at the same time share one attempt."""
-        ...
-
-    def describe(self, now: float) -> CredentialStatus:
-        """How it is."""
         ...
 
 

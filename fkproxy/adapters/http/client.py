@@ -12,12 +12,13 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import cast
+from urllib.parse import urlsplit
 
 import msgspec
 
 from fkproxy.adapters.http.connect import connect, default_ssl_context
 from fkproxy.adapters.http.connection import Connection, HttpExchange
-from fkproxy.adapters.http.origin import Address, Origin, header_block, parse_base_url, render_head
+from fkproxy.adapters.http.origin import BAD_TARGET, Address, Origin, header_block, parse_base_url, render_head
 from fkproxy.adapters.http.proxy import Proxies, Proxy
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 
@@ -168,6 +169,22 @@ class HttpClient:
         # RFC 9112 §3.2.2: a proxy that is no tunnel gets the absolute form.
         target_prefix = prefix if chosen is None or address.tunnelled else f"http://{address.authority}{prefix}"
         return Origin(address=address, target_prefix=target_prefix, pool=self._pool(address, connect_timeout_s or self._connect_timeout_s))
+
+    def endpoint(self, url: str, *, proxy: str | None = None) -> tuple[Origin, str]:
+        """(origin, target) of a whole URL, path and query as they stand, for calls that always go to one place.
+
+        Raises `ValueError` saying what is wrong with `url`, without quoting it.
+        """
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ValueError("the URL cannot be read") from None
+        if parts.fragment:
+            raise ValueError("the URL of an endpoint must not have a fragment")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if BAD_TARGET.search(target):
+            raise ValueError("path and query of an endpoint must be percent-encoded")
+        return self.origin(f"{parts.scheme}://{parts.netloc}", proxy=proxy), target
 
     def _pool(self, address: Address, connect_timeout_s: float) -> Pool:
         key = (address, connect_timeout_s)

@@ -17,14 +17,14 @@ from fkproxy.adapters.http.proxy import Proxy
 if TYPE_CHECKING:
     from fkproxy.adapters.http.client import Pool
 
-__all__ = ["Address", "Origin", "header_block", "parse_base_url", "render_head"]
+__all__ = ["BAD_TARGET", "Address", "Origin", "header_block", "parse_base_url", "render_head"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # RFC 9110 §5.6.2 token; §5.5 field values hold no control character but the tab; RFC 9112 §3.2 a target has no white space.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_BAD_TARGET = re.compile(r"[^\x21-\x7e]")
+BAD_TARGET = re.compile(r"[^\x21-\x7e]")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 
 _OURS = frozenset(
@@ -94,7 +94,7 @@ def parse_base_url(url: str) -> tuple[str, str, int, str]:
         raise ValueError("the port in a base URL must be a number between 1 and 65535") from None
     if port == 0:
         raise ValueError("the port in a base URL must be a number between 1 and 65535")
-    if _BAD_TARGET.search(parts.path):
+    if BAD_TARGET.search(parts.path):
         raise ValueError("the path in a base URL must be percent-encoded")
     return parts.scheme, _host(parts.hostname or ""), port or _DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/")
 
@@ -141,7 +141,7 @@ def header_block(origin: Origin, headers: Sequence[tuple[str, str]]) -> bytes:
 def render_head(origin: Origin, method: str, target: str, block: bytes, body_bytes: int) -> bytes:
     """Request line and headers, with the blank line. Raises `ValueError` for a target with white space or control characters."""
     full_target = origin.target_prefix + target
-    if _BAD_TARGET.search(full_target) or not full_target:
+    if BAD_TARGET.search(full_target) or not full_target:
         raise ValueError("a request target must be percent-encoded ASCII and not empty")
     if body_bytes or method == "POST":
         return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (method.encode(), full_target.encode(), block, body_bytes)

@@ -325,3 +325,21 @@ async def test_tls_goes_through_a_tunnel_and_a_refused_one_is_said_so() -> None:
             await post(client, client.origin("https://upstream.example"))
         assert proxy.asked[0].line == "CONNECT upstream.example:443 HTTP/1.1"
         await client.aclose()
+
+
+async def test_an_endpoint_keeps_its_path_and_query(client: HttpClient) -> None:
+    async with FakeUpstream(reply()) as upstream:
+        for suffix, target in (("", "/"), ("/token/", "/token/"), ("/a%20b?x=1&y=%2F", "/a%20b?x=1&y=%2F"), ("?x", "/?x")):
+            origin, path = client.endpoint(upstream.url + suffix)
+            status, _, _ = await client.fetch(origin, "POST", path, [], b"{}", timeout_s=WAIT_S, limit_bytes=100)
+            assert (status, upstream.asked[-1].target) == (200, target)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "canary", "ftp://canary/", "https://u:canary@h/", "https://h/#canary", "http://[canary", "https://h/ canary", "https://h:0/"],
+)
+def test_an_endpoint_that_is_none_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ValueError, match=r"URL|endpoint|host") as caught:
+        HttpClient().endpoint(url)
+    assert "canary" not in str(caught.value)

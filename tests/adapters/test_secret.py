@@ -1,0 +1,20 @@
+"""A secret that stays as it is."""
+
+from __future__ import annotations
+
+from fkproxy.adapters.base import Credential, CredentialStatus
+from fkproxy.adapters.secret import StaticSecret
+
+
+async def test_a_secret_is_given_as_it_is_and_cannot_be_renewed() -> None:
+    secret: Credential = StaticSecret("main", "canary-key")
+    assert (secret.name, secret.renewable) == ("main", False)
+    assert await secret.token(0.0) == "canary-key"
+    assert await secret.renew("canary-key", 0.0) is False
+    assert await secret.renew("another", 0.0) is False
+    assert secret.describe(0.0) == CredentialStatus(state="active")
+    assert "canary" not in repr(secret)
+
+
+async def test_an_upstream_may_want_no_secret_at_all() -> None:
+    assert await StaticSecret("", "").token(0.0) == ""
