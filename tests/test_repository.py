@@ -20,7 +20,10 @@ CODE = {".py", ".c", ".mjs", ".js", ".sh"}
 MAX_LINES = 500
 CROSS_CUTTING = {"build", "docs", "floors", "monitoring", "repository"}
 """Tests of the repository itself."""
-MANY_AT_ONCE: dict[str, set[str]] = {"dialects": {"conversations", "golden", "matrix", "mutations", "peek", "schema"}}
+MANY_AT_ONCE: dict[str, set[str]] = {
+    "adapters/token_file": {"sharing"},
+    "dialects": {"conversations", "golden", "matrix", "mutations", "peek", "schema"},
+}
 """Package → tests that speak of several of its modules, or of one deeper down."""
 
 

@@ -36,9 +36,9 @@ def read_time(value: Any) -> float | None:
 
 
 def write_time(at_s: float, like: Any) -> Any:
-    """`at_s` (unix seconds) in the manner of `like`, a value that `read_time` reads; RFC 3339 in UTC for any other."""
+    """`at_s` (unix seconds) in the manner of `like`: a number stays a number, whether or not it was a time; else RFC 3339."""
     number = _number(like)
-    if number is not None and read_time(like) is not None:
+    if number is not None:
         scaled = at_s * 1000 if number >= _MILLISECONDS_FROM else at_s
         if isinstance(like, float):
             return scaled
