@@ -143,6 +143,7 @@ def create_app(
     async def close() -> None:
         for task in watching:
             task.cancel()
+        await assembly.aclose()
         await client.aclose()
         access_log.close()
 

@@ -37,6 +37,10 @@ class Assembly:
         tokens = self._workshop.minted_tokens
         return sum(each.hits for each in tokens), sum(each.misses for each in tokens)
 
+    async def aclose(self) -> None:
+        """Wait for what must not be cut off: renewals of tokens."""
+        await self._workshop.aclose()
+
     def fleet(self, loaded: LoadedSettings, before: Fleet | None = None) -> Fleet:
         """All upstreams of a configuration. Raises `ValueError`, and then nothing has changed."""
         built = self._workshop.build(loaded.providers)

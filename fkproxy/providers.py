@@ -17,6 +17,7 @@ from fkproxy.adapters.http import HttpClient, Origin
 from fkproxy.adapters.openai import OPENAI_BASE_URL, OpenAiCompatible
 from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.adapters.secret import StaticSecret
+from fkproxy.adapters.token_file import TokenFile
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
 from fkproxy.settings import CredentialEntry, Provider, Settings, members_of, rule_of
@@ -46,17 +47,23 @@ class Built(msgspec.Struct, frozen=True):
 
 
 class Workshop:
-    """Makes adapters. Google's token sources are shared by everybody who names the same file."""
+    """Makes adapters. Sources of tokens are shared by everybody who names the same file."""
 
     def __init__(self, client: HttpClient, settings: Settings) -> None:
         self._client = client
         self._settings = settings
+        self._token_files: dict[str, TokenFile] = {}
         self._google: dict[tuple[Path | None, str | None], GoogleTokens] = {}
 
     @property
     def minted_tokens(self) -> list[GoogleTokens]:
         """For the metrics of their cache."""
         return list(self._google.values())
+
+    async def aclose(self) -> None:
+        """Wait for renewals under way."""
+        for tokens in self._token_files.values():
+            await tokens.aclose()
 
     def build(self, providers: Sequence[Provider]) -> Built:
         """All of them, and the sandbox where it is wanted. Raises `ValueError` for credentials that cannot be used."""
@@ -119,10 +126,25 @@ class Workshop:
             client_headers=provider.client_headers,
         )
 
-    def _credential(self, entry: CredentialEntry, name: str) -> Credential:
-        if entry.token_file is not None:
-            raise ValueError("token files are not read yet")
-        return StaticSecret(name, entry.key.get_secret_value() if entry.key is not None else "")
+    def _credential(self, provider: Provider, entry: CredentialEntry, name: str) -> Credential:
+        if entry.token_file is None:
+            return StaticSecret(name, entry.key.get_secret_value() if entry.key is not None else "")
+        proxy = entry.proxy or provider.proxy
+        secret = entry.client_secret.get_secret_value() if entry.client_secret is not None else None
+        signature = repr((entry.token_file, name, entry.token_endpoint, entry.client_id, secret, entry.token_request, proxy))
+        if signature not in self._token_files:
+            self._token_files[signature] = TokenFile(
+                self._client,
+                name=name,
+                path=entry.token_file,
+                user_agent=_USER_AGENT,
+                token_endpoint=entry.token_endpoint,
+                client_id=entry.client_id,
+                client_secret=secret,
+                encoding=entry.token_request,
+                proxy=proxy,
+            )
+        return self._token_files[signature]
 
     def _tokens(self, entry: CredentialEntry, project: str | None, name: str) -> GoogleTokens:
         key = (entry.credentials_file, project)
@@ -134,7 +156,7 @@ class Workshop:
         return OpenAiCompatible(
             self._client,
             DIALECTS["openai_chat"],
-            self._access(provider, origin, self._credential(entry, name), "authorization"),
+            self._access(provider, origin, self._credential(provider, entry, name), "authorization"),
             provider_key=provider.name,
             models=rule_of(provider).models,
             api=provider.api or ("both" if provider.base_url is None else "chat_completions"),
@@ -145,7 +167,7 @@ class Workshop:
         return AnthropicApi(
             self._client,
             DIALECTS["anthropic"],
-            self._access(provider, origin, self._credential(entry, name), header, *ANTHROPIC_HEADERS),
+            self._access(provider, origin, self._credential(provider, entry, name), header, *ANTHROPIC_HEADERS),
             provider_key=provider.name,
             models=rule_of(provider).models,
             beta_features=("*",) if provider.beta_features is None else provider.beta_features,
@@ -156,7 +178,7 @@ class Workshop:
         return GeminiApi(
             self._client,
             DIALECTS["gemini"],
-            self._access(provider, origin, self._credential(entry, name), header),
+            self._access(provider, origin, self._credential(provider, entry, name), header),
             provider_key=provider.name,
             models=rule_of(provider).models,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.schema import Settings
 from fkproxy.settings.sources import Collected
 
-__all__ = ["check_together", "is_own_address"]
+__all__ = ["check_together", "google_credentials", "is_own_address"]
 
 _CREDENTIAL_TYPES = frozenset(
     (
@@ -99,15 +100,29 @@ def _credentials(settings: Settings, collected: Collected) -> None:
         collected.problems.append(Problem("APP_VERTEX__PROJECT_ID", "no Google Cloud project is named", hint))
 
 
+def google_credentials(path: Path, projects: Sequence[str]) -> bool:
+    """Whether this is a credentials file that can be used."""
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    kind = content.get("type") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or kind not in _CREDENTIAL_TYPES or not (projects or content.get("project_id")):
+        return False
+    return kind not in _LOADED_OFFLINE or _loads(path, projects[0] if projects else None)
+
+
 def _can_be_loaded(settings: Settings, kind: str) -> bool:
     """A broken private key shows now and not at the first call."""
-    if kind not in _LOADED_OFFLINE:
-        return True
+    return kind not in _LOADED_OFFLINE or _loads(settings.vertex.credentials_file, settings.vertex.project_id)
+
+
+def _loads(path: Path | None, project_id: str | None) -> bool:
     # Imported here: google-auth is slow to import, and most installations never need it.
     from fkproxy.adapters.google_auth import GoogleTokens
 
     try:
-        GoogleTokens(credentials_file=settings.vertex.credentials_file, project_id=settings.vertex.project_id)
+        GoogleTokens(credentials_file=path, project_id=project_id)
     except ValueError:
         return False
     return True

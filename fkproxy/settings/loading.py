@@ -101,6 +101,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
         if not source.problems:
             check_providers(source, beside, settings)
         collected.problems += source.problems
+        collected.warnings += source.warnings
         file = source.file
     if collected.problems or proxies is None:
         raise SettingsError(collected.problems)

@@ -46,6 +46,7 @@ class ProvidersSource:
         self.path = path
         self.file = ProvidersFile()
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self._document = Document({}, {})
 
     def problem(self, place: Place, message: str, hint: str = "") -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import Member, RoutingTable, Rule
-from fkproxy.settings.checks import is_own_address
+from fkproxy.settings.checks import google_credentials, is_own_address
 from fkproxy.settings.locating import Place
+from fkproxy.settings.problems import Problem
 from fkproxy.settings.providers_file import ProvidersSource
 from fkproxy.settings.providers_schema import CredentialEntry, ModelEntry, Provider, ProvidersFile
 from fkproxy.settings.schema import Settings
@@ -188,8 +190,38 @@ class _Check:
             self._source.problem(place, "names Google credentials or projects, which this adapter does not use")
         if not google and not entry.disabled and not provider.disabled and all(each is None for each in secret):
             self._source.problem(place, "names no secret", "give it key, env, file, systemd_credential or token_file")
+        if entry.token_file is not None and not provider.disabled and not entry.disabled:
+            self._token_file((*place, "token_file"), entry)
+        if entry.credentials_file is not None and not google_credentials(entry.credentials_file, entry.projects):
+            self._source.problem((*place, "credentials_file"), "is not a Google credentials file that can be used")
         if len(set(entry.projects)) < len(entry.projects):
             self._source.problem((*place, "projects"), "names a project twice")
+
+    def _token_file(self, place: Place, entry: CredentialEntry) -> None:
+        # Imported here: few installations have one.
+        from fkproxy.adapters.http import HttpClient
+        from fkproxy.adapters.token_file import TokenFile
+
+        assert entry.token_file is not None
+        try:
+            tokens = TokenFile(
+                HttpClient(),
+                name=entry.name,
+                path=entry.token_file,
+                user_agent="",
+                token_endpoint=entry.token_endpoint,
+                client_id=entry.client_id,
+            )
+        except ValueError as error:
+            self._source.problem(place, f"cannot be used: {error}")
+            return
+        if not tokens.renewable:
+            text = "holds nothing to renew its token with: it serves until the token's end"
+            self._source.warnings.append(Problem(self._source.at(place), text, "token_endpoint = …, and a refresh token in the file"))
+        elif not os.access(entry.token_file, os.W_OK) or not os.access(entry.token_file.parent, os.W_OK):
+            text = "cannot be written here: renewed tokens would be lost when the gateway stops"
+            hint = "keep it below /var/lib/fkllmproxy, owned by the service"
+            self._source.warnings.append(Problem(self._source.at(place), text, hint))
 
     def _models(self, place: Place, provider: Provider) -> None:
         aliases: dict[str, str] = {}

@@ -114,7 +114,7 @@ class Ops:
         closed = [entry for entry in upstreams if entry["breaker"] != "open"]
         if not closed:
             status = "unavailable"
-        elif len(closed) == len(upstreams) and all(entry["state"] == "active" for entry in upstreams):
+        elif len(closed) == len(upstreams) and all(entry["state"] in ("active", "refreshing") for entry in upstreams):
             status = "ok"
         else:
             status = "degraded"

@@ -156,6 +156,16 @@ ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0
         (ONE + '[[providers.credentials]]\nfile = "empty.key"\n', "credentials[0].file is empty"),
         (ONE + '[[providers.credentials]]\nkey = "a"\ndisabled = true\n', "credentials are all disabled"),
         (ONE + '[[providers.credentials]]\ncredentials_file = "x.json"\n', "names Google credentials or projects"),
+        (ONE + '[[providers.credentials]]\ntoken_file = "gone.json"\n', "credentials[0].token_file cannot be used"),
+        (ONE + '[[providers.credentials]]\ntoken_file = "empty.key"\n', "is not a token file that can be used"),
+        (
+            '[[providers]]\nname = "v"\nadapter = "vertex"\nregion = "global"\n[[providers.credentials]]\ncredentials_file = "empty.key"\n',
+            "credentials_file is not a Google credentials file that can be used",
+        ),
+        (
+            '[[providers]]\nname = "v"\nadapter = "vertex"\nregion = "global"\n[[providers.credentials]]\nkey = "k"\n',
+            "is no Google credentials",
+        ),
         (
             ONE + '[[providers.credentials]]\nname = "a"\nkey = "k"\n[[providers.credentials]]\nname = "a"\nkey = "l"\n',
             "providers.toml:9: providers[0].credentials[1].name 'a' is there twice",
@@ -205,3 +215,12 @@ def test_a_reload_with_a_fault_changes_nothing(tmp_path: Path) -> None:
     assert [provider.name for provider in loaded.providers] == ["one"]
     plain = load(environ={})
     assert load_providers(plain) is plain
+
+
+def test_a_token_file_that_cannot_be_renewed_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    (tmp_path / "tokens.json").write_text('{"access_token": "canary-token"}')
+    path.write_text(ONE + '[[providers.credentials]]\ntoken_file = "tokens.json"\n')
+    (warning,) = load(environ={"APP_PROVIDERS_FILE": str(path)}).warnings
+    assert str(warning).startswith(f"{path}:6: holds nothing to renew its token with")
+    assert "canary" not in str(warning)

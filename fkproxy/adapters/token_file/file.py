@@ -46,7 +46,7 @@ class TokenFile:
     """See `Credential`. What is given here counts before what the file says: of no vendor anything is built in.
 
     `renew_before_s`: how long before its end a token is renewed, and never more than half of its life. `encoding`: what the endpoint
-    takes. Raises `ValueError` at once, without content, for a file that holds no tokens.
+    takes. `proxy`: see `HttpClient.origin`. Raises `ValueError` at once, without content, for a file that holds no tokens.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class TokenFile:
         client_secret: str | None = None,
         scope: str | None = None,
         encoding: Encoding = "form",
+        proxy: str | None = None,
         renew_before_s: float = 300.0,
     ) -> None:
         self.name = name
@@ -70,6 +71,7 @@ class TokenFile:
         given = {"token_endpoint": token_endpoint, "client_id": client_id, "client_secret": client_secret, "scope": scope}
         self._given = {field: value for field, value in given.items() if value is not None}
         self._encoding = encoding
+        self._proxy = proxy
         self._renew_before_s = renew_before_s
         self._looked_s = -math.inf
         self._seen_s: float | None = None
@@ -232,7 +234,7 @@ class TokenFile:
 
     async def _ask(self, now: float) -> None:
         before = self._grant
-        reply = await refresh(self._client, before, encoding=self._encoding, user_agent=self._user_agent)
+        reply = await refresh(self._client, before, encoding=self._encoding, user_agent=self._user_agent, proxy=self._proxy)
         try:
             grant = layout.read_reply(reply, before, now)
         except ValueError as error:

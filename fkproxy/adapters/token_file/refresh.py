@@ -38,8 +38,11 @@ _ENCODINGS: dict[Encoding, tuple[str, Callable[[Mapping[str, str]], bytes]]] = {
 """RFC 6749 §6 says form; some vendors take JSON only."""
 
 
-async def refresh(client: HttpClient, grant: Grant, *, encoding: Encoding, user_agent: str) -> dict[str, Any]:
-    """The endpoint's reply. Raises `UpstreamRefusedCredential`, and `UpstreamUnavailable` for everything that may pass."""
+async def refresh(client: HttpClient, grant: Grant, *, encoding: Encoding, user_agent: str, proxy: str | None = None) -> dict[str, Any]:
+    """The endpoint's reply. `proxy`: see `HttpClient.origin`.
+
+    Raises `UpstreamRefusedCredential`, and `UpstreamUnavailable` for everything that may pass.
+    """
     if grant.refresh_token is None or grant.token_endpoint is None:
         raise UpstreamRefusedCredential("the token file holds nothing to renew its token with")
     fields = {
@@ -51,7 +54,7 @@ async def refresh(client: HttpClient, grant: Grant, *, encoding: Encoding, user_
     }
     content_type, encode = _ENCODINGS[encoding]
     headers = (("content-type", content_type), ("accept", "application/json"), ("user-agent", user_agent))
-    origin, target = client.endpoint(grant.token_endpoint)
+    origin, target = client.endpoint(grant.token_endpoint, proxy=proxy)
     body = encode({name: value for name, value in fields.items() if value})
     try:
         status, _, data = await client.fetch(origin, "POST", target, headers, body, timeout_s=_TIMEOUT_S, limit_bytes=_LIMIT_BYTES)
