@@ -19,7 +19,7 @@ from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.parts import Extra, Media, Opaque, ToolResult
-from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig, Tool
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig, Tool, ToolChoice
 from fkproxy.wire.sse import Frame
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "StreamEncoder",
     "TokenCounter",
     "carried",
+    "choice_of",
     "extra_losses",
     "functions_of",
 ]
@@ -71,6 +72,30 @@ def _media(request: ChatRequest) -> Iterator[Media]:
     for message in request.messages:
         for part in message.parts:
             yield from (inner for inner in (part.parts if isinstance(part, ToolResult) else (part,)) if isinstance(inner, Media))
+
+
+def choice_of(request: ChatRequest, target: str) -> ToolChoice | None:
+    """The choice among the tools that go to the foreign dialect `target`; None where none go: a choice without tools is refused.
+
+    Raises `Unrepresentable` where the model must use a tool that does not go there.
+    """
+    choice = request.tool_choice
+    if choice is None:
+        return None
+    functions = {tool.name for tool in functions_of(request)}
+    if not functions:
+        if choice.mode == "required":
+            raise Unrepresentable("tool_choice", target, "no tool that it could choose goes there")
+        return None
+    left_out = {tool.name for tool in request.tools} - functions
+    names = tuple(name for name in choice.names if name not in left_out)
+    if names == choice.names:
+        return choice
+    if names:
+        return ToolChoice(mode=choice.mode, names=names)
+    if choice.mode == "required":
+        raise Unrepresentable("tool_choice", target, "no tool that it could choose goes there")
+    return ToolChoice(mode="none")
 
 
 def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:

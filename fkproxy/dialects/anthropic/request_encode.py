@@ -15,7 +15,7 @@ from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
 from fkproxy.dialects.anthropic.turns import Turn, called_names, drop_thoughts, encode_turns, end_turns, lacks_thoughts
-from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
+from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.request import ChatRequest, Loss, Tool
 from fkproxy.wire import json
@@ -120,6 +120,7 @@ class _Body:
         self._model = model
         self._traits: Traits = traits_of(model)
         self._losses = losses
+        self._choice = choice_of(request, NAME)
 
     def encode(self) -> dict[str, Any]:
         """The body's JSON value. What stands in front of the conversation comes first and hangs on nothing in it."""
@@ -235,7 +236,7 @@ class _Body:
 
     def _tools(self) -> list[Block]:
         """A choice among some of the tools is told by offering those only."""
-        tools, choice = functions_of(self._request), self._request.tool_choice
+        tools, choice = functions_of(self._request), self._choice
         if choice is not None and choice.names and not (choice.mode == "required" and len(choice.names) == 1):
             tools = tuple(tool for tool in tools if tool.name in choice.names)
         strict = sum(1 for tool in tools if tool.strict) <= _MAX_STRICT_TOOLS and self._traits.schemas
@@ -254,7 +255,7 @@ class _Body:
         return {**block, "input_schema": schema}
 
     def _tool_choice(self) -> Block | None:
-        request, choice = self._request, self._request.tool_choice
+        request, choice = self._request, self._choice
         single = {"disable_parallel_tool_use": True} if request.parallel_tool_calls is False else {}
         if choice is None:
             return {"type": "auto", **single} if single else None

@@ -13,7 +13,7 @@ from itertools import groupby, takewhile
 from typing import Any
 from urllib.parse import urlsplit
 
-from fkproxy.dialects.base import Encoded, carried, extra_losses
+from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses
 from fkproxy.dialects.gemini.schema import clean_parameters, clean_schema
 from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3
 from fkproxy.model.errors import Unrepresentable
@@ -48,7 +48,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     tools = _tools(request, own)
     if tools:
         body["tools"] = tools
-    if (own or tools) and (config := _tool_config(request, own, losses)):
+    config = _tool_config(request, own, losses) if own or tools or request.tool_choice is not None else {}
+    if config and (own or tools):
         body["toolConfig"] = config
     if config := _generation_config(request, model, own, losses):
         body["generationConfig"] = config
@@ -119,7 +120,7 @@ def _tool_config(request: ChatRequest, own: bool, losses: list[Loss]) -> dict[st
     kept: dict[str, Any] = request.extra.get("toolConfig.*", {}) if own else {}
     if request.parallel_tool_calls is False:
         losses.append(Loss(field="parallel_tool_calls"))
-    choice = request.tool_choice
+    choice = request.tool_choice if own else choice_of(request, _NAME)
     if choice is None:
         return kept
     mode = _MODES[choice.mode]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fkproxy.dialects.base import Encoded, carried, extra_losses, functions_of
+from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
 from fkproxy.dialects.openai_user import encode_user
@@ -35,9 +35,10 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     body |= _sampling(request, model, extra, own, losses)
     tools = _tools(request, extra)
     body |= tools
+    choice = request.tool_choice if own else choice_of(request, _NAME)
     # Without tools OpenAI refuses both of these.
-    if request.tool_choice is not None and (own or tools):
-        body |= _tool_choice(request.tool_choice, extra)
+    if choice is not None and (own or tools):
+        body |= _tool_choice(choice, extra)
     if request.parallel_tool_calls is not None and (own or tools):
         body["parallel_tool_calls"] = request.parallel_tool_calls
     body |= _output(request)

@@ -161,7 +161,7 @@ def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
     entry = Fields(value, "tool_choice")
     kind = entry.needed_text("type")
     if kind == "allowed_tools":
-        names = tuple(tool.text("name") or tool.needed_text("type") for tool in entry.each("tools"))
+        names = tuple(joined_name(tool.text("namespace"), tool.text("name") or tool.needed_text("type")) for tool in entry.each("tools"))
         return ToolChoice(mode=entry.choice("mode", ("auto", "required")) or "auto", names=names)
     return ToolChoice(mode="required", names=(joined_name(entry.text("namespace"), entry.text("name") or kind),))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fkproxy.dialects.base import Encoded, extra_losses, functions_of
+from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.model.errors import Unrepresentable
@@ -44,8 +44,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     body |= _sampling(request, own, thinks, losses)
     if not own and (functions := functions_of(request)):
         body["tools"] = [_tool(tool) for tool in functions]
-    if request.tool_choice is not None and not own:
-        body["tool_choice"] = _tool_choice(request.tool_choice)
+    if not own and (choice := choice_of(request, NAME)) is not None:
+        body["tool_choice"] = _tool_choice(choice)
     if request.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if not own:

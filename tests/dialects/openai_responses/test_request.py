@@ -168,3 +168,53 @@ def test_what_the_dialect_cannot_say_is_refused(fields: dict[str, Any], param: s
     with pytest.raises(Unrepresentable) as caught:
         RESPONSES.encode_request(request, "gpt-5")
     assert caught.value.param == param
+
+
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+FOREIGN = {"openai_chat": "gpt-4.1", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-pro"}
+
+
+@pytest.mark.parametrize("tools", [[], [{"type": "web_search"}]])
+def test_without_tools_nothing_is_said_of_their_choice(tools: list[Any]) -> None:
+    request = decoded(tools=tools, tool_choice="auto", parallel_tool_calls=False)
+    for dialect, model in FOREIGN.items():
+        body = into(dialect, request, model)
+        assert not body.keys() & {"tool_choice", "parallel_tool_calls", "toolConfig"}
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"),
+    [
+        ([FUNCTION, {"type": "web_search"}], {"type": "web_search"}),
+        ([{"type": "web_search"}], "required"),
+        ([FUNCTION, {"type": "web_search"}], {"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]}),
+    ],
+)
+def test_a_tool_that_must_be_used_and_is_left_out_is_refused(tools: list[Any], choice: Any) -> None:
+    request = decoded(tools=tools, tool_choice=choice)
+    for dialect, model in FOREIGN.items():
+        with pytest.raises(Unrepresentable) as caught:
+            DIALECTS[dialect].encode_request(request, model)
+        assert caught.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "choice"),
+    [
+        ([{"type": "web_search"}], "none"),
+        (
+            [{"type": "web_search"}, FUNCTION],
+            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]}},
+        ),
+    ],
+)
+def test_of_the_tools_that_are_allowed_those_that_go_along_are_left(allowed: list[Any], choice: Any) -> None:
+    tools = [FUNCTION, {"type": "function", "name": "g"}, {"type": "web_search"}]
+    request = decoded(tools=tools, tool_choice={"type": "allowed_tools", "mode": "auto", "tools": allowed})
+    assert into("openai_chat", request)["tool_choice"] == choice
+
+
+def test_an_allowed_tool_of_a_namespace_has_its_joined_name() -> None:
+    allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "namespace": "n", "name": "f"}]}
+    request = decoded(tools=[{"type": "namespace", "name": "n", "tools": [FUNCTION]}], tool_choice=allowed)
+    assert into("openai_chat", request)["tool_choice"] == {"type": "function", "function": {"name": "n__f"}}
