@@ -171,13 +171,13 @@ def _sampling(request: ChatRequest, own: bool, thinks: bool, losses: list[Loss])
     values = {"max_output_tokens": sampling.max_output_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
     if own:
         values["top_logprobs"] = sampling.top_logprobs
-    elif thinks:
-        for name in ("temperature", "top_p"):
+    else:
+        if sampling.max_output_tokens is not None:
+            # Less is refused.
+            values["max_output_tokens"] = max(16, sampling.max_output_tokens)
+        for name in ("temperature", "top_p") if thinks else ():
             if values.pop(name) not in (None, 1):
                 losses.append(Loss(field=name))
-    elif values["max_output_tokens"] is not None:
-        # Less is refused.
-        values["max_output_tokens"] = max(16, int(values["max_output_tokens"]))
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -155,6 +155,7 @@ def test_reasoning_is_asked_for_encrypted_and_nothing_is_stored() -> None:
     assert thinking["include"] == ["reasoning.encrypted_content"]
     assert thinking["reasoning"] == {"effort": "high", "summary": "auto"}
     assert "temperature" not in thinking
+    assert thinking["max_output_tokens"] == 16
     plain = into("openai_responses", request, "gpt-4.1")
     assert "include" not in plain
     assert "reasoning" not in plain
