@@ -240,7 +240,7 @@ def _assistant(message: Message, own: bool, losses: list[Loss]) -> dict[str, Any
                 else:
                     losses.append(Loss(field="reasoning"))
             case Refusal() if not part.extra:
-                body["refusal"] = part.text
+                body["refusal"] = body.get("refusal", "") + part.text
             case ToolCall():
                 call = _tool_call(part, own, losses)
                 if part.extra.get("$legacy") and own:
