@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses
 from fkproxy.dialects.gemini.schema import clean_parameters, clean_schema
 from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3
+from fkproxy.dialects.pairing import results_behind_calls
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool
@@ -39,7 +40,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     losses: list[Loss] = [] if own else extra_losses(request, _NAME)
     writer = _Writer(own=own, gemini_3=is_gemini_3(model), losses=losses)
     body: dict[str, Any] = {}
-    contents, system = writer.contents(request.messages)
+    contents, system = writer.contents(request.messages if own else results_behind_calls(request.messages))
     if system and not contents:
         contents, system = [{"role": "user", "parts": system}], []
     body["contents"] = contents

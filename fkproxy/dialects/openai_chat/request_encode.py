@@ -13,6 +13,7 @@ from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, fun
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
 from fkproxy.dialects.openai_user import encode_user
+from fkproxy.dialects.pairing import results_behind_calls
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
@@ -150,7 +151,7 @@ def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss
 def _messages(request: ChatRequest, own: bool, losses: list[Loss]) -> list[dict[str, Any]]:
     encoded: list[dict[str, Any]] = []
     left_over: list[dict[str, Any]] = []
-    for message in request.messages:
+    for message in request.messages if own else results_behind_calls(request.messages):
         if message.role != "tool" and left_over:
             encoded.append({"role": "user", "content": left_over})
             left_over = []
