@@ -198,7 +198,7 @@ class _Writer:
                 signature = self._signature(part.seal)
                 return {"text": part.text, **signature, **self._extra(part.extra)} if part.text or signature or self._own else None
             case Refusal():
-                return {"text": part.text}
+                return {"text": part.text} if part.text else None
             case Media():
                 return {**self._media(part), **self._signature(part.seal), **self._extra(part.extra)}
             case Reasoning():

@@ -251,3 +251,8 @@ def test_a_wrong_field_is_named(body: Any, path: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
     assert caught.value.param == path
+
+
+def test_an_empty_refusal_is_no_part() -> None:
+    messages = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a", "refusal": ""}, {"role": "user", "content": "v"}]
+    assert encoded(messages)["contents"][1]["parts"] == [{"text": "a"}]
