@@ -76,7 +76,8 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
         "presencePenalty": sampling.presence_penalty,
         "frequencyPenalty": sampling.frequency_penalty,
         "responseLogprobs": sampling.logprobs,
-        "logprobs": sampling.top_logprobs,
+        # It is refused without the other.
+        "logprobs": sampling.top_logprobs if own or sampling.logprobs else None,
     }
     config = {name: value for name, value in values.items() if value is not None}
     output = request.output

@@ -63,7 +63,8 @@ def _sampling(request: ChatRequest, model: str, extra: Extra, own: bool, losses:
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
         "logprobs": sampling.logprobs,
-        "top_logprobs": sampling.top_logprobs,
+        # It is refused without the other.
+        "top_logprobs": sampling.top_logprobs if own or sampling.logprobs else None,
         "logit_bias": sampling.logit_bias,
         "stop": list(sampling.stop) or None,
     }

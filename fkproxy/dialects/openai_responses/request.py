@@ -31,6 +31,7 @@ KNOWN_FIELDS = frozenset((
 # fmt: on
 """Every documented field, and the words that encoders use for what has another name elsewhere."""
 
+_LOGPROBS = "message.output_text.logprobs"
 _EFFORTS: tuple[str, ...] = get_args(Effort)
 _SILENT = ("client_metadata", "include", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "store", "stream_options")
 """Fields about this vendor's keeping and caching: nobody else keeps anything, and nothing changes without them."""
@@ -51,6 +52,7 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
             max_output_tokens=fields.integer("max_output_tokens", 1),
             temperature=fields.number("temperature", 0, 2),
             top_p=fields.number("top_p", 0, 1),
+            logprobs=True if fields.integer("top_logprobs", 0, 20) or _LOGPROBS in fields.texts("include") else None,
             top_logprobs=fields.integer("top_logprobs", 0, 20),
         ),
         reasoning=_reasoning(fields, kept),

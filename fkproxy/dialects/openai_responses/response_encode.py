@@ -19,6 +19,7 @@ from fkproxy.model.events import (
     Event,
     Failed,
     FinishReason,
+    LogprobsReported,
     MediaReceived,
     OpaqueReceived,
     ReasoningDelta,
@@ -68,6 +69,8 @@ def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
     encoder.encode(Started(id=reply.id, model=reply.model, created_s=reply.created_s))
     choice = reply.choices[0] if reply.choices else None
     number = 0
+    if choice is not None and choice.logprobs is not None:
+        encoder.encode(LogprobsReported(tokens=choice.logprobs))
     for part in choice.parts if choice is not None else ():
         match part:
             case Text():
@@ -129,6 +132,7 @@ class StreamEncoder:
         self._output: list[dict[str, Any]] = []
         self._open: _Item | None = None
         self._calls: dict[int, _Item] = {}
+        self._logprobs: list[dict[str, Any]] = []
         self._tools = {tool.name: tool for tool in context.tools}
         self._usage: Usage | None = None
         self._reason: FinishReason = "stop"
@@ -160,6 +164,9 @@ class StreamEncoder:
                 return self._media(event.media)
             case OpaqueReceived():
                 return self._opaque(event.part)
+            case LogprobsReported():
+                self._logprobs += map(_logprob, event.tokens)
+                return b""
             case UsageReported():
                 self._usage = event.usage
                 return b""
@@ -292,7 +299,10 @@ class StreamEncoder:
         place = {**item.place, "content_index": 0}
         field = "text" if part["type"] == "output_text" else "refusal"
         part[field] = item.text
-        more: dict[str, Any] = {"logprobs": []} if field == "text" else {}
+        more: dict[str, Any] = {}
+        if field == "text":
+            part["logprobs"] = more["logprobs"] = self._logprobs
+            self._logprobs = []
         out = self._event(f"response.{part['type']}.done", {**place, field: item.text, **more})
         return out + self._event("response.content_part.done", {**place, "part": part}) + self._done(item)
 
@@ -353,6 +363,15 @@ class StreamEncoder:
         item.value["input"] = text if isinstance(text, str) else item.text
         out = self._event("response.custom_tool_call_input.delta", {**item.place, "delta": item.value["input"]})
         return out + self._event("response.custom_tool_call_input.done", {**item.place, "input": item.value["input"]}) + self._done(item)
+
+
+def _logprob(token: dict[str, Any]) -> dict[str, Any]:
+    """One token's; no list in it is null here."""
+    listed = token.get("top_logprobs")
+    others = [
+        {**other, "bytes": other.get("bytes") or []} for other in (listed if isinstance(listed, list) else ()) if isinstance(other, dict)
+    ]
+    return {**token, "bytes": token.get("bytes") or [], "top_logprobs": others}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -219,3 +219,19 @@ def test_an_allowed_tool_of_a_namespace_has_its_joined_name() -> None:
     allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "namespace": "n", "name": "f"}]}
     request = decoded(tools=[{"type": "namespace", "name": "n", "tools": [FUNCTION]}], tool_choice=allowed)
     assert into("openai_chat", request)["tool_choice"] == {"type": "function", "function": {"name": "n__f"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "chat", "gemini"),
+    [
+        ({"top_logprobs": 3}, {"logprobs": True, "top_logprobs": 3}, {"responseLogprobs": True, "logprobs": 3}),
+        ({"include": ["message.output_text.logprobs"]}, {"logprobs": True}, {"responseLogprobs": True}),
+        ({"top_logprobs": 0}, {}, {}),
+    ],
+)
+def test_log_probabilities_are_asked_for_in_full(fields: dict[str, Any], chat: dict[str, Any], gemini: dict[str, Any]) -> None:
+    request = decoded(**fields)
+    assert {name: value for name, value in into("openai_chat", request).items() if "logprobs" in name} == chat
+    config = into("gemini", request, "gemini-2.5-pro").get("generationConfig", {})
+    assert config == gemini
+    assert into("openai_responses", request) == {"model": "m", "input": "x", **fields}

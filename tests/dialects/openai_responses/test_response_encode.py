@@ -20,6 +20,7 @@ from fkproxy.model.events import (
     Done,
     Event,
     Failed,
+    LogprobsReported,
     ReasoningDelta,
     SealAttached,
     Started,
@@ -154,3 +155,18 @@ def test_a_failure_after_200_is_in_the_dialects_own_terms(error: FkproxyError, c
     assert values[0]["type"] == "response.created"
     assert (values[-1]["type"], values[-1]["response"]["status"]) == ("response.failed", "failed")
     assert values[-1]["response"]["error"]["code"] == code
+
+
+def test_log_probabilities_stand_in_the_text_they_are_of() -> None:
+    tokens = [
+        {"token": word, "logprob": -0.5, "bytes": None, "top_logprobs": [{"token": word, "logprob": -0.5, "bytes": None}]} for word in "ab"
+    ]
+    events = whole(*(event for token in tokens for event in (TextDelta(text=token["token"]), LogprobsReported(tokens=[token]))))
+    values = told(events)
+    expected = [{**token, "bytes": [], "top_logprobs": [{**token["top_logprobs"][0], "bytes": []}]} for token in tokens]
+    for kind in ("output_text.done", "content_part.done"):
+        (value,) = [value for value in values if value["type"] == f"response.{kind}"]
+        assert value.get("part", value)["logprobs"] == expected
+    output = values[-1]["response"]["output"]
+    assert output[0]["content"][0]["logprobs"] == expected
+    assert json.loads(encode_reply(collect(events), CONTEXT))["output"] == output
