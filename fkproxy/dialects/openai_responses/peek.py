@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from fkproxy.dialects.base import Peek
+from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
@@ -29,6 +31,10 @@ class _Body(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Head).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_FOREIGN = re.compile(rb'"encrypted_content"\s*:\s*"fkproxy1\.|"rs_[^"]+_[0-9]+"')
+_OWN_ID = re.compile("rs_.+_[0-9]+")
+"""What this gateway calls a thought of another vendor's model. The vendor's own ids have one underscore."""
 
 
 def peek(body: bytes) -> Peek:
@@ -57,8 +63,31 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
-    """The body with `model` in it. Every other field keeps its very bytes."""
-    return body if model == asked.model else json.encode({**_fields(body), "model": model})
+    """The body with `model` in it. Every other field keeps its very bytes.
+
+    But for thoughts of another vendor's model, which this gateway gave out: when such a conversation moves on to a server of this dialect,
+    that could not decrypt them, and does not know their ids.
+    """
+    foreign = _FOREIGN.search(body) is not None
+    if model == asked.model and not foreign:
+        return body
+    fields = _fields(body)
+    if foreign and bytes(fields.get("input", b"")).startswith(b"["):
+        fields["input"] = [item for item in _decode_items(fields["input"]) if not _is_foreign(bytes(item))]
+    return json.encode({**fields, "model": model})
+
+
+def _is_foreign(raw: bytes) -> bool:
+    """A thought that the vendor did not have."""
+    if _FOREIGN.search(raw) is None:
+        return False
+    item = json.loads(raw)
+    if not isinstance(item, dict) or item.get("type") != "reasoning":
+        return False
+    sealed, name = item.get("encrypted_content"), item.get("id")
+    if isinstance(sealed, str) and sealed:
+        return sealed.startswith(PREFIX)
+    return isinstance(name, str) and _OWN_ID.fullmatch(name) is not None
 
 
 def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:

@@ -235,3 +235,28 @@ def test_log_probabilities_are_asked_for_in_full(fields: dict[str, Any], chat: d
     config = into("gemini", request, "gemini-2.5-pro").get("generationConfig", {})
     assert config == gemini
     assert into("openai_responses", request) == {"model": "m", "input": "x", **fields}
+
+
+def test_thoughts_of_another_vendors_model_do_not_go_to_this_one() -> None:
+    said = {"type": "message", "role": "assistant", "content": "y"}
+    foreign = close_envelope(Seal(dialect="anthropic", data="c2ln"), "openai_responses")
+    thoughts = [
+        {"type": "reasoning", "id": "rs_0", "summary": [], "encrypted_content": foreign},
+        {"type": "reasoning", "id": "rs_8f3a_0", "summary": [{"type": "summary_text", "text": "t"}]},
+    ]
+    kept = [
+        {"type": "reasoning", "id": "rs_68af", "summary": []},
+        {"type": "reasoning", "id": "rs_8f3a_0", "summary": [], "encrypted_content": "gAAAA"},
+        {"type": "item_reference", "id": "rs_68af"},
+        said,
+        USER,
+    ]
+    body = json.dumps({"model": "m", "input": [*thoughts, *kept], "n": 1.0}).encode()
+    asked = RESPONSES.peek(body, "", "")
+    for model in ("m", "other"):
+        assert json.loads(RESPONSES.forward_request(body, asked, model)) == {"model": model, "input": kept, "n": 1.0}
+
+
+def test_words_of_an_envelope_in_a_text_are_a_text() -> None:
+    body = json.dumps({"model": "m", "input": '"encrypted_content": "fkproxy1."', "a": {"encrypted_content": "fkproxy1."}}).encode()
+    assert json.loads(RESPONSES.forward_request(body, RESPONSES.peek(body, "", ""), "m")) == json.loads(body)
