@@ -103,9 +103,10 @@ def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
 class _Item:
     """One item under way: its value as it stands now, and the pieces of its text."""
 
-    __slots__ = ("index", "pieces", "tool", "value")
+    __slots__ = ("done", "index", "pieces", "tool", "value")
 
     def __init__(self, index: int, value: dict[str, Any], tool: Tool | None = None) -> None:
+        self.done = False
         self.index = index
         self.value = value
         self.pieces: list[str] = []
@@ -220,7 +221,6 @@ class StreamEncoder:
     def close(self) -> bytes:
         """End what is open, and say how it went."""
         out = self._close() + b"".join(self._close_call(item) for item in self._calls.values())
-        self._calls.clear()
         self._status = "incomplete" if self._reason in _INCOMPLETE else "completed"
         return out
 
@@ -237,10 +237,13 @@ class StreamEncoder:
     # --- items
 
     def _start(self, prefix: str, value: dict[str, Any], tool: Tool | None = None) -> tuple[_Item, bytes]:
+        """An item behind the others. Clients keep and run items in the order they are done: calls that are complete are so before it."""
+        whole = [item for item in self._calls.values() if not item.done and json.try_object(item.text) is not None]
+        closed = b"".join(self._close_call(item) for item in whole)
         index = len(self._output)
         item = _Item(index, {"id": f"{prefix}_{self._context.reply_id}_{index}", **value}, tool)
         self._output.append(item.value)
-        return item, self._event("response.output_item.added", {"output_index": index, "item": dict(item.value)})
+        return item, closed + self._event("response.output_item.added", {"output_index": index, "item": dict(item.value)})
 
     def _done(self, item: _Item) -> bytes:
         if "status" in item.value:
@@ -348,12 +351,17 @@ class StreamEncoder:
 
     def _arguments(self, event: ToolCallDelta) -> bytes:
         item = self._calls[event.index]
+        if item.done:
+            return b""
         item.pieces.append(event.arguments)
         if item.value["type"] == "custom_tool_call" or not event.arguments:
             return b""
         return self._event("response.function_call_arguments.delta", {**item.place, "delta": event.arguments})
 
     def _close_call(self, item: _Item) -> bytes:
+        if item.done:
+            return b""
+        item.done = True
         if item.value["type"] == "function_call":
             item.value["arguments"] = item.text or "{}"
             done = {**item.place, "name": item.value["name"], "arguments": item.value["arguments"]}

@@ -170,3 +170,16 @@ def test_log_probabilities_stand_in_the_text_they_are_of() -> None:
     output = values[-1]["response"]["output"]
     assert output[0]["content"][0]["logprobs"] == expected
     assert json.loads(encode_reply(collect(events), CONTEXT))["output"] == output
+
+
+def test_a_call_that_is_complete_is_done_before_the_next_item_begins() -> None:
+    calls = [
+        *(ToolCallStarted(index=0, id="a", name="f"), ToolCallDelta(index=0, arguments='{"a":'), ToolCallDelta(index=0, arguments="1}")),
+        *(ReasoningDelta(text="t"), SEALED),
+        *(ToolCallStarted(index=1, id="b", name="f"), ToolCallDelta(index=1, arguments="{}"), ToolCallDelta(index=0, arguments=" ")),
+        TextDelta(text="x"),
+    ]
+    values = told(whole(*calls, reason="tool_calls"))
+    places = [(value["type"].rpartition(".")[2], value["output_index"]) for value in values if ".output_item." in value["type"]]
+    assert places == [(kind, index) for index in range(4) for kind in ("added", "done")]
+    assert [item["arguments"] for item in values[-1]["response"]["output"] if "arguments" in item] == ['{"a":1}', "{}"]
