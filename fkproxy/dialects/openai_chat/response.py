@@ -48,7 +48,14 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
     "error": "error",
+    # Words of other servers: Mistral; Google's behind some gateways; vLLM; DeepSeek.
+    "model_length": "length",
+    "max_tokens": "length",
+    "safety": "content_filter",
+    "abort": "error",
+    "insufficient_system_resource": "error",
 }
+"""In lower case."""
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -197,7 +204,7 @@ class StreamDecoder:
             if choice.finish_reason is not None:
                 self._finished.add(index)
                 native = choice.finish_reason
-                reason = FINISH_REASONS.get(native, "stop")
+                reason = FINISH_REASONS.get(native.lower(), "stop")
                 extra = {} if choice.content_filter_results is None else {"content_filter_results": choice.content_filter_results}
                 events.append(ChoiceFinished(reason=reason, choice=index, native=native, extra=extra))
         if completion.usage is not None:
@@ -237,14 +244,17 @@ class StreamDecoder:
 class _Calls:
     """The tool calls of one choice, by whatever the server tells them apart by."""
 
-    __slots__ = ("_by_id", "_by_index", "_choice", "_count", "_ids")
+    __slots__ = ("_by_id", "_by_index", "_choice", "_count", "_names", "_shared", "_waiting")
 
     def __init__(self, choice: int) -> None:
         self._choice = choice
         self._count = 0
         self._by_index: dict[int, int] = {}
         self._by_id: dict[str, int] = {}
-        self._ids: list[str] = []
+        self._names: list[str] = []
+        self._shared: set[str] = set()
+        self._waiting: dict[int, str] = {}
+        """Number → id of a call of which no more than that is known."""
 
     def read(self, call: _ToolCall, events: list[Event]) -> None:
         function = call.function or _Function()
@@ -255,10 +265,13 @@ class _Calls:
             at = self._count
             self._count += 1
             # It must not repeat in a conversation.
-            call_id = call.id or f"call_{secrets.token_hex(12)}"
-            self._ids.append(call_id)
+            call_id = call.id if call.id and call.id not in self._by_id else f"call_{secrets.token_hex(12)}"
             self._by_id[call_id] = at
-            events.append(ToolCallStarted(index=at, id=call_id, name=function.name or "", choice=self._choice))
+            self._names.append("")
+            self._waiting[at] = call_id
+        if at in self._waiting and (function.name or function.arguments or call.extra_content is not None):
+            self._names[at] = function.name or ""
+            events.append(ToolCallStarted(index=at, id=self._waiting.pop(at), name=self._names[at], choice=self._choice))
         if call.index is not None:
             self._by_index[call.index] = at
         arguments = function.arguments
@@ -274,11 +287,17 @@ class _Calls:
         if call.id:
             at = self._by_id.get(call.id)
             if at is not None:
-                return at
+                if call.index is not None and known is None and function.name:
+                    # The same id at a new index, with a function: a server that gives several calls one id.
+                    self._shared.add(call.id)
+                    return None
+                return known if known is not None and call.id in self._shared else at
             # Another id at a known index: a new call if it names a function, else a server that makes up ids.
             return None if known is None or function.name else known
         if known is not None:
-            return known
+            # Another function at a known index: a server that leaves out ids and counts no further.
+            other = function.name and function.arguments and self._names[known] not in ("", function.name)
+            return None if other else known
         # No id: without an index or a name it can only be more of the last call.
         return self._count - 1 if call.index is None and not function.name and self._count else None
 
@@ -305,11 +324,19 @@ def _parts(content: list[Any], choice: int) -> list[Event]:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text" and isinstance(part.get("text"), str):
             events.append(TextDelta(text=part["text"], choice=choice))
+        elif kind == "thinking":
+            events += _thought(part.get("thinking"), choice)
         elif kind == "image_url":
             events += _image(part, choice)
         else:
             events.append(OpaqueReceived(part=Opaque(dialect="openai_chat", kind=str(kind), value=part), choice=choice))
     return events
+
+
+def _thought(value: Any, choice: int) -> list[Event]:
+    """Mistral's, an array of texts (docs.mistral.ai, "Reasoning", read 2026-11)."""
+    pieces = [piece.get("text") if isinstance(piece, dict) else None for piece in value] if isinstance(value, list) else [value]
+    return [ReasoningDelta(text=text, choice=choice) for text in pieces if isinstance(text, str) and text]
 
 
 def _image(image: Any, choice: int) -> list[Event]:

@@ -1,0 +1,85 @@
+"""Replies of servers that are compatible with OpenAI's, each in its own way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.model.events import ChoiceFinished, Event, ReasoningDelta, TextDelta, collect
+from fkproxy.model.parts import ToolCall
+from tests.dialects.golden import frames
+
+CHAT = DIALECTS["openai_chat"]
+
+
+def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+
+def streamed(*chunks: dict[str, Any]) -> list[Event]:
+    decoder = CHAT.stream_decoder()
+    found = frames([b"".join(b"data: %b\n\n" % json.dumps(value).encode() for value in chunks)])
+    return [*(event for frame in found for event in decoder.feed(frame)), *decoder.end()]
+
+
+def called(*calls: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, arguments) of the calls that a stream with these deltas makes."""
+    (choice,) = collect(streamed(*(chunk({"tool_calls": [call]}) for call in calls), chunk({}, "tool_calls"))).choices
+    parts = [part for part in choice.parts if isinstance(part, ToolCall)]
+    assert len({part.id for part in parts}) == len(parts)
+    return [(part.name, part.arguments) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("native", "reason"),
+    [
+        ("stop", "stop"),
+        ("eos", "stop"),
+        ("model_length", "length"),
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("abort", "error"),
+        ("insufficient_system_resource", "error"),
+        ("SAFETY", "content_filter"),
+    ],
+)
+def test_a_reply_that_was_cut_short_is_not_taken_for_a_whole_one(native: str, reason: str) -> None:
+    (finished,) = [event for event in streamed(chunk({"content": "x"}, native)) if isinstance(event, ChoiceFinished)]
+    assert (finished.reason, finished.native) == (reason, native)
+
+
+@pytest.mark.parametrize("thought", [[{"type": "text", "text": "hm"}], "hm"])
+def test_a_thought_among_the_parts_of_a_content_is_a_thought(thought: Any) -> None:
+    content = [{"type": "thinking", "thinking": thought}, {"type": "text", "text": "hi"}]
+    assert streamed(chunk({"content": content}, "stop"))[1:3] == [ReasoningDelta(text="hm"), TextDelta(text="hi")]
+
+
+def test_calls_with_the_same_id_at_different_places_are_different() -> None:
+    first = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a":1}'}}
+    second = {"index": 1, "id": "c", "function": {"name": "g", "arguments": '{"b":'}}
+    more = {"index": 1, "id": "c", "function": {"arguments": "2}"}}
+    assert called(first, second, more) == [("f", '{"a":1}'), ("g", '{"b":2}')]
+
+
+def test_calls_that_only_their_names_tell_apart_are_different() -> None:
+    assert called(*({"index": 0, "function": {"name": name, "arguments": "{}"}} for name in "fg")) == [("f", "{}"), ("g", "{}")]
+
+
+def test_a_name_that_is_repeated_with_every_piece_is_one_call() -> None:
+    pieces = ({"index": 0, "function": {"name": "f", "arguments": piece}} for piece in ('{"a"', ":1}"))
+    assert called(*pieces) == [("f", '{"a":1}')]
+
+
+def test_calls_with_the_same_place_and_ids_of_their_own_are_different() -> None:
+    pieces = [(name, {"name": name}) for name in "fg"] + [(name, {"arguments": f'{{"{name}":1}}'}) for name in "gf"]
+    found = called(*({"index": 0, "id": name, "function": function} for name, function in pieces))
+    assert found == [("f", '{"f":1}'), ("g", '{"g":1}')]
+
+
+def test_a_name_may_come_behind_the_id() -> None:
+    assert called({"index": 0, "id": "c"}, {"index": 0, "function": {"name": "f"}}, {"index": 0, "function": {"arguments": "{}"}}) == [
+        ("f", "{}")
+    ]
