@@ -50,6 +50,19 @@ _STATUS_BY_WORD = {
     "invalid_argument": 400,
     "context_length_exceeded": 400,
     "not_found_error": 404,
+    "usage_limit_reached": 429,
+    "server_is_overloaded": 503,
+    "slow_down": 503,
+    # Of a response that failed, what its request is to blame for.
+    **dict.fromkeys(
+        (
+            *("invalid_prompt", "data_residency_mismatch", "bio_policy", "misalignment_policy_violation"),
+            *("invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url", "invalid_image_mode"),
+            *("image_too_large", "image_too_small", "image_parse_error", "image_content_policy_violation", "image_file_too_large"),
+            *("unsupported_image_media_type", "empty_image_file", "failed_to_download_image", "image_file_not_found"),
+        ),
+        400,
+    ),
 }
 """An error inside a 200 has no status of its own; its type or code says what it would have been."""
 

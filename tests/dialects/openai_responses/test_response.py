@@ -1,0 +1,52 @@
+"""Replies as they may come: errors in them, and servers that leave events out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+from openai.types.responses import ResponseError
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.model.errors import FkproxyError
+from fkproxy.model.events import Event, Failed
+from tests.dialects.golden import frames
+
+RESPONSES = DIALECTS["openai_responses"]
+HEAD = {"id": "r", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []}
+CREATED = {"type": "response.created", "response": HEAD}
+
+
+def streamed(*values: dict[str, Any]) -> list[Event]:
+    decoder = RESPONSES.stream_decoder()
+    found = frames([b"".join(b"data: %b\n\n" % json.dumps(value).encode() for value in values)])
+    return [*(event for frame in found for event in decoder.feed(frame)), *decoder.end()]
+
+
+def ended(status: str = "completed", **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{status}", "response": {**HEAD, "status": status, **fields}}
+
+
+def failure(code: str, **fields: Any) -> tuple[list[Event], FkproxyError]:
+    *events, last = streamed(CREATED, ended("failed", error={"code": code, "message": "m"}, **fields))
+    assert isinstance(last, Failed)
+    return events, last.error
+
+
+THEIRS = {"server_error": 502, "vector_store_timeout": 502, "rate_limit_exceeded": 429}
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        *((code, THEIRS.get(code, 400)) for code in get_args(ResponseError.model_fields["code"].annotation)),
+        ("server_is_overloaded", 503),
+        ("slow_down", 503),
+        ("usage_limit_reached", 429),
+    ],
+)
+def test_a_failure_is_whose_its_code_says(code: str, status: int) -> None:
+    _, error = failure(code)
+    assert error.status == status
+    assert error.breaker == (status in (502, 503))
