@@ -136,7 +136,7 @@ def _item(value: dict[str, Any]) -> _Item:
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_ended", "_said", "_started", "_thought")
+    __slots__ = ("_calls", "_ended", "_heard", "_said", "_started")
 
     def __init__(self) -> None:
         self._started = False
@@ -145,7 +145,8 @@ class StreamDecoder:
         """Output index of a call → (its number, whether arguments have come)."""
         self._said: set[int] = set()
         """Output indices of which text, refusal or thought has come already."""
-        self._thought = False
+        self._heard = False
+        """An item has begun or ended."""
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
@@ -212,6 +213,7 @@ class StreamDecoder:
 
     def opened(self, index: int, value: dict[str, Any]) -> list[Event]:
         """An item begins."""
+        self._heard = True
         if value.get("type") not in ("function_call", "custom_tool_call"):
             return []
         item, number = _item(value), len(self._calls)
@@ -222,6 +224,7 @@ class StreamDecoder:
 
     def closed(self, index: int, value: dict[str, Any]) -> list[Event]:
         """An item is complete: what of it has not come in pieces."""
+        self._heard = True
         kind = value.get("type")
         if kind not in _KNOWN:
             return [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=value))] if isinstance(kind, str) else []
@@ -263,11 +266,19 @@ class StreamDecoder:
         return events
 
     def finish(self, response: _Response) -> list[Event]:
-        """What the end of a response tells."""
+        """What the end of a response tells. Where no item came before it, its own are read."""
         self._ended = True
-        if response.error or response.status == "failed":
-            return [error_event(response.error or {})]
+        if not self._heard and not self._said:
+            return [
+                *(event for index, item in enumerate(response.output or ()) for event in self.closed(index, item)),
+                *self._last(response),
+            ]
+        return self._last(response)
+
+    def _last(self, response: _Response) -> list[Event]:
         events: list[Event] = [UsageReported(usage=_usage(response.usage))] if response.usage is not None else []
+        if response.error or response.status == "failed":
+            return [*events, error_event(response.error or {})]
         why = response.incomplete_details.reason if response.incomplete_details is not None else None
         reason: FinishReason = "tool_calls" if self._calls else "stop"
         if response.status == "incomplete":

@@ -10,7 +10,8 @@ from openai.types.responses import ResponseError
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.errors import FkproxyError
-from fkproxy.model.events import Event, Failed
+from fkproxy.model.events import Event, Failed, TextDelta, ToolCallDelta, ToolCallStarted, UsageReported
+from fkproxy.model.usage import Usage
 from tests.dialects.golden import frames
 
 RESPONSES = DIALECTS["openai_responses"]
@@ -50,3 +51,19 @@ def test_a_failure_is_whose_its_code_says(code: str, status: int) -> None:
     _, error = failure(code)
     assert error.status == status
     assert error.breaker == (status in (502, 503))
+
+
+def test_what_a_failed_reply_cost_is_told() -> None:
+    events, _ = failure("server_error", usage={"input_tokens": 5, "output_tokens": 1})
+    assert events[1:] == [UsageReported(usage=Usage(input_tokens=5, output_tokens=1))]
+
+
+def test_a_reply_that_comes_with_its_last_event_only_is_read_from_it() -> None:
+    items = [
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+    ]
+    expected = [TextDelta(text="hi"), ToolCallStarted(index=0, id="c", name="f"), ToolCallDelta(index=0, arguments="{}")]
+    assert streamed(CREATED, ended(output=items))[1:-2] == expected
+    heard = [{"type": "response.output_item.done", "output_index": index, "item": item} for index, item in enumerate(items)]
+    assert streamed(CREATED, *heard, ended(output=items))[1:-2] == expected
