@@ -151,12 +151,17 @@ def decode_reply(body: bytes) -> list[Event]:
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_choices", "_ended", "_finished", "_started")
+    __slots__ = ("_choices", "_ended", "_finished", "_said", "_started", "_usage")
 
     def __init__(self) -> None:
         self._started = False
         self._ended = False
-        self._finished: set[int] = set()
+        self._finished: dict[int, Event] = {}
+        """How a choice ended. Told at the end: some servers give a reason with every chunk."""
+        self._usage: list[Event] = []
+        """What was said behind that."""
+        self._said: set[int] = set()
+        """Choices of which there is anything."""
         self._choices: dict[int, _Calls] = {}
 
     def feed(self, frame: Frame) -> list[Event]:
@@ -177,9 +182,9 @@ class StreamDecoder:
         if self._ended:
             return []
         self._ended = True
-        if not self._finished or self._choices.keys() - self._finished:
+        if not self._finished or self._said - self._finished.keys():
             return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
-        return [Done()]
+        return [*self._finished.values(), *self._usage[-1:], Done()]
 
     def read(self, completion: _Completion) -> list[Event]:
         """The events of one completion or chunk."""
@@ -191,25 +196,28 @@ class StreamDecoder:
             self._started = True
             events.append(_started(completion))
         for choice in completion.choices or ():
-            index = choice.index
-            if index in self._finished:
-                continue
-            message = choice.delta if choice.delta is not None else choice.message
-            if message is not None:
-                self._message(message, index, events)
-            if choice.logprobs is not None:
-                tokens = choice.logprobs.get("content")
-                if isinstance(tokens, list) and tokens and all(isinstance(token, dict) for token in tokens):
-                    events.append(LogprobsReported(tokens=tokens, choice=index))
-            if choice.finish_reason is not None:
-                self._finished.add(index)
-                native = choice.finish_reason
-                reason = FINISH_REASONS.get(native.lower(), "stop")
-                extra = {} if choice.content_filter_results is None else {"content_filter_results": choice.content_filter_results}
-                events.append(ChoiceFinished(reason=reason, choice=index, native=native, extra=extra))
+            self._choice(choice, events)
         if completion.usage is not None:
-            events.append(UsageReported(usage=_usage(completion.usage)))
+            (self._usage if self._finished else events).append(UsageReported(usage=_usage(completion.usage)))
         return events
+
+    def _choice(self, choice: _Choice, events: list[Event]) -> None:
+        index, before = choice.index, len(events)
+        message = choice.delta if choice.delta is not None else choice.message
+        if message is not None:
+            self._message(message, index, events)
+        if choice.logprobs is not None:
+            tokens = choice.logprobs.get("content")
+            if isinstance(tokens, list) and tokens and all(isinstance(token, dict) for token in tokens):
+                events.append(LogprobsReported(tokens=tokens, choice=index))
+        says = len(events) > before
+        if says:
+            self._said.add(index)
+        native = choice.finish_reason
+        if native and (says or index not in self._finished):
+            reason = FINISH_REASONS.get(native.lower(), "stop")
+            extra = {} if choice.content_filter_results is None else {"content_filter_results": choice.content_filter_results}
+            self._finished[index] = ChoiceFinished(reason=reason, choice=index, native=native, extra=extra)
 
     def _message(self, message: _Message, choice: int, events: list[Event]) -> None:
         thought = message.reasoning_content or message.reasoning

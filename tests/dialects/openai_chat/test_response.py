@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.model.events import ChoiceFinished, Event, ReasoningDelta, TextDelta, collect
-from fkproxy.model.parts import ToolCall
+from fkproxy.model.events import ChoiceFinished, Event, Failed, ReasoningDelta, TextDelta, check_order, collect
+from fkproxy.model.parts import Text, ToolCall
 from tests.dialects.golden import frames
 
 CHAT = DIALECTS["openai_chat"]
@@ -83,3 +83,22 @@ def test_a_name_may_come_behind_the_id() -> None:
     assert called({"index": 0, "id": "c"}, {"index": 0, "function": {"name": "f"}}, {"index": 0, "function": {"arguments": "{}"}}) == [
         ("f", "{}")
     ]
+
+
+def test_what_comes_behind_a_finish_reason_is_not_lost() -> None:
+    events = streamed(
+        chunk({"content": "a"}, "stop"), {**chunk({"content": "b"}, "length"), "usage": {"prompt_tokens": 1}}, chunk({}, "stop")
+    )
+    check_order(events)
+    (choice,) = collect(events).choices
+    assert (choice.parts, choice.reason) == ((Text(text="ab"),), "length")
+
+
+def test_an_empty_finish_reason_is_none() -> None:
+    (choice,) = collect(streamed(chunk({"content": "a"}, ""), chunk({"content": "b"}, ""), chunk({}, "length"))).choices
+    assert (choice.parts, choice.reason) == ((Text(text="ab"),), "length")
+
+
+def test_a_choice_that_is_not_finished_is_a_failure() -> None:
+    other = {"id": "c", "choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]}
+    assert isinstance(streamed(chunk({"content": "a"}, "stop"), other)[-1], Failed)
