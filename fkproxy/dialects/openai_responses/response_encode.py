@@ -220,9 +220,8 @@ class StreamEncoder:
 
     def close(self) -> bytes:
         """End what is open, and say how it went."""
-        out = self._close() + b"".join(self._close_call(item) for item in self._calls.values())
         self._status = "incomplete" if self._reason in _INCOMPLETE else "completed"
-        return out
+        return self._close() + b"".join(self._close_call(item) for item in self._calls.values())
 
     def _end(self) -> bytes:
         begun = self._begin()
@@ -247,7 +246,7 @@ class StreamEncoder:
 
     def _done(self, item: _Item) -> bytes:
         if "status" in item.value:
-            item.value["status"] = "completed"
+            item.value["status"] = "incomplete" if self._status == "incomplete" else "completed"
         return self._event("response.output_item.done", {"output_index": item.index, "item": item.value})
 
     def _text(self, kind: str, text: str) -> bytes:

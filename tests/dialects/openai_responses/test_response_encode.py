@@ -134,7 +134,10 @@ def test_custom_tools_and_namespaces_are_called_by_the_names_the_client_knows() 
     ("reason", "why"), [("length", "max_output_tokens"), ("content_filter", "content_filter"), ("refusal", "content_filter")]
 )
 def test_a_reply_that_is_not_whole_says_why(reason: Any, why: str) -> None:
-    last = told(whole(TextDelta(text="x"), reason=reason))[-1]
+    values = told(whole(ReasoningDelta(text="t"), TextDelta(text="w"), ReasoningDelta(text="t"), TextDelta(text="x"), reason=reason))
+    last = values[-1]
+    assert [item.get("status") for item in last["response"]["output"]] == [None, "completed", None, "incomplete"]
+    assert values[-2]["item"] == last["response"]["output"][-1]
     assert last["type"] == "response.incomplete"
     assert last["response"]["incomplete_details"] == {"reason": why}
 
