@@ -133,6 +133,8 @@ class StreamEncoder:
         self._output: list[dict[str, Any]] = []
         self._open: _Item | None = None
         self._calls: dict[int, _Item] = {}
+        self._grown: dict[int, _Item] = {}
+        """Calls whose arguments have come since the last item began."""
         self._logprobs: list[dict[str, Any]] = []
         self._tools = {tool.name: tool for tool in context.tools}
         self._usage: Usage | None = None
@@ -237,8 +239,8 @@ class StreamEncoder:
 
     def _start(self, prefix: str, value: dict[str, Any], tool: Tool | None = None) -> tuple[_Item, bytes]:
         """An item behind the others. Clients keep and run items in the order they are done: calls that are complete are so before it."""
-        whole = [item for item in self._calls.values() if not item.done and json.try_object(item.text) is not None]
-        closed = b"".join(self._close_call(item) for item in whole)
+        closed = b"".join(self._close_call(item) for item in self._grown.values() if json.try_object(item.text) is not None)
+        self._grown.clear()
         index = len(self._output)
         item = _Item(index, {"id": f"{prefix}_{self._context.reply_id}_{index}", **value}, tool)
         self._output.append(item.value)
@@ -352,6 +354,7 @@ class StreamEncoder:
         item = self._calls[event.index]
         if item.done:
             return b""
+        self._grown[event.index] = item
         item.pieces.append(event.arguments)
         if item.value["type"] == "custom_tool_call" or not event.arguments:
             return b""

@@ -32,6 +32,7 @@ from fkproxy.model.events import (
 )
 from fkproxy.model.parts import Seal
 from fkproxy.model.usage import Usage
+from fkproxy.wire import json as wire_json
 from tests.dialects.golden import frames
 
 CONTEXT = ReplyContext(reply_id="r", model="m", created_s=1)
@@ -186,3 +187,13 @@ def test_a_call_that_is_complete_is_done_before_the_next_item_begins() -> None:
     places = [(value["type"].rpartition(".")[2], value["output_index"]) for value in values if ".output_item." in value["type"]]
     assert places == [(kind, index) for index in range(4) for kind in ("added", "done")]
     assert [item["arguments"] for item in values[-1]["response"]["output"] if "arguments" in item] == ['{"a":1}', "{}"]
+
+
+def test_arguments_that_stay_broken_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(wire_json, "try_object", looked.append)
+    calls = [(ToolCallStarted(index=index, id=f"c{index}", name="f"), ToolCallDelta(index=index, arguments="{")) for index in range(9)]
+    encoder = StreamEncoder(CONTEXT)
+    for event in whole(*(event for call in calls for event in call))[:-1]:
+        encoder.encode(event)
+    assert len(looked) == 8
