@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import Peek
 from fkproxy.model.parts import Message, Reasoning, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, ReasoningConfig, Sampling
 
@@ -80,3 +81,38 @@ def test_effort_is_what_the_model_takes(model: str, asked: Any, told: str | None
 
     assert encoded("anthropic") == (told, lost)
     assert encoded("openai_chat") == (asked, [])
+
+
+ITEM = {"role": "user", "content": "x"}
+
+
+def sent(*items: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the items of a Responses request become."""
+    body = json.dumps({"model": "m", "input": list(items)}).encode()
+    request = DIALECTS["openai_responses"].decode_request(body, Peek(model="m"))
+    found: list[dict[str, Any]] = json.loads(CHAT.encode_request(request, "m").body)["messages"]
+    return found
+
+
+def call(call_id: str) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{}"}
+
+
+def output(call_id: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": f"of {call_id}"}
+
+
+def test_a_turn_of_nothing_but_thoughts_is_left_out() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2Vh"}
+    assert sent(ITEM, thought, ITEM) == [ITEM, ITEM]
+
+
+def test_all_of_a_refusal_is_told() -> None:
+    refused = [{"role": "assistant", "content": [{"type": "refusal", "refusal": text}]} for text in ("I won't. ", "Sorry.")]
+    assert sent(ITEM, *refused)[1] == {"role": "assistant", "content": None, "refusal": "I won't. Sorry."}
+
+
+def test_results_stand_right_behind_their_calls() -> None:
+    found = sent(ITEM, call("a"), call("b"), output("b"), {"role": "user", "content": "hurry"}, output("a"), ITEM)
+    assert [message.get("tool_call_id") or message["role"] for message in found] == ["user", "assistant", "b", "a", "user", "user"]
+    assert [message["content"] for message in found if message["role"] == "user"] == ["x", "hurry", "x"]
