@@ -19,18 +19,21 @@ from fkproxy.assembly import Assembly, rows
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Headers, StreamPolicy
 from fkproxy.catalogue import Catalogue
+from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.dialects import CLIENT_DIALECTS
+from fkproxy.explain import Explanations
 from fkproxy.gateway import Gateway
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
 from fkproxy.limits.tokens import TokenMeters
 from fkproxy.seals import SealStore
-from fkproxy.settings import LoadedSettings
+from fkproxy.settings import LoadedSettings, Problem, load_providers
 from fkproxy.telemetry.logs import AccessLog, dropped_lines
 from fkproxy.telemetry.metrics import Metrics, Sources
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
+from fkproxy.web.admin import ADMIN_PREFIX, admin_app
 from fkproxy.web.asgi import CorsPolicy, Door, Endpoint
 from fkproxy.web.asgi import Receive as WebReceive
 from fkproxy.web.asgi import Scope as WebScope
@@ -70,7 +73,7 @@ def create_app(
     access_log = AccessLog()
     client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=loaded.environment.proxies)
     slots = Slots(settings.concurrency.max_streams, settings.concurrency.max_streams_per_key)
-    stats = ProviderStats()
+    stats, explanations = ProviderStats(), Explanations()
     metrics = Metrics(
         __version__,
         Sources(
@@ -92,6 +95,8 @@ def create_app(
     def observe(record: CallRecord) -> None:
         metrics.observe(record)
         stats.observe(record)
+        if record.dialect is not None:
+            explanations.observe(record)
         access_log.write(record)
 
     gateway = Gateway(
@@ -147,8 +152,25 @@ def create_app(
         await client.aclose()
         access_log.close()
 
+    in_force = [loaded]
+
+    async def reload() -> list[Problem]:
+        """The providers file as it is now. Calls under way keep the fleet they began with."""
+        again = await asyncio.to_thread(load_providers, in_force[0])
+        gateway.fleet = assembly.fleet(again, gateway.fleet)
+        in_force[0] = again
+        logger.warning("the providers were reloaded", extra={"upstreams": len(gateway.fleet.upstreams)})
+        return list(again.warnings)
+
+    admin = admin_app(
+        keys=keys,
+        upstreams=UpstreamControl(lambda: gateway.fleet),
+        explain=lambda request_id: explanations.explain(request_id, gateway.fleet),
+        reload=reload,
+        headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
+    )
     return Litestar(
-        _routes(_by_method(chat_endpoints(gateway, door, dialects), ops.endpoints()), ops.unknown),
+        _routes(_by_method(chat_endpoints(gateway, door, dialects), ops.endpoints()), ops.unknown, admin),
         on_startup=[open_],
         on_shutdown=[close],
         openapi_config=None,
@@ -169,12 +191,15 @@ def _by_method(posted: dict[str, Endpoint], asked: dict[str, Endpoint]) -> dict[
     return {**posted, **asked, **shared}
 
 
-def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint) -> list[ASGIRouteHandler]:
+def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint, admin: Litestar) -> list[ASGIRouteHandler]:
     """Exact paths go to their handler through Litestar's router; everything else to one handler that knows the prefixes."""
+    administrative = ADMIN_PREFIX.encode()
     prefixes = tuple((path.partition("{")[0].encode(), endpoint) for path, endpoint in endpoints.items() if "{" in path)
 
     async def rest(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"]
+        if path.startswith(administrative):
+            return await admin(scope, receive, send)
         for prefix, endpoint in prefixes:
             if path.startswith(prefix) and len(path) > len(prefix):
                 return await endpoint(scope, receive, send)  # type: ignore[arg-type]  # Litestar's TypedDicts

@@ -26,6 +26,7 @@ Headers = list[tuple[bytes, bytes]]
 _NO_TIMEOUTS = Timeouts()
 
 JSON_TYPE = (b"content-type", b"application/json")
+_MAX_HEADER_CHARS = 2000
 _NOT_IN_HEADERS = re.compile(r"[^ -~]")
 
 
@@ -233,6 +234,16 @@ class Call:
             dict.fromkeys("other" if loss.from_client and loss.field not in known else loss.field for loss in losses)
         )
 
+    def explained(self) -> str:
+        """Why it went where it went, as far as that is known when the reply's head goes out; `explain.py` has the whole."""
+        parts = [f"{_name(skipped)}={skipped.reason}{_waits(skipped.retry_after_s)}" for skipped in self.skipped]
+        parts += [f"{_name(attempt)}={attempt.outcome}{f'({attempt.status})' if attempt.status else ''}" for attempt in self.tries]
+        if self.lease is not None and len(self.tries) < self.attempts:
+            parts.append(f"{self.lease.upstream.key}:{self.lease.model}=serving")
+        if self.waited_s:
+            parts.append(f"waited={self.waited_s:.3f}s")
+        return "; ".join([*parts, *self.notes])[:_MAX_HEADER_CHARS]
+
     def reply_headers(self) -> Headers:
         """What every reply tells about its self."""
         headers = [(b"x-request-id", self.request_id.encode())]
@@ -245,6 +256,8 @@ class Call:
             ]
         if self.provider_key is not None:
             headers.append((b"x-fkproxy-provider", self.provider_key.encode()))
+        if self.client_headers is not None and self.client_headers.get(b"x-fkproxy-explain") == b"1":
+            headers.append((b"x-fkproxy-explain", _NOT_IN_HEADERS.sub("?", self.explained()).encode()))
         if self.losses:
             headers.append((b"x-fkproxy-losses", _NOT_IN_HEADERS.sub("?", ", ".join(self.losses))[:2000].encode()))
         return headers
@@ -258,3 +271,12 @@ class Call:
             include_usage=peek.include_usage,
             tools=self.request.tools if self.request is not None else (),
         )
+
+
+def _name(at: Attempt | Skipped) -> str:
+    where = f"{at.provider_key}/{at.credential}" if at.credential else at.provider_key
+    return f"{where}:{at.model_id}"
+
+
+def _waits(seconds: float | None) -> str:
+    return f"({seconds:.1f}s)" if seconds is not None else ""

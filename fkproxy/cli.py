@@ -4,6 +4,8 @@
     fkllmproxy check          validate the configuration, print what is in force and where it comes from
     fkllmproxy doctor         look at everything on this host that the service depends on, and say what to mend
     fkllmproxy smoke          a real round trip against a running instance
+    fkllmproxy upstreams      how each upstream of a running instance stands; pause, resume, reset one; reload the providers file
+    fkllmproxy explain ID     why a call went where it went
     fkllmproxy selftest       every client dialect towards every upstream dialect, through this file itself, without a network
     fkllmproxy install        make this file a service of the host
     fkllmproxy upgrade FILE   replace the installed file, dropping nothing
@@ -24,7 +26,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from fkproxy import __version__, smoke
+from fkproxy import __version__, remote, smoke
 from fkproxy.settings import LoadedSettings, SettingsError, describe, is_journal, load, process_variables
 from fkproxy.smoke import Step
 
@@ -74,6 +76,17 @@ def _parser() -> argparse.ArgumentParser:
     smoke.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key; default: the configured key")
     smoke.add_argument("--model", metavar="MODEL", help="model to ask; default: the first one listed")
     smoke.set_defaults(run=_smoke)
+    remote = argparse.ArgumentParser(add_help=False, parents=[configured])
+    remote.add_argument("--url", metavar="URL", help="address of the instance; default: the configured one on this host")
+    remote.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the master key; default: the configured one")
+    remote.add_argument("--json", action="store_true", help="print JSON")
+    upstreams = commands.add_parser("upstreams", parents=[remote], help="how each upstream of a running instance stands")
+    upstreams.add_argument("verb", nargs="?", choices=("list", "pause", "resume", "reset", "reload"), default="list", metavar="VERB")
+    upstreams.add_argument("upstream", nargs="?", metavar="UPSTREAM", help="provider or provider/credential; reset without one: all")
+    upstreams.set_defaults(run=_upstreams)
+    explain = commands.add_parser("explain", parents=[remote], help="why a call went where it went")
+    explain.add_argument("id", metavar="ID", help="the call's x-request-id, req_id in the log")
+    explain.set_defaults(run=_explain)
     doctor = commands.add_parser("doctor", parents=[configured], help="look at everything on this host that the service depends on")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.add_argument("--offline", action="store_true", help="ask no upstream for anything")
@@ -154,23 +167,65 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _smoke(options: argparse.Namespace) -> int:
+    try:
+        url, key = _reached_at(options)
+        return _told(smoke.run(url, key, options.model))
+    except ValueError as error:
+        print(f"fkllmproxy: {error}", file=sys.stderr)
+        return 2
+
+
+def _reached_at(options: argparse.Namespace) -> tuple[str, str | None]:
+    """(address, key) of the instance that is meant. Raises `ValueError` for a key file that cannot be read."""
     url, key = options.url, None
     if options.key_file is not None:
         try:
             key = options.key_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            print(f"fkllmproxy: {options.key_file} cannot be read: {error}", file=sys.stderr)
-            return 2
+            raise ValueError(f"{options.key_file} cannot be read: {error}") from error
     if url is None or key is None:
         loaded = load(env_file=options.env_file)
         url = url or _own_address(loaded)
         configured = loaded.settings.auth.master_key
         key = key or (configured.get_secret_value() if configured is not None else None)
+    return url, key
+
+
+def _upstreams(options: argparse.Namespace) -> int:
+    def run(administrator: remote.Administrator) -> tuple[object, Iterable[str]]:
+        if options.verb == "reload":
+            found = administrator.reload()
+            return found, [*remote.upstream_lines(found["upstreams"]), *(f"warning: {warning}" for warning in found["warnings"])]
+        if options.verb == "list":
+            listed = administrator.upstreams()
+        elif options.upstream is None and options.verb != "reset":
+            raise ValueError(f"name the upstream to {options.verb}: provider, or provider/credential")
+        else:
+            listed = administrator.steer(options.verb, options.upstream)
+        return listed, remote.upstream_lines(listed)
+
+    return _remotely(options, run)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    def run(administrator: remote.Administrator) -> tuple[object, Iterable[str]]:
+        found = administrator.explain(options.id)
+        return found, remote.explanation_lines(found)
+
+    return _remotely(options, run)
+
+
+def _remotely(options: argparse.Namespace, run: Callable[[remote.Administrator], tuple[object, Iterable[str]]]) -> int:
     try:
-        return _told(smoke.run(url, key, options.model))
+        value, lines = run(remote.Administrator(*_reached_at(options)))
+    except remote.Refusal as error:
+        print(f"fkllmproxy: {error}", file=sys.stderr)
+        return 1
     except ValueError as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 2
+    print(json.dumps(value, indent=2) if options.json else "\n".join(lines))
+    return 0
 
 
 def _told(steps: Iterable[Step]) -> int:

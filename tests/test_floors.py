@@ -24,9 +24,9 @@ FLOORS: dict[str, int] = {
     "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1, "suffix": 1,
     "selection": 1,
     "adapters": 2, "telemetry": 2,
-    "upstream": 3, "fleet": 3, "attempts": 3, "exchange": 3,
+    "explain": 3, "control": 3, "upstream": 3, "fleet": 3, "attempts": 3, "exchange": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
-    "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "cli": 4, "__main__": 4,
+    "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
     "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
@@ -35,6 +35,8 @@ SIDEWAYS: dict[str, set[str]] = {
     "wire": {"model"},  # errors
     "selection": {"routing"},  # the names of the strategies
     "fleet": {"upstream"},
+    "explain": {"fleet"},
+    "control": {"fleet", "upstream"},
     "call": {"upstream"},
     "exchange": {"call", "relay", "side_calls", "upstream"},
     "attempts": {"call", "exchange", "fleet", "upstream"},
@@ -42,7 +44,7 @@ SIDEWAYS: dict[str, set[str]] = {
     "gateway": {"attempts", "call", "exchange", "fleet", "relay"},
     "relay": {"call"},
     "side_calls": {"call", "relay"},
-    "web": {"gateway", "call", "catalogue", "fleet", "upstream"},
+    "web": {"control", "explain", "settings", "gateway", "call", "catalogue", "fleet", "upstream"},
     "providers": {"settings"},
     "assembly": {"providers", "settings"},
     "app": {"assembly", "settings", "web"},
@@ -50,7 +52,7 @@ SIDEWAYS: dict[str, set[str]] = {
     "supervision": {"systemd", "web"},
     "selftest": {"smoke", "supervision", "systemd"},
     "doctor": {"installation", "providers", "settings"},
-    "cli": {"doctor", "installation", "selftest", "server", "settings", "smoke", "supervision"},
+    "cli": {"doctor", "installation", "remote", "selftest", "server", "settings", "smoke", "supervision"},
     "__main__": {"cli"},
 }
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
@@ -67,7 +69,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "google": ("adapters.google_auth",),
     "requests": ("adapters.google_auth",),
     "httptools": ("adapters.http",),
-    "litestar": ("app",),
+    "litestar": ("app", "web.admin"),
     "msgspec": ("",),
     "prometheus_client": ("telemetry.metrics",),
     "pydantic": ("settings",),

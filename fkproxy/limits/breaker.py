@@ -7,6 +7,7 @@ Floor 1. Pure.
                  `window_s`                                            open        failure_threshold
     open         `open_s` have passed                                  half_open   cooled_down
     open         a caller has nowhere else to go (`force`)             half_open   forced
+    any other    an operator says so (`reset`)                         closed      reset
     half_open    a probe fails                                         open        probe_failed
     half_open    `success_threshold` probes have succeeded             closed      probes_succeeded
 
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -33,7 +34,7 @@ from fkproxy.limits.forward import ForwardClock
 __all__ = ["REASONS", "STATES", "Breaker", "Observer", "Permit", "Reason", "State"]
 
 State = Literal["closed", "open", "half_open"]
-Reason = Literal["failure_threshold", "cooled_down", "forced", "probe_failed", "probes_succeeded"]
+Reason = Literal["failure_threshold", "cooled_down", "forced", "probe_failed", "probes_succeeded", "reset"]
 Observer = Callable[[State, State, Reason], None]
 """Told of every change, `(old, new, reason)`, after it has happened. It must not raise."""
 
@@ -43,10 +44,12 @@ _TRANSITIONS: dict[tuple[State, Reason], State] = {
     ("open", "forced"): "half_open",
     ("half_open", "probe_failed"): "open",
     ("half_open", "probes_succeeded"): "closed",
+    ("open", "reset"): "closed",
+    ("half_open", "reset"): "closed",
 }
 
 STATES: tuple[State, ...] = ("closed", "open", "half_open")
-REASONS: tuple[Reason, ...] = tuple(reason for _, reason in _TRANSITIONS)
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 _PROBE_RETRY_S = 1.0
 """What a caller is told to wait while a probe is out: its answer may come at any moment."""
@@ -152,6 +155,13 @@ class Breaker:
         """No verdict: the client went away, or the request was the client's mistake. A probe's place is free again."""
         self._advance(now)
         self._reported_probe(permit)
+
+    def reset(self) -> None:
+        """Closed, and every failure forgotten."""
+        self._failures.clear()
+        self._probe = None
+        if self._state != "closed":
+            self._change("reset")
 
     def state(self, now: float) -> State:
         """The state at `now`; open becomes half-open at whichever call notices first that the time is over."""

@@ -194,7 +194,7 @@ def test_a_clock_that_steps_back_cannot_freeze_it() -> None:
 
 def test_every_state_is_reached_and_left_by_the_table() -> None:
     assert {old for old, _ in _TRANSITIONS} == set(_TRANSITIONS.values()) == set(STATES)
-    assert len(set(REASONS)) == len(_TRANSITIONS)
+    assert set(REASONS) == {reason for _, reason in _TRANSITIONS}
 
 
 @pytest.mark.parametrize(
@@ -302,3 +302,26 @@ class BreakerMachine(RuleBasedStateMachine):
 
 TestBreakerAgreesWithTheModel = BreakerMachine.TestCase
 TestBreakerAgreesWithTheModel.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+
+
+def test_a_caller_with_nowhere_else_to_go_is_the_probe_of_an_open_breaker() -> None:
+    bench = Bench()
+    bench.fail(3)
+    permit = bench.breaker.force(bench.now)
+    assert (permit.probe, bench.state) == (True, "half_open")
+    assert not bench.breaker.force(bench.now).probe, "the next one goes beside it, and decides nothing"
+    bench.breaker.success(permit, bench.now)
+    assert bench.state == "closed"
+    assert not bench.breaker.force(bench.now).probe
+
+
+def test_an_operator_closes_it_and_it_forgets() -> None:
+    bench = Bench()
+    bench.fail(2)
+    bench.breaker.reset()
+    bench.fail(2)
+    assert bench.state == "closed"
+    bench.fail()
+    assert bench.state == "open"
+    bench.breaker.reset()
+    assert (bench.state, bench.told[-1]) == ("closed", ("open", "closed", "reset"))

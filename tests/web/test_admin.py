@@ -1,0 +1,91 @@
+"""The administrator's API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.web.asking import App, chat
+
+KEY = "sk-web-tests-0123456789"
+BEARER = {"authorization": f"Bearer {KEY}"}
+ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+
+
+@pytest.mark.parametrize("headers", [BEARER, {"x-management-secret": KEY}])
+async def test_the_master_key_opens_it(headers: dict[str, str]) -> None:
+    reply = await App(APP_AUTH__MASTER_KEY=KEY).ask("GET", "/admin/api/upstreams", headers=headers)
+    assert (reply.status, [each["key"] for each in reply.json()]) == (200, ["sandbox"])
+    assert (reply.headers["cache-control"], reply.headers["x-frame-options"]) == ("no-store", "DENY")
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer sk-wrong-key-0123456789"}, {"x-management-secret": "wrong"}])
+async def test_nothing_else_does(headers: dict[str, str]) -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    for method, path in (("GET", "/admin/api/upstreams"), ("POST", "/admin/api/upstreams/reset"), ("GET", "/admin/api/explain/x")):
+        reply = await app.ask(method, path, headers=headers)
+        assert (reply.status, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert reply.headers["www-authenticate"] == "Bearer"
+
+
+async def test_where_no_key_is_required_only_this_host_may_ask() -> None:
+    app = App()
+    assert (await app.ask("GET", "/admin/api/upstreams", peer="192.0.2.1")).status == 401
+    for peer in ("127.0.0.1", "::1"):
+        assert (await app.ask("GET", "/admin/api/upstreams", peer=peer)).status == 200
+
+
+async def test_an_upstream_is_paused_resumed_and_reset() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    paused = await app.ask("POST", "/admin/api/upstreams/pause?key=sandbox", headers=BEARER)
+    assert (paused.status, paused.json()["state"]) == (200, "paused")
+    refused = await app.ask("POST", "/v1/chat/completions", body=chat(), headers=BEARER)
+    assert (refused.status, "paused" in refused.json()["error"]["message"]) == (503, True)
+    assert (await app.ask("POST", "/admin/api/upstreams/resume?key=sandbox", headers=BEARER)).json()["state"] == "active"
+    assert (await app.ask("POST", "/v1/chat/completions", body=chat(), headers=BEARER)).status == 200
+    for path in ("/admin/api/upstreams/reset", "/admin/api/upstreams/reset?key=sandbox"):
+        assert [each["key"] for each in (await app.ask("POST", path, headers=BEARER)).json()] == ["sandbox"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("POST", "/admin/api/upstreams/pause?key=nobody", 404, "not_found"),
+        ("POST", "/admin/api/upstreams/pause", 400, "invalid_request"),
+        ("GET", "/admin/api/explain/never", 404, "not_found"),
+        ("GET", "/admin/api/nothing", 404, "not_found"),
+        ("DELETE", "/admin/api/upstreams", 405, "method_not_allowed"),
+    ],
+)
+async def test_mistakes_are_told_in_one_shape(method: str, path: str, status: int, code: str) -> None:
+    reply = await App(APP_AUTH__MASTER_KEY=KEY).ask(method, path, headers=BEARER)
+    assert (reply.status, reply.json()["error"]["code"]) == (status, code)
+
+
+async def test_a_call_is_explained_by_its_id() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    served = await app.ask("POST", "/v1/chat/completions", body=chat(), headers={**BEARER, "x-request-id": "call-1"})
+    assert served.status == 200
+    found = (await app.ask("GET", "/admin/api/explain/call-1", headers=BEARER)).json()
+    assert [(each["provider_key"], each["verdict"]) for each in found["candidates"]] == [("sandbox", "served")]
+    assert "hello" not in str(found)
+
+
+async def test_the_providers_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text(ONE)
+    app = App(APP_AUTH__MASTER_KEY=KEY, APP_PROVIDERS_FILE=str(path))
+
+    async def keys() -> list[str]:
+        return [each["key"] for each in (await app.ask("GET", "/admin/api/upstreams", headers=BEARER)).json()]
+
+    path.write_text(ONE + "nonsense = 1\n")
+    refused = await app.ask("POST", "/admin/api/providers/reload", headers=BEARER)
+    assert (refused.status, refused.json()["error"]["code"]) == (422, "invalid_configuration")
+    assert refused.json()["error"]["problems"][0]["name"] == f"{path}:5"
+    assert await keys() == ["one"]
+    path.write_text(ONE + ONE.replace('"one"', '"two"'))
+    taken = await app.ask("POST", "/admin/api/providers/reload", headers=BEARER)
+    assert (taken.status, [each["key"] for each in taken.json()["upstreams"]]) == (200, ["one", "two"])
+    assert await keys() == ["one", "two"]
