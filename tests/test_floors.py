@@ -69,6 +69,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "google": ("adapters.google_auth",),
     "requests": ("adapters.google_auth",),
     "httptools": ("adapters.http",),
+    "jmespath": ("adapters.quota",),
     "litestar": ("app", "web.admin"),
     "msgspec": ("",),
     "prometheus_client": ("telemetry.metrics",),
