@@ -71,7 +71,8 @@ def write(path: Path, data: bytes) -> Stamp:
     fresh = Path(name)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            with contextlib.suppress(PermissionError):
+            # EPERM, or EINVAL where a user namespace does not know the owner.
+            with contextlib.suppress(OSError):
                 os.fchown(descriptor, before.st_uid, before.st_gid)
                 os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
             file.write(data)

@@ -183,8 +183,8 @@ class TokenFile:
             await self._take_changes()
 
     async def _take_changes(self) -> None:
-        before, found = self._stamp, disk.stamp(self._path)
-        if found == before:
+        found = disk.stamp(self._path)
+        if found == self._stamp:
             return
         try:
             data, stamp = await asyncio.to_thread(disk.read, self._path)
@@ -196,10 +196,9 @@ class TokenFile:
                 extra={"credential": self.name, "cause": type(error).__name__},
             )
             return
-        if self._stamp is before:
-            # A file that only got a new date does not bring back tokens that could not be written into it.
-            self._hold(grant if grant != self._on_disk else self._grant)
-            self._stamp, self._on_disk = stamp, grant
+        # A file that only got a new date does not bring back tokens that could not be written into it.
+        self._hold(grant if grant != self._on_disk else self._grant)
+        self._stamp, self._on_disk = stamp, grant
 
     def _hold(self, grant: Grant) -> None:
         """Serve this one; what went wrong with the last is forgotten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -47,9 +48,10 @@ def test_the_owner_stays(path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
 
 
-def test_an_owner_that_cannot_stay_leaves_the_file_to_us_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL])
+def test_an_owner_that_cannot_stay_leaves_the_file_to_us_alone(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(*_: object) -> None:
-        raise PermissionError
+        raise OSError(number, "refused")
 
     monkeypatch.setattr(os, "fchown", refuse)
     path.chmod(0o644)

@@ -94,6 +94,16 @@ async def test_a_token_past_its_end_is_never_given_and_many_callers_make_one_req
         }
 
 
+async def test_a_token_with_seconds_left_is_not_given_because_it_would_end_on_its_way(make: Make, path: Path) -> None:
+    write(path)
+    async with FakeUpstream(BROKEN) as upstream:
+        tokens = make(upstream, renew_before_s=0.0)
+        for after_s in (0, 3589):
+            assert await tokens.token(NOW_S + after_s) == "access-0"
+        with pytest.raises(UpstreamUnavailable):
+            await tokens.token(NOW_S + 3590)
+
+
 async def test_the_file_names_its_own_endpoint(make: Make, path: Path) -> None:
     async with FakeUpstream(granted(1)) as upstream:
         write(path, ends_s=NOW_S, token_endpoint=upstream.url + "/from/file?x=1", client_id="of-the-file", client_secret="s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -47,6 +48,41 @@ async def test_a_refused_token_that_another_process_has_replaced_is_not_renewed_
         assert await tokens.renew("access-0", NOW_S + 0.1)
         assert await tokens.token(NOW_S + 0.1) == "access-7"
         assert not upstream.asked
+
+
+async def test_a_refused_token_that_cannot_be_renewed_here_may_have_been_renewed_by_others(make: Make, path: Path) -> None:
+    write(path, refresh_token=None)
+    tokens = make()
+    assert await tokens.token(NOW_S) == "access-0"
+    assert not await tokens.renew("access-0", NOW_S + 0.1)
+    write(path, number=7, refresh_token=None)
+    assert await tokens.renew("access-0", NOW_S + 0.2)
+    assert await tokens.token(NOW_S + 0.2) == "access-7"
+
+
+async def test_a_look_that_a_renewal_overtakes_brings_nothing_back(make: Make, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path)
+    read, begun, go = disk.read, threading.Event(), threading.Event()
+
+    def slow_at_first(place: Path) -> tuple[bytes, disk.Stamp]:
+        found = read(place)
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(10)
+        return found
+
+    async with FakeUpstream(granted(8), REFUSED) as upstream:
+        tokens = make(upstream)
+        assert await tokens.token(NOW_S) == "access-0"
+        write(path, number=7, ends_s=NOW_S)
+        monkeypatch.setattr(disk, "read", slow_at_first)
+        overtaken = asyncio.create_task(tokens.token(NOW_S + LOOK_S))
+        assert await asyncio.to_thread(begun.wait, 10)
+        assert await tokens.renew("access-0", NOW_S + LOOK_S)
+        assert await tokens.token(NOW_S + LOOK_S) == "access-8"
+        go.set()
+        assert await overtaken == "access-8"
+        assert len(upstream.asked) == 1
 
 
 async def test_two_gateways_with_one_file_make_one_request(make: Make, path: Path) -> None:
