@@ -65,7 +65,7 @@ class QuotaProbe:
     """One request and how its reply is read. `interval_s`: how often whoever schedules it should ask.
 
     `headers` may hold `TOKEN`, URL and body not: URLs end in other people's logs. `expressions` are for the fields of `Quota`. What is
-    not said about `quota_exhausted` follows from the others. Raises `ValueError` at once, saying where.
+    not said about `quota_exhausted` follows from the others. `proxy`: see `HttpClient.origin`. Raises `ValueError` at once, saying where.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class QuotaProbe:
         body: bytes = b"",
         interval_s: float = 300.0,
         timeout_s: float = 15.0,
+        proxy: str | None = None,
     ) -> None:
         if TOKEN in url or TOKEN.encode() in body:
             raise ValueError(f"{TOKEN} may stand in headers only")
@@ -91,7 +92,7 @@ class QuotaProbe:
         self._client = client
         self._credential = credential
         self._method = method.upper()
-        self._origin, self._target = client.endpoint(url)
+        self._origin, self._target = client.endpoint(url, proxy=proxy)
         self._headers = dict(headers)
         self._body = body
         self._timeout_s = timeout_s

@@ -300,6 +300,7 @@ async def test_a_token_that_no_header_can_carry_is_not_sent(make: Make) -> None:
         ({"url": "http://h/$TOKEN$"}, "headers only"),
         ({"body": b'{"t":"$TOKEN$"}'}, "headers only"),
         ({"url": "ftp://h/"}, "must begin with http"),
+        ({"proxy": "ftp://h"}, "proxy"),
         ({"method": "GET /"}, "the method"),
         ({"headers": {"host": "x"}}, "the header host"),
         ({"headers": {"a": "x\r\ny"}}, "the header a"),

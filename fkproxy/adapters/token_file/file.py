@@ -172,7 +172,7 @@ class TokenFile:
         """Raises `ValueError` without content."""
         grant: Grant = msgspec.structs.replace(layout.read(layout.parse(data)), **self._given)
         if grant.token_endpoint is not None:
-            self._client.endpoint(grant.token_endpoint)
+            self._client.endpoint(grant.token_endpoint, proxy=self._proxy)
         return grant
 
     async def _look(self, now: float, *, at_once: bool = False) -> None:

@@ -293,3 +293,9 @@ def test_a_file_that_cannot_be_used_is_refused_at_once(path: Path, text: str | N
         TokenFile(HttpClient(), name="main", path=path, user_agent="tests")
     assert "token.json" in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+def test_a_proxy_that_is_none_is_refused_at_once(path: Path) -> None:
+    write(path, token_endpoint="https://vendor.example/token")
+    with pytest.raises(ValueError, match="proxy"):
+        TokenFile(HttpClient(), name="main", path=path, user_agent="tests", proxy="ftp://canary")
