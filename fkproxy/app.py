@@ -27,6 +27,7 @@ from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
 from fkproxy.limits.tokens import TokenMeters
+from fkproxy.quota_watch import QuotaWatch
 from fkproxy.seals import SealStore
 from fkproxy.settings import LoadedSettings, Problem, load_providers
 from fkproxy.telemetry.logs import AccessLog, dropped_lines
@@ -144,6 +145,7 @@ def create_app(
 
     async def open_() -> None:
         watching.append(asyncio.create_task(watch()))
+        watching.append(asyncio.create_task(QuotaWatch(lambda: gateway.fleet).run()))
 
     async def close() -> None:
         for task in watching:

@@ -78,7 +78,7 @@ class Assembly:
             observer=changed,
         )
         standing = Standing(max_s=cooldown.max_secs, exhausted_max_s=cooldown.exhausted_max_secs)
-        return Upstream(adapter, DIALECTS[adapter.dialect], breaker, standing, member.terms)
+        return Upstream(adapter, DIALECTS[adapter.dialect], breaker, standing, member.terms, member.probe)
 
 
 def _stand(alias: FallbackAlias) -> Stand:
@@ -96,10 +96,24 @@ def rows(fleet: Fleet) -> list[UpstreamRow]:
             state=upstream.state(now_s),
             refused=upstream.refuses_credential,
             in_flight=upstream.in_flight,
+            quota=_quota(upstream),
             retry_after_s=_finite(max(upstream.standing.retry_after_s(None, now), upstream.breaker.retry_after_s(now))),
         )
         for upstream in fleet.upstreams
     ]
+
+
+def _quota(upstream: Upstream) -> dict[str, float]:
+    quota = upstream.quota
+    if quota is None:
+        return {}
+    values = {
+        "quota_remaining": quota.quota_remaining,
+        "quota_reset_seconds": quota.quota_reset_seconds,
+        "quota_usage_percentage": quota.usage_percentage,
+        "quota_exhausted": None if quota.quota_exhausted is None else float(quota.quota_exhausted),
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _finite(seconds: float) -> float:

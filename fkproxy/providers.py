@@ -15,12 +15,13 @@ from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
 from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient, Origin
 from fkproxy.adapters.openai import OPENAI_BASE_URL, OpenAiCompatible
+from fkproxy.adapters.quota import QuotaProbe
 from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.adapters.token_file import TokenFile
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
-from fkproxy.settings import CredentialEntry, Provider, Settings, members_of, rule_of
+from fkproxy.settings import CredentialEntry, Provider, Settings, expressions_of, members_of, rule_of
 from fkproxy.suffix import reasoning_of_word
 from fkproxy.upstream import Terms
 
@@ -37,6 +38,7 @@ class Member(msgspec.Struct, frozen=True):
     terms: Terms
     account: str
     signature: str
+    probe: QuotaProbe | None = None
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -103,7 +105,24 @@ class Workshop:
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
         )
-        return Member(adapter, terms, entry.name if project is not None else "", _signature(provider, entry, project))
+        probe = self._probe(provider, entry, adapter.credential)
+        return Member(adapter, terms, entry.name if project is not None else "", _signature(provider, entry, project), probe)
+
+    def _probe(self, provider: Provider, entry: CredentialEntry, credential: Credential) -> QuotaProbe | None:
+        quota = provider.quota
+        if quota is None:
+            return None
+        return QuotaProbe(
+            self._client,
+            credential,
+            url=quota.url,
+            headers={name: value.get_secret_value() for name, value in quota.headers.items()},
+            expressions=expressions_of(quota),
+            method=quota.method,
+            body=quota.body.encode() if quota.body is not None else b"",
+            interval_s=quota.interval,
+            proxy=entry.proxy or provider.proxy,
+        )
 
     def _timeouts(self, provider: Provider | None) -> Timeouts:
         usual, own = self._settings.timeout, provider.timeouts if provider is not None else None

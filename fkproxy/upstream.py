@@ -13,6 +13,7 @@ import time
 import msgspec
 
 from fkproxy.adapters.base import Adapter, Timeouts
+from fkproxy.adapters.quota import Quota, QuotaProbe
 from fkproxy.dialects.base import Dialect
 from fkproxy.limits.breaker import Breaker, Permit
 from fkproxy.limits.fair_queue import FairQueue
@@ -54,12 +55,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 class Upstream:
     """Provider × credential. Times that people read are unix seconds, those that are compared are the monotonic `now` of the caller."""
 
-    def __init__(self, adapter: Adapter, codec: Dialect, breaker: Breaker, standing: Standing, terms: Terms) -> None:
+    def __init__(
+        self, adapter: Adapter, codec: Dialect, breaker: Breaker, standing: Standing, terms: Terms, probe: QuotaProbe | None = None
+    ) -> None:
         self.adapter = adapter
         self.codec = codec
         self.breaker = breaker
         self.standing = standing
         self.terms = terms
+        self.probe = probe
+        self.quota: Quota | None = None
         self.provider_key = adapter.provider_key
         self.credential = adapter.credential.name
         self.key = f"{self.provider_key}/{self.credential}" if self.credential else self.provider_key

@@ -105,6 +105,28 @@ upstreams of a model are kept out by failures, the one that recovers first is tr
 429 with the soonest `Retry-After` when all are at their limits; 504 when all were too slow; 502 `fallback_exhausted` with what each
 attempt said; 503 with the reasons when nobody could be asked.
 
+## OAuth token files
+
+`token_file` names a JSON file of your own with an access token and a refresh token, as command line tools of many vendors leave it: the
+names and the nesting of its fields do not matter much. It is renewed before its end, when it has ended, and when an upstream refuses
+it; one renewal at a time, also between two processes; written back in place, with every field that is not ours. Endpoint and client
+come from the file or from here, never from us. The service must be able to write the file and its directory: `/var/lib/fkllmproxy`
+is the place. A file that somebody else renews is read again.
+
+## Quotas
+
+With a `quota` table the vendor is asked from time to time. The fields are JMESPath expressions over its reply, with two functions
+added: `subtract(a, b)` and `percent(part, whole)`. An upstream whose quota is used up is `exhausted` until the vendor says otherwise.
+
+```toml
+[providers.quota]
+url = "https://vendor.example/v1/usage"
+headers = { authorization = "Bearer $TOKEN$" }
+quota_remaining = "subtract(limit, used)"
+usage_percentage = "percent(used, limit)"
+quota_reset_seconds = "resets_at"
+```
+
 ## Every field
 """
 

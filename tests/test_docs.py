@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README, RUNBOOK, CHANGELOG = ROOT / "README.md", ROOT / "runbook.md", ROOT / "CHANGELOG.md"
 ENV_EXAMPLE = ROOT / "packaging" / "env.example"
 DOCUMENTS = [README, RUNBOOK, CHANGELOG, *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = {"serve", "check", "doctor", "smoke", "selftest", "install", "upgrade", "rollback", "prepare", "version"}
+COMMANDS = {"serve", "check", "doctor", "explain", "smoke", "selftest", "upstreams", "install", "upgrade", "rollback", "prepare", "version"}
 MADE = {"dist/fkllmproxy"}
 """Files that `make build` makes."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from fkproxy.adapters.quota import Quota
 from fkproxy.fleet import Fleet
 from fkproxy.upstream import Upstream
 
@@ -50,6 +51,7 @@ class UpstreamView(msgspec.Struct, frozen=True, kw_only=True):
     last_error_s: float | None
     last_success_s: float | None
     credential_expires_s: float | None
+    quota: Quota | None
     models: list[ModelState]
 
 
@@ -120,6 +122,7 @@ class UpstreamControl:
             last_error_s=upstream.last_error_s,
             last_success_s=upstream.last_success_s,
             credential_expires_s=upstream.adapter.credential.describe(now_s).expires_s,
+            quota=upstream.quota,
             models=[
                 ModelState(model_id=model, state=held.state, cause=held.cause, retry_after_s=round(standing.retry_after_s(model, now), 1))
                 for model, held in standing.models().items()

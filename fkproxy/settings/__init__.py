@@ -27,7 +27,7 @@ from fkproxy.settings.loading import (
 )
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.providers_schema import CredentialEntry, FallbackAlias, Provider, ProvidersFile
-from fkproxy.settings.providers_table import members_of, named_by_variables, rule_of, table_of
+from fkproxy.settings.providers_table import expressions_of, members_of, named_by_variables, rule_of, table_of
 from fkproxy.settings.schema import Settings
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "describe",
+    "expressions_of",
     "is_journal",
     "load",
     "load_providers",

@@ -11,10 +11,10 @@ from fkproxy.settings.checks import google_credentials, is_own_address
 from fkproxy.settings.locating import Place
 from fkproxy.settings.problems import Problem
 from fkproxy.settings.providers_file import ProvidersSource
-from fkproxy.settings.providers_schema import CredentialEntry, ModelEntry, Provider, ProvidersFile
+from fkproxy.settings.providers_schema import CredentialEntry, ModelEntry, Provider, ProvidersFile, Quota
 from fkproxy.settings.schema import Settings
 
-__all__ = ["DEFAULT_MODELS", "SANDBOX", "check_providers", "members_of", "named_by_variables", "rule_of", "table_of"]
+__all__ = ["DEFAULT_MODELS", "SANDBOX", "check_providers", "expressions_of", "members_of", "named_by_variables", "rule_of", "table_of"]
 
 SANDBOX = "sandbox"
 
@@ -117,6 +117,12 @@ def rule_of(provider: Provider) -> Rule:
     )
 
 
+def expressions_of(quota: Quota) -> dict[str, str]:
+    """What is to be read out of the vendor's reply."""
+    values = {name: getattr(quota, name) for name in ("quota_remaining", "quota_reset_seconds", "usage_percentage", "quota_exhausted")}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def table_of(rules: Iterable[Rule], file: ProvidersFile) -> RoutingTable:
     """The table of all rules, in order of preference."""
     return RoutingTable(list(rules), fallbacks=file.fallbacks, force_prefix=file.force_model_prefix)
@@ -173,6 +179,8 @@ class _Check:
         if provider.base_url is not None and is_own_address(provider.base_url, server.host, server.port):
             self._source.problem((*place, "base_url"), "is this gateway's own address: a call would go round in circles")
         self._models(place, provider)
+        if provider.quota is not None:
+            self._quota((*place, "quota"), provider.quota)
         for position, name in enumerate(provider.fallbacks):
             if name == provider.name:
                 self._source.problem((*place, "fallbacks", position), "is the provider itself")
@@ -222,6 +230,19 @@ class _Check:
             text = "cannot be written here: renewed tokens would be lost when the gateway stops"
             hint = "keep it below /var/lib/fkllmproxy, owned by the service"
             self._source.warnings.append(Problem(self._source.at(place), text, hint))
+
+    def _quota(self, place: Place, quota: Quota) -> None:
+        # Imported here: few installations have one.
+        from fkproxy.adapters.http import HttpClient
+        from fkproxy.adapters.quota import QuotaProbe
+        from fkproxy.adapters.secret import StaticSecret
+
+        headers = {name: value.get_secret_value() for name, value in quota.headers.items()}
+        body = quota.body.encode() if quota.body is not None else b""
+        try:
+            QuotaProbe(HttpClient(), StaticSecret("", ""), url=quota.url, headers=headers, expressions=expressions_of(quota), body=body)
+        except ValueError as error:
+            self._source.problem(place, f"cannot be used: {error}")
 
     def _models(self, place: Place, provider: Provider) -> None:
         aliases: dict[str, str] = {}

@@ -257,6 +257,8 @@ def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
     for name, value in (("last_error_at", upstream.last_error_s), ("last_success_at", upstream.last_success_s)):
         entry[name] = _time(value)
     entry["last_error"] = upstream.last_error_code
+    if upstream.quota is not None:
+        entry["quota"] = {name: value for name, value in msgspec.structs.asdict(upstream.quota).items() if value is not None}
     credential = upstream.adapter.credential.describe(time.time())
     if credential.expires_s is not None:
         entry["credential_expires_at"] = _time(credential.expires_s)

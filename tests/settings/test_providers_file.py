@@ -170,6 +170,11 @@ ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0
             ONE + '[[providers.credentials]]\nname = "a"\nkey = "k"\n[[providers.credentials]]\nname = "a"\nkey = "l"\n',
             "providers.toml:9: providers[0].credentials[1].name 'a' is there twice",
         ),
+        (
+            ONE + '[providers.quota]\nurl = "http://127.0.0.1:9/q"\nquota_remaining = "a["\n',
+            "providers.toml:5: providers[0].quota cannot be used: quota_remaining",
+        ),
+        (ONE + '[providers.quota]\nurl = "http://127.0.0.1:9/q"\n', "providers[0].quota cannot be used: at least one expression"),
         ('[fallbacks]\na = ["a"]\n' + ONE, "providers.toml:2: fallbacks.a[0] is the model itself"),
         ('[fallbacks]\na = ["x"]\n' + ONE + 'models = ["a"]\n', "providers.toml:2: fallbacks.a[0] x is served by nobody"),
         ('[[fallback_aliases]]\nmodel = "a"\nto = "b"\n[[fallback_aliases]]\nmodel = "b"\nto = "a"\n' + ONE, "to leads in a circle"),
