@@ -98,6 +98,11 @@ def choice_of(request: ChatRequest, target: str) -> ToolChoice | None:
     return ToolChoice(mode="none")
 
 
+def _said(extra: Extra) -> list[str]:
+    """The names of fields that came with something in them."""
+    return [name for name, value in extra.items() if value is not None and not name.startswith("$")] if extra else []
+
+
 def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
     """What the foreign dialect `target` leaves out of a request because only the client's own knows it.
 
@@ -105,8 +110,8 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
 
     Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
     """
-    for name in request.extra:
-        if name in _MEANINGFUL:
+    for name, value in request.extra.items():
+        if name in _MEANINGFUL and value is not None:
             raise Unrepresentable(name, target)
     if _vendor(request.dialect) != _vendor(target) and any(media.file_id is not None for media in _media(request)):
         raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
@@ -114,7 +119,7 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
     for tool in foreign:
         if not tool.optional:
             raise Unrepresentable(f"the tool {tool.kind!r}", target)
-    losses = [Loss(field=name, from_client=not name.endswith(".*")) for name in request.extra if not name.startswith("$")]
+    losses = [Loss(field=name, from_client=not name.endswith(".*")) for name in _said(request.extra)]
     losses += [Loss(field=tool.kind, from_client=True) for tool in foreign]
     messages = request.messages
     inside = (
@@ -122,7 +127,7 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
         ("messages[].content[].*", (part.extra for message in messages for part in message.parts if not isinstance(part, Opaque))),
         ("tools[].*", (tool.extra for tool in request.tools)),
     )
-    losses += [Loss(field=field) for field, extras in inside if any(not name.startswith("$") for extra in extras for name in extra)]
+    losses += [Loss(field=field) for field, extras in inside if any(_said(extra) for extra in extras)]
     if any(message.name is not None for message in messages):
         losses.append(Loss(field="messages[].name"))
     return losses

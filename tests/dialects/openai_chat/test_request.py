@@ -180,3 +180,11 @@ def test_a_forwarded_body_keeps_the_bytes_of_what_it_does_not_touch() -> None:
         b'{"z":1.50e3,"model":"n","messages":[ {"role" : "user","content":"\\u00e9"} ],"stream":true,'
         b'"stream_options":{"x":1,"include_usage":true}}'
     )
+
+
+def test_what_is_null_says_nothing_elsewhere() -> None:
+    said = {"role": "assistant", "content": "a", "audio": None, "annotations": None}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "note": None}
+    asked = decode(messages=[*USER, said, {"role": "assistant", "tool_calls": [call]}], web_search_options=None, prediction=None)
+    for dialect in ("anthropic", "gemini", "openai_responses"):
+        assert not {loss.field for loss in DIALECTS[dialect].encode_request(asked, "m").losses} - {"tool_calls[]", "messages[].role"}
