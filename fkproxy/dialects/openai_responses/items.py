@@ -6,6 +6,7 @@ that it was made of, as they came, for this dialect's own encoder.
 
 from __future__ import annotations
 
+import mimetypes
 from typing import Any
 
 from fkproxy.dialects.envelope import open_envelope
@@ -161,4 +162,5 @@ def _file(fields: Fields) -> Media:
     if data[:5].lower() == "data:":
         mime_type, content = data_url(data, fields.at("file_data"))
         return Media(kind="file", mime_type=mime_type, data=content, name=name, extra=extra)
-    return Media(kind="file", mime_type="application/pdf", data=base64_text(data, fields.at("file_data")), name=name, extra=extra)
+    mime_type = mimetypes.guess_type(name)[0] if name is not None else "application/pdf"
+    return Media(kind="file", mime_type=mime_type, data=base64_text(data, fields.at("file_data")), name=name, extra=extra)

@@ -11,7 +11,7 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
-from fkproxy.model.parts import Reasoning, Seal
+from fkproxy.model.parts import Media, Reasoning, Seal
 from fkproxy.model.request import ChatRequest
 
 RESPONSES = DIALECTS["openai_responses"]
@@ -260,3 +260,19 @@ def test_thoughts_of_another_vendors_model_do_not_go_to_this_one() -> None:
 def test_words_of_an_envelope_in_a_text_are_a_text() -> None:
     body = json.dumps({"model": "m", "input": '"encrypted_content": "fkproxy1."', "a": {"encrypted_content": "fkproxy1."}}).encode()
     assert json.loads(RESPONSES.forward_request(body, RESPONSES.peek(body, "", ""), "m")) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("named", "mime_type"),
+    [
+        ({}, "application/pdf"),
+        ({"filename": "a.PDF"}, "application/pdf"),
+        ({"filename": "a.txt"}, "text/plain"),
+        ({"filename": "a.??"}, None),
+    ],
+)
+def test_a_file_without_its_type_is_of_the_type_that_its_name_says(named: dict[str, str], mime_type: str | None) -> None:
+    request = decoded(input=[{"role": "user", "content": [{"type": "input_file", "file_data": "aGVsbG8=", **named}]}])
+    (part,) = request.messages[0].parts
+    assert isinstance(part, Media)
+    assert part.mime_type == mime_type
