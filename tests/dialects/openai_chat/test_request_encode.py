@@ -116,3 +116,26 @@ def test_results_stand_right_behind_their_calls() -> None:
     found = sent(ITEM, call("a"), call("b"), output("b"), {"role": "user", "content": "hurry"}, output("a"), ITEM)
     assert [message.get("tool_call_id") or message["role"] for message in found] == ["user", "assistant", "b", "a", "user", "user"]
     assert [message["content"] for message in found if message["role"] == "user"] == ["x", "hurry", "x"]
+
+
+def from_messages(**fields: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """(body, losses) that an Anthropic request becomes."""
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], **fields}).encode()
+    encoded = CHAT.encode_request(DIALECTS["anthropic"].decode_request(body, Peek(model="m")), "m")
+    return json.loads(encoded.body), tuple(loss.field for loss in encoded.losses)
+
+
+def test_a_failed_tools_words_say_so_however_many_there_are() -> None:
+    call = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    for texts in ([], ["one"], ["one", "two"]):
+        result = {
+            "type": "tool_result",
+            "tool_use_id": "a",
+            "is_error": True,
+            "content": [{"type": "text", "text": text} for text in texts],
+        }
+        body, _ = from_messages(messages=[USER, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}])
+        content = body["messages"][-1]["content"]
+        said = [content] if isinstance(content, str) else [part["text"] for part in content]
+        assert said[0].startswith("Error:")
+        assert " ".join(said).removeprefix("Error:").split() == texts
