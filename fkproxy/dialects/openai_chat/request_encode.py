@@ -12,6 +12,7 @@ from typing import Any
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
+from fkproxy.dialects.openai_schema import with_properties
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.dialects.pairing import results_behind_calls
 from fkproxy.model.errors import Unrepresentable
@@ -101,6 +102,8 @@ def _tool(tool: Tool, dialect: str) -> dict[str, Any]:
     for name, given in (("description", tool.description), ("parameters", tool.parameters), ("strict", tool.strict)):
         if given is not None:
             function[name] = given
+    if dialect != _NAME and tool.parameters is not None:
+        function["parameters"] = with_properties(tool.parameters)
     own = tool.extra if dialect == _NAME else {}
     function |= {name: given for name, given in own.items() if not name.startswith("$")}
     return {"type": "function", "function": function, **own.get("$outer", {})}

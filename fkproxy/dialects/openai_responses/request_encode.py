@@ -11,6 +11,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
 from fkproxy.dialects.openai_responses.items import NAME
+from fkproxy.dialects.openai_schema import with_properties
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
@@ -185,7 +186,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     body: dict[str, Any] = {"type": "function", "name": tool.name}
     if tool.description is not None:
         body["description"] = tool.description
-    body["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+    body["parameters"] = with_properties(tool.parameters if tool.parameters is not None else {"type": "object"})
     body["strict"] = bool(tool.strict)
     return body
 
