@@ -23,6 +23,9 @@ __all__ = ["effort_for", "encode_request"]
 _THINKS = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|codex)", re.IGNORECASE)
 """Models that think, refuse sampling fields and give encrypted reasoning (platform.openai.com/docs/guides/reasoning, read 2026-11)."""
 
+_LEAST_TOKENS = 16
+"""Fewer are refused."""
+
 _REASONING_ID = "rs_0"
 """Must be there and is not looked up: nothing is stored, and what counts is the encrypted content."""
 
@@ -173,9 +176,9 @@ def _sampling(request: ChatRequest, own: bool, thinks: bool, losses: list[Loss])
     if own:
         values["top_logprobs"] = sampling.top_logprobs
     else:
-        if sampling.max_output_tokens is not None:
-            # Less is refused.
-            values["max_output_tokens"] = max(16, sampling.max_output_tokens)
+        if sampling.max_output_tokens is not None and sampling.max_output_tokens < _LEAST_TOKENS:
+            losses.append(Loss(field="max_tokens", action="converted"))
+            values["max_output_tokens"] = _LEAST_TOKENS
         for name in ("temperature", "top_p") if thinks else ():
             if values.pop(name) not in (None, 1):
                 losses.append(Loss(field=name))

@@ -276,3 +276,11 @@ def test_a_file_without_its_type_is_of_the_type_that_its_name_says(named: dict[s
     (part,) = request.messages[0].parts
     assert isinstance(part, Media)
     assert part.mime_type == mime_type
+
+
+@pytest.mark.parametrize(("asked", "losses"), [(1, [("max_tokens", "converted")]), (16, []), (99, [])])
+def test_a_limit_that_is_raised_is_told(asked: int, losses: list[tuple[str, str]]) -> None:
+    body = json.dumps({"model": "m", "messages": [USER], "max_tokens": asked}).encode()
+    encoded = RESPONSES.encode_request(DIALECTS["openai_chat"].decode_request(body, Peek(model="m")), "gpt-5")
+    assert json.loads(encoded.body)["max_output_tokens"] == max(16, asked)
+    assert [(loss.field, loss.action) for loss in encoded.losses] == losses
