@@ -120,7 +120,7 @@ def test_results_stand_right_behind_their_calls() -> None:
 
 def from_messages(**fields: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """(body, losses) that an Anthropic request becomes."""
-    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], **fields}).encode()
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [ITEM], **fields}).encode()
     encoded = CHAT.encode_request(DIALECTS["anthropic"].decode_request(body, Peek(model="m")), "m")
     return json.loads(encoded.body), tuple(loss.field for loss in encoded.losses)
 
@@ -134,7 +134,7 @@ def test_a_failed_tools_words_say_so_however_many_there_are() -> None:
             "is_error": True,
             "content": [{"type": "text", "text": text} for text in texts],
         }
-        body, _ = from_messages(messages=[USER, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}])
+        body, _ = from_messages(messages=[ITEM, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}])
         content = body["messages"][-1]["content"]
         said = [content] if isinstance(content, str) else [part["text"] for part in content]
         assert said[0].startswith("Error:")
