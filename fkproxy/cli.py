@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -184,11 +185,18 @@ def _reached_at(options: argparse.Namespace) -> tuple[str, str | None]:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{options.key_file} cannot be read: {error}") from error
     if url is None or key is None:
-        loaded = load(env_file=options.env_file)
+        loaded = load(env_file=options.env_file or _service_file())
         url = url or _own_address(loaded)
         configured = loaded.settings.auth.master_key
         key = key or (configured.get_secret_value() if configured is not None else None)
     return url, key
+
+
+def _service_file() -> Path | None:
+    """The settings of the service on this host, for whoever may read them."""
+    from fkproxy.installation.places import ENV_FILE
+
+    return ENV_FILE if os.access(ENV_FILE, os.R_OK) else None
 
 
 def _upstreams(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from fkproxy.installation.manager import Refused, tell
-from fkproxy.installation.places import SERVICE
+from fkproxy.installation.places import SERVICE, unit_file
 
 __all__ = ["try_out"]
 
@@ -29,8 +29,10 @@ WatchdogSec=0
 Restart=no
 RemoveIPC=no
 RuntimeDirectory=
+RuntimeDirectory={directory}
 TimeoutStartSec=150
 ExecStartPre=
+{copies}
 ExecStart=
 {commands}
 ExecStartPost=
@@ -49,11 +51,16 @@ def try_out(file: Path, *commands: str) -> list[str]:
     """
     name = f"fkllmproxy-trial-{os.getpid()}.service"
     unit, log = _UNITS / name, Path("/run") / f"{name}.log"
-    lines = "\n".join(f"ExecStart={file} {command}" for command in commands)
+    otherwise = {
+        "commands": "\n".join(f"ExecStart={file} {command}" for command in commands),
+        "copies": "\n".join(line for line in unit_file(SERVICE).splitlines() if line.startswith("ExecStartPre=")),
+        "directory": name.removesuffix(".service"),
+        "log": str(log),
+    }
     try:
         # Created here, so that what a failed start says of the configuration is for root only.
         log.touch(mode=0o600)
-        unit.write_text(tell("cat", SERVICE) + _OTHERWISE.format(commands=lines, log=log))
+        unit.write_text(tell("cat", SERVICE) + _OTHERWISE.format(**otherwise))
         try:
             tell("start", name)
         except Refused:

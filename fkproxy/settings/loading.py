@@ -87,7 +87,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
         values, problems = read_environment_file(env_file)
         layers.append(Layer(values, env_file))
     directory = given.get("CREDENTIALS_DIRECTORY")
-    collected = Collected(layers, Path(directory) if directory else None)
+    collected = Collected(layers, Path(directory) if directory else None, given)
     collected.problems[:0] = problems
     proxies = _proxies(given, collected)
     settings, wrong = _validate(collected)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from fkproxy.settings.copies import is_older, readable
 from fkproxy.settings.locating import Document, NotADocument, Place, read_toml, read_yaml
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
@@ -42,8 +43,9 @@ _WRONG: Mapping[str, str] = {
 class ProvidersSource:
     """What was read: the entries, where each part stands, and what is wrong with it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.path = path
+        self._environ = environ
         self.file = ProvidersFile()
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -57,7 +59,7 @@ class ProvidersSource:
         """`/etc/fkllmproxy/providers.toml:12`."""
         return f"{self.path}:{self._document.line(place)}"
 
-    def read(self, environ: Mapping[str, str]) -> None:
+    def read(self) -> None:
         """Fill `file`, or `problems`."""
         document = self._parse()
         if document is None:
@@ -70,7 +72,7 @@ class ProvidersSource:
                 self._wrong(detail)
             return
         self.file = self.file.model_copy(
-            update={"providers": tuple(self._with_secrets(number, each, environ) for number, each in enumerate(self.file.providers))}
+            update={"providers": tuple(self._with_secrets(number, each) for number, each in enumerate(self.file.providers))}
         )
 
     def _parse(self) -> Document | None:
@@ -79,10 +81,15 @@ class ProvidersSource:
             self.problems.append(Problem(str(self.path), "is neither TOML nor YAML", "name it .toml, .yaml or .yml"))
             return None
         try:
-            if self.path.stat().st_size > _MAX_FILE_BYTES:
+            source = readable(self.path, self._environ)
+            if source != self.path and is_older(source, self.path):
+                text = "has changed since the service was given its copy"
+                self.problems.append(Problem(str(self.path), text, "systemctl reload fkllmproxy gives it the new one"))
+                return None
+            if source.stat().st_size > _MAX_FILE_BYTES:
                 self.problems.append(Problem(str(self.path), f"is larger than {_MAX_FILE_BYTES} bytes"))
                 return None
-            document = reader(self.path.read_text())
+            document = reader(source.read_text())
         except (OSError, UnicodeDecodeError) as error:
             self.problems.append(Problem(str(self.path), f"cannot be read: {reason(error)}", "check that it exists and who may read it"))
             return None
@@ -113,7 +120,7 @@ class ProvidersSource:
 
     # --- secrets
 
-    def _with_secrets(self, number: int, provider: Provider, environ: Mapping[str, str]) -> Provider:
+    def _with_secrets(self, number: int, provider: Provider) -> Provider:
         held: list[CredentialEntry] = []
         for position, entry in enumerate(provider.credentials):
             place: Place = ("providers", number, "credentials", position)
@@ -123,24 +130,24 @@ class ProvidersSource:
             changes: dict[str, Any] = {}
             if not entry.name and len(provider.credentials) > 1:
                 changes["name"] = str(position + 1)
-            secret = self._secret(place, entry, environ) if not (provider.disabled or entry.disabled) else None
+            secret = self._secret(place, entry) if not (provider.disabled or entry.disabled) else None
             if secret is not None:
                 changes["key"] = SecretStr(secret)
-            for field in ("token_file", "credentials_file"):
-                path = getattr(entry, field)
-                if path is not None:
-                    changes[field] = self.path.parent / path
+            if entry.token_file is not None:
+                changes["token_file"] = self.path.parent / entry.token_file
+            if entry.credentials_file is not None:
+                changes["credentials_file"] = readable(self.path.parent / entry.credentials_file, self._environ)
             held.append(entry.model_copy(update=changes))
         return provider.model_copy(update={"credentials": tuple(held)})
 
-    def _secret(self, place: Place, entry: CredentialEntry, environ: Mapping[str, str]) -> str | None:
+    def _secret(self, place: Place, entry: CredentialEntry) -> str | None:
         if entry.env is not None:
-            value = environ.get(entry.env, "").strip()
+            value = self._environ.get(entry.env, "").strip()
             if not value:
                 self.problem((*place, "env"), f"names {entry.env}, which is not set", "set it in the service's environment file")
                 return None
         elif entry.file is not None or entry.systemd_credential is not None:
-            found = self._from_file(place, entry, environ)
+            found = self._from_file(place, entry)
             if found is None:
                 return None
             value = found
@@ -151,12 +158,12 @@ class ProvidersSource:
             return None
         return value
 
-    def _from_file(self, place: Place, entry: CredentialEntry, environ: Mapping[str, str]) -> str | None:
+    def _from_file(self, place: Place, entry: CredentialEntry) -> str | None:
         field = "file" if entry.file is not None else "systemd_credential"
         if entry.file is not None:
-            path = self.path.parent / entry.file
+            path = readable(self.path.parent / entry.file, self._environ)
         else:
-            path = Path(environ.get("CREDENTIALS_DIRECTORY") or "/nonexistent", str(entry.systemd_credential))
+            path = Path(self._environ.get("CREDENTIALS_DIRECTORY") or "/nonexistent", str(entry.systemd_credential))
         try:
             if path.stat().st_size > _MAX_SECRET_BYTES:
                 self.problem((*place, field), f"is larger than {_MAX_SECRET_BYTES} bytes, which no secret is")
@@ -173,8 +180,8 @@ class ProvidersSource:
 
 def read_providers(path: Path, environ: Mapping[str, str]) -> ProvidersSource:
     """The file at `path`. `environ` holds the secrets that entries name."""
-    source = ProvidersSource(path)
-    source.read(environ)
+    source = ProvidersSource(path, environ)
+    source.read()
     return source
 
 

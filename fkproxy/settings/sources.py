@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from fkproxy.settings.copies import readable
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.schema import Slot, slots
 
@@ -63,7 +64,8 @@ class Layer(msgspec.Struct, frozen=True):
 class Collected:
     """Raw values by `Slot.name`, with what was noticed on the way. `unreadable`: sections with a secret that could not be read."""
 
-    def __init__(self, layers: list[Layer], credentials: Path | None) -> None:
+    def __init__(self, layers: list[Layer], credentials: Path | None, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = environ or {}
         self.found: dict[str, Found] = {}
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -90,12 +92,18 @@ class Collected:
             file = layer.values.get(file_name, "").strip() if slot.secret else ""
             if value and file:
                 self.problems.append(Problem(layer.place(name), f"{name} and {file_name} are both set", "remove one of them"))
+            if value and slot.is_path:
+                return Found(str(self._seen(slot, Path(value))), name, layer.place(name))
             if value:
                 return Found(value, name, layer.place(name))
             if file:
                 content = self._read_secret(slot, layer.place(file_name), Path(file), warn=True)
                 return Found(content, file_name, f"{layer.place(file_name)}, file {file}") if content is not None else None
         return None
+
+    def _seen(self, slot: Slot, path: Path) -> Path:
+        """The providers file keeps its name: what it says of itself is told with it, and it looks for its copy by itself."""
+        return path if slot.section == "providers" else readable(path, self._environ)
 
     def _list(self, directory: Path) -> dict[str, Path]:
         try:
@@ -117,7 +125,7 @@ class Collected:
 
     def _read_secret(self, slot: Slot, name: str, path: Path, *, warn: bool) -> str | None:
         try:
-            with path.open("rb") as file:
+            with readable(path, self._environ).open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 data = file.read(_MAX_SECRET_BYTES + 1)
             text = data.decode("utf-8").rstrip("\r\n")

@@ -145,7 +145,7 @@ SCENES: dict[str, Callable[[Machine], None]] = {
     "killed": killed,
     "calls": calls,
     "limited": limited,
-    **{f"vendor {mode}": vendor(mode) for mode in ("ok", "401", "500", "slow", "cut")},
+    **{f"vendor {mode}": vendor(mode) for mode in ("ok", "401", "429", "500", "slow", "cut")},
 }
 
 
