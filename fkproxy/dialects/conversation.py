@@ -14,6 +14,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fkproxy.wire import json
+
 __all__ = ["ConversationMarks", "reply_key"]
 
 _HEADERS = (b"session-id", b"session_id", b"x-session-id", b"x-session-affinity", b"x-conversation-id")
@@ -47,7 +49,7 @@ class ConversationMarks(msgspec.Struct, frozen=True, kw_only=True):
                     return _digest(value)
         try:
             fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        except msgspec.DecodeError:
+        except json.MALFORMED:
             return None
         for name in self.replies:
             told = _text(fields.get(name))
@@ -76,14 +78,14 @@ def _text(raw: msgspec.Raw | None) -> str | None:
         return None
     try:
         return msgspec.json.decode(raw, type=str) or None
-    except msgspec.DecodeError:
+    except json.MALFORMED:
         return None
 
 
 def _inner(raw: msgspec.Raw | None, name: str) -> msgspec.Raw | None:
     try:
         return msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(name) if raw is not None else None
-    except msgspec.DecodeError:
+    except json.MALFORMED:
         return None
 
 
@@ -93,7 +95,7 @@ def _opening(raw: msgspec.Raw) -> bytes:
         return whole
     try:
         messages = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except msgspec.DecodeError:
+    except json.MALFORMED:
         return whole
     kept: list[bytes] = []
     for message in messages:
@@ -101,6 +103,6 @@ def _opening(raw: msgspec.Raw) -> bytes:
         try:
             if msgspec.json.decode(message, type=_Role).role == "user":
                 break
-        except msgspec.DecodeError:
+        except json.MALFORMED:
             continue
     return b"\x00".join(kept)

@@ -11,12 +11,15 @@ import msgspec
 
 from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
 
-__all__ = ["MAX_DEPTH", "decode_reply", "decode_request", "encode", "loads", "try_object"]
+__all__ = ["MALFORMED", "MAX_DEPTH", "decode_reply", "decode_request", "encode", "loads", "try_object"]
 
 T = TypeVar("T")
 
 MAX_DEPTH = 128
 """Deeper nesting than this is refused at the door; our own walkers recurse."""
+
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes that it cannot read. Text that is not UTF-8 is Python's own error, and none of msgspec's."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -31,7 +34,7 @@ def loads(data: bytes | str) -> Any:
     """Plain JSON value. Raises `ValueError`."""
     try:
         return _decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise ValueError(str(error)) from error
 
 
@@ -43,7 +46,7 @@ def decode_request(data: bytes) -> dict[str, Any]:
         value = _decode(data)
     except RecursionError as error:
         raise InvalidRequest(None, "the request body is nested too deeply") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(None, f"the request body is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidRequest(None, "the request body must be a JSON object")
@@ -54,7 +57,7 @@ def decode_reply(data: bytes) -> dict[str, Any]:
     """An upstream's JSON body or event, which must be an object. Raises `UpstreamProtocolError` without quoting it."""
     try:
         value = _decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise UpstreamProtocolError("the upstream sent something that is not valid JSON") from error
     if not isinstance(value, dict):
         raise UpstreamProtocolError("the upstream sent JSON that is not an object")
@@ -65,6 +68,6 @@ def try_object(text: str) -> dict[str, Any] | None:
     """The JSON object in `text`, or None when it is anything else."""
     try:
         value = _decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except MALFORMED:
         return None
     return value if isinstance(value, dict) else None

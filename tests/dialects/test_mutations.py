@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import ReplyContext
-from fkproxy.model.errors import FkproxyError
+from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
 from fkproxy.model.events import Event, Failed, check_order, collect
 from fkproxy.wire.sse import Frame
 from tests.dialects.golden import REPLIES, REQUESTS, Case, frames
@@ -95,3 +96,37 @@ def test_a_damaged_reply_is_a_failure_or_makes_sense(case: Case) -> None:
                 encoder.encode(event)
             if not isinstance(events[-1], Failed):
                 dialect.encode_reply(collect(events), CONTEXT)
+
+
+def _not_utf8(data: bytes, dice: random.Random) -> bytes:
+    """One character is only half there."""
+    at = dice.randrange(1, len(data))
+    return data[:at] + b"\xe2\x82" + data[at:]
+
+
+@pytest.mark.parametrize("case", REQUESTS, ids=repr)
+def test_a_request_that_is_not_utf_8_is_refused_or_passed_on(case: Case) -> None:
+    assert case.request is not None
+    target, query = case.capture.get("target", ""), case.capture.get("query", "")
+    for seed in range(TRIES):
+        body = _not_utf8(case.request, random.Random(f"{case!r}{seed}"))
+        case.dialect.reasoning_of(body)
+        case.dialect.conversation.read({}, body)
+        with pytest.raises(FkproxyError):
+            case.dialect.decode_request(body, case.dialect.peek(body, target, query))
+
+
+@pytest.mark.parametrize("case", [case for case in REPLIES if case.status == 200], ids=repr)
+def test_a_reply_that_is_not_utf_8_is_the_upstreams_fault(case: Case) -> None:
+    # Where nobody looks, in a field that is not ours to read, it may pass.
+    for seed in range(TRIES):
+        dice = random.Random(f"{case!r}{seed}")
+        if case.whole is not None:
+            with contextlib.suppress(UpstreamProtocolError):
+                case.dialect.decode_reply(_not_utf8(case.whole, dice))
+        if case.stream is not None:
+            decoder = case.dialect.stream_decoder()
+            told = [frame for frame in frames([case.stream]) if frame.data not in (None, b"", b"[DONE]")]
+            frame = told[dice.randrange(len(told))]
+            with contextlib.suppress(UpstreamProtocolError):
+                decoder.feed(msgspec.structs.replace(frame, data=_not_utf8(frame.data or b"", dice)))

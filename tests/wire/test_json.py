@@ -17,6 +17,16 @@ def test_what_is_no_object_is_refused_with_the_right_blame(body: bytes) -> None:
     assert json.try_object(body.decode("latin-1")) is None
 
 
+def test_half_a_character_is_blamed_on_whoever_sent_it() -> None:
+    body = b'{"a":"\xe2\x82"}'
+    with pytest.raises(InvalidRequest):
+        json.decode_request(body)
+    with pytest.raises(UpstreamProtocolError):
+        json.decode_reply(body)
+    with pytest.raises(ValueError, match="utf-8"):
+        json.loads(body)
+
+
 def test_an_error_about_a_reply_does_not_quote_it() -> None:
     with pytest.raises(UpstreamProtocolError) as caught:
         json.decode_reply(b'{"secret canary')

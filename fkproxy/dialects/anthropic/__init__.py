@@ -108,7 +108,7 @@ class Anthropic:
         """See `Dialect.decode_models`."""
         try:
             listed = msgspec.json.decode(body, type=_Models).data
-        except msgspec.DecodeError as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's list of models is not one") from error
         return [
             ModelEntry(

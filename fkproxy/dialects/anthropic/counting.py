@@ -37,7 +37,7 @@ class Counter:
         """See `TokenCounter.decode_reply`."""
         try:
             return msgspec.json.decode(body, type=_Answer).input_tokens
-        except msgspec.DecodeError as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's count of tokens is not one") from error
 
     def encode_reply(self, input_tokens: int) -> bytes:

@@ -32,7 +32,7 @@ def peek(body: bytes) -> Peek:
         head = _decode(body)
     except msgspec.ValidationError as error:
         raise explained(body, error) from error
-    except (msgspec.DecodeError, RecursionError):
+    except json.MALFORMED:
         json.decode_request(body)
         raise
     if not head.model:
@@ -62,7 +62,7 @@ def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
         fields: dict[str, Any] = dict(_decode_raw(body))
         if unsigned and "messages" in fields:
             fields["messages"] = [message for raw in _decode_messages(fields["messages"]) if (message := _signed(raw)) is not None]
-    except (msgspec.DecodeError, RecursionError) as error:
+    except json.MALFORMED as error:
         raise InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply") from error
     fields["model"] = model
     return json.encode(fields)

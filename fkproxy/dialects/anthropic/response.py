@@ -107,7 +107,7 @@ def decode_reply(body: bytes) -> list[Event]:
     """The events of a whole message. Raises `UpstreamProtocolError`."""
     try:
         message = _decode_message(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except json.MALFORMED as error:
         raise UpstreamProtocolError("the upstream sent something that is not a message") from error
     if message.error is not None:
         return [Failed(error_of(message.error))]
@@ -160,7 +160,7 @@ class StreamDecoder:
             return []
         try:
             event = _decode_event(frame.data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream sent something that is not an event of a message") from error
         return self._read(event)
 

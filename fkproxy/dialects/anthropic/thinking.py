@@ -139,7 +139,7 @@ def reasoning_of(body: bytes) -> str | None:
         return None
     try:
         found = _decode(body)
-    except msgspec.DecodeError:
+    except json.MALFORMED:
         return None
     thinking, effort = found.thinking, found.output_config.effort if found.output_config is not None else None
     words: list[str] = []

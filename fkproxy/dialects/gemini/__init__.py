@@ -121,7 +121,7 @@ class Gemini:
         """See `Dialect.decode_models`. Models that only embed or predict are left out."""
         try:
             listed = msgspec.json.decode(body, type=_Models).models
-        except msgspec.DecodeError as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's list of models is not one") from error
         return [
             ModelEntry(

@@ -28,7 +28,7 @@ class Counter:
         """A question is a few contents, or a whole request in `generateContentRequest`."""
         try:
             whole = msgspec.json.decode(body, type=_Question).generate_content_request
-        except msgspec.DecodeError as error:
+        except json.MALFORMED as error:
             json.decode_request(body)
             raise InvalidRequest("generateContentRequest", "expected an object") from error
         return request.decode_request(bytes(whole) if whole is not None else body, asked.model, stream=False)
@@ -43,7 +43,7 @@ class Counter:
         """See `TokenCounter.decode_reply`."""
         try:
             return msgspec.json.decode(body, type=_Answer).total_tokens
-        except msgspec.DecodeError as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's count of tokens is not one") from error
 
     def encode_reply(self, input_tokens: int) -> bytes:

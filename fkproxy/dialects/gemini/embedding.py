@@ -67,7 +67,7 @@ class Embedder:
         """See `EmbeddingCodec.decode_reply`."""
         try:
             reply = msgspec.json.decode(body, type=_Reply)
-        except msgspec.DecodeError as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's embeddings are not what its dialect says") from error
         vectors = reply.embeddings if reply.embeddings is not None else [reply.embedding] if reply.embedding is not None else []
         count = reply.usage_metadata.get("promptTokenCount")

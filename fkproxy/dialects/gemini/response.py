@@ -170,7 +170,7 @@ _KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "au
 def _response(data: bytes) -> _Response:
     try:
         return _decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except json.MALFORMED as error:
         raise UpstreamProtocolError("the upstream sent something that is not a GenerateContentResponse") from error
 
 
@@ -181,7 +181,7 @@ def decode_reply(body: bytes) -> list[Event]:
         # A stream that was not asked for as events comes as an array.
         try:
             responses = _decode_array(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream sent something that is not a GenerateContentResponse") from error
         events = [event for response in responses for event in decoder.read(response)]
     else:

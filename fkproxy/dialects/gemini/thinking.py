@@ -139,7 +139,7 @@ def reasoning_of(body: bytes) -> str | None:
         return None
     try:
         found = _decode(body)
-    except msgspec.DecodeError:
+    except json.MALFORMED:
         return None
     generation = found.generation or found.snake
     thinking = (generation.thinking or generation.snake) if generation is not None else None

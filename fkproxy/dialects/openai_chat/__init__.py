@@ -106,7 +106,7 @@ class OpenAiChat:
         """See `Dialect.decode_models`."""
         try:
             listed = msgspec.json.decode(body, type=_Models).data
-        except msgspec.DecodeError as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's list of models is not one") from error
         return [ModelEntry(id=model.id, owned_by=model.owned_by or "", created_s=int(model.created or 0)) for model in listed]
 
@@ -130,7 +130,7 @@ class _Choices(msgspec.Struct):
         """The chunk says something besides its usage."""
         try:
             chunk = msgspec.json.decode(data, type=_Choices)
-        except msgspec.DecodeError:
+        except json.MALFORMED:
             return True
         return bool(chunk.choices) or chunk.error is not None
 

@@ -70,7 +70,7 @@ class Embedder:
         try:
             reply = msgspec.json.decode(body, type=_Reply)
             vectors = tuple(_numbers(entry.embedding) for entry in sorted(reply.data, key=lambda entry: entry.index))
-        except (msgspec.DecodeError, binascii.Error, struct.error) as error:
+        except (*json.MALFORMED, binascii.Error, struct.error) as error:
             raise UpstreamProtocolError("the upstream's embeddings are not what its dialect says") from error
         count = reply.usage.prompt_tokens if reply.usage is not None else None
         return EmbeddingReply(vectors=vectors, usage=Usage(input_tokens=count, output_tokens=0) if count is not None else None)

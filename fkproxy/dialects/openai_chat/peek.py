@@ -33,7 +33,7 @@ def peek(body: bytes) -> Peek:
         head = _decode(body)
     except msgspec.ValidationError as error:
         raise _explained(body, error) from error
-    except (msgspec.DecodeError, RecursionError):
+    except json.MALFORMED:
         json.decode_request(body)
         raise
     if not head.model:
@@ -57,7 +57,7 @@ def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
         return body
     try:
         fields: dict[str, Any] = dict(_decode_raw(body))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except json.MALFORMED as error:
         raise InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply") from error
     fields["model"] = model
     if asked.stream and not asked.include_usage:

@@ -67,7 +67,7 @@ def reasoning_of(body: bytes) -> str | None:
         return None
     try:
         found = _decode(body)
-    except msgspec.DecodeError:
+    except json.MALFORMED:
         return None
     if found.reasoning_effort is not None:
         return f"effort {_known(found.reasoning_effort)}"

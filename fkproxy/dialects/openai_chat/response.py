@@ -132,7 +132,7 @@ _decode = msgspec.json.Decoder(_Completion).decode
 def _completion(data: bytes) -> _Completion:
     try:
         return _decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except json.MALFORMED as error:
         raise UpstreamProtocolError("the upstream sent something that is not a chat completion") from error
 
 

@@ -47,7 +47,7 @@ def peek(body: bytes) -> Peek:
             raise InvalidRequest("model", "expected a string, but it is missing") from error
         text, _, path = str(error).partition(" - at `$")
         raise InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:]) from error
-    except (msgspec.DecodeError, RecursionError):
+    except json.MALFORMED:
         json.decode_request(body)
         raise
     if not head.model:
@@ -58,7 +58,7 @@ def peek(body: bytes) -> Peek:
 def _fields(body: bytes) -> dict[str, Any]:
     try:
         return dict(_decode_raw(body))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except json.MALFORMED as error:
         raise InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply") from error
 
 
@@ -96,7 +96,7 @@ def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:
         return None
     try:
         found = _decode_body(body).reasoning
-    except msgspec.DecodeError:
+    except json.MALFORMED:
         return None
     if found is None or found.effort is None:
         return None

@@ -112,7 +112,7 @@ def decode_reply(body: bytes) -> list[Event]:
     """The events of a whole response. Raises `UpstreamProtocolError`."""
     try:
         response = _decode_response(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except json.MALFORMED as error:
         raise UpstreamProtocolError("the upstream sent something that is not a response") from error
     if response.output is None:
         if response.error:
@@ -154,12 +154,12 @@ class StreamDecoder:
             return []
         try:
             event = _decode(frame.data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream sent something that is not an event of a response") from error
         kind = event.type
         if kind == "error":
             self._ended = True
-            value = json.loads(frame.data)
+            value = json.decode_reply(frame.data)
             return [error_event(value.get("error") or value)]
         if kind == "response.output_text.delta" and self._started and isinstance(event.delta, str):
             self._said.add(event.output_index)
