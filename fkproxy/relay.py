@@ -24,6 +24,7 @@ from fkproxy.model.events import (
     collect,
 )
 from fkproxy.seals import SealStore
+from fkproxy.wire import json
 from fkproxy.wire.sse import SseDecoder
 
 __all__ = ["MAX_ERROR_BYTES", "Relay"]
@@ -121,6 +122,8 @@ class Relay:
         except UpstreamProtocolError:
             if not same or peek.stream:
                 raise
+            # The client may be able to read what we are not, but nobody reads what is no JSON: another upstream may do better.
+            json.decode_reply(body)
             events = []
         for event in events:
             if type(event) is Failed:
@@ -162,6 +165,8 @@ class Relay:
                     except UpstreamProtocolError:
                         if not same:
                             raise
+                        if not (ready or call.content_sent):
+                            json.decode_reply(frame.data or b"")
                         # The client may be able to read what we are not: its bytes go on, but our count is not to be trusted.
                         listening, call.usage = False, None
                 for event in events:

@@ -368,6 +368,26 @@ async def test_bytes_we_cannot_read_still_reach_a_client_of_the_same_dialect() -
     assert bench.record.usage is None
 
 
+async def test_a_whole_reply_that_we_cannot_read_reaches_a_client_of_the_same_dialect_if_it_is_json() -> None:
+    bench = Bench(CHAT)
+    strange = b'{"choices":"of another kind"}'
+    bench.adapters[0].replies(strange)
+    client = await bench.send(chat())
+    assert (client.status, client.body) == (200, strange)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", completion()[:-9], completion("\u20ac").replace(b"\\u20ac", b"\xe2\x82")])
+async def test_what_nobody_can_read_is_a_failure_before_the_first_content(body: bytes) -> None:
+    bench = Bench(CHAT, SECOND)
+    bench.adapters[0].replies(body)
+    bench.adapters[0].streams(sse(ROLE, body or b"<html>", DONE))
+    for stream, good in ((False, completion()), (True, sse(ROLE, delta("ok"), delta(finish="stop"), DONE))):
+        (bench.adapters[1].streams if stream else bench.adapters[1].replies)(good)
+        client = await bench.send(chat(stream=stream))
+        assert (client.status, client.body, bench.record.attempts) == (200, good, 2)
+        assert bench.record.tries[0].outcome == "upstream_protocol_error"
+
+
 async def test_a_server_that_ignores_stream_still_gives_the_client_a_stream() -> None:
     bench = Bench(CHAT)
     bench.adapters[0].replies(completion("whole"))
