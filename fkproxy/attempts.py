@@ -28,9 +28,7 @@ from fkproxy.fleet import Course, Fleet
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
-    FallbackExhausted,
     FkproxyError,
-    NoUpstreamAvailable,
     Unrepresentable,
     UpstreamError,
     UpstreamFailed,
@@ -42,6 +40,7 @@ from fkproxy.model.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from fkproxy.refusal import COOLING, nobody, told
 from fkproxy.routing import Route, Target
 from fkproxy.telemetry.record import Attempt, Skipped
 from fkproxy.upstream import Lease, Upstream
@@ -50,9 +49,6 @@ __all__ = ["Attempts", "RetryPolicy"]
 
 _TRANSIENT = (UpstreamFailed, UpstreamOverloaded, UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable)
 """Failures after which the same upstream may be asked again."""
-
-_COOLING = frozenset(("failure", "model_missing"))
-"""Causes that the safety valve may pass over, as it may an open breaker: our own guesses. What a vendor or an operator said stands."""
 
 _FULL = frozenset(("busy", "requests_per_minute", "tokens_per_minute"))
 
@@ -108,7 +104,7 @@ class Attempts:
                 if lease.reason == "busy" and not call.waited_s and await self._wait_for_slot(call, client, [upstream]):
                     continue
                 call.skip(lease)
-                raise _nobody(call.skipped)
+                raise nobody(call.skipped)
             try:
                 return await self.attempt(call, client, peek, lease)
             except UpstreamError as error:
@@ -220,7 +216,7 @@ class _Run:
         self._peek = peek
         self._fleet = fleet
         self._route = route
-        self._failures: list[tuple[Upstream, UpstreamError]] = []
+        self._failures: list[tuple[str, UpstreamError]] = []
         self._refused: Unrepresentable | None = None
         self._spent = False
         self._first = route.stages[0]
@@ -242,7 +238,7 @@ class _Run:
             return
         if await self._through(course, self._valve(course)):
             return
-        raise self._told()
+        raise told(self._failures, call.skipped) or self._refused or nobody(call.skipped)
 
     async def _through(self, course: Course, leases: Iterator[Lease]) -> bool:
         """True when one of them served."""
@@ -277,7 +273,7 @@ class _Run:
             except UpstreamError as error:
                 course.quota_spent = isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted)
                 self._fleet.report(course.stage.name, not isinstance(error, UpstreamRejected) or error.retry, owner._now())
-                self._failures.append((upstream, error))
+                self._failures.append((upstream.key, error))
                 if not owner.may_go_on(call, error):
                     if call.content_sent or not error.retry:
                         raise
@@ -341,7 +337,7 @@ class _Run:
             if obstacle is None or (target.upstream, target.model) in course.tried:
                 continue
             hold = upstream.standing.hold(target.model)
-            guessed = hold.cause in _COOLING if hold is not None else obstacle.reason == "circuit_open"
+            guessed = hold.cause in COOLING if hold is not None else obstacle.reason == "circuit_open"
             if guessed and obstacle.retry_after_s is not None and not upstream.valve_open:
                 waits.append((obstacle.retry_after_s, target))
         if self._spent or not waits:
@@ -362,42 +358,6 @@ class _Run:
         call = self._call
         if call.reply_id is not None and call.dialect.conversation.replies:
             self._fleet.selector.bind(course.place, reply_key(call.reply_id), upstream.key, self._owner._now())
-
-    def _told(self) -> FkproxyError:
-        """What the client learns: of several errors the most useful one."""
-        failures = [error for _, error in self._failures]
-        if not failures:
-            return self._refused or _nobody(self._call.skipped)
-        for error in failures:
-            if isinstance(error, UpstreamRejected) and len(failures) == 1:
-                return error
-        waits = [error.retry_after_s for error in failures if error.retry_after_s is not None]
-        waits += [skipped.retry_after_s for skipped in self._call.skipped if skipped.retry_after_s is not None]
-        soonest_s = min(waits, default=None)
-        if all(isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted) for error in failures):
-            last = failures[-1]
-            last.retry_after_s = soonest_s
-            return last
-        if len(failures) == 1 or all(isinstance(error, UpstreamTimeout) for error in failures):
-            return failures[-1]
-        attempts = tuple((upstream.key, error.code, error.upstream_status) for upstream, error in self._failures)
-        return FallbackExhausted(attempts, soonest_s)
-
-
-def _nobody(skipped: tuple[Skipped, ...]) -> FkproxyError:
-    """Every upstream was passed over."""
-    waits = [each.retry_after_s for each in skipped if each.retry_after_s is not None]
-    soonest_s = min(waits, default=None)
-    reasons = {each.reason for each in skipped}
-    if reasons and reasons <= {"limited", "exhausted", "requests_per_minute", "tokens_per_minute"}:
-        return UpstreamRateLimited("every upstream for this model is at its limit", retry_after_s=soonest_s, upstream_status=None)
-    if reasons and reasons <= {"busy"}:
-        return ConcurrencyExceeded(len(skipped))
-    names = tuple(
-        (f"{each.provider_key}/{each.credential}" if each.credential else each.provider_key, each.reason.replace("_", " "))
-        for each in skipped
-    )
-    return NoUpstreamAvailable(names, soonest_s)
 
 
 def reserved_tokens(call: Call, upstream: Upstream) -> int:

@@ -84,8 +84,7 @@ class Upstream:
         """Why a call for `model` would not be let in now; None when it would. Changes nothing."""
         standing = self.standing
         if not standing.free and (wait_s := standing.retry_after_s(model, now)) > 0:
-            hold = standing.hold(model)
-            return self._skipped(model, hold.state if hold is not None else "limited", wait_s)
+            return self._held(model, wait_s)
         if (wait_s := self.breaker.retry_after_s(now)) > 0:
             return self._skipped(model, "circuit_open", wait_s)
         return self._full(model, now, tokens) if self._limited else None
@@ -99,12 +98,17 @@ class Upstream:
             return self._skipped(model, "tokens_per_minute", wait_s)
         return None
 
-    def _skipped(self, model: str, reason: str, wait_s: float) -> Skipped:
+    def _held(self, model: str, wait_s: float) -> Skipped:
+        hold = self.standing.hold(model)
+        return self._skipped(model, "limited", wait_s) if hold is None else self._skipped(model, hold.state, wait_s, hold.cause)
+
+    def _skipped(self, model: str, reason: str, wait_s: float, cause: str = "") -> Skipped:
         return Skipped(
             provider_key=self.provider_key,
             credential=self.credential,
             model_id=model,
             reason=reason,
+            cause=cause,
             retry_after_s=None if wait_s == float("inf") else wait_s,
         )
 
@@ -122,7 +126,7 @@ class Upstream:
         serial = self.standing.force(model, now) if force else self.standing.admit(model, now)
         if serial is None:
             self.breaker.release(permit, now)
-            return self._skipped(model, self.standing.state(model), self.standing.retry_after_s(model, now))
+            return self._held(model, self.standing.retry_after_s(model, now))
         return self._lease(model, permit, serial, tokens, now)
 
     def valve(self, model: str, now: float) -> Lease:

@@ -103,7 +103,7 @@ upstreams of a model are kept out by failures, the one that recovers first is tr
 ## What is told when nobody served
 
 429 with the soonest `Retry-After` when all are at their limits; 504 when all were too slow; 502 `fallback_exhausted` with what each
-attempt said; 503 with the reasons when nobody could be asked.
+attempt said; 404 when no upstream has the model; 503 with the reasons when nobody could be asked.
 
 ## OAuth token files
 

@@ -25,12 +25,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One upstream that was not tried, and why: a state (`limited`), `circuit_open`, `busy`, a limit, or `unrepresentable`."""
+    """One upstream that was not tried, and why: a state (`limited`), `circuit_open`, `busy`, a limit, or `unrepresentable`.
+
+    `cause`: of a state, what it came from (see `limits.standing`).
+    """
 
     provider_key: str
     credential: str = ""
     model_id: str = ""
     reason: str = ""
+    cause: str = ""
     retry_after_s: float | None = None
 
 

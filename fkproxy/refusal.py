@@ -1,0 +1,69 @@
+"""What a client is told when nobody served its call: of several reasons the most useful one.
+
+Floor 3. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fkproxy.model.errors import (
+    ConcurrencyExceeded,
+    FallbackExhausted,
+    FkproxyError,
+    NoUpstreamAvailable,
+    UpstreamError,
+    UpstreamModelMissing,
+    UpstreamQuotaExhausted,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+)
+from fkproxy.telemetry.record import Skipped
+
+__all__ = ["COOLING", "nobody", "told"]
+
+COOLING = frozenset(("failure", "model_missing"))
+"""Causes that the safety valve may pass over, as it may an open breaker: our own guesses. What a vendor or an operator said stands."""
+
+_WORDS = {"failure": "failing", "model_missing": "without the model"}
+"""What is said of an upstream that is held for one of them: to be at a limit is something else."""
+
+_LIMITS = frozenset(("limited", "exhausted", "requests_per_minute", "tokens_per_minute"))
+
+
+def told(failures: Sequence[tuple[str, UpstreamError]], skipped: Sequence[Skipped]) -> FkproxyError | None:
+    """Of (upstream, what it failed with) and of those that were passed over; None when nobody was tried."""
+    errors = [error for _, error in failures]
+    if not errors:
+        return None
+    if all(isinstance(error, UpstreamModelMissing) for error in errors):
+        able = [each for each in skipped if each.cause != "model_missing"]
+        return nobody(able) if able else errors[-1]
+    waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
+    waits += [each.retry_after_s for each in skipped if each.retry_after_s is not None]
+    soonest_s = min(waits, default=None)
+    if all(isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted) for error in errors):
+        errors[-1].retry_after_s = soonest_s
+        return errors[-1]
+    if len(errors) == 1 or all(isinstance(error, UpstreamTimeout) for error in errors):
+        return errors[-1]
+    return FallbackExhausted(tuple((name, error.code, error.upstream_status) for name, error in failures), soonest_s)
+
+
+def nobody(skipped: Sequence[Skipped]) -> FkproxyError:
+    """Every upstream was passed over."""
+    soonest_s = min((each.retry_after_s for each in skipped if each.retry_after_s is not None), default=None)
+    reasons = {each.reason for each in skipped}
+    causes = {each.cause for each in skipped}
+    if causes == {"model_missing"}:
+        return UpstreamModelMissing(404, "no upstream has this model")
+    if reasons and reasons <= _LIMITS and not causes & COOLING:
+        return UpstreamRateLimited("every upstream for this model is at its limit", retry_after_s=soonest_s, upstream_status=None)
+    if reasons and reasons <= {"busy"}:
+        return ConcurrencyExceeded(len(skipped))
+    names = tuple((_name(each), _WORDS.get(each.cause, each.reason.replace("_", " "))) for each in skipped)
+    return NoUpstreamAvailable(names, soonest_s)
+
+
+def _name(skipped: Skipped) -> str:
+    return f"{skipped.provider_key}/{skipped.credential}" if skipped.credential else skipped.provider_key
