@@ -12,8 +12,8 @@ that reads a body and writes a reply, and tests hand it one made of lists.
         relay        frames on their way to the client, while the decoder listens
     record       always, once: also when the client hangs up
 
-Where and how often a call is tried is `attempts.py`'s, what is told when nobody served `refusal.py`'s, one try `exchange.py`'s, how a reply is waited for and relayed `relay.py`'s; what
-is no chat (a count of tokens, embeddings) is `side_calls.py`'s.
+Where and how often a call is tried is `attempts.py`'s, what is told when nobody served `refusal.py`'s, one try `exchange.py`'s, how a
+reply is waited for and relayed `relay.py`'s; what is no chat (a count of tokens, embeddings) is `side_calls.py`'s.
 
 **The commit point.** Once the reply's head has gone to the client its status stands. It goes with the first content, so an upstream
 that opens a stream with 200 and then fails is still answered properly. A silent upstream (a model that thinks) forces it earlier:
