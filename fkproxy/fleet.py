@@ -114,12 +114,14 @@ class Course:
         for stage in self._stages:
             self.stage = stage
             for tier in stage.tiers:
+                # Turns are the tier's, not the model's: callers choose the names of models.
+                place = "\x00".join(group.provider_key for group in tier) if len(tier) > 1 else ""
                 rest = list(tier)
                 while rest:
-                    group = rest.pop(self._first(stage, rest) if len(rest) > 1 else 0)
+                    group = rest.pop(self._first(place, rest) if len(rest) > 1 else 0)
                     yield from self._group(group)
 
-    def _first(self, stage: Stage, groups: Sequence[Group]) -> int:
+    def _first(self, place: str, groups: Sequence[Group]) -> int:
         able = [
             position
             for position, group in enumerate(groups)
@@ -129,7 +131,7 @@ class Course:
             return 0
         upstreams = self._fleet.upstreams
         return self._fleet.selector.choose(
-            f"{stage.name}\x00",
+            place,
             self._fleet.strategy,
             [group.provider_key for group in groups],
             able,

@@ -29,6 +29,9 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 _CACHED_MODELS = 1024
 """Names resolved before are remembered; callers choose the names, so the memory has a bound."""
 
+_MAX_NAME_CHARS = 512
+"""Longer ones are nobody's. The longest that vendors use, a Bedrock profile's ARN, has a third of it."""
+
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """One credential of a provider. `account`: members that share one differ in the project only."""
@@ -190,6 +193,8 @@ class RoutingTable:
         """
         found = self._cache.get(model)
         if found is None:
+            if len(model) > _MAX_NAME_CHARS:
+                raise UnknownModel(f"{model[:40]}…", f"no name is longer than {_MAX_NAME_CHARS} characters")
             found = self._route(model)
             if len(self._cache) < _CACHED_MODELS:
                 self._cache[model] = found
