@@ -175,7 +175,7 @@ class Attempts:
         """One try, written down whatever comes of it. Raises what it failed with."""
         upstream = lease.upstream
         first = call.attempts == 0
-        call.lease = lease
+        call.meet(lease)
         outcome = "ok"
         try:
             await self._exchanger.exchange(call, client, peek, lease)

@@ -75,6 +75,7 @@ class Call:
     """One client request under way: what is known of it so far."""
 
     __slots__ = (
+        "_skipped",
         "attempts",
         "auth",
         "body",
@@ -109,7 +110,6 @@ class Call:
         "request_id",
         "response_bytes",
         "route",
-        "skipped",
         "started",
         "started_s",
         "status",
@@ -171,7 +171,7 @@ class Call:
         self.reasoning_applied: str | None = None
         self.attempts = 0
         self.tries: tuple[Attempt, ...] = ()
-        self.skipped: tuple[Skipped, ...] = ()
+        self._skipped: dict[tuple[str, str, str], Skipped] = {}
         self.notes: tuple[str, ...] = ()
         self.waited_s = 0.0
         self.lease: Lease | None = None
@@ -208,12 +208,20 @@ class Call:
         """The client asked for a stream."""
         return self.peek is not None and self.peek.stream
 
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The upstreams that were passed over, each as it was when the call last came by."""
+        return tuple(self._skipped.values())
+
     def skip(self, skipped: Skipped) -> None:
-        """Note an upstream that was passed over, once for each reason."""
-        for known in self.skipped:
-            if (known.provider_key, known.credential, known.model_id) == (skipped.provider_key, skipped.credential, skipped.model_id):
-                return
-        self.skipped += (skipped,)
+        """Note an upstream that was passed over."""
+        self._skipped[skipped.provider_key, skipped.credential, skipped.model_id] = skipped
+
+    def meet(self, lease: Lease) -> None:
+        """The call goes to this upstream now."""
+        self.lease = lease
+        if self._skipped:
+            self._skipped.pop((lease.upstream.provider_key, lease.upstream.credential, lease.model), None)
 
     def note(self, what: str) -> None:
         """Note a decision that is out of the ordinary; see `CallRecord.notes`."""

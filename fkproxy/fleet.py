@@ -118,17 +118,20 @@ class Course:
                 place = "\x00".join(group.provider_key for group in tier) if len(tier) > 1 else ""
                 rest = list(tier)
                 while rest:
-                    group = rest.pop(self._first(place, rest) if len(rest) > 1 else 0)
-                    yield from self._group(group)
+                    first = self._first(place, rest) if len(rest) > 1 else 0
+                    if first is None:
+                        break
+                    yield from self._group(rest.pop(first))
 
-    def _first(self, place: str, groups: Sequence[Group]) -> int:
+    def _first(self, place: str, groups: Sequence[Group]) -> int | None:
+        """The position of the provider that is next; None when none of them may be asked."""
         able = [
             position
             for position, group in enumerate(groups)
             if any([self._able(index, group.model) for index in _indices(group)])  # noqa: C419 - each one that is not able is noted
         ]
         if not able:
-            return 0
+            return None
         upstreams = self._fleet.upstreams
         return self._fleet.selector.choose(
             place,
