@@ -228,6 +228,13 @@ class Call:
         if what not in self.notes:
             self.notes += (what,)
 
+    def forget_reply(self) -> None:
+        """What an upstream said before another one is asked is no part of the call's reply."""
+        self.upstream_status = self.usage = self.finish_reason = self.reply_id = self.ttft_s = self.reasoning_applied = None
+        self.losses = self.recorded_losses = ()
+        if self.tool_ids:
+            self.tool_ids = {}
+
     def answered(self, now: float) -> None:
         """The upstream's first content is on its way to the client."""
         if self.lease is not None:

@@ -38,17 +38,18 @@ class Exchanger:
         upstream = lease.upstream
         adapter = upstream.adapter
         call.attempts += 1
+        call.forget_reply()
         call.timeouts = upstream.terms.timeouts
         codec = call.dialect if call.dialect.name in adapter.spoken else upstream.codec
         call.provider_key, call.credential, call.model_id = upstream.provider_key, upstream.credential, lease.model
         call.upstream_dialect = codec.name
-        call.upstream_status = None
         credential = adapter.credential
         token = await credential.token(time.time()) if credential.renewable else ""
         try:
             await self._ask(call, client, peek, adapter, codec, lease)
         except UpstreamRefusedCredential as error:
-            if not credential.renewable or error.upstream_status != 401 or not await credential.renew(token, time.time()):
+            again = credential.renewable and error.upstream_status == 401 and not call.content_sent
+            if not again or not await credential.renew(token, time.time()):
                 raise
             call.note("credential_renewed")
             await self._ask(call, client, peek, adapter, codec, lease)
