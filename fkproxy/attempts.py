@@ -17,6 +17,7 @@ import asyncio
 import random
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -95,31 +96,45 @@ class Attempts:
             await _Run(self, call, client, peek, fleet, route).go()
 
     async def _run_single(self, call: Call, client: Client, peek: Peek, fleet: Fleet, target: Target) -> None:
-        upstream = fleet.upstreams[target.upstream]
+        upstream, model = fleet.upstreams[target.upstream], target.model
         tokens = reserved_tokens(call, upstream)
+        lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
+        if isinstance(lease, Skipped) and lease.reason == "busy" and await self._wait_for_slot(call, client, [upstream]):
+            lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
+        if isinstance(lease, Skipped):
+            call.skip(lease)
+            raise nobody(call.skipped)
         again = 0
         while True:
-            lease = upstream.lease(target.model, self._now(), tokens=tokens, force=True)
-            if isinstance(lease, Skipped):
-                if lease.reason == "busy" and not call.waited_s and await self._wait_for_slot(call, client, [upstream]):
-                    continue
-                call.skip(lease)
-                raise nobody(call.skipped)
             try:
                 return await self.attempt(call, client, peek, lease)
             except UpstreamError as error:
-                if not self._once_more(call, upstream, error, again):
+                again += 1
+                if not self.may_ask_again(call, upstream, error, again) or not self._budget.take(self._now()):
                     raise
-            again += 1
-            await self._back_off(call, client, again)
+                taken = await self.lease_again(call, client, lease, again, tokens=tokens, force=True)
+                if taken is None:
+                    raise
+                lease = taken
 
-    def _once_more(self, call: Call, upstream: Upstream, error: UpstreamError, again: int) -> bool:
-        return (
-            again < upstream.terms.retries
-            and isinstance(error, _TRANSIENT)
-            and self.may_go_on(call, error)
-            and self._budget.take(self._now())
-        )
+    def may_ask_again(self, call: Call, upstream: Upstream, error: UpstreamError, again: int) -> bool:
+        """The same upstream may be asked for the `again`th time after this failure."""
+        return again <= upstream.terms.retries and isinstance(error, _TRANSIENT) and self.may_go_on(call, error)
+
+    async def lease_again(self, call: Call, client: Client, before: Lease, again: int, *, tokens: int, force: bool = False) -> Lease | None:
+        """Of the same upstream, after a pause. None, and the budget has its token back, when it may not be asked any more."""
+        taken: Lease | Skipped | None = None
+        try:
+            await self._back_off(call, client, again)
+            if self._now() < call.started + self._policy.total_s:
+                taken = before.upstream.lease(before.model, self._now(), tokens=tokens, force=force)
+        finally:
+            if not isinstance(taken, Lease):
+                self._budget.give_back()
+        if isinstance(taken, Skipped):
+            call.skip(taken)
+            return None
+        return taken
 
     def may_go_on(self, call: Call, error: FkproxyError) -> bool:
         """Another attempt is allowed after this failure, whoever makes it."""
@@ -173,37 +188,49 @@ class Attempts:
 
     async def attempt(self, call: Call, client: Client, peek: Peek, lease: Lease) -> None:
         """One try, written down whatever comes of it. Raises what it failed with."""
-        upstream = lease.upstream
-        first = call.attempts == 0
+        further = call.attempts > 0
         call.meet(lease)
-        outcome = "ok"
+        lease.when_answered = partial(self._budget.succeeded, again=further)
+        outcome, failed = "ok", False
         try:
             await self._exchanger.exchange(call, client, peek, lease)
-            lease.answered(self._now())
-            self._budget.succeeded(again=not first)
+            if call.upstream_status is not None:
+                lease.answered(self._now())
         except UpstreamError as error:
             outcome = error.code
             call.upstream_status = error.upstream_status or call.upstream_status
             lease.failed(error, self._now())
+            failed = True
             raise
         except BaseException as error:
             outcome = error.code if isinstance(error, FkproxyError) else "client_ended"
             raise
         finally:
-            now = self._now()
-            usage = call.usage
-            lease.close(now, (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else None)
-            call.tries += (
-                Attempt(
-                    provider_key=upstream.provider_key,
-                    credential=upstream.credential,
-                    model_id=lease.model,
-                    outcome=outcome,
-                    status=call.upstream_status,
-                    duration_ms=(now - lease.began_s) * 1000,
-                    ttft_ms=(lease.answered_s - lease.began_s) * 1000 if lease.answered_s is not None else None,
-                ),
-            )
+            self._write_down(call, lease, outcome, failed=failed, further=further)
+
+    def _write_down(self, call: Call, lease: Lease, outcome: str, *, failed: bool, further: bool) -> None:
+        """Give everything back that the attempt held, and note it, unless nobody was asked: what the upstream's dialect cannot say, or
+        what is answered here, is no attempt."""
+        now, usage, upstream = self._now(), call.usage, lease.upstream
+        asked = failed or call.upstream_status is not None or outcome == "client_ended"
+        if further and not failed and lease.answered_s is None:
+            self._budget.give_back()
+        used = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else None
+        lease.close(now, 0 if used is None and failed and not call.content_sent else used, asked=asked)
+        if not asked:
+            call.attempts -= 1
+            return
+        call.tries += (
+            Attempt(
+                provider_key=upstream.provider_key,
+                credential=upstream.credential,
+                model_id=lease.model,
+                outcome=outcome,
+                status=call.upstream_status,
+                duration_ms=(now - lease.began_s) * 1000,
+                ttft_ms=(lease.answered_s - lease.began_s) * 1000 if lease.answered_s is not None else None,
+            ),
+        )
 
 
 class _Run:
@@ -238,14 +265,15 @@ class _Run:
             return
         if await self._through(course, self._valve(course)):
             return
-        raise told(self._failures, call.skipped) or self._refused or nobody(call.skipped)
+        refused = self._refused if not call.skipped else None
+        raise told(self._failures, call.skipped) or refused or nobody(call.skipped)
 
     async def _through(self, course: Course, leases: Iterator[Lease]) -> bool:
         """True when one of them served."""
         call = self._call
         for lease in leases:
             if call.attempts and not self._again():
-                lease.close(self._owner._now())
+                lease.close(self._owner._now(), asked=False)
                 return False
             if course.stage is not self._first:
                 call.note(f"fallback:{course.stage.name}")
@@ -266,7 +294,7 @@ class _Run:
     async def _at(self, course: Course, lease: Lease) -> bool:
         """Everything that may be tried at one upstream. True when it served, False when the next one may."""
         owner, call, upstream = self._owner, self._call, lease.upstream
-        model, again = lease.model, 0
+        again = 0
         while True:
             try:
                 await owner.attempt(call, self._client, self._peek, lease)
@@ -279,7 +307,8 @@ class _Run:
                         raise
                     self._spent = True
                     return False
-                if again >= upstream.terms.retries or not isinstance(error, _TRANSIENT):
+                again += 1
+                if not owner.may_ask_again(call, upstream, error, again):
                     return False
             except Unrepresentable as error:
                 # An upstream of another dialect may be able to say it.
@@ -289,13 +318,10 @@ class _Run:
                 self._fleet.report(course.stage.name, False, owner._now())
                 self._remember(course, upstream)
                 return True
-            again += 1
             if not self._again():
                 return False
-            await owner._back_off(call, self._client, again)
-            taken = upstream.lease(model, owner._now())
-            if isinstance(taken, Skipped):
-                call.skip(taken)
+            taken = await owner.lease_again(call, self._client, lease, again, tokens=course.tokens)
+            if taken is None:
                 return False
             lease = taken
 
@@ -309,7 +335,7 @@ class _Run:
         busy: list[Upstream] = []
         soonest_s = float("inf")
         for target in self._route.targets:
-            obstacle = self._fleet.upstreams[target.upstream].obstacle(target.model, now)
+            obstacle = self._fleet.upstreams[target.upstream].obstacle(target.model, now, course.tokens)
             if obstacle is None:
                 continue
             if obstacle.reason == "busy":

@@ -105,7 +105,7 @@ class Course:
         self._fleet = fleet
         self._stages = stages
         self._conversation = conversation
-        self._tokens = tokens
+        self.tokens = tokens
         self._now = now
         self._skip = skip
 
@@ -173,7 +173,7 @@ class Course:
             )
             rest = [other for other in able if other != position]
             index = members[position]
-            lease = fleet.upstreams[index].lease(model, self._now(), tokens=self._tokens)
+            lease = fleet.upstreams[index].lease(model, self._now(), tokens=self.tokens)
             if isinstance(lease, Lease):
                 self.tried.add((index, model))
                 yield lease
@@ -184,7 +184,7 @@ class Course:
         """Whether it may be asked now; one that may not is noted."""
         if (index, model) in self.tried:
             return False
-        obstacle = self._fleet.upstreams[index].obstacle(model, self._now(), self._tokens)
+        obstacle = self._fleet.upstreams[index].obstacle(model, self._now(), self.tokens)
         if obstacle is not None:
             self._skip(obstacle)
         return obstacle is None

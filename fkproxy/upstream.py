@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -166,22 +167,25 @@ class Upstream:
         holds = self.standing.models().values()
         return (whole is not None and whole.cause == "credential") or any(hold.cause == "permission" for hold in holds)
 
-    def settle_tokens(self, reserved: int, used: int | None) -> None:
-        """Put the estimate of a call right."""
+    def settle(self, reserved: int, used: int | None, *, asked: bool) -> None:
+        """Put what a call was expected to use right. `asked` False: it went to nobody."""
         if self._tokens is not None:
             self._tokens.settle(reserved, used)
+        if self._requests is not None and not asked:
+            self._requests.settle(1, 0)
 
 
 class Lease:
     """One call's stay at an upstream. Reports once; `close` gives the place back, whatever happened."""
 
-    __slots__ = ("_closed", "_permit", "_serial", "_tokens", "answered_s", "began_s", "model", "upstream")
+    __slots__ = ("_closed", "_permit", "_serial", "_tokens", "answered_s", "began_s", "model", "upstream", "when_answered")
 
     def __init__(self, upstream: Upstream, model: str, permit: Permit, serial: int, tokens: int, now: float) -> None:
         self.upstream = upstream
         self.model = model
         self.began_s = now
         self.answered_s: float | None = None
+        self.when_answered: Callable[[], None] | None = None
         self._permit: Permit | None = permit
         self._serial = serial
         self._tokens = tokens
@@ -197,6 +201,8 @@ class Lease:
             upstream.breaker.success(self._permit, now)
         upstream.standing.succeeded(self.model, self._serial)
         upstream.last_success_s = time.time()
+        if self.when_answered is not None:
+            self.when_answered()
 
     def failed(self, error: UpstreamError, now: float) -> None:
         """The upstream did not serve the call, or broke off."""
@@ -212,8 +218,8 @@ class Lease:
             (upstream.breaker.failure if error.breaker else upstream.breaker.release)(permit, now)
         upstream.standing.failed(self.model, self._serial, cause, error.retry_after_s, now)
 
-    def close(self, now: float, used_tokens: int | None = None) -> None:
-        """The call has left."""
+    def close(self, now: float, used_tokens: int | None = None, *, asked: bool = True) -> None:
+        """The call has left. `used_tokens` None: nobody knows. `asked` False: it left before anything was sent."""
         if self._closed:
             return
         self._closed = True
@@ -223,7 +229,7 @@ class Lease:
         if self._permit is not None and self.answered_s is None:
             upstream.breaker.release(self._permit, now)
             upstream.standing.released(self.model)
-        upstream.settle_tokens(self._tokens, used_tokens)
+        upstream.settle(self._tokens, used_tokens if asked else 0, asked=asked)
         if len(upstream.waiting):
             upstream.wake()
 

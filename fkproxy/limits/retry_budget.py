@@ -2,8 +2,9 @@
 
 Floor 1. Pure.
 
-Every attempt after a call's first takes a token. One that succeeds gives it back, so failing over to an upstream that works costs
-nothing; one that fails does not, so where nothing works calls soon have one attempt each. Tokens come back with time, and a little
+Every attempt after a call's first takes a token. One that succeeds gives it back with its first content, so failing over to an
+upstream that works costs nothing, however long its replies last; one that fails does not, so where nothing works calls soon have one
+attempt each. One that comes to nothing without failing (the client left) gives it back, too. Tokens come back with time, and a little
 with every success. (The idea is that of the AWS SDKs' standard retry mode: docs.aws.amazon.com/sdkref, "Retry behavior".)
 """
 
@@ -43,6 +44,10 @@ class RetryBudget:
         """An attempt succeeded; `again`: it was not its call's first, and gives its token back."""
         if self._tokens < self.capacity:
             self._add(1.0 if again else _PER_SUCCESS)
+
+    def give_back(self) -> None:
+        """A token was taken and nothing came of it: neither a success nor a failure."""
+        self._add(1.0)
 
     @property
     def left(self) -> int:

@@ -1,0 +1,185 @@
+"""What one attempt leaves to the next, to the limits, and to the books."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from fkproxy.adapters.base import Timeouts
+from fkproxy.attempts import RetryPolicy
+from fkproxy.limits.retry_budget import RetryBudget
+from fkproxy.limits.standing import Standing
+from fkproxy.model.errors import UpstreamUnavailable
+from fkproxy.upstream import Terms
+from tests.fakes.pipeline import Bench, Hang
+from tests.test_attempts import chat, completion, error_of, failing
+
+CLAUDE, CHAT = ("claude", "anthropic"), ("chat", "openai_chat")
+
+
+def sse(*events: dict[str, object]) -> bytes:
+    return b"".join(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), json.dumps(event).encode()) for event in events)
+
+
+async def test_what_a_failed_upstream_said_is_no_part_of_the_next_ones_reply() -> None:
+    bench = Bench(CLAUDE, CHAT)
+    message = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "model": "m",
+        "usage": {"input_tokens": 999, "output_tokens": 1},
+    }
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}
+    bench.adapters[0].streams(sse({"type": "message_start", "message": message}, error))
+    piece = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]}
+    last = {**piece, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    bench.adapters[1].streams(b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in (piece, last)) + b"data: [DONE]\n\n")
+    client = await bench.send(chat(stream=True, seed=7))
+    assert (client.status, bench.record.attempts, bench.record.provider_key) == (200, 2, "chat")
+    assert bench.record.usage is None, "the one that served said nothing"
+    assert bench.record.losses == ()
+    assert "x-fkproxy-losses" not in client.headers
+    assert bench.record.upstream_status == 200
+
+
+def limited(**fields: int) -> Terms:
+    return Terms(timeouts=Timeouts(), **fields)
+
+
+def levels(bench: Bench) -> list[float]:
+    meters = [upstream._tokens for upstream in bench.gateway.fleet.upstreams]
+    return [round(meter._level) for meter in meters if meter is not None]
+
+
+async def test_failed_attempts_use_no_tokens() -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), terms=limited(tokens_per_minute=5000), failure_threshold=100)
+    failing(bench.adapters[0], 500)
+    bench.adapters[1].refuses(UpstreamUnavailable("gone"))
+    await bench.send(chat())
+    assert levels(bench) == [5000, 5000]
+
+
+async def test_an_attempt_that_the_budget_refuses_holds_nothing() -> None:
+    terms = limited(tokens_per_minute=5000, requests_per_minute=10, max_concurrency=1)
+    bench = Bench(CHAT, ("other", "openai_chat"), terms=terms, budget=RetryBudget(0), failure_threshold=1)
+    second = bench.gateway.fleet.upstreams[1]
+    second.breaker.failure(second.breaker.force(bench.clock.now_s), bench.clock.now_s)
+    bench.clock.now_s += 61.0
+    failing(bench.adapters[0], 500)
+    client = await bench.send(chat())
+    assert (client.status, bench.record.attempts, bench.record.notes) == (502, 1, ("retry_budget",))
+    assert (second.in_flight, levels(bench)[1], second.breaker.retry_after_s(bench.clock.now_s)) == (0, 5000, 0.0)
+    assert second._requests is not None
+    assert second._requests.full(bench.clock.now_s)
+
+
+async def test_further_tries_at_the_same_upstream_are_metered_too() -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), terms=limited(tokens_per_minute=5000, retries=1), failure_threshold=100)
+    failing(bench.adapters[0], 500)
+    hang = Hang()
+    bench.adapters[0].replies(completion(), head=[hang])
+    task = asyncio.create_task(bench.send(chat()))
+    await hang.reached.wait()
+    assert levels(bench)[0] < 4000
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_tokens_that_are_soon_there_are_waited_for() -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), terms=limited(tokens_per_minute=60_000), retries=RetryPolicy(max_wait_s=5.0))
+    for upstream in bench.gateway.fleet.upstreams:
+        assert upstream._tokens is not None
+        upstream._tokens.reserve(60_000, bench.clock.now_s)
+    bench.adapters[0].replies(completion())
+    client = await bench.send(chat(max_tokens=1500))
+    assert (client.status, bench.record.notes) == (200, ("waited",))
+
+
+async def test_streams_that_an_upstream_serves_hold_nothing_of_the_budget() -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), budget=RetryBudget(2, per_s=0.0), failure_threshold=100)
+    bench.gateway.fleet.upstreams[0].standing = Standing(max_s=0.0)
+    piece = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]}
+    tasks = []
+    for _ in range(5):
+        failing(bench.adapters[0], 500)
+        hang = Hang()
+        bench.adapters[1].streams(b"data: %s\n\n" % json.dumps(piece).encode(), hang)
+        tasks.append(asyncio.create_task(bench.send(chat(stream=True))))
+        async with asyncio.timeout(1):
+            await hang.reached.wait()
+    assert bench.gateway.budget.left == 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert bench.gateway.budget.left == 2
+
+
+async def test_clients_that_leave_use_up_nothing_of_the_budget() -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), budget=RetryBudget(2, per_s=0.0), failure_threshold=100)
+    bench.gateway.fleet.upstreams[0].standing = Standing(max_s=0.0)
+    for _ in range(5):
+        failing(bench.adapters[0], 500)
+        hang = Hang()
+        bench.adapters[1].replies(completion(), head=[hang])
+        task = asyncio.create_task(bench.send(chat()))
+        async with asyncio.timeout(1):
+            await hang.reached.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert bench.gateway.budget.left == 2
+
+
+async def test_a_retry_that_its_breaker_forbids_costs_no_budget_and_the_failure_is_told() -> None:
+    bench = Bench(CHAT, budget=RetryBudget(3, per_s=0.0), terms=limited(retries=2), failure_threshold=1)
+    failing(bench.adapters[0], 500)
+    client = await bench.send(chat())
+    assert (client.status, error_of(client)["code"], bench.gateway.budget.left) == (502, "upstream_error", 3)
+
+
+async def test_no_retry_begins_after_the_deadline_although_the_pause_began_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda least, most: most)
+    bench = Bench(CHAT, terms=limited(retries=2), failure_threshold=9, retries=RetryPolicy(total_s=0.1, max_wait_s=0.0))
+    failing(bench.adapters[0], 500, times=2)
+    client = await bench.send(chat())
+    assert (client.status, bench.record.attempts, bench.gateway.budget.left) == (502, 1, 100)
+
+
+EMBED = b'{"model":"m","input":"hello"}'
+COUNT = b'{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"hello"}]}'
+
+
+async def test_an_upstream_that_cannot_say_it_is_no_attempt() -> None:
+    bench = Bench(CLAUDE, CHAT, budget=RetryBudget(0))
+    reply = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+        "model": "m",
+        "usage": {"prompt_tokens": 1},
+    }
+    bench.adapters[1].replies(json.dumps(reply).encode())
+    client = await bench.send(EMBED, operation="embeddings")
+    assert (client.status, bench.record.attempts, [each.provider_key for each in bench.record.tries]) == (200, 1, ["chat"])
+
+
+async def test_when_the_one_that_could_say_it_is_limited_the_request_is_not_called_wrong() -> None:
+    bench = Bench(CLAUDE, CHAT)
+    bench.gateway.fleet.upstreams[1].standing.failed("m", 0, "rate_limited", 30.0, bench.clock.now_s)
+    client = await bench.send(EMBED, operation="embeddings")
+    assert (client.status, client.headers["retry-after"]) == (429, "30")
+    alone = Bench(CLAUDE, ("claude2", "anthropic"))
+    client = await alone.send(EMBED, operation="embeddings")
+    assert (client.status, error_of(client)["code"], alone.record.attempts) == (400, "unsupported_parameter", 0)
+
+
+async def test_a_count_that_is_estimated_says_nothing_about_the_upstream() -> None:
+    bench = Bench(CHAT, failure_threshold=1)
+    failing(bench.adapters[0], 429, retry_after="60")
+    await bench.send(chat())
+    client = await bench.send(COUNT, "anthropic", operation="count_tokens")
+    assert (client.status, len(bench.adapters[0].calls), bench.record.attempts) == (200, 1, 0)
+    upstream = bench.gateway.fleet.upstreams[0]
+    assert (upstream.standing.state("m"), upstream.last_success_s, upstream.in_flight) == ("limited", None, 0)
