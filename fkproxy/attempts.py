@@ -167,13 +167,13 @@ class Attempts:
             return False
         if max(len(upstream.waiting) for upstream in upstreams) >= _MOST_WAITING:
             raise ConcurrencyExceeded(upstreams[0].terms.max_concurrency)
-        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        payer = call.payer
-        for upstream in upstreams:
-            upstream.waiting.put(payer, freed)
+        freed: asyncio.Future[Upstream] = asyncio.get_running_loop().create_future()
         if not call.watched:
             call.watched = True
             client.watch()
+        payer = call.payer
+        for upstream in upstreams:
+            upstream.waiting.put(payer, freed)
         began = self._now()
         try:
             async with asyncio.timeout(limit_s):
@@ -184,6 +184,8 @@ class Attempts:
             call.waited_s += max(self._now() - began, 1e-9)
             for upstream in upstreams:
                 upstream.waiting.remove(payer, freed)
+            if freed.done() and not freed.cancelled():
+                freed.result().redeem()
         return True
 
     async def attempt(self, call: Call, client: Client, peek: Peek, lease: Lease) -> None:

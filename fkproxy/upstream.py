@@ -71,7 +71,8 @@ class Upstream:
         self.key = f"{self.provider_key}/{self.credential}" if self.credential else self.provider_key
         self.in_flight = 0
         self.valve_open = False
-        self.waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self.promised = 0
+        self.waiting: FairQueue[asyncio.Future[Upstream]] = FairQueue()
         self.last_error_code: str | None = None
         self.last_error_s: float | None = None
         self.last_success_s: float | None = None
@@ -91,7 +92,7 @@ class Upstream:
         return self._full(model, now, tokens) if self._limited else None
 
     def _full(self, model: str, now: float, tokens: int) -> Skipped | None:
-        if self.terms.max_concurrency and self.in_flight >= self.terms.max_concurrency:
+        if not self._has_slot:
             return self._skipped(model, "busy", _BUSY_RETRY_S)
         if self._requests is not None and (wait_s := self._requests.wait_s(1, now)) > 0:
             return self._skipped(model, "requests_per_minute", wait_s)
@@ -144,13 +145,23 @@ class Upstream:
             self._tokens.reserve(tokens, now)
         return Lease(self, model, permit, serial, tokens, now)
 
+    @property
+    def _has_slot(self) -> bool:
+        limit = self.terms.max_concurrency
+        return not limit or self.in_flight + self.promised < limit
+
     def wake(self) -> None:
-        """A slot is free: for whoever waits longest, keys in turn."""
-        while len(self.waiting):
+        """Promise free slots to those who wait longest, keys in turn: nobody who comes later may take them. Each must `redeem` it."""
+        while len(self.waiting) and self._has_slot:
             waiter = self.waiting.pop()
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                self.promised += 1
+                waiter.set_result(self)
+
+    def redeem(self) -> None:
+        """The slot that was promised is there to be taken at once; if it is not, the next one gets it."""
+        self.promised -= 1
+        asyncio.get_running_loop().call_soon(self.wake)
 
     # --- what was seen
 
@@ -228,7 +239,7 @@ class Lease:
         upstream.valve_open = False
         if self._permit is not None and self.answered_s is None:
             upstream.breaker.release(self._permit, now)
-            upstream.standing.released(self.model)
+            upstream.standing.released(self.model, self._serial)
         upstream.settle(self._tokens, used_tokens if asked else 0, asked=asked)
         if len(upstream.waiting):
             upstream.wake()

@@ -74,7 +74,7 @@ _MAX_LEVEL = 16
 
 
 class Hold(msgspec.Struct, gc=False):
-    """`until_s` on the standing's own clock; infinity for an operator's."""
+    """`until_s` on the standing's own clock; infinity for an operator's. `probe` is the serial of the call let through since `probe_s`."""
 
     state: UpstreamState
     cause: str
@@ -82,6 +82,7 @@ class Hold(msgspec.Struct, gc=False):
     serial: int
     level: int = 0
     probe_s: float | None = None
+    probe: int = 0
 
 
 class Standing:
@@ -146,15 +147,17 @@ class Standing:
         relevant = self._relevant(model)
         if any(self._wait_s(hold, clock_s) > 0 for hold in relevant):
             return None
-        for hold in relevant:
-            hold.probe_s = clock_s
-        return self.serial
+        return self._probe(relevant, clock_s)
 
     def force(self, model: str, now: float) -> int:
         """A serial all the same: for a call that has nowhere else to go. It counts as the hold's probe."""
-        clock_s = self._clock.read(now)
-        for hold in self._relevant(model):
-            hold.probe_s = clock_s
+        return self._probe(self._relevant(model), self._clock.read(now))
+
+    def _probe(self, holds: list[Hold], clock_s: float) -> int:
+        if holds:
+            self.serial += 1
+        for hold in holds:
+            hold.probe_s, hold.probe = clock_s, self.serial
         return self.serial
 
     def succeeded(self, model: str, serial: int) -> None:
@@ -166,15 +169,16 @@ class Standing:
                 if hold is not None and serial >= hold.serial and hold.state != "paused":
                     del self._holds[key]
 
-    def released(self, model: str) -> None:
-        """No verdict: the client went away, or the request was its mistake."""
+    def released(self, model: str, serial: int) -> None:
+        """No verdict: the client went away, or the request was its mistake. A probe's place is free again."""
         for hold in self._relevant(model):
-            hold.probe_s = None
+            if hold.probe == serial:
+                hold.probe_s = None
 
     def failed(self, model: str, serial: int, cause: Cause, retry_after_s: float | None, now: float) -> None:
         """The upstream did not serve the call. `retry_after_s` is what the vendor said."""
         clock_s = self._clock.read(now)
-        self.released(model)
+        self.released(model, serial)
         rule = CAUSES[cause]
         key = model if rule.per_model else None
         before = self._holds.get(key)

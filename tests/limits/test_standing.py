@@ -91,7 +91,9 @@ def test_after_its_time_one_call_at_a_time_finds_out() -> None:
     assert probe is not None
     assert standing.admit(MODEL, 10.0) is None
     assert standing.retry_after_s(MODEL, 10.0) == 1.0
-    standing.released(MODEL)
+    standing.released(MODEL, 0)
+    assert standing.admit(MODEL, 10.0) is None, "who was let in before the hold is not the probe"
+    standing.released(MODEL, probe)
     probe = standing.admit(MODEL, 10.0)
     assert probe is not None, "the first one left without a verdict"
     standing.failed(MODEL, probe, "rate_limited", None, 11.0)
@@ -177,7 +179,7 @@ def test_nothing_keeps_a_healthy_upstream_out_beyond_its_cap(
         if what == "ok":
             standing.succeeded(MODEL, serial)
         elif what == "left":
-            standing.released(MODEL)
+            standing.released(MODEL, serial)
         else:
             standing.failed(MODEL, serial, what, retry_after_s, now)  # type: ignore[arg-type]  # drawn from CAUSES
     # From here on it is healthy. A probe that nobody reported may be out for two minutes more.

@@ -1,0 +1,176 @@
+"""Slots, and those who wait for one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fkproxy.adapters.base import Timeouts
+from fkproxy.attempts import RetryPolicy
+from fkproxy.limits.breaker import Breaker
+from fkproxy.limits.standing import Standing
+from fkproxy.model.errors import UpstreamFailed, UpstreamQuotaExhausted, UpstreamRateLimited, UpstreamRefusedCredential, UpstreamRejected
+from fkproxy.upstream import Lease, Terms, Upstream
+from tests.fakes.pipeline import Bench, Hang, ListClient, ScriptedAdapter
+from tests.test_attempts import ONE, chat, completion
+
+PATIENT = RetryPolicy(max_wait_s=5.0)
+
+
+async def turns(number: int = 8) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def one_at_a_time(*adapters: tuple[str, str]) -> Bench:
+    return Bench(*adapters, terms=Terms(timeouts=Timeouts(), max_concurrency=1), retries=PATIENT)
+
+
+def begin(bench: Bench) -> asyncio.Task[ListClient]:
+    return asyncio.create_task(bench.send(chat()))
+
+
+async def hold(bench: Bench) -> asyncio.Task[ListClient]:
+    """A call that keeps the slot until it is cancelled."""
+    hang = Hang()
+    bench.adapters[0].replies(completion(), head=[hang])
+    task = begin(bench)
+    await hang.reached.wait()
+    return task
+
+
+async def test_a_slot_goes_to_who_waits_and_not_to_who_comes_just_then() -> None:
+    bench = one_at_a_time(ONE)
+    first = await hold(bench)
+    bench.adapters[0].replies(completion())
+    bench.adapters[0].replies(completion())
+    waits = begin(bench)
+    await turns()
+    upstream = bench.gateway.fleet.upstreams[0]
+    lease = upstream.lease("m", bench.clock.now_s)
+    assert not isinstance(lease, Lease)
+    first.cancel()
+    while upstream.in_flight:
+        await asyncio.sleep(0)
+    comes = upstream.lease("m", bench.clock.now_s)
+    assert not isinstance(comes, Lease), "it is promised already"
+    assert (await waits).status == 200
+
+
+async def test_a_slot_that_its_waiter_does_not_take_goes_to_the_next() -> None:
+    bench = one_at_a_time(ONE)
+    first = await hold(bench)
+    bench.adapters[0].replies(completion())
+    leaves, stays = begin(bench), begin(bench)
+    await turns()
+    upstream = bench.gateway.fleet.upstreams[0]
+    assert len(upstream.waiting) == 2
+    first.cancel()
+    while upstream.in_flight:
+        await asyncio.sleep(0)
+    leaves.cancel()
+    async with asyncio.timeout(1):
+        assert (await stays).status == 200
+    assert (upstream.in_flight, upstream.promised, len(upstream.waiting)) == (0, 0, 0)
+
+
+FAILURES = st.sampled_from(
+    [
+        UpstreamRateLimited("no"),
+        UpstreamRateLimited("no", retry_after_s=7.0),
+        UpstreamRateLimited("no", retry_after_s=1e6),
+        UpstreamQuotaExhausted("no"),
+        UpstreamQuotaExhausted("no", whole_account=False, retry_after_s=1e6),
+        UpstreamRefusedCredential("no", upstream_status=401),
+        UpstreamRefusedCredential("no", upstream_status=403),
+        UpstreamFailed("no"),
+        UpstreamFailed("no"),
+        UpstreamRejected(400, "no"),
+    ]
+)
+
+
+class Leases(RuleBasedStateMachine):
+    """Calls come, are answered, fail and leave in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        terms = Terms(timeouts=Timeouts(), max_concurrency=5, tokens_per_minute=1000, requests_per_minute=100)
+        breaker = Breaker(failure_threshold=4, open_s=30.0)
+        standing = Standing(max_s=40.0, exhausted_max_s=90.0)
+        adapter: Any = ScriptedAdapter(None, "one", "openai_chat")  # type: ignore[arg-type]  # it is never asked
+        self.upstream = Upstream(adapter, None, breaker, standing, terms)  # type: ignore[arg-type]
+        self.open: list[Lease] = []
+        self.probes: dict[int, Lease] = {}
+
+    @rule(model=st.sampled_from("mn"), tokens=st.sampled_from((0, 10, 200)))
+    def comes(self, model: str, tokens: int) -> None:
+        may = self.upstream.obstacle(model, self.now, tokens) is None
+        held = self.upstream.standing.hold(model) is not None
+        lease = self.upstream.lease(model, self.now, tokens=tokens)
+        assert isinstance(lease, Lease) == may
+        if not isinstance(lease, Lease):
+            return
+        self.open.append(lease)
+        if held:
+            rivals = [each for each in self.open if each.model == model and id(each) in self.probes and self.now - each.began_s < 120.0]
+            assert not rivals, "one call at a time finds out whether a hold is over"
+            self.probes[id(lease)] = lease
+
+    @rule(model=st.sampled_from("mn"))
+    def passes_through_the_valve(self, model: str) -> None:
+        if not self.upstream.valve_open:
+            self.open.append(self.upstream.valve(model, self.now))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def is_answered(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.open)).answered(self.now)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), error=FAILURES)
+    def fails(self, data: st.DataObject, error: Any) -> None:
+        lease = data.draw(st.sampled_from(self.open))
+        lease.failed(error, self.now)
+        self._leave(lease, 0, asked=True)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), used=st.sampled_from((None, 0, 50)), asked=st.booleans())
+    def leaves(self, data: st.DataObject, used: int | None, asked: bool) -> None:
+        self._leave(data.draw(st.sampled_from(self.open)), used, asked=asked)
+
+    def _leave(self, lease: Lease, used: int | None, *, asked: bool) -> None:
+        lease.close(self.now, used, asked=asked)
+        lease.close(self.now, used, asked=asked)
+        self.open.remove(lease)
+        self.probes.pop(id(lease), None)
+
+    @rule(seconds=st.sampled_from((0.5, 3.0, 31.0, 61.0, 95.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def places_are_counted(self) -> None:
+        assert self.upstream.in_flight == len(self.open)
+        assert self.upstream.valve_open <= bool(self.open)
+
+    @invariant()
+    def nothing_is_held_for_longer_than_its_cap(self) -> None:
+        for model in "mn":
+            assert self.upstream.standing.retry_after_s(model, self.now) <= 90.0
+
+    def teardown(self) -> None:
+        for lease in list(self.open):
+            self._leave(lease, 0, asked=True)
+        later = self.now + 95.0
+        for model in "mn":
+            assert self.upstream.obstacle(model, later, 10) is None
+
+
+TestLeases = Leases.TestCase
+TestLeases.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
