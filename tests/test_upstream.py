@@ -104,7 +104,7 @@ class Leases(RuleBasedStateMachine):
         breaker = Breaker(failure_threshold=4, open_s=30.0)
         standing = Standing(max_s=40.0, exhausted_max_s=90.0)
         adapter: Any = ScriptedAdapter(None, "one", "openai_chat")  # type: ignore[arg-type]  # it is never asked
-        self.upstream = Upstream(adapter, None, breaker, standing, terms)  # type: ignore[arg-type]
+        self.upstream = Upstream(adapter, None, breaker, standing, terms)  # type: ignore[arg-type]  # two layers as one
         self.open: list[Lease] = []
         self.probes: dict[int, Lease] = {}
 
