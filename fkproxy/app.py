@@ -32,6 +32,7 @@ from fkproxy.seals import SealStore
 from fkproxy.settings import LoadedSettings, Problem, load_providers
 from fkproxy.telemetry.logs import AccessLog, dropped_lines
 from fkproxy.telemetry.metrics import Metrics, Sources
+from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.web.admin import ADMIN_PREFIX, admin_app
@@ -145,6 +146,7 @@ def create_app(
 
     async def open_() -> None:
         watching.append(asyncio.create_task(watch()))
+        watching.append(asyncio.create_task(asyncio.to_thread(warm_up)))
         watching.append(asyncio.create_task(QuotaWatch(lambda: gateway.fleet).run()))
 
     async def close() -> None:

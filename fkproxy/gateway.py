@@ -56,6 +56,7 @@ from fkproxy.model.events import Failed
 from fkproxy.relay import Relay
 from fkproxy.seals import SealStore
 from fkproxy.suffix import described, split_suffix
+from fkproxy.telemetry.prices import cost_usd
 from fkproxy.telemetry.record import CallRecord
 
 __all__ = ["Gateway", "error_headers"]
@@ -242,6 +243,7 @@ class Gateway:
             upstream_ms=call.upstream_s * 1000,
             ttft_ms=call.ttft_s * 1000 if call.ttft_s is not None else None,
             usage=call.usage,
+            cost_usd=cost_usd(call.lease.upstream.terms.pricing, call.model_id, call.usage) if call.lease is not None else None,
             finish_reason=call.finish_reason,
             error_code=call.error.code if call.error is not None else None,
             losses=call.recorded_losses,

@@ -23,6 +23,7 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
 from fkproxy.settings import CredentialEntry, Provider, Settings, expressions_of, members_of, rule_of
 from fkproxy.suffix import reasoning_of_word
+from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
 
 __all__ = ["Built", "Member", "Workshop"]
@@ -101,6 +102,7 @@ class Workshop:
             weight=entry.weight,
             retries=provider.retries,
             reasoning=reasoning_of_word(provider.thinking) if provider.thinking is not None else None,
+            pricing=_pricing(provider),
             max_concurrency=limits.max_concurrency,
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
@@ -244,6 +246,24 @@ _BASE_URLS: Mapping[str, Callable[[Provider], str]] = {
     "vertex": lambda provider: vertex_base_url(provider.region or "global"),
     "vertex_claude": lambda provider: vertex_base_url(provider.region or "global"),
 }
+
+
+_SELLERS: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "gemini": "google",
+    "openai": "openai",
+    "vertex": "google",
+    "vertex_claude": "google",
+}
+"""Who sells an adapter's models, in the words of the price list."""
+
+
+def _pricing(provider: Provider) -> Pricing:
+    """List prices are for the vendor's own address: what stands behind another one is known by that address, or not at all."""
+    own = {name: Rates(**price.model_dump()) for name, price in provider.prices.items()}
+    if provider.adapter == "openai" and provider.base_url is not None:
+        return Pricing(url=provider.base_url, own=own)
+    return Pricing(vendor=_SELLERS[provider.adapter], own=own)
 
 
 def _signature(provider: Provider, entry: CredentialEntry, project: str | None) -> str:

@@ -30,6 +30,7 @@ from fkproxy.model.errors import (
     UpstreamRejected,
 )
 from fkproxy.model.request import ReasoningConfig
+from fkproxy.telemetry.prices import Pricing
 from fkproxy.telemetry.record import Skipped
 
 __all__ = ["Lease", "Terms", "Upstream"]
@@ -48,6 +49,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     retries: int = 0
     reasoning: ReasoningConfig | None = None
+    pricing: Pricing | None = None
     max_concurrency: int = 0
     requests_per_minute: int = 0
     tokens_per_minute: int = 0

@@ -23,6 +23,7 @@ from fkproxy.settings.providers_schema import (  # noqa: E402 - after the path i
     FallbackAlias,
     Limits,
     ModelEntry,
+    Price,
     Provider,
     ProvidersFile,
     Quota,
@@ -41,6 +42,7 @@ _TABLES: tuple[tuple[str, type[Entry]], ...] = (
     ("an entry of `models`", ModelEntry),
     ("`timeouts`, in seconds", Timeouts),
     ("`limits`", Limits),
+    ("an entry of `prices`", Price),
     ("`quota`", Quota),
     ("`[[fallback_aliases]]`", FallbackAlias),
     ("`[quota_exceeded]`", QuotaExceeded),
@@ -126,6 +128,11 @@ quota_remaining = "subtract(limit, used)"
 usage_percentage = "percent(used, limit)"
 quota_reset_seconds = "resets_at"
 ```
+
+## Prices
+
+The cost of a call stands in its access line (`cost_usd`) and in `fkproxy_cost_usd_total`. It follows from the vendor's list price, which
+comes with this version, or from `prices`; what neither knows stays unknown and is not counted as 0.
 
 ## Every field
 """

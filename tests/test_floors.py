@@ -67,6 +67,7 @@ SHARED: dict[str, set[str]] = {
 
 HOMES: dict[str, tuple[str, ...]] = {
     "granian": ("server",),
+    "genai_prices": ("telemetry.prices",),
     "google": ("adapters.google_auth",),
     "requests": ("adapters.google_auth",),
     "httptools": ("adapters.http",),
@@ -87,6 +88,7 @@ NOT_IMPORTED: dict[str, str] = {
 """Dependencies that no line of ours imports, and why they are carried."""
 
 DISTRIBUTIONS: dict[str, str] = {
+    "genai-prices": "genai_prices",
     "google-auth": "google",
     "prometheus-client": "prometheus_client",
     "python-json-logger": "pythonjsonlogger",

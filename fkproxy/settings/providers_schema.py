@@ -19,6 +19,7 @@ __all__ = [
     "FallbackAlias",
     "Limits",
     "ModelEntry",
+    "Price",
     "Provider",
     "ProvidersFile",
     "Quota",
@@ -107,6 +108,15 @@ class Limits(Entry):
     tokens_per_minute: int = _field(0, "Tokens a minute: reserved by estimate, then put right.", ge=0)
 
 
+class Price(Entry):
+    """What a model costs, in USD for a million tokens."""
+
+    input: float = _field(..., "Input.", ge=0)
+    output: float = _field(..., "Output, reasoning included.", ge=0)
+    cached_input: float | None = _field(None, "Input read from the vendor's cache; as input if not set.", ge=0)
+    cache_write: float | None = _field(None, "Input written to the vendor's cache; as input if not set.", ge=0)
+
+
 class Quota(Entry):
     """Ask the vendor from time to time what is left. Each field is a JMESPath expression over the reply."""
 
@@ -153,6 +163,7 @@ class Provider(Entry):
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     thinking: Thinking | None = _field(None, "For calls that say nothing about it: none, auto, an effort, or a number of tokens.")
+    prices: dict[str, Price] = _field({}, "Model (or pattern) → what it costs, instead of the vendor's list price.")
     retries: int = _field(0, "Further tries at the same credential after a failure that may pass.", ge=0, le=10)
     quota: Quota | None = None
     disabled: bool = _field(False, "Leave it out.")

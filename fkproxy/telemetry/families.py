@@ -46,7 +46,7 @@ class Counted(NamedTuple):
     name: str
     help: str
     labels: Mapping[str, str]
-    value: Callable[[Series], int]
+    value: Callable[[Series], float]
     constants: Mapping[str, str] = {}
     zeros: Callable[[Iterable[str]], Iterable[tuple[str, ...]]] = lambda _: ()
 
@@ -114,6 +114,19 @@ COUNTERS: tuple[Counted, ...] = (
         "Complete replies in which the upstream did not say how many tokens it counted.",
         _same("provider_key"),
         lambda series: series.usage_missing,
+        zeros=lambda providers: zip(providers),
+    ),
+    Counted(
+        "fkproxy_cost_usd_total",
+        "What calls cost, as far as it is known.",
+        _same("provider_key", "model_id"),
+        lambda series: series.cost_usd,
+    ),
+    Counted(
+        "fkproxy_cost_unknown_total",
+        "Calls with usage for which no price is known.",
+        _same("provider_key"),
+        lambda series: series.cost_unknown,
         zeros=lambda providers: zip(providers),
     ),
 )

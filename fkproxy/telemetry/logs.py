@@ -208,6 +208,7 @@ class _Access(msgspec.Struct, omit_defaults=True, gc=False):
     tokens_out: int | None = None
     tokens_cached: int | None = None
     tokens_reasoning: int | None = None
+    cost_usd: float | None = None
     finish_reason: str | None = None
     error_code: str | None = None
     losses: tuple[str, ...] = ()
@@ -273,6 +274,7 @@ class AccessLog:
             tokens_out=usage.output_tokens if usage is not None else None,
             tokens_cached=usage.cached_input_tokens if usage is not None else None,
             tokens_reasoning=usage.reasoning_tokens if usage is not None else None,
+            cost_usd=round(record.cost_usd, 9) if record.cost_usd is not None else None,
             finish_reason=record.finish_reason,
             error_code=record.error_code,
             losses=record.losses,

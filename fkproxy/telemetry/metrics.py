@@ -201,6 +201,7 @@ class Metrics:
             "rate_limited": outcomes["limited"],
             "client_errors": outcomes["client_error"],
             "tokens": tokens,
+            "cost_usd": round(sum(series.cost_usd for series in self._tally.series), 6),
             "providers": {key: dict(counts) for key, counts in sorted(providers.items())},
             "statuses": dict(sorted(statuses.items())),
             "errors": dict(sorted(errors.items())),
@@ -265,11 +266,12 @@ class Metrics:
         providers = self._providers()
         for row in COUNTERS:
             family = families.setdefault(row.name, CounterMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
-            sums: Counter[tuple[str, ...]] = Counter()
+            sums: dict[tuple[str, ...], float] = {}
             sums.update(dict.fromkeys(row.zeros(providers) if row.labels else [()], 0))
             for series in self._tally.series:
                 if amount := row.value(series):
-                    sums[self._values(row, series)] += amount
+                    values = self._values(row, series)
+                    sums[values] = sums.get(values, 0) + amount
             for values, amount in sums.items():
                 family.add_metric(values, amount)
         yield from families.values()

@@ -44,9 +44,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `route` is the route's template, never the path the client sent. `auth` is `key` (a valid key), `none` (no key needed) or
     `refused`. `key_id` is a short hash of the caller's key. `status` is what the client got, or 499 if it left before an answer;
     `error_code` is from the closed set of `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt.
-    `notes` are the decisions that were out of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`). Times in
-    milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for upstreams, `ttft_ms` from the call's
-    start to the first content.
+    `notes` are the decisions that were out of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`).
+    `cost_usd` None: not known. Times in milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for
+    upstreams, `ttft_ms` from the call's start to the first content.
     """
 
     request_id: str
@@ -71,6 +71,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     upstream_ms: float = 0.0
     ttft_ms: float | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
     finish_reason: str | None = None
     error_code: str | None = None
     losses: tuple[str, ...] = ()

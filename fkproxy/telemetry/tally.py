@@ -133,6 +133,8 @@ class Series:
     """The sums of calls with the same labels. `tokens` in the order of `TOKEN_KINDS`."""
 
     __slots__ = (
+        "cost_unknown",
+        "cost_usd",
         "count",
         "duration_s",
         "input_tokens",
@@ -148,6 +150,8 @@ class Series:
         self.labels = labels
         self.count = 0
         self.usage_missing = 0
+        self.cost_usd = 0.0
+        self.cost_unknown = 0
         self.duration_s = Histogram(DURATION_BOUNDS_S)
         self.overhead_s = Histogram(OVERHEAD_BOUNDS_S)
         self.ttft_s = Histogram(TTFT_BOUNDS_S)
@@ -222,6 +226,10 @@ class Tally:
             tokens[2] += usage.cached_input_tokens or 0
             tokens[3] += usage.cache_write_tokens or 0
             tokens[4] += usage.reasoning_tokens or 0
+            if record.cost_usd is not None:
+                series.cost_usd += record.cost_usd
+            else:
+                series.cost_unknown += 1
         elif series.labels.outcome == "ok":
             series.usage_missing += 1
         if upstream_status == 403:

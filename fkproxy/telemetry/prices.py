@@ -1,0 +1,131 @@
+"""What a call cost, from the vendors' list prices or the operator's own. Floor 2. The only file with genai_prices.
+
+Prices are USD for a million tokens. What is not known stays unknown: a server that is no vendor's has no list price, and a reply without
+usage has no cost. List prices come with the library, as of its release; nothing is fetched.
+
+The library's own calculation takes 100 µs; its prices of a model are looked up once, and each call is a few multiplications.
+Source: github.com/pydantic/genai-prices, read 2026-11: above a threshold of input tokens the higher price is for all tokens.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from fkproxy.model.usage import Usage
+
+__all__ = ["Pricing", "Rates", "cost_usd", "warm_up"]
+
+_MILLION = 1e6
+_MAX_KNOWN = 1024
+
+logger = logging.getLogger("fkproxy.telemetry.prices")
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """USD for a million tokens, for calls with more than `above_input_tokens`. `cached_input` and `cache_write` None: as `input`."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+    above_input_tokens: int = 0
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        """None when the vendor did not say what was used."""
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
+        plain = max(0, usage.input_tokens - cached - written)
+        total = plain * self.input + usage.output_tokens * self.output
+        total += cached * (self.input if self.cached_input is None else self.cached_input)
+        total += written * (self.input if self.cache_write is None else self.cache_write)
+        return total / _MILLION
+
+
+class Pricing:
+    """The prices of one provider. `own`: by the model's name or a pattern, the first that fits. `vendor` None: no list prices.
+
+    `vendor` is the library's word for who sells the models; `url` finds it by the address of the server.
+    """
+
+    __slots__ = ("_known", "_own", "_url", "_vendor")
+
+    def __init__(self, *, vendor: str | None = None, url: str | None = None, own: Mapping[str, Rates] | None = None) -> None:
+        self._vendor = vendor
+        self._url = url
+        self._own = dict(own or {})
+        self._known: dict[str, tuple[Rates, ...]] = {}
+
+    def rates(self, model: str) -> tuple[Rates, ...]:
+        """Those of one model, by rising threshold; none where nobody knows."""
+        known = self._known.get(model)
+        if known is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[model] = self._find(model)
+        return known
+
+    def _find(self, model: str) -> tuple[Rates, ...]:
+        for pattern, rates in self._own.items():
+            if fnmatch.fnmatchcase(model, pattern):
+                return (rates,)
+        if self._vendor is None and self._url is None:
+            return ()
+        return _listed(model, self._vendor, self._url)
+
+
+def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None) -> float | None:
+    """What one call cost; None where that is not known."""
+    if pricing is None or model is None or usage is None:
+        return None
+    chosen: Rates | None = None
+    for rates in pricing.rates(model):
+        if not rates.above_input_tokens or (usage.input_tokens or 0) > rates.above_input_tokens:
+            chosen = rates
+    return chosen.cost_usd(usage) if chosen is not None else None
+
+
+def warm_up() -> None:
+    """Load the list prices: a tenth of a second that no call should wait for."""
+    _listed("", "", None)
+
+
+def _listed(model: str, vendor: str | None, url: str | None) -> tuple[Rates, ...]:
+    # Imported here: it takes a tenth of a second and ten megabytes, and only who has a vendor's upstream needs it.
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        _, found = get_snapshot().find_provider_model(model, None, vendor, url)
+    except LookupError:
+        return ()
+    prices = found.get_prices(datetime.now(UTC))
+    if prices.input_mtok is None or prices.output_mtok is None:
+        return ()
+    fields = (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok, prices.cache_write_mtok)
+    return tuple(_rates(fields, threshold) for threshold in sorted({0, *(start for price in fields for start in _starts(price))}))
+
+
+def _rates(fields: Sequence[Any], threshold: int) -> Rates:
+    plain, output, cached, written = (_at(price, threshold) for price in fields)
+    assert plain is not None
+    assert output is not None
+    return Rates(input=plain, output=output, cached_input=cached, cache_write=written, above_input_tokens=threshold)
+
+
+def _starts(price: Any) -> list[int]:
+    return [tier.start for tier in price.tiers] if hasattr(price, "tiers") else []
+
+
+def _at(price: Any, threshold: int) -> float | None:
+    """The price above the threshold."""
+    if price is None:
+        return None
+    if not hasattr(price, "tiers"):
+        return float(price)
+    return float(next((tier.price for tier in reversed(price.tiers) if tier.start <= threshold), price.base))

@@ -1,0 +1,58 @@
+"""What calls cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from fkproxy.model.usage import Usage
+from fkproxy.telemetry.prices import Pricing, Rates, cost_usd, warm_up
+
+USAGE = Usage(input_tokens=1_000_000, output_tokens=100_000, cached_input_tokens=400_000, cache_write_tokens=100_000)
+
+
+def test_every_kind_of_token_has_its_price() -> None:
+    own = Pricing(own={"m": Rates(input=2.0, output=10.0, cached_input=0.5, cache_write=3.0)})
+    assert cost_usd(own, "m", USAGE) == pytest.approx(0.5 * 2 + 0.4 * 0.5 + 0.1 * 3 + 0.1 * 10)
+    plain = Pricing(own={"m*": Rates(input=2.0, output=10.0)})
+    assert cost_usd(plain, "m-1", USAGE) == pytest.approx(1.0 * 2 + 0.1 * 10)
+
+
+@pytest.mark.parametrize("usage", [None, Usage(), Usage(input_tokens=5), Usage(output_tokens=5)])
+def test_what_is_not_known_is_not_nothing(usage: Usage | None) -> None:
+    assert cost_usd(Pricing(own={"m": Rates(input=1.0, output=1.0)}), "m", usage) is None
+    assert cost_usd(None, "m", USAGE) is None
+    assert cost_usd(Pricing(), "m", USAGE) is None
+    assert cost_usd(Pricing(own={"m": Rates(input=1.0, output=1.0)}), None, USAGE) is None
+
+
+def test_list_prices_of_a_vendor_and_of_an_address() -> None:
+    warm_up()
+    small = Usage(input_tokens=1000, output_tokens=100)
+    assert cost_usd(Pricing(vendor="openai"), "gpt-4o-mini", small) == pytest.approx(1000 * 0.15e-6 + 100 * 0.6e-6)
+    assert cost_usd(Pricing(url="https://api.deepseek.com/v1"), "deepseek-chat", small)
+    assert cost_usd(Pricing(url="http://127.0.0.1:11434/v1"), "gpt-4o-mini", small) is None, "its own server's price is nobody's"
+    assert cost_usd(Pricing(vendor="openai"), "a-model-of-nobody", small) is None
+
+
+def test_above_a_threshold_all_tokens_cost_more() -> None:
+    below, above = Usage(input_tokens=200_000, output_tokens=0), Usage(input_tokens=200_001, output_tokens=0)
+    pricing = Pricing(vendor="google")
+    rates = pricing.rates("gemini-2.5-pro")
+    assert [each.above_input_tokens for each in rates] == [0, 200_000]
+    first, second = cost_usd(pricing, "gemini-2.5-pro", below), cost_usd(pricing, "gemini-2.5-pro", above)
+    assert first == pytest.approx(0.2 * rates[0].input)
+    assert second == pytest.approx(0.200001 * rates[1].input)
+    assert rates[1].input > rates[0].input
+
+
+def test_an_operators_own_price_wins_and_names_do_not_fill_the_memory() -> None:
+    pricing = Pricing(vendor="openai", own={"gpt-4o*": Rates(input=0.0, output=0.0)})
+    assert cost_usd(pricing, "gpt-4o-mini", USAGE) == 0.0
+    for number in range(3000):
+        pricing.rates(f"invented-{number}")
+    assert len(pricing._known) <= 1024
+
+
+def test_a_cached_share_larger_than_the_input_costs_nothing_twice() -> None:
+    odd = Usage(input_tokens=10, output_tokens=0, cached_input_tokens=20)
+    assert cost_usd(Pricing(own={"m": Rates(input=1e6, output=0.0, cached_input=0.0)}), "m", odd) == 0.0
