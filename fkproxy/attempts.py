@@ -303,7 +303,7 @@ class _Run:
             except UpstreamError as error:
                 course.quota_spent = isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted)
                 self._fleet.report(course.stage.name, not isinstance(error, UpstreamRejected) or error.retry, owner._now())
-                self._failures.append((upstream.key, error))
+                self._failures.append((upstream.key, _light(error)))
                 if not owner.may_go_on(call, error):
                     if call.content_sent or not error.retry:
                         raise
@@ -386,6 +386,12 @@ class _Run:
         call = self._call
         if call.reply_id is not None and call.dialect.conversation.replies:
             self._fleet.selector.bind(course.place, reply_key(call.reply_id), upstream.key, self._owner._now())
+
+
+def _light(error: UpstreamError) -> UpstreamError:
+    """Without the frames that it came through: as long as it is kept they keep what was read of the reply, up to its limit."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def reserved_tokens(call: Call, upstream: Upstream) -> int:

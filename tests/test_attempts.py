@@ -149,6 +149,15 @@ async def test_several_failures_are_told_with_what_each_one_said() -> None:
     assert "secret" not in client.body.decode()
 
 
+async def test_a_failed_attempt_keeps_nothing_of_what_it_read() -> None:
+    bench = Bench(ONE, TWO)
+    error = UpstreamUnavailable("the connection broke")
+    bench.adapters[0].refuses(error)
+    bench.adapters[1].replies(completion())
+    assert (await bench.send(chat())).status == 200
+    assert error.__traceback__ is None, "its frames hold the reply as far as it came"
+
+
 async def test_limits_everywhere_are_told_with_the_soonest_retry_after() -> None:
     bench = Bench(ONE, TWO)
     failing(bench.adapters[0], 429, retry_after="40")
