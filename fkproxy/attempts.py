@@ -41,7 +41,7 @@ from fkproxy.model.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from fkproxy.refusal import COOLING, nobody, told
+from fkproxy.refusal import FULL, nobody, told
 from fkproxy.routing import Route, Target
 from fkproxy.telemetry.record import Attempt, Skipped
 from fkproxy.upstream import Lease, Upstream
@@ -50,8 +50,6 @@ __all__ = ["Attempts", "RetryPolicy"]
 
 _TRANSIENT = (UpstreamFailed, UpstreamOverloaded, UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable)
 """Failures after which the same upstream may be asked again."""
-
-_FULL = frozenset(("busy", "requests_per_minute", "tokens_per_minute"))
 
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 2.0
@@ -97,7 +95,7 @@ class Attempts:
 
     async def _run_single(self, call: Call, client: Client, peek: Peek, fleet: Fleet, target: Target) -> None:
         upstream, model = fleet.upstreams[target.upstream], target.model
-        tokens = reserved_tokens(call, upstream)
+        tokens = expected_tokens(call.body) if upstream.terms.tokens_per_minute else 0
         lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
         if isinstance(lease, Skipped) and lease.reason == "busy" and await self._wait_for_slot(call, client, [upstream]):
             lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
@@ -247,6 +245,7 @@ class _Run:
         self._route = route
         self._failures: list[tuple[str, UpstreamError]] = []
         self._refused: Unrepresentable | None = None
+        self._failing: set[str] = set()
         self._spent = False
         self._first = route.stages[0]
         self._conversation: tuple[bytes | None] | None = None
@@ -259,16 +258,19 @@ class _Run:
         self._first = stages[0]
         if stages[0] is not self._route.stages[0]:
             call.note(f"takeover:{stages[0].name}")
-        tokens = max((reserved_tokens(call, upstream) for upstream in self._fleet.upstreams), default=0)
+        tokens = expected_tokens(call.body) if self._fleet.counts_tokens else 0
         course = Course(self._fleet, stages, conversation=self.conversation, tokens=tokens, now=now, skip=call.skip)
         if await self._through(course, course.leases()):
             return
         if await self._wait(course) and await self._through(course, course.leases()):
             return
-        if await self._through(course, self._valve(course)):
-            return
-        refused = self._refused if not call.skipped else None
-        raise told(self._failures, call.skipped) or refused or nobody(call.skipped)
+        lease = None if self._spent else course.valve()
+        if lease is not None:
+            call.note("safety_valve")
+            if await self._through(course, iter((lease,))):
+                return
+        self._report(None)
+        raise self._told()
 
     async def _through(self, course: Course, leases: Iterator[Lease]) -> bool:
         """True when one of them served."""
@@ -302,10 +304,13 @@ class _Run:
                 await owner.attempt(call, self._client, self._peek, lease)
             except UpstreamError as error:
                 course.quota_spent = isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted)
-                self._fleet.report(course.stage.name, not isinstance(error, UpstreamRejected) or error.retry, owner._now())
                 self._failures.append((upstream.key, _light(error)))
+                works = isinstance(error, UpstreamRejected) and not error.retry
+                if not works:
+                    self._failing.add(course.stage.name)
                 if not owner.may_go_on(call, error):
                     if call.content_sent or not error.retry:
+                        self._report(course.stage.name if works else None)
                         raise
                     self._spent = True
                     return False
@@ -317,7 +322,7 @@ class _Run:
                 self._refused = self._refused or error
                 return False
             else:
-                self._fleet.report(course.stage.name, False, owner._now())
+                self._report(course.stage.name)
                 self._remember(course, upstream)
                 return True
             if not self._again():
@@ -342,7 +347,7 @@ class _Run:
                 continue
             if obstacle.reason == "busy":
                 busy.append(self._fleet.upstreams[target.upstream])
-            elif obstacle.reason in _FULL or obstacle.reason == "limited":
+            elif obstacle.reason in FULL or obstacle.reason == "limited":
                 soonest_s = min(soonest_s, obstacle.retry_after_s or float("inf"))
         if busy and not self._failures:
             if not await owner._wait_for_slot(call, self._client, busy):
@@ -355,25 +360,6 @@ class _Run:
         course.tried.clear()
         return True
 
-    def _valve(self, course: Course) -> Iterator[Lease]:
-        """One call for the upstream that recovers first, when cooling is all that keeps any of them out."""
-        now = self._owner._now()
-        waits: list[tuple[float, Target]] = []
-        for target in self._route.targets:
-            upstream = self._fleet.upstreams[target.upstream]
-            obstacle = upstream.obstacle(target.model, now)
-            if obstacle is None or (target.upstream, target.model) in course.tried:
-                continue
-            hold = upstream.standing.hold(target.model)
-            guessed = hold.cause in COOLING if hold is not None else obstacle.reason == "circuit_open"
-            if guessed and obstacle.retry_after_s is not None and not upstream.valve_open:
-                waits.append((obstacle.retry_after_s, target))
-        if self._spent or not waits:
-            return
-        _, target = min(waits, key=lambda each: each[0])
-        self._call.note("safety_valve")
-        yield self._fleet.upstreams[target.upstream].valve(target.model, now)
-
     def conversation(self) -> bytes | None:
         """The call's conversation, read once."""
         if self._conversation is None:
@@ -381,22 +367,31 @@ class _Run:
             self._conversation = (call.dialect.conversation.read(call.client_headers, call.body),)
         return self._conversation[0]
 
+    def _report(self, served: str | None) -> None:
+        """How the call ended for each model that it was tried at: once, however many upstreams that were."""
+        now = self._owner._now()
+        for name in self._failing - {served}:
+            self._fleet.report(name, True, now, now - self._call.started)
+        if served is not None:
+            self._fleet.report(served, False, now, now - self._call.started)
+
     def _remember(self, course: Course, upstream: Upstream) -> None:
         """A reply that a later call may name is known by its upstream."""
         call = self._call
         if call.reply_id is not None and call.dialect.conversation.replies:
-            self._fleet.selector.bind(course.place, reply_key(call.reply_id), upstream.key, self._owner._now())
+            course.remember(reply_key(call.reply_id), upstream)
+
+    def _told(self) -> FkproxyError:
+        skipped = self._call.skipped
+        # Somebody who was passed over may be able to say it: then the request is not wrong.
+        refused = self._refused if not skipped else None
+        return told(self._failures, skipped) or refused or nobody(skipped)
 
 
 def _light(error: UpstreamError) -> UpstreamError:
     """Without the frames that it came through: as long as it is kept they keep what was read of the reply, up to its limit."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
-
-
-def reserved_tokens(call: Call, upstream: Upstream) -> int:
-    """What the call may use, for upstreams that limit tokens; 0 for others, where nobody counts."""
-    return expected_tokens(call.body) if upstream.terms.tokens_per_minute else 0
 
 
 def expected_tokens(body: bytes) -> int:

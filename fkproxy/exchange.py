@@ -84,6 +84,7 @@ class Exchanger:
             if not 200 <= exchange.status < 300:
                 error_body = await self._relay.read(call, client, exchange, MAX_ERROR_BYTES)
                 raise codec.decode_error(exchange.status, exchange.headers, error_body)
+            lease.accepted()
             if peek.stream and exchange.headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
                 await self._relay.stream(call, client, peek, codec, exchange)
             else:

@@ -15,6 +15,9 @@ from fkproxy.upstream import Lease, Upstream
 
 __all__ = ["Course", "Fleet", "QuotaPolicy", "Stand"]
 
+_SPENT = frozenset(("rate_limited", "quota", "model_quota"))
+"""Causes of holds for which a model's preview may step in."""
+
 logger = logging.getLogger("fkproxy.fleet")
 
 
@@ -35,7 +38,7 @@ class Stand(msgspec.Struct, frozen=True):
 class Fleet:
     """`table` numbers the upstreams as `upstreams` does. `stands`: by the name that clients ask for."""
 
-    __slots__ = ("accounts", "quota", "selector", "stands", "strategy", "table", "upstreams")
+    __slots__ = ("accounts", "counts_tokens", "quota", "selector", "stands", "strategy", "table", "upstreams")
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Fleet:
         self.quota = quota or QuotaPolicy()
         self.stands = dict(stands or {})
         self.selector = selector or Selector()
+        self.counts_tokens = any(upstream.terms.tokens_per_minute for upstream in upstreams)
 
     def route(self, model: str) -> Route:
         """See `RoutingTable.route`. A model that another may stand in for has that one behind it. Raises `UnknownModel`."""
@@ -74,10 +78,10 @@ class Fleet:
         first = [stage for stage in route.stages if stage.name == stand.by]
         return (*first, *(stage for stage in route.stages if stage.name != stand.by))
 
-    def report(self, model: str, failed: bool, now: float) -> None:
-        """How a call at `model` itself ended."""
+    def report(self, model: str, failed: bool, now: float, lasted_s: float) -> None:
+        """How a call at `model` itself ended, `lasted_s` after it began."""
         stand = self.stands.get(model) if self.stands else None
-        if stand is not None and stand.takeover.report(failed, now):
+        if stand is not None and stand.takeover.report(failed, now, lasted_s):
             happened = "another model stands in for one that fails" if stand.takeover.active else "a model serves itself again"
             logger.warning(happened, extra={"model": model, "by": stand.by, "error_ratio": round(stand.takeover.error_ratio, 3)})
 
@@ -101,7 +105,7 @@ class Course:
         self.quota_spent = False
         self.tried: set[tuple[int, str]] = set()
         self.stage: Stage = stages[0]
-        self.place = ""
+        self.place = self.tier_place = ""
         self._fleet = fleet
         self._stages = stages
         self._conversation = conversation
@@ -116,6 +120,7 @@ class Course:
             for tier in stage.tiers:
                 # Turns are the tier's, not the model's: callers choose the names of models.
                 place = "\x00".join(group.provider_key for group in tier) if len(tier) > 1 else ""
+                self.tier_place = place
                 rest = list(tier)
                 while rest:
                     first = self._first(place, rest) if len(rest) > 1 else 0
@@ -123,13 +128,43 @@ class Course:
                         break
                     yield from self._group(rest.pop(first))
 
+    def remember(self, conversation: bytes, upstream: Upstream) -> None:
+        """This conversation is from now on the upstream's that served, and its provider's."""
+        selector, now = self._fleet.selector, self._now()
+        selector.bind(self.place, conversation, upstream.key, now)
+        if self.tier_place and self._fleet.strategy == "sticky":
+            selector.bind(self.tier_place, conversation, upstream.provider_key, now)
+
+    def valve(self) -> Lease | None:
+        """For the upstream that recovers first, where our own guesses are all that keeps it out; one call at a time."""
+        now = self._now()
+        found: tuple[float, Stage, Group, Upstream] | None = None
+        for stage, group, index in self._places():
+            upstream = self._fleet.upstreams[index]
+            obstacle = upstream.obstacle(group.model, now, self.tokens)
+            if obstacle is None or not obstacle.guessed or upstream.valve_open or (index, group.model) in self.tried:
+                continue
+            wait_s = obstacle.retry_after_s
+            if wait_s is None or (found is not None and wait_s >= found[0]) or upstream.full(group.model, now, self.tokens) is not None:
+                continue
+            found = (wait_s, stage, group, upstream)
+        if found is None:
+            return None
+        _, self.stage, group, upstream = found
+        self.tier_place = ""
+        self.place = group.provider_key
+        return upstream.valve(group.model, now, self.tokens)
+
+    def _places(self) -> Iterator[tuple[Stage, Group, int]]:
+        for stage in self._stages:
+            for tier in stage.tiers:
+                for group in tier:
+                    for index in _indices(group):
+                        yield stage, group, index
+
     def _first(self, place: str, groups: Sequence[Group]) -> int | None:
         """The position of the provider that is next; None when none of them may be asked."""
-        able = [
-            position
-            for position, group in enumerate(groups)
-            if any([self._able(index, group.model) for index in _indices(group)])  # noqa: C419 - each one that is not able is noted
-        ]
+        able = [position for position, group in enumerate(groups) if self._any_able(group)]
         if not able:
             return None
         upstreams = self._fleet.upstreams
@@ -144,13 +179,27 @@ class Course:
             now=self._now(),
         )
 
+    def _any_able(self, group: Group) -> bool:
+        models = (group.model, self._preview(group))
+        # Not a generator: each one that is not able is noted.
+        return True in [self._able(index, model) for model in models if model is not None for index in _indices(group)]
+
     def _group(self, group: Group) -> Iterator[Lease]:
         self.quota_spent = False
         for members in group.tiers:
             yield from self._members(group, members, group.model)
-        if group.preview is not None and self.quota_spent and self._fleet.quota.switch_preview_model:
+        preview = self._preview(group, spent=self.quota_spent)
+        if preview is not None:
             for members in group.tiers:
-                yield from self._members(group, members, group.preview)
+                yield from self._members(group, members, preview)
+
+    def _preview(self, group: Group, *, spent: bool = False) -> str | None:
+        """The preview that is to be asked instead of the group's model: when the model's quota is spent, now or since an earlier call."""
+        if group.preview is None or not self._fleet.quota.switch_preview_model:
+            return None
+        now = self._now()
+        holds = (self._fleet.upstreams[index].standing.keeping_out(group.model, now) for index in _indices(group))
+        return group.preview if spent or any(hold is not None and hold.cause in _SPENT for hold in holds) else None
 
     def _members(self, group: Group, members: Sequence[int], model: str) -> Iterator[Lease]:
         fleet = self._fleet

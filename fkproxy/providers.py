@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Workshop:
         self._client = client
         self._settings = settings
         self._token_files: dict[str, TokenFile] = {}
-        self._google: dict[tuple[Path | None, str | None], GoogleTokens] = {}
+        self._google: dict[tuple[object, ...], GoogleTokens] = {}
 
     @property
     def minted_tokens(self) -> list[GoogleTokens]:
@@ -168,7 +169,7 @@ class Workshop:
         return self._token_files[signature]
 
     def _tokens(self, entry: CredentialEntry, project: str | None, name: str) -> GoogleTokens:
-        key = (entry.credentials_file, project)
+        key = (entry.credentials_file, _stamp(entry.credentials_file), project, name)
         if key not in self._google:
             self._google[key] = GoogleTokens(credentials_file=entry.credentials_file, project_id=project, name=name)
         return self._google[key]
@@ -267,8 +268,18 @@ def _pricing(provider: Provider) -> Pricing:
 
 
 def _signature(provider: Provider, entry: CredentialEntry, project: str | None) -> str:
-    """Equal for two upstreams that are configured alike, secrets included; it is compared in memory and shown nowhere."""
+    """Equal for two upstreams that are configured alike, secrets included. A digest: who prints it learns nothing."""
     secrets = [entry.key, entry.client_secret, *provider.headers.values()]
     told = [each.get_secret_value() if each is not None else "" for each in secrets]
     plain = provider.model_copy(update={"credentials": (), "headers": dict.fromkeys(provider.headers)})
-    return repr((plain, entry.model_copy(update={"key": None, "client_secret": None}), project, told))
+    whole = repr((plain, entry.model_copy(update={"key": None, "client_secret": None}), project, told, _stamp(entry.credentials_file)))
+    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Changes when the file does. None: there is none, or nobody can say."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found is not None else None

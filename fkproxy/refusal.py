@@ -20,15 +20,15 @@ from fkproxy.model.errors import (
 )
 from fkproxy.telemetry.record import Skipped
 
-__all__ = ["COOLING", "nobody", "told"]
+__all__ = ["FULL", "nobody", "told"]
 
-COOLING = frozenset(("failure", "model_missing"))
-"""Causes that the safety valve may pass over, as it may an open breaker: our own guesses. What a vendor or an operator said stands."""
+FULL = frozenset(("busy", "requests_per_minute", "tokens_per_minute"))
+"""Reasons to pass an upstream over that are limits of the configuration."""
 
 _WORDS = {"failure": "failing", "model_missing": "without the model"}
 """What is said of an upstream that is held for one of them: to be at a limit is something else."""
 
-_LIMITS = frozenset(("limited", "exhausted", "requests_per_minute", "tokens_per_minute"))
+_LIMITS = FULL | {"limited", "exhausted"}
 
 
 def told(failures: Sequence[tuple[str, UpstreamError]], skipped: Sequence[Skipped]) -> FkproxyError | None:
@@ -57,10 +57,10 @@ def nobody(skipped: Sequence[Skipped]) -> FkproxyError:
     causes = {each.cause for each in skipped}
     if causes == {"model_missing"}:
         return UpstreamModelMissing(404, "no upstream has this model")
-    if reasons and reasons <= _LIMITS and not causes & COOLING:
-        return UpstreamRateLimited("every upstream for this model is at its limit", retry_after_s=soonest_s, upstream_status=None)
-    if reasons and reasons <= {"busy"}:
+    if reasons == {"busy"}:
         return ConcurrencyExceeded(len(skipped))
+    if reasons and reasons <= _LIMITS and not any(each.guessed for each in skipped):
+        return UpstreamRateLimited("every upstream for this model is at its limit", retry_after_s=soonest_s, upstream_status=None)
     names = tuple((_name(each), _WORDS.get(each.cause, each.reason.replace("_", " "))) for each in skipped)
     return NoUpstreamAvailable(names, soonest_s)
 

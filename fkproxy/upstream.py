@@ -86,14 +86,20 @@ class Upstream:
 
     def obstacle(self, model: str, now: float, tokens: int = 0) -> Skipped | None:
         """Why a call for `model` would not be let in now; None when it would. Changes nothing."""
-        standing = self.standing
-        if not standing.free and (wait_s := standing.retry_after_s(model, now)) > 0:
-            return self._held(model, wait_s)
+        if not self.standing.free and (held := self._held(model, now)) is not None:
+            return held
         if (wait_s := self.breaker.retry_after_s(now)) > 0:
             return self._skipped(model, "circuit_open", wait_s)
-        return self._full(model, now, tokens) if self._limited else None
+        return self.full(model, now, tokens) if self._limited else None
 
-    def _full(self, model: str, now: float, tokens: int) -> Skipped | None:
+    def _held(self, model: str, now: float) -> Skipped | None:
+        hold = self.standing.keeping_out(model, now)
+        if hold is None:
+            return None
+        return self._skipped(model, hold.state, self.standing.retry_after_s(model, now), hold.cause)
+
+    def full(self, model: str, now: float, tokens: int) -> Skipped | None:
+        """Why its limits would not let a call in; None when they would."""
         if not self._has_slot:
             return self._skipped(model, "busy", _BUSY_RETRY_S)
         if self._requests is not None and (wait_s := self._requests.wait_s(1, now)) > 0:
@@ -102,18 +108,14 @@ class Upstream:
             return self._skipped(model, "tokens_per_minute", wait_s)
         return None
 
-    def _held(self, model: str, wait_s: float) -> Skipped:
-        hold = self.standing.hold(model)
-        return self._skipped(model, "limited", wait_s) if hold is None else self._skipped(model, hold.state, wait_s, hold.cause)
-
     def _skipped(self, model: str, reason: str, wait_s: float, cause: str = "") -> Skipped:
         return Skipped(
             provider_key=self.provider_key,
             credential=self.credential,
             model_id=model,
             reason=reason,
-            cause=cause,
             retry_after_s=None if wait_s == float("inf") else wait_s,
+            cause=cause,
         )
 
     def lease(self, model: str, now: float, *, tokens: int = 0, force: bool = False) -> Lease | Skipped:
@@ -121,7 +123,7 @@ class Upstream:
         hold = self.standing.hold(model)
         if force and hold is not None and hold.state == "paused":
             return self._skipped(model, "paused", float("inf"))
-        full = self._full(model, now, tokens) if self._limited else None
+        full = self.full(model, now, tokens) if self._limited else None
         if full is not None:
             return full
         permit = self.breaker.acquire(now)
@@ -130,14 +132,17 @@ class Upstream:
         serial = self.standing.force(model, now) if force else self.standing.admit(model, now)
         if serial is None:
             self.breaker.release(permit, now)
-            return self._held(model, self.standing.retry_after_s(model, now))
+            held = self._held(model, now)
+            assert held is not None
+            return held
         return self._lease(model, permit, serial, tokens, now)
 
-    def valve(self, model: str, now: float) -> Lease:
+    def valve(self, model: str, now: float, tokens: int = 0) -> Lease:
         """Let one call in although the breaker is open, too: the upstream that recovers first when all are kept out."""
-        self.valve_open = True
         permit = self.breaker.force(now)
-        return self._lease(model, permit, self.standing.force(model, now), 0, now)
+        lease = self._lease(model, permit, self.standing.force(model, now), tokens, now)
+        lease.valve = self.valve_open = True
+        return lease
 
     def _lease(self, model: str, permit: Permit, serial: int, tokens: int, now: float) -> Lease:
         self.in_flight += 1
@@ -191,18 +196,23 @@ class Upstream:
 class Lease:
     """One call's stay at an upstream. Reports once; `close` gives the place back, whatever happened."""
 
-    __slots__ = ("_closed", "_permit", "_serial", "_tokens", "answered_s", "began_s", "model", "upstream", "when_answered")
+    __slots__ = ("_closed", "_permit", "_serial", "_tokens", "answered_s", "began_s", "model", "upstream", "valve", "when_answered")
 
     def __init__(self, upstream: Upstream, model: str, permit: Permit, serial: int, tokens: int, now: float) -> None:
         self.upstream = upstream
         self.model = model
         self.began_s = now
+        self.valve = False
         self.answered_s: float | None = None
         self.when_answered: Callable[[], None] | None = None
         self._permit: Permit | None = permit
         self._serial = serial
         self._tokens = tokens
         self._closed = False
+
+    def accepted(self) -> None:
+        """The upstream took the request on, and has said nothing yet."""
+        self.upstream.standing.accepted(self.model, self._serial)
 
     def answered(self, now: float) -> None:
         """The first content is here: it works. What may break from now on is reported besides."""
@@ -238,7 +248,8 @@ class Lease:
         self._closed = True
         upstream = self.upstream
         upstream.in_flight -= 1
-        upstream.valve_open = False
+        if self.valve:
+            upstream.valve_open = False
         if self._permit is not None and self.answered_s is None:
             upstream.breaker.release(self._permit, now)
             upstream.standing.released(self.model, self._serial)

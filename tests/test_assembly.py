@@ -8,7 +8,9 @@ import pytest
 
 from fkproxy.adapters.http import HttpClient
 from fkproxy.assembly import Assembly, rows
+from fkproxy.providers import Workshop
 from fkproxy.settings import LoadedSettings, load, load_providers
+from tests.e2e.processes import service_account
 
 ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["m"]\n'
 KEYS = '[[providers.credentials]]\nkey = "first-key"\n[[providers.credentials]]\nkey = "second-key"\n'
@@ -63,3 +65,27 @@ async def test_a_breakers_change_is_counted_and_logged(tmp_path: Path, caplog: p
     assert counted == [("one", "open")]
     assert [record.getMessage() for record in caplog.records] == ["circuit breaker"]
     await client.aclose()
+
+
+async def test_a_google_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    client = HttpClient()
+    path = service_account(tmp_path, "http://127.0.0.1:9/token")
+    credential = f'[[providers.credentials]]\nname = "{{name}}"\ncredentials_file = "{path}"\n'
+    vertex = '[[providers]]\nname = "{name}"\nadapter = "vertex"\nregion = "global"\n' + credential
+    loaded = configured(tmp_path, vertex.replace("{name}", "east") + vertex.replace("{name}", "west"))
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    before = assembly.fleet(loaded)
+    assert [upstream.key for upstream in before.upstreams] == ["east/east", "west/west"], "one file, two names"
+    assert assembly.fleet(load_providers(loaded), before).upstreams == before.upstreams
+    path.write_text(path.read_text() + " ")
+    after = assembly.fleet(load_providers(loaded), before)
+    assert after.upstreams[0] is not before.upstreams[0]
+    assert after.upstreams[0].adapter.credential is not before.upstreams[0].adapter.credential
+    await client.aclose()
+
+
+def test_what_is_built_tells_no_secret(tmp_path: Path) -> None:
+    loaded = configured(tmp_path, ONE + "headers = { x-team = 'secret-header' }\n" + KEYS)
+    built = Workshop(HttpClient(), loaded.settings).build(loaded.providers)
+    assert "-key" not in repr(built).replace("'x-api-key'", "")
+    assert "secret-header" not in repr(built)

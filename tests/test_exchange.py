@@ -183,3 +183,20 @@ async def test_a_count_that_is_estimated_says_nothing_about_the_upstream() -> No
     assert (client.status, len(bench.adapters[0].calls), bench.record.attempts) == (200, 1, 0)
     upstream = bench.gateway.fleet.upstreams[0]
     assert (upstream.standing.state("m"), upstream.last_success_s, upstream.in_flight) == ("limited", None, 0)
+
+
+async def test_a_limit_is_over_when_the_upstream_takes_a_stream_on_and_not_first_when_it_speaks() -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"))
+    for upstream in bench.gateway.fleet.upstreams:
+        upstream.standing.failed("m", 0, "rate_limited", 2.0, bench.clock.now_s)
+    bench.clock.now_s += 3.0
+    thinks = Hang()
+    bench.adapters[0].streams(thinks)
+    probe = asyncio.create_task(bench.send(chat(stream=True)))
+    await thinks.reached.wait()
+    for adapter in bench.adapters:
+        adapter.replies(completion())
+    await bench.send(chat())
+    assert (bench.record.status, bench.record.provider_key) == (200, "chat")
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import settings
@@ -19,6 +20,15 @@ from tests.fakes.pipeline import Bench, Hang, ListClient, ScriptedAdapter
 from tests.test_attempts import ONE, chat, completion
 
 PATIENT = RetryPolicy(max_wait_s=5.0)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Not one turn of the loop later."""
+    for _ in range(1000):
+        if happened():
+            return
+        await asyncio.sleep(0)
+    raise TimeoutError
 
 
 async def turns(number: int = 8) -> None:
@@ -54,8 +64,7 @@ async def test_a_slot_goes_to_who_waits_and_not_to_who_comes_just_then() -> None
     lease = upstream.lease("m", bench.clock.now_s)
     assert not isinstance(lease, Lease)
     first.cancel()
-    while upstream.in_flight:  # noqa: ASYNC110 - nobody sets an event for a test
-        await asyncio.sleep(0)
+    await until(lambda: upstream.in_flight == 0)
     comes = upstream.lease("m", bench.clock.now_s)
     assert not isinstance(comes, Lease), "it is promised already"
     assert (await waits).status == 200
@@ -70,8 +79,7 @@ async def test_a_slot_that_its_waiter_does_not_take_goes_to_the_next() -> None:
     upstream = bench.gateway.fleet.upstreams[0]
     assert len(upstream.waiting) == 2
     first.cancel()
-    while upstream.in_flight:  # noqa: ASYNC110 - nobody sets an event for a test
-        await asyncio.sleep(0)
+    await until(lambda: upstream.in_flight == 0)
     leaves.cancel()
     async with asyncio.timeout(1):
         assert (await stays).status == 200
@@ -104,23 +112,23 @@ class Leases(RuleBasedStateMachine):
         breaker = Breaker(failure_threshold=4, open_s=30.0)
         standing = Standing(max_s=40.0, exhausted_max_s=90.0)
         adapter: Any = ScriptedAdapter(None, "one", "openai_chat")  # type: ignore[arg-type]  # it is never asked
-        self.upstream = Upstream(adapter, None, breaker, standing, terms)  # type: ignore[arg-type]  # two layers as one
+        self.upstream = Upstream(adapter, None, breaker, standing, terms)  # type: ignore[arg-type]  # nothing is decoded
         self.open: list[Lease] = []
-        self.probes: dict[int, Lease] = {}
+        self.probes: dict[int, int] = {}
 
     @rule(model=st.sampled_from("mn"), tokens=st.sampled_from((0, 10, 200)))
     def comes(self, model: str, tokens: int) -> None:
         may = self.upstream.obstacle(model, self.now, tokens) is None
-        held = self.upstream.standing.hold(model) is not None
+        hold = self.upstream.standing.hold(model)
         lease = self.upstream.lease(model, self.now, tokens=tokens)
         assert isinstance(lease, Lease) == may
         if not isinstance(lease, Lease):
             return
         self.open.append(lease)
-        if held:
-            rivals = [each for each in self.open if each.model == model and id(each) in self.probes and self.now - each.began_s < 120.0]
+        if hold is not None:
+            rivals = [each for each in self.open if self.probes.get(id(each)) == hold.serial and self.now - each.began_s < 120.0]
             assert not rivals, "one call at a time finds out whether a hold is over"
-            self.probes[id(lease)] = lease
+            self.probes[id(lease)] = hold.serial
 
     @rule(model=st.sampled_from("mn"))
     def passes_through_the_valve(self, model: str) -> None:

@@ -114,12 +114,12 @@ class GoogleTokens:
         self.misses += 1
         if self._fetching is None:
             if self._failed is not None and now < self._failed_s + _RETRY_AFTER_S:
-                raise self._failed
+                raise _again(self._failed)
             self._fetching = asyncio.create_task(self._fetch(now))
         # Shielded: the caller that began the fetch may hang up while others wait for it.
         await asyncio.shield(self._fetching)
         if self._failed is not None:
-            raise self._failed
+            raise _again(self._failed)
         return self._token
 
     async def _fetch(self, now: float) -> None:
@@ -146,6 +146,11 @@ class GoogleTokens:
         # google-auth gives the end in UTC without a zone.
         lasts_s = (expiry - datetime.now(UTC).replace(tzinfo=None)).total_seconds() if expiry is not None else 3600.0
         return str(self._credentials.token), now + lasts_s
+
+
+def _again(error: UpstreamError) -> UpstreamError:
+    """A fresh one: an exception that is raised twice keeps the frames of both, and with them what their calls held."""
+    return type(error)(str(error))
 
 
 def _mapped(error: Exception) -> UpstreamError:

@@ -15,8 +15,9 @@ its models:
     failure        the upstream  limited          by the failures in a row, see `TIERS`          at most `max_s`
     (an operator)  the upstream  paused           until resumed
 
-A hold whose time is over lets one call through at a time. When that call succeeds the hold is gone; when it fails the next hold is
-longer. So no hold outlives its cause by more than its cap, and an upstream that is back serves everybody after one call.
+A hold whose time is over lets one call through at a time. When that call succeeds the hold is gone; what a vendor said is over as soon
+as it takes the call on, since a long thought or a long reply must not keep others waiting. When it fails the next hold is longer. So no
+hold outlives its cause by more than its cap, and an upstream that is back serves everybody after one call.
 
 Calls that were let in before a hold began say nothing about it: a burst of them fails late and together, and would otherwise climb
 the whole ladder at once. `serial` tells them apart.
@@ -32,7 +33,7 @@ import msgspec
 
 from fkproxy.limits.forward import ForwardClock
 
-__all__ = ["CAUSES", "TIERS", "UPSTREAM_STATES", "Cause", "Hold", "Standing", "UpstreamState"]
+__all__ = ["CAUSES", "GUESSES", "TIERS", "UPSTREAM_STATES", "Cause", "Hold", "Standing", "UpstreamState"]
 
 UpstreamState = Literal["active", "paused", "reauth_required", "refreshing", "exhausted", "limited"]
 UPSTREAM_STATES: tuple[UpstreamState, ...] = get_args(UpstreamState)
@@ -60,6 +61,9 @@ CAUSES: dict[Cause, _Rule] = {
     "model_missing": _Rule("limited", True, 30.0),
     "failure": _Rule("limited", False, 0.0),
 }
+
+GUESSES = frozenset(("failure", "model_missing"))
+"""Causes that are our own guesses. What a vendor or an operator said stands."""
 
 _PROBE_TIMEOUT_S = 120.0
 """A call let through that is not reported for so long has been lost; its place goes to the next."""
@@ -120,6 +124,12 @@ class Standing:
         """Models with a hold of their own."""
         return {model: hold for model, hold in self._holds.items() if model is not None}
 
+    def keeping_out(self, model: str, now: float) -> Hold | None:
+        """The hold that keeps `model` out now: what was said before what is guessed, then the longer one."""
+        clock_s = self._clock.read(now)
+        keeping = [hold for hold in self._relevant(model) if self._wait_s(hold, clock_s) > 0]
+        return max(keeping, key=lambda hold: (hold.cause not in GUESSES, hold.until_s), default=None)
+
     def retry_after_s(self, model: str | None, now: float) -> float:
         """Seconds until a call may be let in; 0.0 if one may now, infinity while an operator holds it."""
         clock_s = self._clock.read(now)
@@ -150,24 +160,33 @@ class Standing:
         return self._probe(relevant, clock_s)
 
     def force(self, model: str, now: float) -> int:
-        """A serial all the same: for a call that has nowhere else to go. It counts as the hold's probe."""
+        """A serial all the same: for a call that has nowhere else to go. It is the hold's probe where none is out."""
         return self._probe(self._relevant(model), self._clock.read(now))
 
     def _probe(self, holds: list[Hold], clock_s: float) -> int:
         if holds:
             self.serial += 1
         for hold in holds:
-            hold.probe_s, hold.probe = clock_s, self.serial
+            if hold.probe_s is None or clock_s - hold.probe_s >= _PROBE_TIMEOUT_S:
+                hold.probe_s, hold.probe = clock_s, self.serial
         return self.serial
+
+    def accepted(self, model: str, serial: int) -> None:
+        """The upstream took the request on. What a vendor had said is over with that, however long its reply is in coming."""
+        if self._holds:
+            self._end(model, serial, GUESSES)
 
     def succeeded(self, model: str, serial: int) -> None:
         """The upstream answered."""
         self.consecutive_failures = 0
         if self._holds:
-            for key in (None, model):
-                hold = self._holds.get(key)
-                if hold is not None and serial >= hold.serial and hold.state != "paused":
-                    del self._holds[key]
+            self._end(model, serial, frozenset())
+
+    def _end(self, model: str, serial: int, left: frozenset[str]) -> None:
+        for key in (None, model):
+            hold = self._holds.get(key)
+            if hold is not None and serial >= hold.serial and hold.state != "paused" and hold.cause not in left:
+                del self._holds[key]
 
     def released(self, model: str, serial: int) -> None:
         """No verdict: the client went away, or the request was its mistake. A probe's place is free again."""

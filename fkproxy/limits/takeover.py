@@ -4,7 +4,8 @@ Floor 1. Pure.
 
 Over the last `window_s` seconds: once `min_calls` calls were made and the share of failed ones is above `error_ratio`, the other model
 takes over. While it has, one call every `probe_s` still goes to the model itself (with the other one behind it, so that no client
-pays for the question); `successes` of those in a row give it back, with a clean window.
+pays for the question); `successes` of those in a row give it back, with a clean window. Calls that began before the last change say
+nothing about the time after it: many slow ones under way would otherwise give the model back at once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Takeover:
     __slots__ = (
         "_at",
         "_calls",
+        "_changed_s",
         "_clock",
         "_error_ratio",
         "_failed",
@@ -48,6 +50,7 @@ class Takeover:
         self._at = 0
         self._probed_s = 0.0
         self._streak = 0
+        self._changed_s = float("-inf")
         self.active = False
 
     def steps_back(self, now: float) -> bool:
@@ -60,14 +63,16 @@ class Takeover:
         self._probed_s = clock_s
         return False
 
-    def report(self, failed: bool, now: float) -> bool:
-        """How a call at the model itself ended; True if that changed who serves."""
+    def report(self, failed: bool, now: float, lasted_s: float = 0.0) -> bool:
+        """How a call at the model itself ended, `lasted_s` after it began; True if that changed who serves."""
         clock_s = self._clock.read(now)
+        if clock_s - lasted_s < self._changed_s:
+            return False
         if self.active:
             self._streak = 0 if failed else self._streak + 1
             if self._streak < self._successes:
                 return False
-            self.active = False
+            self.active, self._changed_s = False, clock_s
             self._calls, self._failed = [0] * _SLICES, [0] * _SLICES
             return True
         self._turn(int(clock_s / self._slice_s))
@@ -76,7 +81,7 @@ class Takeover:
         self._failed[here] += failed
         if not failed or sum(self._calls) < self._min_calls or self.error_ratio <= self._error_ratio:
             return False
-        self.active, self._streak, self._probed_s = True, 0, clock_s
+        self.active, self._streak, self._probed_s, self._changed_s = True, 0, clock_s, clock_s
         return True
 
     @property

@@ -55,6 +55,8 @@ def read_toml(text: str) -> Document:
     except tomllib.TOMLDecodeError as error:
         found = _AT_LINE.search(str(error))
         raise NotADocument(_AT_LINE.sub("", str(error)).strip().rstrip("."), int(found[1]) if found else None) from None
+    except RecursionError:
+        raise NotADocument("it is nested deeper than any configuration", None) from None
     return Document(value, _toml_lines(text))
 
 
@@ -102,7 +104,7 @@ def read_yaml(text: str) -> Document:
         node = loader.get_single_node()
         lines: dict[Place, int] = {}
         if node is not None:
-            _walk(node, (), lines)
+            _walk(loader, node, (), lines)
         value = loader.construct_document(node) if node is not None else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -114,19 +116,27 @@ def read_yaml(text: str) -> Document:
     return Document(value, lines)
 
 
-def _walk(node: Any, place: Place, lines: dict[Place, int]) -> None:
+def _walk(loader: Any, node: Any, place: Place, lines: dict[Place, int]) -> None:
     if len(lines) > _MAX_NODES:
         raise NotADocument("it names more values than any configuration has", None)
     lines.setdefault(place, node.start_mark.line + 1)
     if node.id == "mapping":
         seen: set[str] = set()
         for key, value in node.value:
+            if key.id != "scalar":
+                raise NotADocument("a list or a table is no name", key.start_mark.line + 1)
             if key.value in seen:
                 raise NotADocument(f"{key.value} stands here twice", key.start_mark.line + 1)
             seen.add(key.value)
             inner = (*place, _plain(str(key.value)))
             lines[inner] = key.start_mark.line + 1
-            _walk(value, inner, lines)
+            _walk(loader, value, inner, lines)
     elif node.id == "sequence":
         for position, value in enumerate(node.value):
-            _walk(value, (*place, position), lines)
+            _walk(loader, value, (*place, position), lines)
+    else:
+        try:
+            loader.construct_object(node)
+        except (ValueError, AttributeError):
+            # The library has these for a date that no calendar has, or a tag that the text does not bear out.
+            raise NotADocument("the value is not what it looks like; quote it if it is a text", node.start_mark.line + 1) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
 __all__ = ["Attempt", "CallRecord", "Skipped"]
@@ -36,6 +37,11 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     cause: str = ""
     retry_after_s: float | None = None
+
+    @property
+    def guessed(self) -> bool:
+        """The gateway's own guess keeps it out, nothing that a vendor or an operator said."""
+        return self.cause in GUESSES or self.reason == "circuit_open"
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -101,3 +101,13 @@ def test_without_a_project_nobody_can_be_called(tmp_path: Path, endpoint: TokenE
     tokens = GoogleTokens(credentials_file=None, project_id=None)
     with pytest.raises(UpstreamRefusedCredential):
         _ = tokens.project_id
+
+
+async def test_a_failure_that_many_calls_are_told_does_not_keep_what_they_held(tmp_path: Path) -> None:
+    tokens = GoogleTokens(credentials_file=service_account(tmp_path, "http://127.0.0.1:9/token"), project_id=None)
+    told = []
+    for after_s in range(4):
+        with pytest.raises(UpstreamUnavailable) as caught:
+            await tokens.bearer(NOW_S + after_s)
+        told.append(caught.value)
+    assert len({id(error) for error in told}) == 4

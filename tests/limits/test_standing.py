@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkproxy.limits.standing import CAUSES, TIERS, Cause, Standing
+from fkproxy.limits.standing import CAUSES, GUESSES, TIERS, Cause, Standing
 
 MODEL = "m"
 
@@ -191,3 +191,18 @@ def test_nothing_keeps_a_healthy_upstream_out_beyond_its_cap(
     standing.succeeded(MODEL, serial)
     assert standing.admit(MODEL, now) is not None
     assert standing.free
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_a_vendor_said_is_over_when_it_takes_a_request_on(cause: Cause) -> None:
+    standing = Standing()
+    for _ in range(3):
+        failing(standing, cause, 0.0)
+    now = standing.retry_after_s(MODEL, 0.0)
+    early = 0
+    probe = standing.admit(MODEL, now)
+    assert probe is not None
+    standing.accepted(MODEL, early)
+    assert standing.admit(MODEL, now) is None, "it was let in before the hold"
+    standing.accepted(MODEL, probe)
+    assert (standing.admit(MODEL, now) is None) == (cause in GUESSES)

@@ -39,3 +39,18 @@ def test_while_it_stands_in_one_call_in_a_while_asks_and_good_answers_give_it_ba
     assert not takeover.active
     assert takeover.error_ratio == 0.0
     assert not takeover.steps_back(120.0)
+
+
+def test_calls_that_began_before_a_change_say_nothing_about_the_time_after_it() -> None:
+    takeover = Takeover(error_ratio=0.05, min_calls=2, probe_s=30.0, successes=2)
+    takeover.report(False, 100.0, 20.0)
+    takeover.report(True, 101.0, 20.0)
+    assert takeover.active
+    for _ in range(5):
+        assert not takeover.report(False, 105.0, 10.0), "slow ones from before"
+    assert takeover.active
+    takeover.report(False, 140.0, 1.0)
+    assert takeover.report(False, 180.0, 1.0)
+    for _ in range(5):
+        takeover.report(True, 181.0, 60.0)
+    assert not takeover.active

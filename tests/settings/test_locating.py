@@ -80,6 +80,12 @@ def test_broken_toml(text: str, line: int, said: str) -> None:
     assert caught.value.line == line
 
 
+def test_a_nest_without_end_is_no_configuration() -> None:
+    for read, name in ((read_toml, "a ="), (read_yaml, "a:")):
+        with pytest.raises(NotADocument):
+            read(f"{name} {'[' * 5000}")
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
@@ -88,6 +94,9 @@ def test_broken_toml(text: str, line: int, said: str) -> None:
         ("a: !!python/object/apply:os.system [true]\n", 1, "constructor"),
         ("a: \x00\n", None, "YAML"),
         ("a: 1\n--- \nb: 2\n", 2, "another document"),
+        ("a: 1\n? [b, c]\n: 2\n", 2, "no name"),
+        ("a: 1\nb: 2024-13-45\n", 2, "quote it"),
+        ("a: !!timestamp soon\n", 1, "quote it"),
     ],
 )
 def test_broken_yaml(text: str, line: int | None, said: str) -> None:
