@@ -9,11 +9,12 @@ from collections.abc import Callable
 from fkproxy.adapters.http import HttpClient
 from fkproxy.dialects import DIALECTS
 from fkproxy.fleet import Fleet, QuotaPolicy, Stand
+from fkproxy.hedging import HedgePolicy, Hedger
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.standing import Standing
 from fkproxy.limits.takeover import Takeover
 from fkproxy.providers import Member, Workshop
-from fkproxy.settings import FallbackAlias, LoadedSettings, Settings, table_of
+from fkproxy.settings import FallbackAlias, Hedging, LoadedSettings, Settings, table_of
 from fkproxy.telemetry.metrics import UpstreamRow
 from fkproxy.upstream import Upstream
 
@@ -31,6 +32,7 @@ class Assembly:
         self._count_transition = count_transition
         self._kept: dict[str, Upstream] = {}
         self._stands: dict[FallbackAlias, Stand] = {}
+        self._hedging: tuple[Hedging, Hedger] | None = None
 
     def credential_cache(self) -> tuple[int, int]:
         """(hits, misses) of the cache of minted tokens."""
@@ -56,10 +58,19 @@ class Assembly:
             ),
             stands={alias.model: self._stands.get(alias) or _stand(alias) for alias in file.fallback_aliases},
             selector=before.selector if before is not None else None,
+            hedger=self._hedger(file.hedging),
         )
         self._kept = {member.signature: upstream for member, upstream in zip(built.members, upstreams, strict=True)}
         self._stands = {alias: fleet.stands[alias.model] for alias in file.fallback_aliases}
         return fleet
+
+    def _hedger(self, asked: Hedging | None) -> Hedger | None:
+        """What was learnt of an upstream's usual time stays while the table does."""
+        if asked is None:
+            self._hedging = None
+        elif self._hedging is None or self._hedging[0] != asked:
+            self._hedging = (asked, Hedger(HedgePolicy(after_s=asked.after, share=asked.share)))
+        return self._hedging[1] if self._hedging is not None else None
 
     def _upstream(self, member: Member) -> Upstream:
         policy, cooldown = self._settings.circuit_breaker, self._settings.cooldown

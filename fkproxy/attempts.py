@@ -194,11 +194,13 @@ class Attempts:
         outcome, failed = "ok", False
         try:
             await self._exchanger.exchange(call, client, peek, lease)
+            lease = call.lease or lease
             if call.upstream_status is not None:
                 lease.answered(self._now())
         except UpstreamError as error:
             outcome = error.code
             call.upstream_status = error.upstream_status or call.upstream_status
+            lease = call.lease or lease
             lease.failed(error, self._now())
             failed = True
             raise
@@ -206,7 +208,7 @@ class Attempts:
             outcome = error.code if isinstance(error, FkproxyError) else "client_ended"
             raise
         finally:
-            self._write_down(call, lease, outcome, failed=failed, further=further)
+            self._write_down(call, call.lease or lease, outcome, failed=failed, further=further)
 
     def _write_down(self, call: Call, lease: Lease, outcome: str, *, failed: bool, further: bool) -> None:
         """Give everything back that the attempt held, and note it, unless nobody was asked: what the upstream's dialect cannot say, or
@@ -260,6 +262,8 @@ class _Run:
             call.note(f"takeover:{stages[0].name}")
         tokens = expected_tokens(call.body) if self._fleet.counts_tokens else 0
         course = Course(self._fleet, stages, conversation=self.conversation, tokens=tokens, now=now, skip=call.skip)
+        if self._fleet.hedger is not None:
+            call.hedger, call.spare = self._fleet.hedger, partial(course.spare, call.dialect.name)
         if await self._through(course, course.leases()):
             return
         if await self._wait(course) and await self._through(course, course.leases()):

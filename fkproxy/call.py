@@ -12,6 +12,7 @@ import msgspec
 from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.adapters.base import Timeouts
 from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, StreamEncoder
+from fkproxy.hedging import Hedger
 from fkproxy.limits.bucket import Verdict
 from fkproxy.model.errors import FkproxyError
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
@@ -90,6 +91,7 @@ class Call:
         "error_sent",
         "expired",
         "finish_reason",
+        "hedger",
         "lease",
         "losses",
         "method",
@@ -110,6 +112,7 @@ class Call:
         "request_id",
         "response_bytes",
         "route",
+        "spare",
         "started",
         "started_s",
         "status",
@@ -175,6 +178,8 @@ class Call:
         self.notes: tuple[str, ...] = ()
         self.waited_s = 0.0
         self.lease: Lease | None = None
+        self.hedger: Hedger | None = None
+        self.spare: Callable[[Dialect], Lease | None] | None = None
         self.timeouts = _NO_TIMEOUTS
         self.reply_id: str | None = None
         self.provider_key: str | None = None

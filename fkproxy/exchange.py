@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
-from fkproxy.adapters.base import Adapter, UpstreamCall
+from fkproxy.adapters.base import Adapter, Exchange, UpstreamCall
 from fkproxy.call import Call, Client
 from fkproxy.dialects.base import Dialect, Peek
+from fkproxy.hedge import Hedge
 from fkproxy.model.errors import UpstreamRefusedCredential
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.relay import MAX_ERROR_BYTES, Relay
@@ -66,31 +68,51 @@ class Exchanger:
             call.reasoning_applied = codec.reasoning_of(body)
         began = self._now()
         try:
-            exchange = await adapter.send(
-                UpstreamCall(
-                    model=model,
-                    stream=peek.stream,
-                    body=body,
-                    request_id=call.request_id,
-                    client_headers=call.client_headers if own else None,
-                    dialect=codec.name,
-                )
-            )
+            exchange = await self._send(call, peek, adapter, codec, model, body)
         finally:
             call.upstream_s += self._now() - began
+        hedge: Hedge | None = None
+        if call.hedger is not None:
+            hedge = Hedge.of(call, lease, exchange, partial(self._send_again, call, peek, codec), self._now, body=body, codec=codec)
+        if hedge is not None:
+            exchange = hedge.exchange
         try:
-            await self._relay.wait(call, client, exchange.head, "first_byte", call.timeouts.first_byte_s)
+            try:
+                await self._relay.wait(call, client, exchange.head, "first_byte", call.timeouts.first_byte_s)
+            finally:
+                if hedge is not None:
+                    hedge.settle()
+            if call.hedger is not None and call.lease is not None:
+                call.hedger.saw(call.lease.upstream.key, call.lease.model, self._now() - call.lease.began_s)
             call.upstream_status = exchange.status
             if not 200 <= exchange.status < 300:
                 error_body = await self._relay.read(call, client, exchange, MAX_ERROR_BYTES)
                 raise codec.decode_error(exchange.status, exchange.headers, error_body)
-            lease.accepted()
+            (call.lease or lease).accepted()
             if peek.stream and exchange.headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
                 await self._relay.stream(call, client, peek, codec, exchange)
             else:
                 await self._relay.whole(call, client, peek, codec, exchange)
         finally:
             exchange.close()
+
+    async def _send(self, call: Call, peek: Peek, adapter: Adapter, codec: Dialect, model: str, body: bytes) -> Exchange:
+        return await adapter.send(
+            UpstreamCall(
+                model=model,
+                stream=peek.stream,
+                body=body,
+                request_id=call.request_id,
+                client_headers=call.client_headers if codec is call.dialect else None,
+                dialect=codec.name,
+            )
+        )
+
+    async def _send_again(self, call: Call, peek: Peek, codec: Dialect, lease: Lease) -> Exchange:
+        """The same request to another upstream, which may call the model otherwise."""
+        terms = lease.upstream.terms
+        render = self._forward if codec is call.dialect else self._translate
+        return await self._send(call, peek, lease.upstream.adapter, codec, lease.model, render(call, peek, codec, lease.model, terms))
 
     def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:
         reasoning = _reasoning(call, terms)

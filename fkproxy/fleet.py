@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from fkproxy.dialects.base import Dialect
+from fkproxy.hedging import Hedger
 from fkproxy.limits.takeover import Takeover
 from fkproxy.routing import Group, Route, RoutingTable, Stage, Strategy
 from fkproxy.selection import Selector
@@ -38,7 +40,7 @@ class Stand(msgspec.Struct, frozen=True):
 class Fleet:
     """`table` numbers the upstreams as `upstreams` does. `stands`: by the name that clients ask for."""
 
-    __slots__ = ("accounts", "counts_tokens", "quota", "selector", "stands", "strategy", "table", "upstreams")
+    __slots__ = ("accounts", "counts_tokens", "hedger", "quota", "selector", "stands", "strategy", "table", "upstreams")
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Fleet:
         quota: QuotaPolicy | None = None,
         stands: Mapping[str, Stand] | None = None,
         selector: Selector | None = None,
+        hedger: Hedger | None = None,
     ) -> None:
         self.upstreams = tuple(upstreams)
         self.table = table
@@ -58,6 +61,7 @@ class Fleet:
         self.quota = quota or QuotaPolicy()
         self.stands = dict(stands or {})
         self.selector = selector or Selector()
+        self.hedger = hedger
         self.counts_tokens = any(upstream.terms.tokens_per_minute for upstream in upstreams)
 
     def route(self, model: str) -> Route:
@@ -134,6 +138,20 @@ class Course:
         selector.bind(self.place, conversation, upstream.key, now)
         if self.tier_place and self._fleet.strategy == "sticky":
             selector.bind(self.tier_place, conversation, upstream.provider_key, now)
+
+    def spare(self, spoken: str, codec: Dialect) -> Lease | None:
+        """One more upstream for the same request, beside the one that is asked: another of this stage that takes the very same body."""
+        now = self._now()
+        for stage, group, index in self._places():
+            upstream = self._fleet.upstreams[index]
+            takes = spoken if spoken in upstream.adapter.spoken else upstream.codec.name
+            if stage is not self.stage or takes != codec.name or not self._able(index, group.model):
+                continue
+            lease = upstream.lease(group.model, now, tokens=self.tokens)
+            if isinstance(lease, Lease):
+                self.tried.add((index, group.model))
+                return lease
+        return None
 
     def valve(self) -> Lease | None:
         """For the upstream that recovers first, where our own guesses are all that keeps it out; one call at a time."""

@@ -21,6 +21,7 @@ from fkproxy.settings.providers_schema import (  # noqa: E402 - after the path i
     CredentialEntry,
     Entry,
     FallbackAlias,
+    Hedging,
     Limits,
     ModelEntry,
     Price,
@@ -46,6 +47,7 @@ _TABLES: tuple[tuple[str, type[Entry]], ...] = (
     ("`quota`", Quota),
     ("`[[fallback_aliases]]`", FallbackAlias),
     ("`[quota_exceeded]`", QuotaExceeded),
+    ("`[hedging]`", Hedging),
 )
 
 _INTRO = """\

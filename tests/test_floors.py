@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1, "suffix": 1,
     "selection": 1,
     "adapters": 2, "telemetry": 2,
+    "hedge": 3, "hedging": 3,
     "quota_watch": 3, "explain": 3, "control": 3, "upstream": 3, "fleet": 3, "attempts": 3, "refusal": 3, "exchange": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
@@ -34,12 +35,13 @@ FLOORS: dict[str, int] = {
 SIDEWAYS: dict[str, set[str]] = {
     "wire": {"model"},  # errors
     "selection": {"routing"},  # the names of the strategies
-    "fleet": {"upstream"},
+    "fleet": {"hedging", "upstream"},
+    "hedge": {"call", "hedging", "upstream"},
     "explain": {"fleet"},
     "quota_watch": {"fleet", "upstream"},
     "control": {"fleet", "upstream"},
-    "call": {"upstream"},
-    "exchange": {"call", "relay", "side_calls", "upstream"},
+    "call": {"hedging", "upstream"},
+    "exchange": {"call", "hedge", "relay", "side_calls", "upstream"},
     "attempts": {"call", "exchange", "fleet", "refusal", "upstream"},
     "catalogue": {"fleet"},
     "gateway": {"attempts", "call", "exchange", "fleet", "relay"},

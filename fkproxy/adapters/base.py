@@ -88,10 +88,15 @@ class Credential(Protocol):
 class Exchange(Protocol):
     """One request under way."""
 
-    status: int
-    """HTTP status; valid once `head` returned True."""
-    headers: Mapping[str, str]
-    """Reply headers, names in lower case; valid once `head` returned True."""
+    @property
+    def status(self) -> int:
+        """HTTP status; valid once `head` returned True."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Reply headers, names in lower case; valid once `head` returned True."""
+        ...
 
     async def head(self, wait_s: float) -> bool:
         """True once status and headers are here, False if they are not after `wait_s` seconds (then call again).

@@ -259,6 +259,8 @@ class Dialect(Protocol):
     """Headers that only this dialect's clients send; they tell who asks where two dialects share a path."""
     conversation: ConversationMarks
     """Where its clients say which conversation a call belongs to."""
+    stores_replies: bool
+    """Its vendor keeps replies unless a request says that it should not."""
     known_fields: frozenset[str]
     """Names that the fields of a request may have; any other name is the client's own word and must not be logged."""
     keep_alive: bytes

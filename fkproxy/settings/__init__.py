@@ -27,13 +27,14 @@ from fkproxy.settings.loading import (
     successor_variables,
 )
 from fkproxy.settings.problems import Problem, SettingsError
-from fkproxy.settings.providers_schema import CredentialEntry, FallbackAlias, Provider, ProvidersFile
+from fkproxy.settings.providers_schema import CredentialEntry, FallbackAlias, Hedging, Provider, ProvidersFile
 from fkproxy.settings.providers_table import expressions_of, members_of, named_by_variables, rule_of, table_of
 from fkproxy.settings.schema import Settings
 
 __all__ = [
     "CredentialEntry",
     "FallbackAlias",
+    "Hedging",
     "LoadedSettings",
     "Problem",
     "ProcessEnvironment",

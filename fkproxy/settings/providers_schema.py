@@ -17,6 +17,7 @@ from fkproxy.suffix import reasoning_of_word
 __all__ = [
     "CredentialEntry",
     "FallbackAlias",
+    "Hedging",
     "Limits",
     "ModelEntry",
     "Price",
@@ -180,6 +181,13 @@ class FallbackAlias(Entry):
     probe: float = _field(30.0, "While it stands in: how often the model itself is asked.", gt=0, le=3600)
 
 
+class Hedging(Entry):
+    """Ask a second upstream when the first one takes longer than usual. It costs: a reply that loses may be billed."""
+
+    after: float = _field(0.0, "Seconds; 0: longer than 95 of 100 replies of that upstream and model took to begin.", ge=0, le=600)
+    share: float = _field(0.05, "Share of all calls that may be asked twice, at most.", gt=0, le=1)
+
+
 class QuotaExceeded(Entry):
     """What is tried when a quota is spent."""
 
@@ -196,3 +204,4 @@ class ProvidersFile(Entry):
     fallbacks: dict[str, Names] = _field({}, "Model (or pattern) → models to ask for when everybody who has it failed.")
     fallback_aliases: tuple[FallbackAlias, ...] = ()
     quota_exceeded: QuotaExceeded = QuotaExceeded()
+    hedging: Hedging | None = _field(None, "Off unless this table is there.")

@@ -22,7 +22,7 @@ _SLICE_S = 10.0
 _SAMPLES = 512
 """Latencies kept of each upstream; percentiles are over the latest of them."""
 
-_FINE = frozenset(("ok", "client_ended", UpstreamRejected.code))
+_FINE = frozenset(("ok", "abandoned", "client_ended", UpstreamRejected.code))
 """Outcomes that are not the upstream's failure."""
 
 

@@ -14,7 +14,11 @@ __all__ = ["Attempt", "CallRecord", "Skipped"]
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One try at one upstream. `outcome`: "ok" or the error's code; `status` the upstream's HTTP status, where there was one."""
+    """One try at one upstream.
+
+    `outcome`: "ok", the error's code, `client_ended`, or `abandoned` for one that was asked beside another and was slower; `status` the
+    upstream's HTTP status, where there was one.
+    """
 
     provider_key: str
     credential: str = ""

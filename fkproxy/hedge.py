@@ -1,0 +1,103 @@
+"""One call at two upstreams at a time: who serves, and what is written down of the other. Floor 3."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fkproxy.adapters.base import Exchange
+from fkproxy.call import Call
+from fkproxy.dialects.base import Dialect
+from fkproxy.hedging import HedgedExchange, Hedger, does_no_harm
+from fkproxy.model.errors import UpstreamError
+from fkproxy.telemetry.record import Attempt
+from fkproxy.upstream import Lease
+
+__all__ = ["ABANDONED", "Hedge"]
+
+ABANDONED = "abandoned"
+"""The outcome of an attempt that was cut because another one was quicker."""
+
+
+class Hedge:
+    """The first upstream's lease is the call's. `exchange` stands for both until `settle`."""
+
+    def __init__(
+        self,
+        call: Call,
+        hedger: Hedger,
+        first: Lease,
+        exchange: Exchange,
+        after_s: float,
+        send_again: Callable[[Lease], Awaitable[Exchange]],
+        codec: Dialect,
+        now: Callable[[], float],
+    ) -> None:
+        self.exchange = HedgedExchange(exchange, after_s, self._ask_another, now)
+        self._call = call
+        self._hedger = hedger
+        self._first = first
+        self._second: Lease | None = None
+        self._send_again = send_again
+        self._codec = codec
+        self._now = now
+
+    @classmethod
+    def of(
+        cls,
+        call: Call,
+        first: Lease,
+        exchange: Exchange,
+        send_again: Callable[[Lease], Awaitable[Exchange]],
+        now: Callable[[], float],
+        *,
+        body: bytes,
+        codec: Dialect,
+    ) -> Hedge | None:
+        """None where the call is not to be asked twice."""
+        hedger = call.hedger
+        if hedger is None or call.spare is None:
+            return None
+        after_s = hedger.after_s(first.upstream.key, first.model)
+        if after_s is None or not does_no_harm(body, stores=codec.stores_replies):
+            return None
+        return cls(call, hedger, first, exchange, after_s, send_again, codec, now)
+
+    async def _ask_another(self) -> Exchange | None:
+        call = self._call
+        if call.spare is None or not self._hedger.take():
+            return None
+        self._second = call.spare(self._codec)
+        if self._second is None:
+            return None
+        call.attempts += 1
+        call.note("hedged")
+        return await self._send_again(self._second)
+
+    def settle(self) -> None:
+        """One of them has begun to answer, or neither will: the other one's place is given back, and its attempt written down."""
+        call, second = self._call, self._second
+        call.spare = None
+        if second is None:
+            return
+        place, loser = (0, self._first) if self.exchange.winner == 1 else (1, second)
+        loss = self.exchange.lost.get(place)
+        error = self._codec.decode_error(loss, {}, b"") if isinstance(loss, int) else loss
+        now = self._now()
+        if isinstance(error, UpstreamError):
+            loser.failed(error, now)
+        loser.close(now, 0)
+        call.tries += (
+            Attempt(
+                provider_key=loser.upstream.provider_key,
+                credential=loser.upstream.credential,
+                model_id=loser.model,
+                outcome=error.code if error is not None else ABANDONED,
+                status=error.upstream_status if error is not None else None,
+                duration_ms=(now - loser.began_s) * 1000,
+            ),
+        )
+        if self.exchange.winner == 1:
+            second.when_answered = self._first.when_answered
+            call.meet(second)
+            call.provider_key, call.credential, call.model_id = second.upstream.provider_key, second.upstream.credential, second.model
+            call.timeouts = second.upstream.terms.timeouts

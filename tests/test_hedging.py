@@ -1,0 +1,193 @@
+"""A second upstream asked for the same reply."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from fkproxy.adapters.base import Timeouts
+from fkproxy.fleet import Fleet
+from fkproxy.hedging import HedgePolicy, Hedger, does_no_harm
+from fkproxy.model.errors import UpstreamUnavailable
+from tests.fakes.pipeline import Bench, ScriptedExchange
+from tests.test_attempts import chat, completion, error_of, outcomes
+
+AFTER_S = 0.02
+
+
+class Late(ScriptedExchange):
+    """Its head comes after a real while."""
+
+    late_s = 0.0
+
+    async def head(self, wait_s: float) -> bool:
+        if self.late_s > wait_s:
+            self.late_s -= wait_s
+            await asyncio.sleep(wait_s)
+            return False
+        await asyncio.sleep(self.late_s)
+        self.late_s = 0.0
+        return await super().head(wait_s)
+
+
+def hedging(*dialects: str, policy: HedgePolicy | None = None, **more: Any) -> Bench:
+    """A bench on a real clock whose replies can be late."""
+    names = [(name, dialect) for name, dialect in zip("abc", dialects or ("openai_chat",) * 2, strict=False)]
+    bench = Bench(*names, **more)
+    now = time.monotonic
+    bench.gateway._now = bench.gateway._attempts._now = bench.gateway._attempts._exchanger._now = now
+    bench.gateway._attempts._exchanger._relay._now = now
+    bench.clock.now_s = now()
+    fleet = bench.gateway.fleet
+    bench.gateway.fleet = Fleet(fleet.upstreams, fleet.table, hedger=Hedger(policy or HedgePolicy(after_s=AFTER_S, share=1.0)))
+    return bench
+
+
+def late(bench: Bench, place: int, seconds: float, body: bytes = b"", status: int = 200) -> Late:
+    adapter = bench.adapters[place]
+    made = Late(bench.clock, status, {"content-type": "application/json"}, (), [body or completion(f"from {place}")])
+    made.late_s = seconds
+    adapter._replies.append(made)
+    return made
+
+
+async def test_the_quicker_one_serves_and_the_other_is_cut() -> None:
+    bench = hedging()
+    slow, quick = late(bench, 0, 5.0), late(bench, 1, 0.0)
+    client = await bench.send(chat())
+    assert b"from 1" in client.body
+    assert (slow.closed, quick.closed) == (True, True)
+    assert outcomes(bench) == [("a", "abandoned"), ("b", "ok")]
+    assert (bench.record.provider_key, bench.record.attempts, bench.record.notes) == ("b", 2, ("hedged",))
+    assert [upstream.in_flight for upstream in bench.gateway.fleet.upstreams] == [0, 0]
+    assert [upstream.standing.consecutive_failures for upstream in bench.gateway.fleet.upstreams] == [0, 0]
+
+
+async def test_the_first_may_win_all_the_same() -> None:
+    bench = hedging()
+    late(bench, 0, AFTER_S * 3)
+    second = late(bench, 1, 5.0)
+    assert b"from 0" in (await bench.send(chat())).body
+    assert second.closed
+    assert outcomes(bench) == [("b", "abandoned"), ("a", "ok")]
+
+
+async def test_one_that_is_quick_is_asked_alone() -> None:
+    bench = hedging()
+    late(bench, 0, 0.0)
+    assert (await bench.send(chat())).status == 200
+    assert (len(bench.adapters[1].calls), bench.record.notes) == (0, ())
+
+
+async def test_a_failure_loses_against_a_success_and_is_held_against_its_upstream() -> None:
+    bench = hedging()
+    late(bench, 0, AFTER_S * 3, status=500, body=b"{}")
+    late(bench, 1, AFTER_S * 6)
+    assert b"from 1" in (await bench.send(chat())).body
+    assert outcomes(bench) == [("a", "upstream_error"), ("b", "ok")]
+    assert bench.gateway.fleet.upstreams[0].standing.consecutive_failures == 1
+
+
+@pytest.mark.parametrize("fails_at", ["connect", "head"])
+async def test_a_second_that_cannot_be_had_costs_the_first_nothing(fails_at: str) -> None:
+    bench = hedging()
+    late(bench, 0, AFTER_S * 4)
+    if fails_at == "connect":
+        bench.adapters[1].refuses(UpstreamUnavailable("refused"))
+    else:
+        late(bench, 1, 0.0, status=503, body=b"{}")
+    assert b"from 0" in (await bench.send(chat())).body
+    assert outcomes(bench)[0][0] == "b"
+    assert outcomes(bench)[1] == ("a", "ok")
+
+
+async def test_when_both_fail_the_call_goes_on_as_ever() -> None:
+    bench = hedging("openai_chat", "openai_chat", "openai_chat")
+    late(bench, 0, AFTER_S * 3, status=500, body=b'{"error": {"message": "no"}}')
+    late(bench, 1, AFTER_S * 3, status=503, body=b"{}")
+    late(bench, 2, 0.0)
+    assert b"from 2" in (await bench.send(chat())).body
+    assert [upstream.in_flight for upstream in bench.gateway.fleet.upstreams] == [0, 0, 0]
+
+
+async def test_a_deadline_ends_both() -> None:
+    bench = hedging(timeouts=Timeouts(first_byte_s=AFTER_S * 3))
+    exchanges = [late(bench, 0, 5.0), late(bench, 1, 5.0)]
+    client = await bench.send(chat())
+    assert (client.status, error_of(client)["code"]) == (504, "timeout")
+    assert all(exchange.closed for exchange in exchanges)
+    assert [upstream.in_flight for upstream in bench.gateway.fleet.upstreams] == [0, 0]
+
+
+async def test_a_client_that_leaves_ends_both() -> None:
+    bench = hedging()
+    exchanges = [late(bench, 0, 5.0), late(bench, 1, 5.0)]
+    task = asyncio.create_task(bench.send(chat()))
+    await asyncio.sleep(AFTER_S * 3)
+    assert len(bench.adapters[1].calls) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert all(exchange.closed for exchange in exchanges)
+    assert [upstream.in_flight for upstream in bench.gateway.fleet.upstreams] == [0, 0]
+
+
+async def test_only_an_upstream_that_takes_the_same_body_is_asked() -> None:
+    bench = hedging("openai_chat", "anthropic", "openai_chat")
+    late(bench, 0, 5.0)
+    late(bench, 2, 0.0)
+    assert b"from 2" in (await bench.send(chat())).body
+    assert len(bench.adapters[1].calls) == 0
+
+
+@pytest.mark.parametrize("body", [chat(store=True), chat(tools=[{"type": "web_search"}])])
+async def test_what_the_vendor_keeps_or_runs_is_asked_for_once(body: bytes) -> None:
+    bench = hedging()
+    late(bench, 0, AFTER_S * 3)
+    assert (await bench.send(body)).status == 200
+    assert len(bench.adapters[1].calls) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "stores", "expected"),
+    [
+        ({"messages": []}, False, True),
+        ({"input": "x"}, True, False),
+        ({"input": "x", "store": False}, True, True),
+        ({"input": "x", "store": False, "previous_response_id": "r"}, True, False),
+        ({"input": "x", "store": False, "previous_response_id": None}, True, True),
+        ({"background": True, "store": False}, True, False),
+        ({"tools": [{"type": "function", "name": "web_search"}]}, False, True),
+        ({"tools": [{"type": "code_execution_20250825"}]}, False, False),
+        ({"tools": [{"googleSearch": {}}]}, False, False),
+        ({"mcp_servers": [{"url": "x"}]}, False, False),
+        ({"cachedContent": "cachedContents/1"}, False, False),
+    ],
+)
+def test_what_may_be_asked_twice(body: dict[str, Any], stores: bool, expected: bool) -> None:
+    assert does_no_harm(json.dumps(body).encode(), stores=stores) == expected
+    assert does_no_harm(json.dumps(body, separators=(",", ":")).encode(), stores=stores) == expected
+
+
+def test_what_it_costs_has_a_cap() -> None:
+    hedger = Hedger(HedgePolicy(after_s=1.0, share=0.1))
+    asked = sum(hedger.after_s("a", "m") is not None and hedger.take() for _ in range(1000))
+    assert 95 <= asked <= 102
+    for _ in range(10_000):
+        hedger.after_s("a", "m")
+    assert sum(hedger.take() for _ in range(100)) == 10, "a quiet time saves up ten at most"
+
+
+def test_the_usual_time_has_to_be_known() -> None:
+    hedger = Hedger(HedgePolicy(share=1.0))
+    for number in range(100):
+        assert (hedger.after_s("a", "m") is None) == (number < 20)
+        hedger.saw("a", "m", number / 100)
+    assert hedger.after_s("a", "m") == 0.95
+    assert hedger.after_s("a", "other") is None
+    for number in range(3000):
+        hedger.saw("a", f"invented-{number}", 1.0)
+    assert len(hedger._took_s) <= 1024
