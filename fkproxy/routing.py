@@ -154,7 +154,7 @@ class RoutingTable:
     everybody who has it failed. `force_prefix`: what has a prefix is served under it only.
     """
 
-    __slots__ = ("_cache", "_fallbacks", "_fallbacks_by_pattern", "_force_prefix", "_rules")
+    __slots__ = ("_cache", "_compiled", "_fallbacks", "_fallbacks_by_pattern", "_force_prefix", "_rules")
 
     def __init__(
         self, rules: Sequence[Rule], *, fallbacks: Mapping[str, tuple[str, ...]] | None = None, force_prefix: bool = False
@@ -165,6 +165,7 @@ class RoutingTable:
             compiled.append(_Compiled(rule, first))
             first += len(rule.members)
         self._rules = tuple(compiled)
+        self._compiled = {id(each.rule): each for each in compiled}
         self._fallbacks = dict(fallbacks or {})
         self._fallbacks_by_pattern = [(_pattern([name]), models) for name, models in self._fallbacks.items() if set(name) & set("*?[")]
         self._force_prefix = force_prefix
@@ -183,6 +184,9 @@ class RoutingTable:
         return [each for each in names if self._leads_to(rule, each)]
 
     def _leads_to(self, rule: Rule, name: str) -> bool:
+        if "/" not in name and self._compiled[id(rule)].serves(name):
+            # Most names: nobody else has to be looked at.
+            return not (self._force_prefix and rule.prefix)
         return any(each.rule is rule for each, _ in self._resolve(name))
 
     def route(self, model: str) -> Route:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fkproxy.model.errors import UnknownModel
-from fkproxy.routing import Member, RoutingTable, Rule, Target
+from fkproxy.routing import Member, RoutingTable, Rule, Target, _Compiled
 
 TABLE = RoutingTable(
     [
@@ -125,3 +125,20 @@ def test_where_a_model_is_shown() -> None:
     assert table.shown(rule, "b") == []
     assert RoutingTable([rule], force_prefix=True).shown(rule, "aa") == ["p/aa"]
     assert [(each.provider_key, list(indices)) for each, indices in table.providers] == [("one", [0])]
+
+
+def test_what_a_model_list_asks_of_the_table_does_not_grow_with_the_square_of_the_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [Rule(provider_key=f"p{number}", models=(f"m{number}-*",)) for number in range(50)]
+    table = RoutingTable(rules)
+    looks = 0
+    serves = _Compiled.serves
+
+    def counted(self: _Compiled, name: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return serves(self, name)
+
+    monkeypatch.setattr(_Compiled, "serves", counted)
+    for number, rule in enumerate(rules):
+        assert table.shown(rule, f"m{number}-x") == [f"m{number}-x"]
+    assert looks == 50
