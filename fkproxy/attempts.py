@@ -201,8 +201,10 @@ class Attempts:
             outcome = error.code
             call.upstream_status = error.upstream_status or call.upstream_status
             lease = call.lease or lease
-            lease.failed(error, self._now())
             failed = True
+            if not (further or lease.answered_s is not None) or not isinstance(error, UpstreamTimeout) or error.phase != "total":
+                # Else it was the call's own deadline that cut a long reply, or left a late attempt no time: no upstream's failure.
+                lease.failed(error, self._now())
             raise
         except BaseException as error:
             outcome = error.code if isinstance(error, FkproxyError) else "client_ended"
@@ -213,11 +215,10 @@ class Attempts:
     def _write_down(self, call: Call, lease: Lease, outcome: str, *, failed: bool, further: bool) -> None:
         """Give everything back that the attempt held, and note it, unless nobody was asked: what the upstream's dialect cannot say, or
         what is answered here, is no attempt."""
-        now, usage, upstream = self._now(), call.usage, lease.upstream
+        now, used, upstream = self._now(), call.used_tokens, lease.upstream
         asked = failed or call.upstream_status is not None or outcome == "client_ended"
         if further and not failed and lease.answered_s is None:
             self._budget.give_back()
-        used = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else None
         lease.close(now, 0 if used is None and failed and not call.content_sent else used, asked=asked)
         if not asked:
             call.attempts -= 1

@@ -214,6 +214,14 @@ class Call:
         return self.peek is not None and self.peek.stream
 
     @property
+    def used_tokens(self) -> int | None:
+        """What counts against limits of tokens; None where nobody said."""
+        if self.operation == "count_tokens":
+            return 0
+        usage = self.usage
+        return (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else None
+
+    @property
     def skipped(self) -> tuple[Skipped, ...]:
         """The upstreams that were passed over, each as it was when the call last came by."""
         return tuple(self._skipped.values())

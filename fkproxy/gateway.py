@@ -169,9 +169,8 @@ class Gateway:
         try:
             await self._run(call, client)
         finally:
-            usage = call.usage
-            used = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else (0 if call.status >= 400 else None)
-            meter.settle(expected, used)
+            used = call.used_tokens
+            meter.settle(expected, 0 if used is None and call.status >= 400 else used)
 
     async def _run(self, call: Call, client: Client) -> None:
         peek = call.dialect.peek(call.body, call.target, call.query)

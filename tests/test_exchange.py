@@ -11,9 +11,10 @@ from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.standing import Standing
+from fkproxy.limits.tokens import TokenMeters
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.upstream import Terms
-from tests.fakes.pipeline import Bench, Hang
+from tests.fakes.pipeline import Bench, Hang, Pause
 from tests.test_attempts import chat, completion, error_of, failing
 
 CLAUDE, CHAT = ("claude", "anthropic"), ("chat", "openai_chat")
@@ -200,3 +201,47 @@ async def test_a_limit_is_over_when_the_upstream_takes_a_stream_on_and_not_first
     assert (bench.record.status, bench.record.provider_key) == (200, "chat")
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
+
+
+def piece() -> bytes:
+    choice = {"index": 0, "delta": {"content": "a"}}
+    return (
+        b"data: %s\n\n"
+        % json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}).encode()
+    )
+
+
+async def test_a_long_reply_that_the_calls_own_deadline_cuts_is_no_failure_of_its_upstream() -> None:
+    bench = Bench(CHAT, failure_threshold=1, timeouts=Timeouts(total_s=100.0))
+    bench.adapters[0].streams(*[step for _ in range(30) for step in (piece(), Pause(10.0))])
+    await bench.send(chat(stream=True))
+    upstream = bench.gateway.fleet.upstreams[0]
+    assert (bench.record.error_code, upstream.breaker.state(bench.clock.now_s)) == ("timeout", "closed")
+    assert upstream.standing.consecutive_failures == 0
+
+
+async def test_who_was_asked_with_no_time_left_has_not_failed() -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), failure_threshold=1, timeouts=Timeouts(first_byte_s=60.0, total_s=100.0))
+    for adapter in bench.adapters:
+        adapter.replies(completion(), head=[Pause(90.0)])
+    client = await bench.send(chat())
+    states = [upstream.breaker.state(bench.clock.now_s) for upstream in bench.gateway.fleet.upstreams]
+    assert (client.status, states) == (504, ["open", "closed"])
+
+
+async def test_an_upstream_that_says_nothing_until_the_deadline_has_failed() -> None:
+    bench = Bench(CHAT, failure_threshold=1, timeouts=Timeouts(first_byte_s=600.0, total_s=100.0))
+    bench.adapters[0].replies(completion(), head=[Pause(900.0)])
+    assert (await bench.send(chat())).status == 504
+    assert bench.gateway.fleet.upstreams[0].breaker.state(bench.clock.now_s) == "open"
+
+
+async def test_counting_tokens_uses_none() -> None:
+    bench = Bench(CLAUDE, terms=limited(tokens_per_minute=5000))
+    meters = bench.gateway._meters = TokenMeters(5000)
+    for _ in range(10):
+        bench.adapters[0].replies(b'{"input_tokens": 12}')
+        client = await bench.send(COUNT, "anthropic", operation="count_tokens")
+        assert client.status == 200
+    assert levels(bench) == [5000]
+    assert meters.of("peer:None").full(bench.clock.now_s)
