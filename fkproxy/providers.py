@@ -109,7 +109,8 @@ class Workshop:
             tokens_per_minute=limits.tokens_per_minute,
         )
         probe = self._probe(provider, entry, adapter.credential)
-        return Member(adapter, terms, entry.name if project is not None else "", _signature(provider, entry, project), probe)
+        account = entry.name or provider.name if project is not None else ""
+        return Member(adapter, terms, account, _signature(provider, entry, project), probe)
 
     def _probe(self, provider: Provider, entry: CredentialEntry, credential: Credential) -> QuotaProbe | None:
         quota = provider.quota

@@ -89,3 +89,13 @@ def test_what_is_built_tells_no_secret(tmp_path: Path) -> None:
     built = Workshop(HttpClient(), loaded.settings).build(loaded.providers)
     assert "-key" not in repr(built).replace("'x-api-key'", "")
     assert "secret-header" not in repr(built)
+
+
+async def test_the_projects_of_one_credential_are_one_account_whether_it_has_a_name_or_not(tmp_path: Path) -> None:
+    client = HttpClient()
+    path = service_account(tmp_path, "http://127.0.0.1:9/token")
+    credential = f'[[providers.credentials]]\ncredentials_file = "{path}"\nprojects = ["first", "second"]\n'
+    loaded = configured(tmp_path, '[[providers]]\nname = "vertex"\nadapter = "vertex"\nregion = "global"\n' + credential)
+    fleet = Assembly(client, loaded.settings, lambda key, to: None).fleet(loaded)
+    assert ([upstream.credential for upstream in fleet.upstreams], fleet.accounts) == (["first", "second"], ("vertex", "vertex"))
+    await client.aclose()
