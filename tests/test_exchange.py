@@ -15,7 +15,7 @@ from fkproxy.limits.tokens import TokenMeters
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.upstream import Terms
 from tests.fakes.pipeline import Bench, Hang, Pause
-from tests.test_attempts import chat, completion, error_of, failing
+from tests.test_attempts import Renewed, chat, completion, error_of, failing
 
 CLAUDE, CHAT = ("claude", "anthropic"), ("chat", "openai_chat")
 
@@ -245,3 +245,14 @@ async def test_counting_tokens_uses_none() -> None:
         assert client.status == 200
     assert levels(bench) == [5000]
     assert meters.of("peer:None").full(bench.clock.now_s)
+
+
+async def test_a_credential_that_is_refused_in_the_middle_of_a_reply_does_not_begin_it_again() -> None:
+    bench = Bench(("one", "gemini"))
+    credential = bench.adapters[0].credential = Renewed(works=True)
+    part = {"candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": "hello"}]}}]}
+    refused = {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "no"}}
+    bench.adapters[0].streams(*(b"data: %s\n\n" % json.dumps(each).encode() for each in (part, refused)))
+    client = await bench.send(chat(stream=True))
+    assert (len(bench.adapters[0].calls), credential.renewals, client.finished) == (1, [], True)
+    assert client.body.count(b"hello") == 1
