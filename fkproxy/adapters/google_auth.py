@@ -32,6 +32,8 @@ _RENEW_BEFORE_S = 300.0
 _USABLE_BEFORE_S = 10.0
 _FETCH_TIMEOUT_S = 15.0
 _RETRY_AFTER_S = 5.0
+_SETTLED_AFTER_S = 30.0
+"""A token refused sooner than this after it was fetched is not helped by another one."""
 
 logger = logging.getLogger("fkproxy.adapters.google_auth")
 
@@ -85,6 +87,8 @@ class GoogleTokens:
     async def renew(self, refused: str, now: float) -> bool:
         """See `Credential.renew`."""
         if refused == self._token:
+            if now < self._refreshed_s + _SETTLED_AFTER_S and self._fetching is None:
+                return False
             self._expires_s = 0.0
         try:
             return await self.bearer(now) != refused

@@ -111,3 +111,14 @@ async def test_a_failure_that_many_calls_are_told_does_not_keep_what_they_held(t
             await tokens.bearer(NOW_S + after_s)
         told.append(caught.value)
     assert len({id(error) for error in told}) == 4
+
+
+async def test_calls_that_are_refused_with_a_fresh_token_do_not_each_fetch_another(tokens: GoogleTokens, endpoint: TokenEndpoint) -> None:
+    held = await tokens.bearer(NOW_S)
+    endpoint.token = "the-next-token"
+    for after_s in range(5):
+        assert not await tokens.renew(held, NOW_S + after_s)
+    assert len(endpoint.grants) == 1
+    assert await tokens.renew(held, NOW_S + 31)
+    assert await tokens.renew(held, NOW_S + 32), "somebody else's call had the old one still"
+    assert len(endpoint.grants) == 2
