@@ -135,6 +135,7 @@ class Relay:
             await client.finish()
             return
         out = body if same else call.dialect.encode_reply(collect(events), call.reply_context(peek))
+        call.answered(self._now())
         call.committed = call.content_sent = True
         call.status = 200
         call.response_bytes = len(out)

@@ -14,7 +14,7 @@ from fkproxy.limits.standing import Standing
 from fkproxy.limits.tokens import TokenMeters
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.upstream import Terms
-from tests.fakes.pipeline import Bench, Hang, Pause
+from tests.fakes.pipeline import Bench, Hang, ListClient, Pause
 from tests.test_attempts import Renewed, chat, completion, error_of, failing
 
 CLAUDE, CHAT = ("claude", "anthropic"), ("chat", "openai_chat")
@@ -256,3 +256,24 @@ async def test_a_credential_that_is_refused_in_the_middle_of_a_reply_does_not_be
     client = await bench.send(chat(stream=True))
     assert (len(bench.adapters[0].calls), credential.renewals, client.finished) == (1, [], True)
     assert client.body.count(b"hello") == 1
+
+
+async def test_a_client_that_is_slow_to_read_does_not_keep_others_from_an_upstream_that_is_back() -> None:
+    bench = Bench(CHAT, failure_threshold=1)
+    failing(bench.adapters[0], 500)
+    await bench.send(chat())
+    bench.clock.now_s += 61.0
+    reading = asyncio.Event()
+
+    class Slow(ListClient):
+        async def finish(self, data: bytes = b"") -> None:
+            reading.set()
+            await asyncio.Event().wait()
+
+    bench.adapters[0].replies(completion())
+    probe = asyncio.create_task(bench.gateway.serve(bench.call(), Slow(chat())))
+    await reading.wait()
+    bench.adapters[0].replies(completion())
+    assert (await bench.send(chat())).status == 200
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
