@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -24,6 +23,7 @@ import msgspec
 from fkproxy.call import Call, Client
 from fkproxy.dialects.base import Peek
 from fkproxy.dialects.conversation import reply_key
+from fkproxy.estimate import expected_tokens
 from fkproxy.exchange import Exchanger
 from fkproxy.fleet import Course, Fleet
 from fkproxy.limits.retry_budget import RetryBudget
@@ -54,9 +54,6 @@ _TRANSIENT = (UpstreamFailed, UpstreamOverloaded, UpstreamProtocolError, Upstrea
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 2.0
 _MOST_WAITING = 1000
-_OUTPUT_LIMIT = re.compile(rb'"max(?:_completion|_output)?_?[tT]okens"\s*:\s*(\d{1,9})|"maxOutputTokens"\s*:\s*(\d{1,9})')
-_USUAL_OUTPUT_TOKENS = 1024
-_BYTES_PER_TOKEN = 4
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +84,14 @@ class Attempts:
 
     async def run(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> None:
         """Serve the call, or raise what its client is to be told."""
+        try:
+            await self._run(call, client, peek, fleet)
+        except Unrepresentable:
+            if peek.operation != "count_tokens":
+                raise
+            await self._exchanger.estimate(call, client, peek)
+
+    async def _run(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> None:
         route = fleet.route(peek.model)
         if route.only is not None:
             await self._run_single(call, client, peek, fleet, route.only)
@@ -388,8 +393,8 @@ class _Run:
 
     def _told(self) -> FkproxyError:
         skipped = self._call.skipped
-        # Somebody who was passed over may be able to say it: then the request is not wrong.
-        refused = self._refused if not skipped else None
+        # Somebody who was passed over may be able to say it: then the request is not wrong. A count can be estimated.
+        refused = self._refused if not skipped or self._peek.operation == "count_tokens" else None
         return told(self._failures, skipped) or refused or nobody(skipped)
 
 
@@ -397,10 +402,3 @@ def _light(error: UpstreamError) -> UpstreamError:
     """Without the frames that it came through: as long as it is kept they keep what was read of the reply, up to its limit."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
-
-
-def expected_tokens(body: bytes) -> int:
-    """An upper guess from the request's length and the output it allows."""
-    found = _OUTPUT_LIMIT.search(body)
-    allowed = int(found[1] or found[2]) if found is not None else _USUAL_OUTPUT_TOKENS
-    return len(body) // _BYTES_PER_TOKEN + min(allowed, _USUAL_OUTPUT_TOKENS * 8)

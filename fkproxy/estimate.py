@@ -6,15 +6,19 @@ Four bytes of text a token is what the vendors themselves give as a rule of thum
 
 from __future__ import annotations
 
+import re
+
 from fkproxy.model.parts import Media, Reasoning, Refusal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest
 from fkproxy.wire import json
 
-__all__ = ["estimate_tokens"]
+__all__ = ["estimate_tokens", "expected_tokens"]
 
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 _TOKENS_PER_MEDIA = 258
+_OUTPUT_LIMIT = re.compile(rb'"max(?:_completion|_output)?_?[tT]okens"\s*:\s*(\d{1,9})|"maxOutputTokens"\s*:\s*(\d{1,9})')
+_USUAL_OUTPUT_TOKENS = 1024
 
 
 def estimate_tokens(request: ChatRequest) -> int:
@@ -29,6 +33,13 @@ def estimate_tokens(request: ChatRequest) -> int:
     for tool in request.tools:
         size_bytes += len(json.encode([tool.name, tool.description, tool.parameters or tool.value]))
     return max(1, tokens + -(-size_bytes // _BYTES_PER_TOKEN))
+
+
+def expected_tokens(body: bytes) -> int:
+    """An upper guess from the request's length and the output it allows."""
+    found = _OUTPUT_LIMIT.search(body)
+    allowed = int(found[1] or found[2]) if found is not None else _USUAL_OUTPUT_TOKENS
+    return len(body) // _BYTES_PER_TOKEN + min(allowed, _USUAL_OUTPUT_TOKENS * 8)
 
 
 def _weigh(part: object) -> tuple[int, int]:

@@ -56,6 +56,10 @@ class Exchanger:
             call.note("credential_renewed")
             await self._ask(call, client, peek, adapter, codec, lease)
 
+    async def estimate(self, call: Call, client: Client, peek: Peek) -> None:
+        """Count tokens here, since no upstream can. Raises as `SideCalls.estimate`."""
+        await self._side_calls.estimate(call, client, peek)
+
     async def _ask(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, lease: Lease) -> None:
         model = lease.model
         if peek.operation != "chat":

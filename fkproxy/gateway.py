@@ -33,9 +33,10 @@ import msgspec
 
 from fkproxy.access import KeyRing
 from fkproxy.adapters.base import Timeouts
-from fkproxy.attempts import Attempts, RetryPolicy, expected_tokens
+from fkproxy.attempts import Attempts, RetryPolicy
 from fkproxy.call import JSON_TYPE, Call, Client, ClientGone, Headers, StreamPolicy
 from fkproxy.dialects.base import Peek
+from fkproxy.estimate import expected_tokens
 from fkproxy.exchange import Exchanger
 from fkproxy.fleet import Fleet
 from fkproxy.limits.bucket import Buckets

@@ -1,7 +1,7 @@
 """Calls that are no chat: a count of tokens, embeddings. Floor 3.
 
 One question, one answer, no stream. The client's own bytes pass through to an upstream of its dialect; another one is asked in its own
-words. A count that nobody can make is estimated, and said to be.
+words. A count that no upstream can make is estimated, and said to be.
 """
 
 from __future__ import annotations
@@ -36,6 +36,17 @@ class SideCalls:
             body = await self._count(call, client, peek, adapter, codec, model)
         else:
             body = await self._embed(call, client, peek, adapter, codec, model)
+        await self._send(call, client, body)
+
+    async def estimate(self, call: Call, client: Client, peek: Peek) -> None:
+        """Answer a call for a count of tokens here. Raises `InvalidRequest`, and `Unrepresentable` where the dialect has no such call."""
+        own = call.dialect.counter
+        if own is None:
+            raise Unrepresentable("a count of tokens", call.dialect.name)
+        call.losses = call.recorded_losses = (_ESTIMATED,)
+        await self._send(call, client, own.encode_reply(estimate_tokens(own.decode_request(call.body, peek))))
+
+    async def _send(self, call: Call, client: Client, body: bytes) -> None:
         call.committed = call.content_sent = True
         call.status = 200
         call.response_bytes = len(body)
@@ -44,11 +55,8 @@ class SideCalls:
 
     async def _count(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, model: str) -> bytes:
         own = call.dialect.counter
-        if own is None:
-            raise Unrepresentable("a count of tokens", call.dialect.name)
-        if codec.counter is None or peek.operation not in adapter.operations:
-            call.losses = call.recorded_losses = (_ESTIMATED,)
-            return own.encode_reply(estimate_tokens(own.decode_request(call.body, peek)))
+        if own is None or codec.counter is None or peek.operation not in adapter.operations:
+            raise Unrepresentable("a count of tokens", codec.name)
         if codec is call.dialect:
             return await self._ask(call, client, peek, adapter, codec, model, _renamed(call, peek, codec, model))
         encoded = codec.counter.encode_request(own.decode_request(call.body, peek), model)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fkproxy.adapters.base import CredentialStatus, Timeouts
-from fkproxy.attempts import RetryPolicy, expected_tokens
+from fkproxy.attempts import RetryPolicy
 from fkproxy.dialects import DIALECTS
+from fkproxy.estimate import expected_tokens
 from fkproxy.fleet import Fleet, QuotaPolicy, Stand
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.retry_budget import RetryBudget

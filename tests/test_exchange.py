@@ -277,3 +277,13 @@ async def test_a_client_that_is_slow_to_read_does_not_keep_others_from_an_upstre
     assert (await bench.send(chat())).status == 200
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
+
+
+async def test_a_count_is_estimated_only_where_no_upstream_can_make_it() -> None:
+    bench = Bench(CHAT, CLAUDE)
+    bench.adapters[1].replies(b'{"input_tokens": 12}')
+    client = await bench.send(COUNT, "anthropic", operation="count_tokens")
+    assert (json.loads(client.body), bench.record.provider_key, bench.record.losses) == ({"input_tokens": 12}, "claude", ())
+    bench.gateway.fleet.upstreams[1].standing.failed("m", 0, "rate_limited", 30.0, bench.clock.now_s)
+    client = await bench.send(COUNT, "anthropic", operation="count_tokens")
+    assert (client.status, bench.record.attempts, bench.record.losses) == (200, 0, ("input_tokens (estimated)",))
