@@ -141,6 +141,9 @@ class Gateway:
             self.in_flight -= 1
             expiry.cancel()
             self.record(call, client.gone)
+            if call.error is not None:
+                # Through its frames it holds the call, which holds it: large bodies would wait for the collector of cycles.
+                call.error.__traceback__ = call.error.__context__ = call.error.__cause__ = None
 
     async def refuse(self, call: Call, client: Client, error: FkproxyError) -> None:
         """Answer with `error` and leave the record: for what the pipeline need not see."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import pytest
 
 from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
+from fkproxy.call import Call
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.standing import Standing
 from fkproxy.limits.tokens import TokenMeters
@@ -287,3 +289,22 @@ async def test_a_count_is_estimated_only_where_no_upstream_can_make_it() -> None
     bench.gateway.fleet.upstreams[1].standing.failed("m", 0, "rate_limited", 30.0, bench.clock.now_s)
     client = await bench.send(COUNT, "anthropic", operation="count_tokens")
     assert (client.status, bench.record.attempts, bench.record.losses) == (200, 0, ("input_tokens (estimated)",))
+
+
+def calls_alive() -> int:
+    return sum(type(each) is Call for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("body", [chat(), b"{", chat("long" * 200)])
+async def test_a_call_that_failed_does_not_wait_for_the_collector_of_cycles(body: bytes) -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"))
+    for adapter in bench.adapters:
+        failing(adapter, 500)
+    gc.collect()
+    before = calls_alive()
+    gc.disable()
+    try:
+        assert (await bench.send(body)).status >= 400
+        assert calls_alive() == before
+    finally:
+        gc.enable()
