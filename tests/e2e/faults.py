@@ -46,6 +46,7 @@ _BEGUN = OPENING + chunk(delta("All is "))
 _TIMEOUT = frozenset((504, 502, 503))
 _LIMITED = frozenset((429,))
 _BROKEN_CHARACTER = _BODY.replace("€".encode(), "€".encode()[:2])
+_BROKEN_EVENT = chunk(msgspec.json.encode(delta("€")).replace("€".encode(), "€".encode()[:2]))
 _OVERLOADED = {"error": {"message": "the model is overloaded", "type": "overloaded_error", "code": "overloaded"}}
 
 
@@ -144,7 +145,7 @@ _STRANGE = [
         name="half a character in a stream",
         outcome="upstream_protocol_error:200",
         whole=whole(_BROKEN_CHARACTER),
-        stream=[_BEGUN + chunk(msgspec.json.encode(delta("€")).replace("€".encode(), "€".encode()[:2])) + b"".join(stream()[-2:])],  # type: ignore[arg-type]  # bytes all
+        stream=[_BEGUN + _BROKEN_EVENT, *stream()[-2:]],
         late=True,
         hold=None,
         passes=True,
@@ -201,7 +202,7 @@ _HARMLESS = [
         name="one byte at a time",
         outcome="",
         whole=[one_by_one(_HEAD + _BODY)],
-        stream=[one_by_one(b"".join(stream()))],  # type: ignore[arg-type]  # bytes all
+        stream=[one_by_one(b"".join(stream()))],
         hold=None,
     ),
 ]

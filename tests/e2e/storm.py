@@ -17,7 +17,9 @@ CALL_LIMIT_S = 15.0
 """Longer than every deadline of the service under test together: a call that takes this long hangs."""
 
 Verdict = Literal["ok", "told", "broken", "passed", "wrong"]
-"""`told`: refused with an error; `broken`: ended with an error behind some content; `passed`: complete, and not readable throughout."""
+"""`told`: refused with an error, in the stream when its head had gone out already. `broken`: ended with an error behind some content.
+`passed`: complete, and not readable throughout.
+"""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -108,8 +110,10 @@ class Answer:
         failed = [value for value in readable if value.get("error")]
         text = "".join(kind.delta_of(value) for value in readable if value not in failed)
         if failed:
-            proper = len(failed) == 1 and values[-1] is failed[0] and kind.is_error(failed[0]) and TEXT.startswith(text) and text
-            return "broken" if proper and text != TEXT else "wrong"
+            proper = len(failed) == 1 and values[-1] is failed[0] and kind.is_error(failed[0]) and TEXT.startswith(text)
+            if not proper or text == TEXT:
+                return "wrong"
+            return "broken" if text else "told"
         if not ended:
             return "wrong"
         if None in values:

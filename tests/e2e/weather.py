@@ -18,7 +18,10 @@ from tests.e2e.faults import Fault, Scope
 from tests.e2e.processes import Service, ask, free_port
 from tests.fakes.chaos import Vendor
 
-__all__ = ["Certificates", "Pair", "Weather", "until", "worker_of"]
+__all__ = ["COMMIT_AFTER_S", "Certificates", "Pair", "Weather", "until", "worker_of"]
+
+COMMIT_AFTER_S = 0.2
+"""Sooner than any deadline of a vendor: a stream that waits for one has its head, and somebody else may serve it all the same."""
 
 _SETTLE_S = 10.0
 _BUSY = re.compile(r'^fkproxy_upstream_connections\{state="busy"\} (\d+)', re.MULTILINE)
@@ -72,7 +75,7 @@ adapter = "openai"
 base_url = "{self.first.url}"
 models = ["{self.model}"]
 strategy = "round_robin"
-timeouts = {{ connect = 2, first_byte = 0.5, silence = 0.5, stall = 0.7 }}
+timeouts = {{ connect = 2, first_byte = 0.4, silence = 0.4, stall = 0.6 }}
 credentials = [{{ name = "a", key = "key-a" }}, {{ name = "b", key = "key-b" }}]
 
 [[providers]]
@@ -80,7 +83,7 @@ name = "{two}"
 adapter = "openai"
 base_url = "{self.second.url}"
 models = ["{self.model}"]
-timeouts = {{ connect = 2, first_byte = 1.2, silence = 1.2, stall = 1.3 }}
+timeouts = {{ connect = 2, first_byte = 1, silence = 1, stall = 1.1 }}
 credentials = [{{ name = "c", key = "key-c" }}]
 """
 
@@ -127,6 +130,7 @@ class Weather:
         "APP_COOLDOWN__EXHAUSTED_MAX_SECS": "0.1",
         "APP_CIRCUIT_BREAKER__FAILURE_THRESHOLD": "100000",
         "APP_ROUTING__MAX_WAIT_SECS": "0",
+        "APP_STREAM__COMMIT_AFTER_SECS": str(COMMIT_AFTER_S),
         "APP_ROUTING__RETRY_BUDGET": "100000",
     }
 

@@ -188,7 +188,7 @@ def head(status: str = "200 OK", kind: str = "application/json", **headers: Any)
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode()
 
 
-def whole(body: bytes, status: str = "200 OK", **headers: Any) -> list[Step]:
+def whole(body: bytes, status: str = "200 OK", **headers: Any) -> list[bytes]:
     """A reply with its length."""
     return [head(status, content_length=len(body), **headers) + body]
 
@@ -223,7 +223,7 @@ OPENING = head(kind="text/event-stream", transfer_encoding="chunked") + chunk(de
 """The head of a stream and a first event without content."""
 
 
-def stream(model: str = "m") -> list[Step]:
+def stream(model: str = "m") -> list[bytes]:
     """A stream that goes well."""
     usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}
     events = [*(delta(piece, model=model) for piece in PIECES), delta(model=model, finish="stop"), {**delta(model=model), **usage}]
