@@ -274,6 +274,8 @@ class _Run:
             return
         if await self._wait(course) and await self._through(course, course.leases()):
             return
+        if not self._spent and await self._through(course, course.joins()):
+            return
         lease = None if self._spent else course.valve()
         if lease is not None:
             call.note("safety_valve")
@@ -286,6 +288,8 @@ class _Run:
         """True when one of them served."""
         call = self._call
         for lease in leases:
+            if course.joined:
+                call.note("safety_valve")
             if call.attempts and not self._again():
                 lease.close(self._owner._now(), asked=False)
                 return False

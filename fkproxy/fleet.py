@@ -106,7 +106,8 @@ class Course:
         now: Callable[[], float],
         skip: Callable[[Skipped], None],
     ) -> None:
-        self.quota_spent = False
+        self.quota_spent = self.joined = False
+        self._passed: set[tuple[int, str]] = set()
         self.tried: set[tuple[int, str]] = set()
         self.stage: Stage = stages[0]
         self.place = self.tier_place = ""
@@ -152,6 +153,22 @@ class Course:
                 self.tried.add((index, group.model))
                 return lease
         return None
+
+    def joins(self) -> Iterator[Lease]:
+        """When nobody else is left: who was passed over and is back by now, and who is finding out whether it is."""
+        for stage, group, index in self._places():
+            upstream, now, model = self._fleet.upstreams[index], self._now(), group.model
+            if (index, model) in self.tried or (index, model) not in self._passed:
+                continue
+            lease: Lease | Skipped = upstream.lease(model, now, tokens=self.tokens)
+            if isinstance(lease, Skipped):
+                if not upstream.finding_out(model, now) or upstream.full(model, now, self.tokens) is not None:
+                    continue
+                self.joined = True
+                lease = upstream.join(model, now, self.tokens)
+            self.tried.add((index, model))
+            self.stage, self.tier_place, self.place = stage, "", group.provider_key
+            yield lease
 
     def valve(self) -> Lease | None:
         """For the upstream that recovers first, where our own guesses are all that keeps it out; one call at a time."""
@@ -253,6 +270,7 @@ class Course:
             return False
         obstacle = self._fleet.upstreams[index].obstacle(model, self._now(), self.tokens)
         if obstacle is not None:
+            self._passed.add((index, model))
             self._skip(obstacle)
         return obstacle is None
 

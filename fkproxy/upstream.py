@@ -137,6 +137,14 @@ class Upstream:
             return held
         return self._lease(model, permit, serial, tokens, now)
 
+    def finding_out(self, model: str, now: float) -> bool:
+        """What kept it out is over, and one call has been let in to see whether it works."""
+        return not self.valve_open and self.breaker.state(now) != "open" and self.standing.over(model, now)
+
+    def join(self, model: str, now: float, tokens: int = 0) -> Lease:
+        """Let one call in beside the one that is finding out, for it has nowhere else to go."""
+        return self._lease(model, self.breaker.force(now), self.standing.force(model, now), tokens, now)
+
     def valve(self, model: str, now: float, tokens: int = 0) -> Lease:
         """Let one call in although the breaker is open, too: the upstream that recovers first when all are kept out."""
         permit = self.breaker.force(now)

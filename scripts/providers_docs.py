@@ -101,8 +101,8 @@ A conversation is known by a header (`session-id` and its kin), by a field (`pro
 
 Nothing is held longer than `APP_COOLDOWN__MAX_SECS`, or `APP_COOLDOWN__EXHAUSTED_MAX_SECS` where a quota is spent. When the time is
 over one call finds out; when it succeeds all follow. A model with one upstream only is never kept waiting by a cooldown. When all
-upstreams of a model are kept out by failures, the one that recovers first is tried all the same, and the call's record says
-`safety_valve`.
+upstreams of a model are kept out by failures, the one that recovers first is tried all the same; one whose time is over, and from which
+the call that finds out has no answer yet, is tried by all who have nowhere else to go. The call's record says `safety_valve`.
 
 ## What is told when nobody served
 

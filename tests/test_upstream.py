@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -17,7 +18,7 @@ from fkproxy.limits.standing import Standing
 from fkproxy.model.errors import UpstreamFailed, UpstreamQuotaExhausted, UpstreamRateLimited, UpstreamRefusedCredential, UpstreamRejected
 from fkproxy.upstream import Lease, Terms, Upstream
 from tests.fakes.pipeline import Bench, Hang, ListClient, ScriptedAdapter
-from tests.test_attempts import ONE, chat, completion
+from tests.test_attempts import ONE, TWO, chat, completion, failing
 
 PATIENT = RetryPolicy(max_wait_s=5.0)
 
@@ -84,6 +85,30 @@ async def test_a_slot_that_its_waiter_does_not_take_goes_to_the_next() -> None:
     async with asyncio.timeout(1):
         assert (await stays).status == 200
     assert (upstream.in_flight, upstream.promised, len(upstream.waiting)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("threshold", [1, 1000], ids=["breaker", "standing"])
+async def test_while_one_call_finds_out_the_others_join_it_where_nobody_else_is_left(threshold: int) -> None:
+    bench = Bench(ONE, TWO, failure_threshold=threshold, retries=RetryPolicy(max_wait_s=0.0))
+    for _ in range(1 if threshold == 1 else 3):
+        failing(bench.adapters[0], 500)
+        failing(bench.adapters[1], 500)
+        await bench.send(chat())
+    bench.clock.now_s += 3600.0
+    failing(bench.adapters[0], 500, times=3)
+    hangs = [Hang(), Hang()]
+    for hang in hangs:
+        bench.adapters[1].replies(completion(), head=[hang])
+    bench.adapters[1].replies(completion())
+    slow = []
+    for hang in hangs:
+        slow.append(asyncio.create_task(bench.send(chat())))
+        await hang.reached.wait()
+    client = await bench.send(chat())
+    assert (client.status, bench.record.provider_key, bench.record.notes) == (200, "two", ("safety_valve",))
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
 
 
 FAILURES = st.sampled_from(

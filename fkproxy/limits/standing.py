@@ -136,6 +136,11 @@ class Standing:
         waits = [self._wait_s(hold, clock_s) for hold in self._relevant(model)]
         return max(waits, default=0.0)
 
+    def over(self, model: str, now: float) -> bool:
+        """No hold's time is running: who is kept out waits for the call that is finding out, or may be that call."""
+        clock_s = self._clock.read(now)
+        return all(hold.until_s <= clock_s for hold in self._relevant(model))
+
     def _relevant(self, model: str | None) -> list[Hold]:
         found = (self._holds.get(None), self._holds.get(model) if model is not None else None)
         return [hold for hold in found if hold is not None]

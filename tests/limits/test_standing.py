@@ -206,3 +206,14 @@ def test_what_a_vendor_said_is_over_when_it_takes_a_request_on(cause: Cause) -> 
     assert standing.admit(MODEL, now) is None, "it was let in before the hold"
     standing.accepted(MODEL, probe)
     assert (standing.admit(MODEL, now) is None) == (cause in GUESSES)
+
+
+def test_a_time_that_is_over_is_over_also_while_one_call_finds_out() -> None:
+    standing = Standing()
+    assert standing.over(MODEL, 0.0)
+    failing(standing, "rate_limited", 0.0, 7.0)
+    assert (standing.over(MODEL, 6.0), standing.over("other", 6.0), standing.over(MODEL, 7.0)) == (False, True, True)
+    assert standing.admit(MODEL, 7.0) is not None
+    assert (standing.admit(MODEL, 7.0), standing.over(MODEL, 7.0)) == (None, True)
+    standing.pause()
+    assert not standing.over(MODEL, 1e9)
