@@ -20,7 +20,7 @@ from tests.e2e.processes import Service, TokenEndpoint, ask, free_port, service
 from tests.e2e.storm import KINDS, Answer, storm
 from tests.e2e.storm import ask as call
 from tests.e2e.weather import until
-from tests.fakes.chaos import HANG, Vendor, whole
+from tests.fakes.chaos import HANG, Vendor, completion, pause, stream, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -190,6 +190,28 @@ async def test_a_dead_primary_is_not_noticed_and_comes_back(vendors: tuple[Vendo
         assert len(lines) == len(load.answers)
         assert max(line["attempts"] for line in lines) <= 3
         assert not any("retry_budget" in line.get("notes", ()) for line in lines)
+
+
+async def test_a_spare_that_nobody_asked_since_an_outage_serves_everybody_at_once(vendors: tuple[Vendor, Vendor], tmp_path: Path) -> None:
+    primary, spare = vendors
+    file = tmp_path / "providers.toml"
+    file.write_text(provider("one", primary, key("a")) + provider("two", spare, key("c")))
+    broken = whole(b"{}", "500 Internal Server Error")
+    primary.faults["key-a"] = spare.faults["key-c"] = (broken, broken)
+    with service(tmp_path, APP_PROVIDERS_FILE=str(file), **SETTINGS, APP_ROUTING__MAX_WAIT_SECS="0") as running:
+        assert len(failures(await storm(running.port, "m"))) == 50
+        states = in_use(running)
+        assert {(entry["state"], entry["breaker"]) for entry in states.values()} == {("limited", "open")}
+        primary.faults.clear()
+        await until(lambda: storm(running.port, "m", 4), lambda answers: not failures(answers))
+        thinks = pause(2 * PROBE_INTERVAL_S)
+        spare.faults["key-c"] = ([thinks, *whole(completion())], [thinks, *stream()])
+        await until(
+            lambda: asyncio.to_thread(in_use, running), lambda found: found["c"]["breaker"] != "open" and "retry_after_s" not in found["c"]
+        )
+        primary.faults["key-a"] = (broken, broken)
+        answers = await storm(running.port, "m")
+        assert not failures(answers), failures(answers)[:3]
 
 
 def all_well(found: dict[str, Any]) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "flood",
     "head",
     "one_by_one",
+    "pause",
     "repeat",
     "stream",
     "whole",
@@ -151,6 +152,15 @@ def one_by_one(data: bytes) -> Step:
             writer.write(data[position : position + 1])
             await writer.drain()
             await asyncio.sleep(0)
+
+    return step
+
+
+def pause(seconds: float) -> Step:
+    """Think."""
+
+    async def step(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(seconds)
 
     return step
 
