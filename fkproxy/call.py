@@ -272,6 +272,13 @@ class Call:
             parts.append(f"waited={self.waited_s:.3f}s")
         return "; ".join([*parts, *self.notes])[:_MAX_HEADER_CHARS]
 
+    def lose_of_reply(self, kind: str) -> None:
+        """Note a part of the reply that the client's dialect could not tell. `kind` is the vendor's own word for it."""
+        name = f"reply.{kind}"
+        if name not in self.losses:
+            self.losses += (name,)
+            self.recorded_losses += (name,)
+
     def reply_headers(self) -> Headers:
         """What every reply tells about its self."""
         headers = [(b"x-request-id", self.request_id.encode())]

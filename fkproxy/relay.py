@@ -17,6 +17,8 @@ from fkproxy.model.events import (
     Done,
     Event,
     Failed,
+    MediaReceived,
+    OpaqueReceived,
     SealAttached,
     Started,
     ToolCallStarted,
@@ -228,6 +230,8 @@ class Relay:
             assert isinstance(event, Started)
             call.reply_id = event.id if codec is call.dialect else None
             return False
+        if kind is OpaqueReceived or kind is MediaReceived:
+            self._look_for_loss(call, codec, event)
         if kind is ChoiceFinished:
             assert isinstance(event, ChoiceFinished)
             if call.finish_reason is None:
@@ -242,6 +246,15 @@ class Relay:
         if call.ttft_s is None and kind is not Done:
             call.ttft_s = self._now() - call.started
         return True
+
+    def _look_for_loss(self, call: Call, codec: Dialect, event: Event) -> None:
+        """What the client's dialect has no place for; a reply's head may have gone out by now, the record has it all the same."""
+        if codec is call.dialect:
+            return
+        if isinstance(event, OpaqueReceived) and event.part.dialect != call.dialect.name:
+            call.lose_of_reply(event.part.kind)
+        elif isinstance(event, MediaReceived) and not call.dialect.tells_media:
+            call.lose_of_reply(event.media.kind)
 
     def _keep_seal(self, call: Call, codec: Dialect, event: SealAttached) -> None:
         if event.index is None or codec is call.dialect:

@@ -308,3 +308,40 @@ async def test_a_call_that_failed_does_not_wait_for_the_collector_of_cycles(body
         assert calls_alive() == before
     finally:
         gc.enable()
+
+
+async def test_what_a_reply_holds_that_the_clients_dialect_cannot_tell_is_named() -> None:
+    bench = Bench(CLAUDE)
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"type": "web_search_result", "url": "u", "title": "t"}]}
+    text = {"type": "text", "text": "It rains.", "citations": [{"type": "char_location", "cited_text": "rain"}]}
+    message = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}, found, text],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    bench.adapters[0].replies(json.dumps(message).encode())
+    client = await bench.send(chat("claude-x"))
+    assert client.status == 200
+    assert client.headers["x-fkproxy-losses"] == "reply.server_tool_use, reply.web_search_tool_result, reply.citation"
+    assert bench.record.losses == ("reply.server_tool_use", "reply.web_search_tool_result", "reply.citation")
+    bench.adapters[0].replies(json.dumps(message).encode())
+    asked = {"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+    client = await bench.send(json.dumps(asked).encode(), "anthropic")
+    assert "x-fkproxy-losses" not in client.headers, "its own dialect has them"
+
+
+async def test_an_image_that_the_clients_dialect_has_no_place_for_is_named_in_the_record_of_a_stream() -> None:
+    bench = Bench(("gemini", "gemini"))
+    parts = [{"text": "here:"}, {"inlineData": {"mimeType": "image/png", "data": "aGk="}}]
+    reply = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}], "responseId": "r"}
+    for dialect, asked, lost in (
+        ("anthropic", {"max_tokens": 9, "stream": True}, ("reply.image",)),
+        ("openai_chat", {"stream": True}, ()),
+    ):
+        bench.adapters[0].streams(b"data: " + json.dumps(reply).encode() + b"\n\n")
+        await bench.send(json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], **asked}).encode(), dialect)
+        assert bench.record.losses == lost

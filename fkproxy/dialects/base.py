@@ -259,6 +259,8 @@ class Dialect(Protocol):
     """Headers that only this dialect's clients send; they tell who asks where two dialects share a path."""
     conversation: ConversationMarks
     """Where its clients say which conversation a call belongs to."""
+    tells_media: bool
+    """A reply may hold images and sounds."""
     stores_replies: bool
     """Its vendor keeps replies unless a request says that it should not."""
     known_fields: frozenset[str]

@@ -40,6 +40,7 @@ class Anthropic:
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = (b"anthropic-version",)
+    tells_media = False
     stores_replies = False
     conversation = ConversationMarks(headers=(b"x-claude-code-session-id",), fields=("metadata.user_id",), opening=("system", "messages"))
     known_fields = request.KNOWN_FIELDS

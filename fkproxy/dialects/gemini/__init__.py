@@ -48,6 +48,7 @@ class Gemini:
     )
     models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models")
     client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
+    tells_media = True
     stores_replies = False
     conversation = ConversationMarks(fields=("cachedContent",), opening=("systemInstruction", "system_instruction", "contents"))
     known_fields = request.KNOWN_FIELDS

@@ -38,6 +38,7 @@ class OpenAiChat:
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = ()
+    tells_media = True
     stores_replies = False
     conversation = ConversationMarks(fields=("prompt_cache_key", "conversation_id", "user"), opening=("messages",))
     known_fields = request.KNOWN_FIELDS

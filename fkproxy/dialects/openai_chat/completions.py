@@ -37,6 +37,7 @@ class OpenAiCompletions(OpenAiChat):
     name = "openai_completions"
     routes: tuple[Route, ...] = (Route("/v1/completions", "completions"),)
     models_paths: tuple[str, ...] = ()
+    tells_media = False
     known_fields = request.KNOWN_FIELDS | {"prompt", "suffix", "echo", "best_of"}
 
     def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:

@@ -34,6 +34,7 @@ class OpenAiResponses:
     routes: tuple[Route, ...] = (Route("/v1/responses", "responses"),)
     models_paths: tuple[str, ...] = ()
     client_headers: tuple[bytes, ...] = ()
+    tells_media = True
     stores_replies = True
     conversation = ConversationMarks(
         replies=("previous_response_id",), fields=("conversation", "conversation.id", "prompt_cache_key"), opening=("instructions", "input")
