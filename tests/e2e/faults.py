@@ -197,12 +197,14 @@ _REFUSING = [
     _status("529 Overloaded", {}, "upstream_overloaded"),
 ]
 
+_STREAM = b"".join(stream())
+_EURO = _STREAM.index("€".encode()) - 9
 _HARMLESS = [
     Fault(
         name="one byte at a time",
         outcome="",
         whole=[one_by_one(_HEAD + _BODY)],
-        stream=[one_by_one(b"".join(stream()))],
+        stream=[_STREAM[:150], one_by_one(_STREAM[150:350]), _STREAM[350:_EURO], one_by_one(_STREAM[_EURO:])],
         hold=None,
     ),
 ]
