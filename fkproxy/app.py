@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -144,9 +145,15 @@ def create_app(
 
     watching: list[asyncio.Task[None]] = []
 
+    async def load_prices() -> None:
+        """Beside the first calls. What is loaded lives for ever: the collector need not walk it again and again."""
+        await asyncio.to_thread(warm_up)
+        gc.collect()
+        gc.freeze()
+
     async def open_() -> None:
         watching.append(asyncio.create_task(watch()))
-        watching.append(asyncio.create_task(asyncio.to_thread(warm_up)))
+        watching.append(asyncio.create_task(load_prices()))
         watching.append(asyncio.create_task(QuotaWatch(lambda: gateway.fleet).run()))
 
     async def close() -> None:

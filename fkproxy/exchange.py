@@ -39,8 +39,9 @@ class Exchanger:
         """
         upstream = lease.upstream
         adapter = upstream.adapter
+        if call.attempts:
+            call.forget_reply()
         call.attempts += 1
-        call.forget_reply()
         call.timeouts = upstream.terms.timeouts
         codec = call.dialect if call.dialect.name in adapter.spoken else upstream.codec
         call.provider_key, call.credential, call.model_id = upstream.provider_key, upstream.credential, lease.model

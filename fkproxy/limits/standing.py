@@ -166,7 +166,7 @@ class Standing:
 
     def force(self, model: str, now: float) -> int:
         """A serial all the same: for a call that has nowhere else to go. It is the hold's probe where none is out."""
-        return self._probe(self._relevant(model), self._clock.read(now))
+        return self._probe(self._relevant(model), self._clock.read(now)) if self._holds else self.serial
 
     def _probe(self, holds: list[Hold], clock_s: float) -> int:
         if holds:

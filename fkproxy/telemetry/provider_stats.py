@@ -27,10 +27,13 @@ _FINE = frozenset(("ok", "abandoned", "client_ended", UpstreamRejected.code))
 
 
 class _Slice:
-    __slots__ = ("began_s", "outcomes", "statuses")
+    """`served`: attempts that ended well, which are most; the others by outcome and status."""
+
+    __slots__ = ("began_s", "outcomes", "served", "statuses")
 
     def __init__(self, began_s: float) -> None:
         self.began_s = began_s
+        self.served = 0
         self.outcomes: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
 
@@ -41,20 +44,26 @@ class _Upstream:
     def __init__(self) -> None:
         self.requests = self.failures = self.tokens = self.usage_reported = self.usage_missing = 0
         self.last_seen_s: float | None = None
+        self.here = _Slice(float("-inf"))
         self.slices: deque[_Slice] = deque(maxlen=int(_WINDOW_S / _SLICE_S) + 1)
         self.durations_ms: deque[float] = deque(maxlen=_SAMPLES)
         self.ttfts_ms: deque[float] = deque(maxlen=_SAMPLES)
 
     def add(self, attempt: Attempt, now_s: float) -> None:
         self.requests += 1
-        self.failures += attempt.outcome not in _FINE
         self.last_seen_s = now_s
-        if not self.slices or now_s - self.slices[-1].began_s >= _SLICE_S:
-            self.slices.append(_Slice(now_s))
-        here = self.slices[-1]
-        here.outcomes[attempt.outcome] += 1
-        if attempt.status is not None:
-            here.statuses[attempt.status] += 1
+        here = self.here
+        if now_s - here.began_s >= _SLICE_S:
+            here = self.here = _Slice(now_s)
+            self.slices.append(here)
+        outcome = attempt.outcome
+        if outcome == "ok":
+            here.served += 1
+        else:
+            self.failures += outcome not in _FINE
+            here.outcomes[outcome] += 1
+            if attempt.status is not None:
+                here.statuses[attempt.status] += 1
         self.durations_ms.append(attempt.duration_ms)
         if attempt.ttft_ms is not None:
             self.ttfts_ms.append(attempt.ttft_ms)
@@ -72,8 +81,8 @@ class ProviderStats:
             return
         now_s = record.started_s + record.duration_ms / 1000
         for attempt in record.tries:
-            self._upstream(attempt).add(attempt, now_s)
-        upstream = self._upstream(record.tries[-1])
+            upstream = self._upstream(attempt)
+            upstream.add(attempt, now_s)
         usage = record.usage
         if usage is not None:
             upstream.usage_reported += 1
@@ -104,7 +113,7 @@ def _figures(upstreams: list[_Upstream], now_s: float) -> dict[str, Any]:
     recent = [each for upstream in upstreams for each in upstream.slices if each.began_s > now_s - _WINDOW_S]
     outcomes = sum((each.outcomes for each in recent), Counter[str]())
     statuses = sum((each.statuses for each in recent), Counter[int]())
-    total = outcomes.total()
+    total = outcomes.total() + sum(each.served for each in recent)
     durations = sorted(value for upstream in upstreams for value in upstream.durations_ms)
     ttfts = sorted(value for upstream in upstreams for value in upstream.ttfts_ms)
     seen = [upstream.last_seen_s for upstream in upstreams if upstream.last_seen_s is not None]
