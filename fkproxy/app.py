@@ -36,6 +36,7 @@ from fkproxy.telemetry.metrics import Metrics, Sources
 from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
+from fkproxy.turnstile import Turnstile
 from fkproxy.web.admin import ADMIN_PREFIX, admin_app
 from fkproxy.web.asgi import CorsPolicy, Door, Endpoint
 from fkproxy.web.asgi import Receive as WebReceive
@@ -121,6 +122,7 @@ def create_app(
         ),
         budget=RetryBudget(settings.routing.retry_budget),
         meters=TokenMeters(rate.tokens_per_minute) if rate.tokens_per_minute else None,
+        turnstile=Turnstile(limit, settings.routing.max_wait_secs) if (limit := settings.concurrency.max_calls_per_key) else None,
         max_request_bytes=settings.server.max_request_size,
         observers=[observe],
     )

@@ -59,6 +59,7 @@ from fkproxy.seals import SealStore
 from fkproxy.suffix import described, split_suffix
 from fkproxy.telemetry.prices import cost_usd
 from fkproxy.telemetry.record import CallRecord
+from fkproxy.turnstile import Turnstile
 
 __all__ = ["Gateway", "error_headers"]
 
@@ -85,6 +86,7 @@ class Gateway:
         retries: RetryPolicy,
         budget: RetryBudget,
         meters: TokenMeters | None = None,
+        turnstile: Turnstile | None = None,
         max_request_bytes: int,
         observers: Sequence[Callable[[CallRecord], None]],
         now: Callable[[], float] = time.monotonic,
@@ -96,6 +98,7 @@ class Gateway:
         self._keys = keys
         self._buckets = buckets
         self._meters = meters
+        self._turnstile = turnstile
         self._timeouts = timeouts
         relay = Relay(seals=seals, total_s=timeouts.total_s, stream=stream, now=now)
         exchanger = Exchanger(relay, seals=seals, now=now)
@@ -119,7 +122,9 @@ class Gateway:
         try:
             self.admit(call)
             call.body = await client.read_body(self._max_request_bytes, self._timeouts.first_byte_s)
-            if self._meters is None:
+            if self._turnstile is not None:
+                await self._run_in_turn(call, client, self._turnstile)
+            elif self._meters is None:
                 await self._run(call, client)
             else:
                 await self._run_metered(call, client, self._meters)
@@ -162,6 +167,20 @@ class Gateway:
             raise RateLimited(call.verdict.retry_after_s)
 
     # --- upstreams
+
+    async def _run_in_turn(self, call: Call, client: Client, turnstile: Turnstile) -> None:
+        payer = call.payer
+        if not turnstile.pass_at_once(payer):
+            call.watched = True
+            client.watch()
+            await turnstile.wait(payer)
+        try:
+            if self._meters is None:
+                await self._run(call, client)
+            else:
+                await self._run_metered(call, client, self._meters)
+        finally:
+            turnstile.leave(payer)
 
     async def _run_metered(self, call: Call, client: Client, meters: TokenMeters) -> None:
         """The payer's tokens are taken by estimate and put right afterwards, so that many calls at once cannot pass the limit together."""

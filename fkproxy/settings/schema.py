@@ -187,10 +187,16 @@ class CircuitBreaker(Section):
 
 
 class Concurrency(Section):
-    """Streams that may be open at the same time."""
+    """Streams, and calls of one key, that may be under way at the same time."""
 
     max_streams: int = _setting(1000, "By all callers.", unit="streams", ge=1, le=4000)
     max_streams_per_key: int = _setting(100, "By one key.", unit="streams", ge=1, le=4000)
+    max_calls_per_key: int = _setting(
+        0,
+        "Calls of one key, streams or not; the next ones wait for APP_ROUTING__MAX_WAIT_SECS at most, then are refused; 0 for no limit.",
+        unit="calls",
+        ge=0,
+    )
 
 
 class Timeout(Section):

@@ -1,0 +1,69 @@
+"""So many calls of one key at a time; the next ones wait, first come, first served. Floor 3."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from fkproxy.limits.slots import Slots
+from fkproxy.model.errors import ConcurrencyExceeded
+
+__all__ = ["Turnstile"]
+
+_MOST_WAITING = 1000
+
+
+class Turnstile:
+    """`limit` calls of a key pass at once, further ones wait for `max_wait_s` seconds at most."""
+
+    def __init__(self, limit: int, max_wait_s: float) -> None:
+        self._slots = Slots(0, limit)
+        self._max_wait_s = max_wait_s
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waits = 0
+
+    def pass_at_once(self, key: str) -> bool:
+        """True if `key` is through, and has to leave again."""
+        return key not in self._waiting and self._slots.acquire(key)
+
+    async def wait(self, key: str) -> None:
+        """Until `key` is through. Raises `ConcurrencyExceeded` when that takes too long, or too many wait already."""
+        if self._waits >= _MOST_WAITING or self._max_wait_s <= 0:
+            raise ConcurrencyExceeded(self._slots.limit_per_key)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._waiting.setdefault(key, deque())
+        queue.append(turn)
+        self._waits += 1
+        through = False
+        try:
+            async with asyncio.timeout(self._max_wait_s):
+                await turn
+            through = True
+        except TimeoutError:
+            raise ConcurrencyExceeded(self._slots.limit_per_key) from None
+        finally:
+            self._waits -= 1
+            if not turn.done() or turn.cancelled():
+                self._forget(key, turn)
+            elif not through:
+                # The turn came together with the end of whoever waited for it.
+                self.leave(key)
+
+    def leave(self, key: str) -> None:
+        """A call of `key` is over: its place goes to the next one."""
+        queue = self._waiting.get(key)
+        while queue:
+            turn = queue.popleft()
+            if not queue:
+                del self._waiting[key]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._slots.release(key)
+
+    def _forget(self, key: str, turn: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(key)
+        if queue is not None and turn in queue:
+            queue.remove(turn)
+            if not queue:
+                del self._waiting[key]
