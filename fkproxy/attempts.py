@@ -84,19 +84,16 @@ class Attempts:
 
     async def run(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> None:
         """Serve the call, or raise what its client is to be told."""
+        route = fleet.route(peek.model)
         try:
-            await self._run(call, client, peek, fleet)
+            if route.only is not None:
+                await self._run_single(call, client, peek, fleet, route.only)
+            else:
+                await _Run(self, call, client, peek, fleet, route).go()
         except Unrepresentable:
             if peek.operation != "count_tokens":
                 raise
             await self._exchanger.estimate(call, client, peek)
-
-    async def _run(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> None:
-        route = fleet.route(peek.model)
-        if route.only is not None:
-            await self._run_single(call, client, peek, fleet, route.only)
-        else:
-            await _Run(self, call, client, peek, fleet, route).go()
 
     async def _run_single(self, call: Call, client: Client, peek: Peek, fleet: Fleet, target: Target) -> None:
         upstream, model = fleet.upstreams[target.upstream], target.model

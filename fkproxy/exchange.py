@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
@@ -32,7 +32,7 @@ class Exchanger:
         self._now = now
         self._side_calls = SideCalls(relay, now=now)
 
-    async def exchange(self, call: Call, client: Client, peek: Peek, lease: Lease) -> None:
+    def exchange(self, call: Call, client: Client, peek: Peek, lease: Lease) -> Awaitable[None]:
         """Ask and relay. A credential that can be renewed is, once, when the upstream refuses it.
 
         Raises `UpstreamError`, and `Unrepresentable` and `InvalidRequest` from the translation.
@@ -46,13 +46,16 @@ class Exchanger:
         codec = call.dialect if call.dialect.name in adapter.spoken else upstream.codec
         call.provider_key, call.credential, call.model_id = upstream.provider_key, upstream.credential, lease.model
         call.upstream_dialect = codec.name
+        ask = self._ask_renewing if adapter.credential.renewable else self._ask
+        return ask(call, client, peek, adapter, codec, lease)
+
+    async def _ask_renewing(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, lease: Lease) -> None:
         credential = adapter.credential
-        token = await credential.token(time.time()) if credential.renewable else ""
+        token = await credential.token(time.time())
         try:
             await self._ask(call, client, peek, adapter, codec, lease)
         except UpstreamRefusedCredential as error:
-            again = credential.renewable and error.upstream_status == 401 and not call.content_sent
-            if not again or not await credential.renew(token, time.time()):
+            if error.upstream_status != 401 or call.content_sent or not await credential.renew(token, time.time()):
                 raise
             call.note("credential_renewed")
             await self._ask(call, client, peek, adapter, codec, lease)
@@ -73,7 +76,7 @@ class Exchanger:
             call.reasoning_applied = codec.reasoning_of(body)
         began = self._now()
         try:
-            exchange = await self._send(call, peek, adapter, codec, model, body)
+            exchange = await adapter.send(_request(call, peek, codec, model, body))
         finally:
             call.upstream_s += self._now() - began
         hedge: Hedge | None = None
@@ -101,23 +104,12 @@ class Exchanger:
         finally:
             exchange.close()
 
-    async def _send(self, call: Call, peek: Peek, adapter: Adapter, codec: Dialect, model: str, body: bytes) -> Exchange:
-        return await adapter.send(
-            UpstreamCall(
-                model=model,
-                stream=peek.stream,
-                body=body,
-                request_id=call.request_id,
-                client_headers=call.client_headers if codec is call.dialect else None,
-                dialect=codec.name,
-            )
-        )
-
     async def _send_again(self, call: Call, peek: Peek, codec: Dialect, lease: Lease) -> Exchange:
         """The same request to another upstream, which may call the model otherwise."""
         terms = lease.upstream.terms
         render = self._forward if codec is call.dialect else self._translate
-        return await self._send(call, peek, lease.upstream.adapter, codec, lease.model, render(call, peek, codec, lease.model, terms))
+        body = render(call, peek, codec, lease.model, terms)
+        return await lease.upstream.adapter.send(_request(call, peek, codec, lease.model, body))
 
     def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:
         reasoning = _reasoning(call, terms)
@@ -142,6 +134,17 @@ class Exchanger:
         encoded = codec.encode_request(request, model)
         call.lose(encoded.losses)
         return encoded.body
+
+
+def _request(call: Call, peek: Peek, codec: Dialect, model: str, body: bytes) -> UpstreamCall:
+    return UpstreamCall(
+        model=model,
+        stream=peek.stream,
+        body=body,
+        request_id=call.request_id,
+        client_headers=call.client_headers if codec is call.dialect else None,
+        dialect=codec.name,
+    )
 
 
 def _reasoning(call: Call, terms: Terms) -> ReasoningConfig | None:

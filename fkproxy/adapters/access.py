@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fkproxy.adapters.base import Credential
 from fkproxy.adapters.http import Origin, header_block
+from fkproxy.adapters.secret import StaticSecret
 
 __all__ = ["Access"]
 
@@ -22,7 +23,7 @@ class Access:
     passed on. Raises `ValueError`, without the value, for a header that cannot be sent.
     """
 
-    __slots__ = ("_block", "_client_headers", "_fixed", "_now", "_token", "auth_header", "credential", "origin")
+    __slots__ = ("_block", "_client_headers", "_fixed", "_now", "_settled", "_token", "auth_header", "credential", "origin")
 
     def __init__(
         self,
@@ -42,12 +43,16 @@ class Access:
         self._now = now
         self._token: str | None = None
         self._block = header_block(origin, tuple(self._fixed.items()))
+        self._settled = isinstance(credential, StaticSecret)
+        if isinstance(credential, StaticSecret):
+            self._render(credential.value)
 
     async def block(self, client_headers: Mapping[bytes, bytes] | None = None) -> bytes:
         """The lines for one request. Raises as `Credential.token`."""
-        token = await self.credential.token(self._now())
-        if token != self._token:
-            self._render(token)
+        if not self._settled:
+            token = await self.credential.token(self._now())
+            if token != self._token:
+                self._render(token)
         if client_headers is None or not self._client_headers:
             return self._block
         return self._block + b"".join(

@@ -14,11 +14,11 @@ class StaticSecret:
 
     def __init__(self, name: str, value: str) -> None:
         self.name = name
-        self._value = value
+        self.value = value
 
     async def token(self, now: float) -> str:
         """See `Credential.token`."""
-        return self._value
+        return self.value
 
     async def renew(self, refused: str, now: float) -> bool:
         """See `Credential.renew`."""
