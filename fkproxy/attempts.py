@@ -151,9 +151,7 @@ class Attempts:
 
     async def pause(self, call: Call, client: Client, seconds: float) -> None:
         """Wait, watching the client."""
-        if not call.watched:
-            call.watched = True
-            client.watch()
+        call.watch(client)
         began = self._now()
         try:
             await self._sleep(seconds)  # type: ignore[misc]  # a test's own may be any awaitable
@@ -168,9 +166,7 @@ class Attempts:
         if max(len(upstream.waiting) for upstream in upstreams) >= _MOST_WAITING:
             raise ConcurrencyExceeded(upstreams[0].terms.max_concurrency)
         freed: asyncio.Future[Upstream] = asyncio.get_running_loop().create_future()
-        if not call.watched:
-            call.watched = True
-            client.watch()
+        call.watch(client)
         payer = call.payer
         for upstream in upstreams:
             upstream.waiting.put(payer, freed)

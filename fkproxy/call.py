@@ -236,6 +236,12 @@ class Call:
         if self._skipped:
             self._skipped.pop((lease.upstream.provider_key, lease.upstream.credential, lease.model), None)
 
+    def watch(self, client: Client) -> None:
+        """From now on the call ends when its client hangs up."""
+        if not self.watched:
+            self.watched = True
+            client.watch()
+
     def note(self, what: str) -> None:
         """Note a decision that is out of the ordinary; see `CallRecord.notes`."""
         if what not in self.notes:
@@ -309,8 +315,7 @@ class Call:
 
 
 def _name(at: Attempt | Skipped) -> str:
-    where = f"{at.provider_key}/{at.credential}" if at.credential else at.provider_key
-    return f"{where}:{at.model_id}"
+    return f"{at.upstream}:{at.model_id}"
 
 
 def _waits(seconds: float | None) -> str:

@@ -171,8 +171,7 @@ class Gateway:
     async def _run_in_turn(self, call: Call, client: Client, turnstile: Turnstile) -> None:
         payer = call.payer
         if not turnstile.pass_at_once(payer):
-            call.watched = True
-            client.watch()
+            call.watch(client)
             await turnstile.wait(payer)
         try:
             if self._meters is None:

@@ -61,9 +61,5 @@ def nobody(skipped: Sequence[Skipped]) -> FkproxyError:
         return ConcurrencyExceeded(len(skipped))
     if reasons and reasons <= _LIMITS and not any(each.guessed for each in skipped):
         return UpstreamRateLimited("every upstream for this model is at its limit", retry_after_s=soonest_s, upstream_status=None)
-    names = tuple((_name(each), _WORDS.get(each.cause, each.reason.replace("_", " "))) for each in skipped)
+    names = tuple((each.upstream, _WORDS.get(each.cause, each.reason.replace("_", " "))) for each in skipped)
     return NoUpstreamAvailable(names, soonest_s)
-
-
-def _name(skipped: Skipped) -> str:
-    return f"{skipped.provider_key}/{skipped.credential}" if skipped.credential else skipped.provider_key

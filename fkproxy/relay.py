@@ -82,8 +82,7 @@ class Relay:
                 if got is not None and got is not False:
                     return got
                 if not call.watched:
-                    call.watched = True
-                    client.watch()
+                    call.watch(client)
                 elif call.stream:
                     await self._keep_alive(call, client)
         finally:
@@ -278,9 +277,7 @@ class Relay:
             return
         call.committed = True
         call.status = 200
-        if not call.watched:
-            call.watched = True
-            client.watch()
+        call.watch(client)
         await client.start(200, [*_EVENT_STREAM, *call.reply_headers()])
 
     async def _write(self, call: Call, client: Client, data: bytes) -> None:

@@ -31,7 +31,7 @@ from fkproxy.model.errors import (
 )
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.telemetry.prices import Pricing
-from fkproxy.telemetry.record import Skipped
+from fkproxy.telemetry.record import Skipped, upstream_key
 
 __all__ = ["Lease", "Terms", "Upstream"]
 
@@ -70,7 +70,7 @@ class Upstream:
         self.quota: Quota | None = None
         self.provider_key = adapter.provider_key
         self.credential = adapter.credential.name
-        self.key = f"{self.provider_key}/{self.credential}" if self.credential else self.provider_key
+        self.key = upstream_key(self.provider_key, self.credential)
         self.in_flight = 0
         self.valve_open = False
         self.promised = 0

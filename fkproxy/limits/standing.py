@@ -206,7 +206,7 @@ class Standing:
         rule = CAUSES[cause]
         key = model if rule.per_model else None
         before = self._holds.get(key)
-        if serial < self.serial and before is not None and serial < before.serial:
+        if before is not None and serial < before.serial:
             return
         self.consecutive_failures += 1
         level = min(before.level + 1, _MAX_LEVEL) if before is not None and before.cause == cause else 0

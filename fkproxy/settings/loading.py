@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ from fkproxy.adapters.http import Proxies
 from fkproxy.settings.checks import check_together
 from fkproxy.settings.envfile import read_environment_file
 from fkproxy.settings.problems import Problem, SettingsError
-from fkproxy.settings.providers_file import read_providers
+from fkproxy.settings.providers_file import ProvidersSource, read_providers
 from fkproxy.settings.providers_schema import Provider, ProvidersFile
 from fkproxy.settings.providers_table import check_providers, named_by_variables
 from fkproxy.settings.schema import Settings, Slot, slots
@@ -97,9 +97,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     beside = named_by_variables(settings)
     file = ProvidersFile()
     if settings.providers.file is not None and not wrong:
-        source = read_providers(settings.providers.file, variables)
-        if not source.problems:
-            check_providers(source, beside, settings)
+        source = _checked_file(settings.providers.file, variables, beside, settings)
         collected.problems += source.problems
         collected.warnings += source.warnings
         file = source.file
@@ -125,13 +123,19 @@ def load_providers(loaded: LoadedSettings) -> LoadedSettings:
     path = loaded.settings.providers.file
     if path is None:
         return loaded
-    source = read_providers(path, loaded.environment.variables)
     beside = named_by_variables(loaded.settings)
-    if not source.problems:
-        check_providers(source, beside, loaded.settings)
+    source = _checked_file(path, loaded.environment.variables, beside, loaded.settings)
     if source.problems:
         raise SettingsError(source.problems)
     return msgspec.structs.replace(loaded, providers=(*beside, *source.file.providers), routing=source.file)
+
+
+def _checked_file(path: Path, variables: Mapping[str, str], beside: Sequence[Provider], settings: Settings) -> ProvidersSource:
+    """The providers file, read, and checked against the rest where it could be."""
+    source = read_providers(path, variables)
+    if not source.problems:
+        check_providers(source, beside, settings)
+    return source
 
 
 def successor_variables(environment: ProcessEnvironment) -> Variables:

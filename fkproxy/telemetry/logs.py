@@ -28,7 +28,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from fkproxy.model.errors import FkproxyError
 from fkproxy.telemetry.output import Output
-from fkproxy.telemetry.record import Attempt, CallRecord, Skipped
+from fkproxy.telemetry.record import Attempt, CallRecord
 
 __all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config"]
 
@@ -265,7 +265,7 @@ class AccessLog:
             upstream_status=record.upstream_status,
             attempts=record.attempts,
             tries=tuple(map(_tried, record.tries)) if len(record.tries) > 1 else (),
-            skipped=tuple(f"{_upstream(each)}:{each.reason}" for each in record.skipped) if record.skipped else (),
+            skipped=tuple(f"{each.upstream}:{each.reason}" for each in record.skipped) if record.skipped else (),
             notes=tuple(_plain(note, _MAX_MODEL_CHARS) or "" for note in record.notes) if record.notes else (),
             waited_ms=round(record.waited_ms, 3),
             upstream_ms=round(record.upstream_ms, 3),
@@ -294,13 +294,9 @@ class AccessLog:
         return f"{self._stamp}{int((seconds - whole) * 1000):03d}Z"
 
 
-def _upstream(at: Attempt | Skipped) -> str:
-    return f"{at.provider_key}/{at.credential}" if at.credential else at.provider_key
-
-
 def _tried(attempt: Attempt) -> str:
     """`provider/credential:outcome:status`."""
-    return f"{_upstream(attempt)}:{attempt.outcome}{f':{attempt.status}' if attempt.status is not None else ''}"
+    return f"{attempt.upstream}:{attempt.outcome}{f':{attempt.status}' if attempt.status is not None else ''}"
 
 
 def _plain(text: str | None, limit: int) -> str | None:

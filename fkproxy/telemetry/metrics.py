@@ -37,7 +37,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from fkproxy.limits.breaker import STATES
 from fkproxy.limits.standing import UPSTREAM_STATES
 from fkproxy.telemetry.families import COUNTERS, FINISH_REASONS, HISTOGRAMS, UPSTREAM_CODES, Counted, Measured
-from fkproxy.telemetry.record import CallRecord
+from fkproxy.telemetry.record import CallRecord, upstream_key
 from fkproxy.telemetry.tally import TOKEN_KINDS, Histogram, Series, Tally, percentile
 
 __all__ = ["Metrics", "Sources", "UpstreamRow"]
@@ -57,8 +57,8 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """`provider`, or `provider/credential` where it has several."""
-        return f"{self.provider_key}/{self.credential}" if self.credential else self.provider_key
+        """See `upstream_key`."""
+        return upstream_key(self.provider_key, self.credential)
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,12 @@ import msgspec
 from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
-__all__ = ["Attempt", "CallRecord", "Skipped"]
+__all__ = ["Attempt", "CallRecord", "Skipped", "upstream_key"]
+
+
+def upstream_key(provider_key: str, credential: str) -> str:
+    """The name of an upstream: `provider`, or `provider/credential` where the provider has several."""
+    return f"{provider_key}/{credential}" if credential else provider_key
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,6 +33,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     duration_ms: float = 0.0
     ttft_ms: float | None = None
 
+    @property
+    def upstream(self) -> str:
+        """See `upstream_key`."""
+        return upstream_key(self.provider_key, self.credential)
+
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One upstream that was not tried, and why: a state (`limited`), `circuit_open`, `busy`, a limit, or `unrepresentable`.
@@ -41,6 +51,11 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     cause: str = ""
     retry_after_s: float | None = None
+
+    @property
+    def upstream(self) -> str:
+        """See `upstream_key`."""
+        return upstream_key(self.provider_key, self.credential)
 
     @property
     def guessed(self) -> bool:
