@@ -22,7 +22,7 @@ PACKAGE = ROOT / "fkproxy"
 FLOORS: dict[str, int] = {
     "model": 0, "wire": 0,
     "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1, "suffix": 1,
-    "selection": 1,
+    "selection": 1, "directory": 1,
     "adapters": 2, "telemetry": 2,
     "hedge": 3, "hedging": 3, "turnstile": 3,
     "quota_watch": 3, "explain": 3, "control": 3, "upstream": 3, "fleet": 3, "attempts": 3, "refusal": 3, "exchange": 3,
@@ -35,6 +35,7 @@ FLOORS: dict[str, int] = {
 SIDEWAYS: dict[str, set[str]] = {
     "wire": {"model"},  # errors
     "selection": {"routing"},  # the names of the strategies
+    "directory": {"routing"},  # the same
     "fleet": {"hedging", "upstream"},
     "hedge": {"call", "hedging", "upstream"},
     "explain": {"fleet"},
@@ -86,6 +87,11 @@ HOMES: dict[str, tuple[str, ...]] = {
 
 NOT_IMPORTED: dict[str, str] = {
     "uvloop": "granian starts it",
+    "sqlalchemy": "the store to come",
+    "alembic": "the store to come",
+    "aiosqlite": "the store to come",
+    "asyncpg": "the store to come",
+    "cryptography": "the store to come",
 }
 """Dependencies that no line of ours imports, and why they are carried."""
 
