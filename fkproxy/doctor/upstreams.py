@@ -10,22 +10,18 @@ import ssl
 import time
 from collections.abc import Iterable
 
-from fkproxy.adapters.base import Adapter, UpstreamCall
+from fkproxy.adapters.base import Adapter
 from fkproxy.adapters.http import Address, HttpClient, default_ssl_context
-from fkproxy.dialects import DIALECTS
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamRefusedCredential, UpstreamRejected
-from fkproxy.model.parts import Message, Text
-from fkproxy.model.request import ChatRequest, Sampling
+from fkproxy.probe import NothingToAsk, one_token
 from fkproxy.providers import Workshop
-from fkproxy.routing import RoutingTable, Rule
 from fkproxy.settings import LoadedSettings
 
 __all__ = ["check"]
 
 _TIMEOUT_S = 10.0
 _LIVE_TIMEOUT_S = 60.0
-_LIVE_TRIES = 3
 _CERTIFICATE_WARNING_DAYS = 14
 _SKEW_WARNING_S = 30.0
 
@@ -138,58 +134,13 @@ async def _credential(name: str, adapter: Adapter) -> Iterable[Finding]:
 
 
 async def _one_token(name: str, adapter: Adapter) -> Iterable[Finding]:
-    """Models are tried in the order in which the upstream lists them: not every listed one can be asked this way."""
-    table = RoutingTable([Rule(provider_key=adapter.provider_key, models=adapter.models)])
-    refused: FkproxyError | None = None
     try:
-        names = [entry.id for entry in await adapter.list_models()]
-    except UpstreamError:
-        names = []
-    named = [pattern for pattern in adapter.models if not set(pattern) & set("*?[")]
-    for model in [*named, *(each for each in names if each not in named and _serves(table, each))][:_LIVE_TRIES]:
-        try:
-            async with asyncio.timeout(_LIVE_TIMEOUT_S):
-                took_ms = await _ask(adapter, model)
-            return [ok(name, f"{model} answered in {took_ms:.0f} ms")]
-        except UpstreamRejected as failure:
-            refused = failure
-        except (FkproxyError, TimeoutError) as failure:
-            return [
-                error(
-                    name,
-                    f"{model} did not answer: {failure or f'nothing within {_LIVE_TIMEOUT_S:g} s'}",
-                    "look at the vendor's status page",
-                )
-            ]
-    if refused is not None:
+        model, took_ms = await one_token(adapter, _LIVE_TIMEOUT_S)
+    except NothingToAsk:
+        return [warning(name, "it lists no model to ask", "fkllmproxy smoke --model MODEL")]
+    except UpstreamRejected as refused:
         return [warning(name, f"no model that was tried answered: {refused}", "fkllmproxy smoke --model MODEL")]
-    return [warning(name, "it lists no model to ask", "fkllmproxy smoke --model MODEL")]
-
-
-def _serves(table: RoutingTable, model: str) -> bool:
-    try:
-        return bool(table.candidates(model))
-    except FkproxyError:
-        return False
-
-
-async def _ask(adapter: Adapter, model: str) -> float:
-    """Milliseconds to a whole reply of one token. Raises `UpstreamError`."""
-    dialect = DIALECTS[adapter.dialect]
-    message = Message(role="user", parts=(Text(text="Hi"),))
-    asked = ChatRequest(dialect="doctor", model=model, messages=(message,), sampling=Sampling(max_output_tokens=1))
-    body = dialect.encode_request(asked, model).body
-    began = time.monotonic()
-    exchange = await adapter.send(UpstreamCall(model=model, stream=False, body=body, request_id="doctor"))
-    try:
-        while not await exchange.head(_TIMEOUT_S):
-            pass
-        reply = bytearray()
-        while data := await exchange.chunk(_TIMEOUT_S):
-            reply += data
-        if exchange.status != 200:
-            raise dialect.decode_error(exchange.status, exchange.headers, bytes(reply))
-        dialect.decode_reply(bytes(reply))
-    finally:
-        exchange.close()
-    return (time.monotonic() - began) * 1000
+    except (FkproxyError, TimeoutError) as failure:
+        told = failure or f"nothing within {_LIVE_TIMEOUT_S:g} s"
+        return [error(name, f"no model answered: {told}", "look at the vendor's status page")]
+    return [ok(name, f"{model} answered in {took_ms:.0f} ms")]

@@ -54,7 +54,8 @@ def serving(command: Sequence[str], variables: Mapping[str, str], **settings: st
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         given = {name: variables[name] for name in _KEPT if name in variables}
-        given |= {"APP_AUTH__MASTER_KEY": key, "APP_SERVER__LAME_DUCK_SECS": "0", "NO_PROXY": "*", **settings}
+        given |= {"APP_AUTH__MASTER_KEY": key, "APP_SERVER__LAME_DUCK_SECS": "0", "APP_STORE__URL": "none", "NO_PROXY": "*"}
+        given |= settings
         child = _start(command, given, listener, output.fileno())
         if child is None:
             raise NotReady(_tail(output.fileno()))

@@ -45,13 +45,14 @@ class ProcessEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """What the process was given that is no setting of ours. `journal`: stdout goes to the systemd journal.
 
     `variables` is the whole environment, secrets included, and `from_file` names those of it that came out of the service's
-    environment file.
+    environment file. `state_directory`: where this process may keep what it has to remember; None: nowhere.
     """
 
     proxies: Proxies
     journal: bool
     variables: Variables
     from_file: frozenset[str] = frozenset()
+    state_directory: Path | None = None
 
 
 class LoadedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +111,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
             journal=is_journal(given),
             variables=Variables(given),
             from_file=frozenset(_service_file(given)),
+            state_directory=settings.store.directory or _state_directory(given),
         ),
         providers=(*beside, *file.providers),
         routing=file,
@@ -248,6 +250,14 @@ def _proxies(environ: Mapping[str, str], collected: Collected) -> Proxies | None
     except ValueError as error:
         collected.problems.append(Problem("HTTPS_PROXY, HTTP_PROXY or ALL_PROXY", str(error)))
         return None
+
+
+def _state_directory(environ: Mapping[str, str]) -> Path | None:
+    """systemd's `StateDirectory=` (systemd.exec(5): several are separated by colons), else the user's (XDG base directories)."""
+    if own := environ.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(own)
+    home = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "")
+    return Path(home, "fkllmproxy") if home.startswith("/") else None
 
 
 def is_journal(environ: Mapping[str, str]) -> bool:

@@ -15,7 +15,20 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
-from fkproxy.settings.values import Bool, Credential, HeaderValues, Host, MasterKey, Names, Networks, Origins, ProviderKey, Url
+from fkproxy.settings.values import (
+    Bool,
+    Credential,
+    HeaderValues,
+    Host,
+    MasterKey,
+    Names,
+    Networks,
+    Origins,
+    ProviderKey,
+    SealingKeys,
+    StoreUrl,
+    Url,
+)
 
 __all__ = ["Section", "Settings", "Slot", "slots"]
 
@@ -230,6 +243,42 @@ class Cors(Section):
     max_age_secs: int = _setting(600, "How long a browser may remember the answer.", unit="seconds", ge=0, le=86400)
 
 
+class Store(Section):
+    """What it remembers: pools, keys, managed providers and settings, the log of calls and that of changes. Never what was said."""
+
+    directory: Path | None = _setting(
+        None,
+        "Where the database and the files beside it are; not set: the service's own directory, /var/lib/fkllmproxy, and for a process of a"
+        " user ~/.local/state/fkllmproxy.",
+    )
+    url: StoreUrl | None = _setting(
+        None,
+        "postgresql://user:password@host/database instead of an SQLite file in that directory; none for no store at all: then there are no"
+        " pools, no keys but the master key, and no log of calls but the journal's.",
+    )
+    secret_keys: SealingKeys | None = _setting(
+        None,
+        "What secrets are sealed with: version:key pairs separated by commas, each key 32 bytes in base64; the highest version seals, the"
+        " others still open. Not set: a file in that directory, made at the first start.",
+    )
+    keep_calls_days: int = _setting(30, "How long the log of calls goes back; 0 for ever.", unit="days", ge=0, le=3660)
+    keep_usage_days: int = _setting(400, "The same for the sums by hour.", unit="days", ge=0, le=3660)
+    journal_max_size: int = _setting(
+        512 * 1024 * 1024,
+        "Records of calls that may wait on the disk while the database is away; above it the oldest go, and are counted.",
+        unit="bytes",
+        ge=1024 * 1024,
+    )
+
+
+class Metrics(Section):
+    """Who may read /metrics and /metrics/prometheus."""
+
+    token: MasterKey | None = _setting(
+        None, "A token for them alone, sent as 'Authorization: Bearer'; the master key opens them too. Not set: a key where calls need one."
+    )
+
+
 class Sandbox(Section):
     """The built-in upstream that answers without a network."""
 
@@ -254,6 +303,8 @@ class Settings(Section):
     timeout: Timeout = Timeout()
     stream: Stream = Stream()
     cors: Cors = Cors()
+    store: Store = Store()
+    metrics: Metrics = Metrics()
     sandbox: Sandbox = Sandbox()
 
 

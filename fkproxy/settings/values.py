@@ -5,6 +5,7 @@ A message says what was expected and never quotes the value: whether it may be s
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 from typing import Annotated
@@ -12,9 +13,23 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-__all__ = ["Bool", "Credential", "HeaderValues", "Host", "MasterKey", "Names", "Networks", "Origins", "ProviderKey", "Url"]
+__all__ = [
+    "Bool",
+    "Credential",
+    "HeaderValues",
+    "Host",
+    "MasterKey",
+    "Names",
+    "Networks",
+    "Origins",
+    "ProviderKey",
+    "SealingKeys",
+    "StoreUrl",
+    "Url",
+]
 
 _LEAST_KEY_CHARACTERS = 16
+_SEALING_KEY_BYTES = 32
 
 _WORDS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 
@@ -153,6 +168,32 @@ def _credential(value: SecretStr) -> SecretStr:
     return value
 
 
+def _store_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text == "none":
+        return value
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("sqlite", "postgresql") or not rest or any(c.isspace() for c in text):
+        raise ValueError("expected none, sqlite:///path/of/a/file or postgresql://user:password@host/database")
+    if scheme == "sqlite" and not rest.startswith("/"):
+        raise ValueError("the path of an SQLite file is absolute, with three slashes: sqlite:///var/lib/…")
+    return value
+
+
+def _sealing_keys(value: SecretStr) -> SecretStr:
+    for pair in filter(None, value.get_secret_value().split(",")):
+        version, colon, text = pair.strip().partition(":")
+        try:
+            length = len(base64.b64decode(text, validate=True))
+        except ValueError:
+            length = 0
+        if not colon or not version.isdigit() or int(version) < 1 or length != _SEALING_KEY_BYTES:
+            raise ValueError(
+                "expected version:key pairs separated by commas, each key 32 bytes in base64, for example from 'openssl rand -base64 32'"
+            )
+    return value
+
+
 Bool = Annotated[bool, BeforeValidator(_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Networks = Annotated[Names, AfterValidator(_networks)]
@@ -162,4 +203,6 @@ Url = Annotated[str, AfterValidator(_url)]
 HeaderValues = Annotated[dict[str, SecretStr], BeforeValidator(_headers)]
 MasterKey = Annotated[SecretStr, AfterValidator(_key)]
 Credential = Annotated[SecretStr, AfterValidator(_credential)]
+StoreUrl = Annotated[SecretStr, AfterValidator(_store_url)]
+SealingKeys = Annotated[SecretStr, AfterValidator(_sealing_keys)]
 ProviderKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]

@@ -113,7 +113,14 @@ class Service(Process):
         self.port = int(settings.get("APP_SERVER__PORT", 0)) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.v1 = f"{self.url}/v1"
-        env = {**clean_environment(), "APP_SERVER__PORT": str(self.port), "APP_SERVER__LAME_DUCK_SECS": "0", **settings}
+        state = directory / f"state-{self.port}"
+        env = {
+            **clean_environment(),
+            "APP_SERVER__PORT": str(self.port),
+            "APP_SERVER__LAME_DUCK_SECS": "0",
+            "APP_STORE__DIRECTORY": str(state),
+        }
+        env |= settings
         super().__init__([str(BINARY)], directory / f"service-{self.port}.log", env)
         self.wait_for(f"{self.url}/livez")
 

@@ -27,7 +27,7 @@ class Installed:
         self.put(BINARY)
         self.port = free_port()
         self.log = directory / "log"
-        env = {**clean_environment(), **SETTINGS, "APP_SERVER__PORT": str(self.port)}
+        env = {**clean_environment(), **SETTINGS, "APP_SERVER__PORT": str(self.port), "APP_STORE__DIRECTORY": str(directory / "state")}
         with self.log.open("wb") as out:
             self.first = subprocess.Popen([str(self.binary)], stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True)
         self.wait(lambda: self.main_pid() == self.first.pid)

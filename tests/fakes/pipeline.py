@@ -110,6 +110,7 @@ class ScriptedAdapter:
         self.models = models
         self.spoken = frozenset((dialect,))
         self.operations: frozenset[Operation] = frozenset(("chat", "count_tokens", "embeddings"))
+        self.listed = [ModelEntry(id=f"{provider_key}-model", owned_by=provider_key)]
         self.calls: list[UpstreamCall] = []
         self.exchanges: list[ScriptedExchange] = []
         self._clock = clock
@@ -139,7 +140,7 @@ class ScriptedAdapter:
         return reply
 
     async def list_models(self) -> list[ModelEntry]:
-        return [ModelEntry(id=f"{self.provider_key}-model", owned_by=self.provider_key)]
+        return self.listed
 
     async def verify(self) -> None:
         return None
