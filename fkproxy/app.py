@@ -37,7 +37,7 @@ from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.turnstile import Turnstile
-from fkproxy.web.admin import ADMIN_PREFIX, admin_app
+from fkproxy.web.admin import ADMIN_PREFIX, Guard, Lazy, admin_app
 from fkproxy.web.asgi import CorsPolicy, Door, Endpoint
 from fkproxy.web.asgi import Receive as WebReceive
 from fkproxy.web.asgi import Scope as WebScope
@@ -175,12 +175,15 @@ def create_app(
         logger.warning("the providers were reloaded", extra={"upstreams": len(gateway.fleet.upstreams)})
         return list(again.warnings)
 
-    admin = admin_app(
-        keys=keys,
-        upstreams=UpstreamControl(lambda: gateway.fleet),
-        explain=lambda request_id: explanations.explain(request_id, gateway.fleet),
-        reload=reload,
-        headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
+    guard = Guard(keys, lambda connection: door.peer_of(connection.scope))  # type: ignore[arg-type]  # Litestar's TypedDicts
+    admin = Lazy(
+        lambda: admin_app(
+            guard=guard,
+            upstreams=UpstreamControl(lambda: gateway.fleet),
+            explain=lambda request_id: explanations.explain(request_id, gateway.fleet),
+            reload=reload,
+            headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
+        )
     )
     return Litestar(
         _routes(_by_method(chat_endpoints(gateway, door, dialects), ops.endpoints()), ops.unknown, admin),
@@ -204,7 +207,7 @@ def _by_method(posted: dict[str, Endpoint], asked: dict[str, Endpoint]) -> dict[
     return {**posted, **asked, **shared}
 
 
-def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint, admin: Litestar) -> list[ASGIRouteHandler]:
+def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint, admin: Lazy) -> list[ASGIRouteHandler]:
     """Exact paths go to their handler through Litestar's router; everything else to one handler that knows the prefixes."""
     administrative = ADMIN_PREFIX.encode()
     prefixes = tuple((path.partition("{")[0].encode(), endpoint) for path, endpoint in endpoints.items() if "{" in path)

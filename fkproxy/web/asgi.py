@@ -99,11 +99,18 @@ class Door:
     def enter(self, scope: Scope) -> Inbound:
         """Read the head."""
         headers = dict(scope["headers"])
+        return Inbound(scope, self._peer(scope, headers), headers)
+
+    def peer_of(self, scope: Scope) -> str | None:
+        """The client's address alone."""
+        return self._peer(scope, dict(scope["headers"]))
+
+    def _peer(self, scope: Scope, headers: dict[bytes, bytes]) -> str | None:
         client = scope.get("client")
         peer: str | None = client[0] if client else None
         if self._trusted and (forwarded := headers.get(b"x-forwarded-for")) is not None and self._is_trusted(peer):
-            peer = self._forwarded(forwarded, peer)
-        return Inbound(scope, peer, headers)
+            return self._forwarded(forwarded, peer)
+        return peer
 
     def _forwarded(self, value: bytes, peer: str | None) -> str | None:
         for address in reversed(value.decode("latin-1").split(",")):

@@ -13,7 +13,7 @@ BEARER = {"authorization": f"Bearer {KEY}"}
 ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
 
 
-@pytest.mark.parametrize("headers", [BEARER, {"x-management-secret": KEY}])
+@pytest.mark.parametrize("headers", [BEARER, {"x-management-secret": KEY}, {"x-management-key": KEY}])
 async def test_the_master_key_opens_it(headers: dict[str, str]) -> None:
     reply = await App(APP_AUTH__MASTER_KEY=KEY).ask("GET", "/admin/api/upstreams", headers=headers)
     assert (reply.status, [each["key"] for each in reply.json()]) == (200, ["sandbox"])
@@ -89,3 +89,31 @@ async def test_the_providers_file_is_taken_whole_or_not_at_all(tmp_path: Path) -
     taken = await app.ask("POST", "/admin/api/providers/reload", headers=BEARER)
     assert (taken.status, [each["key"] for each in taken.json()["upstreams"]]) == (200, ["one", "two"])
     assert await keys() == ["one", "two"]
+
+
+async def test_it_describes_itself() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    assert (await app.ask("GET", "/admin/api/openapi.json")).status == 401
+    found = (await app.ask("GET", "/admin/api/openapi.json", headers=BEARER)).json()
+    assert found["openapi"].startswith("3.1")
+    assert "/admin/api/upstreams/pause" in found["paths"]
+    assert found["security"] == [{"master_key": []}]
+
+
+async def test_guessing_is_slowed_for_whoever_guesses() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    wrong = {"authorization": "Bearer sk-wrong-key-0123456789"}
+    statuses = [(await app.ask("GET", "/admin/api/upstreams", headers=wrong)).status for _ in range(7)]
+    assert statuses == [401] * 6 + [429]
+    banned = await app.ask("GET", "/admin/api/upstreams", headers=BEARER)
+    assert (banned.status, banned.headers["retry-after"]) == (429, "1")
+    assert banned.json()["error"]["code"] == "rate_limit_exceeded"
+    assert (await app.ask("GET", "/admin/api/upstreams", headers=BEARER, peer="192.0.2.2")).status == 200
+
+
+async def test_behind_a_trusted_proxy_the_one_who_guesses_is_slowed_and_not_the_proxy() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY, APP_SERVER__TRUSTED_PROXIES="192.0.2.1")
+    for _ in range(6):
+        await app.ask("GET", "/admin/api/upstreams", headers={"x-management-key": "wrong", "x-forwarded-for": "198.51.100.7"})
+    assert (await app.ask("GET", "/admin/api/upstreams", headers={**BEARER, "x-forwarded-for": "198.51.100.7"})).status == 429
+    assert (await app.ask("GET", "/admin/api/upstreams", headers={**BEARER, "x-forwarded-for": "198.51.100.8"})).status == 200

@@ -1,0 +1,51 @@
+"""What an administrator is told when something cannot be done: `{"error": {"code", "message"}}`, one table for all. Floor 4."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from fkproxy.control.upstreams import UnknownUpstream
+from fkproxy.settings import SettingsError
+
+__all__ = ["HANDLERS"]
+
+logger = logging.getLogger("fkproxy.web.admin")
+
+_CODES = {400: "invalid_request", 401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 429: "rate_limit_exceeded"}
+
+
+def _told(status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any) -> Response[Any]:
+    body = {"error": {"code": code, "message": message, **more}}
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    return _told(error.status_code, _CODES.get(error.status_code, "invalid_request"), error.detail, error.headers)
+
+
+def _broken(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    logger.error("an administrator's request failed in the gateway", exc_info=error)
+    return _told(500, "internal_error", "internal error")
+
+
+def _unknown(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    return _told(404, "not_found", str(error))
+
+
+def _invalid(_: Request[Any, Any, Any], error: SettingsError) -> Response[Any]:
+    problems = [{"name": problem.name, "message": problem.message, "hint": problem.hint} for problem in error.problems]
+    return _told(422, "invalid_configuration", "nothing was changed", problems=problems)
+
+
+HANDLERS: ExceptionHandlersMap = {
+    HTTPException: _refused,
+    UnknownUpstream: _unknown,
+    SettingsError: _invalid,
+    Exception: _broken,
+}
+"""By exception."""
