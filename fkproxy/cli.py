@@ -4,8 +4,11 @@
     fkllmproxy check          validate the configuration, print what is in force and where it comes from
     fkllmproxy doctor         look at everything on this host that the service depends on, and say what to mend
     fkllmproxy smoke          a real round trip against a running instance
-    fkllmproxy upstreams      how each upstream of a running instance stands; pause, resume, reset one; reload the providers file
+    fkllmproxy upstreams      how each upstream of a running instance stands; pause, resume, reset, test one; reload the providers file
     fkllmproxy explain ID     why a call went where it went
+    fkllmproxy keys           client keys; pools, providers, settings and config: what else the store keeps of the configuration
+    fkllmproxy logs           calls as the store remembers them; usage: their sums; audit: what administrators did
+    fkllmproxy store          the database behind a running instance
     fkllmproxy selftest       every client dialect towards every upstream dialect, through this file itself, without a network
     fkllmproxy install        make this file a service of the host
     fkllmproxy upgrade FILE   replace the installed file, dropping nothing
@@ -77,17 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     smoke.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key; default: the configured key")
     smoke.add_argument("--model", metavar="MODEL", help="model to ask; default: the first one listed")
     smoke.set_defaults(run=_smoke)
-    remote = argparse.ArgumentParser(add_help=False, parents=[configured])
-    remote.add_argument("--url", metavar="URL", help="address of the instance; default: the configured one on this host")
-    remote.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the master key; default: the configured one")
-    remote.add_argument("--json", action="store_true", help="print JSON")
-    upstreams = commands.add_parser("upstreams", parents=[remote], help="how each upstream of a running instance stands")
-    upstreams.add_argument("verb", nargs="?", choices=("list", "pause", "resume", "reset", "reload"), default="list", metavar="VERB")
-    upstreams.add_argument("upstream", nargs="?", metavar="UPSTREAM", help="provider or provider/credential; reset without one: all")
-    upstreams.set_defaults(run=_upstreams)
-    explain = commands.add_parser("explain", parents=[remote], help="why a call went where it went")
-    explain.add_argument("id", metavar="ID", help="the call's x-request-id, req_id in the log")
-    explain.set_defaults(run=_explain)
+    running = argparse.ArgumentParser(add_help=False, parents=[configured])
+    running.add_argument("--url", metavar="URL", help="address of the instance; default: the configured one on this host")
+    running.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the master key; default: the configured one")
+    running.add_argument("--json", action="store_true", help="print JSON")
+    remote.add_commands(commands, running, lambda act: lambda options: _remotely(options, act))
     doctor = commands.add_parser("doctor", parents=[configured], help="look at everything on this host that the service depends on")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.add_argument("--offline", action="store_true", help="ask no upstream for anything")
@@ -199,40 +196,18 @@ def _service_file() -> Path | None:
     return ENV_FILE if os.access(ENV_FILE, os.R_OK) else None
 
 
-def _upstreams(options: argparse.Namespace) -> int:
-    def run(administrator: remote.Administrator) -> tuple[object, Iterable[str]]:
-        if options.verb == "reload":
-            found = administrator.reload()
-            return found, [*remote.upstream_lines(found["upstreams"]), *(f"warning: {warning}" for warning in found["warnings"])]
-        if options.verb == "list":
-            listed = administrator.upstreams()
-        elif options.upstream is None and options.verb != "reset":
-            raise ValueError(f"name the upstream to {options.verb}: provider, or provider/credential")
-        else:
-            listed = administrator.steer(options.verb, options.upstream)
-        return listed, remote.upstream_lines(listed)
-
-    return _remotely(options, run)
-
-
-def _explain(options: argparse.Namespace) -> int:
-    def run(administrator: remote.Administrator) -> tuple[object, Iterable[str]]:
-        found = administrator.explain(options.id)
-        return found, remote.explanation_lines(found)
-
-    return _remotely(options, run)
-
-
-def _remotely(options: argparse.Namespace, run: Callable[[remote.Administrator], tuple[object, Iterable[str]]]) -> int:
+def _remotely(options: argparse.Namespace, act: remote.Act) -> int:
     try:
-        value, lines = run(remote.Administrator(*_reached_at(options)))
+        value, lines = act(remote.Administrator(*_reached_at(options)), options)
     except remote.Refusal as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(value, indent=2) if options.json else "\n".join(lines))
+    told = json.dumps(value, indent=2) if options.json and value is not None else "\n".join(lines)
+    if told:
+        print(told)
     return 0
 
 
