@@ -1,0 +1,163 @@
+"""The store, held open beside the calls: opened when it can be, watched for changes, given what has to be kept. Floor 4.
+
+Calls never wait for any of this. What is in force stands in a copy on the disk (`storage.snapshot`), from which a process starts; the
+store is opened behind its back. While it is away everything goes on as it was, and the fact is told by /health, the metrics and one
+line of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from fkproxy.storage.values import Picture, StoreError, StoreUnavailable
+
+__all__ = ["Chore", "Keeper", "StoreStatus"]
+
+logger = logging.getLogger("fkproxy.keeper")
+
+_LOOK_EVERY_S = 1.0
+"""How soon a change made by another process is noticed."""
+
+_FIRST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 30.0
+
+
+class OpenStore(Protocol):
+    """What the keeper itself needs of a store."""
+
+    async def revision(self) -> int: ...
+    async def picture(self) -> Picture: ...
+    async def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=OpenStore)
+
+
+class Chore(msgspec.Struct, frozen=True):
+    """Something to do again and again while the store is open: the first time at once, then every `every_s` seconds."""
+
+    name: str
+    every_s: float
+    do: Callable[[], Awaitable[object]]
+
+
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`state`: `open`, `opening`, or why it cannot be used (see `StoreUnavailable`). `revision` that is in force; None: none yet."""
+
+    state: str
+    since_s: float
+    message: str = ""
+    revision: int | None = None
+
+
+class Keeper(Generic[S]):
+    """`open_store` raises `StoreUnavailable`. `take` puts a picture in force, `keep` writes its copy; neither may raise.
+
+    `chores` are what to do with an open store; a failure of one is told and does not end it.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_store: Callable[[], Awaitable[S]],
+        take: Callable[[Picture], Awaitable[None]],
+        keep: Callable[[Picture], Awaitable[None]],
+        chores: Callable[[S], Sequence[Chore]],
+        revision: int | None = None,
+        now_s: Callable[[], float] = time.time,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+    ) -> None:
+        self._open_store = open_store
+        self._take = take
+        self._keep = keep
+        self._chores = chores
+        self._revision = revision
+        self._now_s = now_s
+        self._sleep = sleep
+        self._store: S | None = None
+        self._looking = asyncio.Lock()
+        self.opened = asyncio.Event()
+        self._state, self._since_s, self._message = "opening", now_s(), ""
+
+    @property
+    def status(self) -> StoreStatus:
+        """How the store stands."""
+        return StoreStatus(state=self._state, since_s=self._since_s, message=self._message, revision=self._revision)
+
+    @property
+    def store(self) -> S:
+        """The store. Raises `StoreUnavailable` while it was never opened."""
+        if self._store is None:
+            raise StoreUnavailable("unreachable", self._message or "the store is not open yet")
+        return self._store
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        wait_s = _FIRST_RETRY_S
+        while self._store is None:
+            try:
+                self._store = await self._open_store()
+            except StoreError as error:
+                self._failed(error)
+                await self._sleep(wait_s)
+                wait_s = min(wait_s * 2, _LONGEST_RETRY_S)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow())
+                for chore in self._chores(self._store):
+                    tasks.create_task(self._again_and_again(chore))
+        finally:
+            with contextlib.suppress(StoreError):
+                await self._store.close()
+
+    async def look(self) -> None:
+        """Put in force what changed since the last look. Raises `StoreUnavailable`."""
+        async with self._looking:
+            revision = await self.store.revision()
+            if revision != self._revision:
+                picture = await self.store.picture()
+                await self._take(picture)
+                self._revision = picture.revision
+                await self._keep(picture)
+        self._works()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except StoreError as error:
+                self._failed(error)
+            self.opened.set()
+            await self._sleep(_LOOK_EVERY_S)
+
+    async def _again_and_again(self, chore: Chore) -> None:
+        told = ""
+        while True:
+            try:
+                await chore.do()
+                told = ""
+            except StoreError as error:
+                if told != str(error):
+                    told = str(error)
+                    logger.warning("%s has to wait for the store", chore.name, extra={"reason": told})
+            await self._sleep(chore.every_s)
+
+    def _failed(self, error: StoreError) -> None:
+        state = error.reason if isinstance(error, StoreUnavailable) else "broken"
+        if state != self._state:
+            logger.error("the store cannot be used; calls go on without it", extra={"store": state, "reason": str(error)})
+            self._state, self._since_s = state, self._now_s()
+        self._message = str(error)
+
+    def _works(self) -> None:
+        if self._state != "open":
+            away_s = self._now_s() - self._since_s
+            logger.info("the store is open", extra={"revision": self._revision, "away_s": round(away_s, 1)})
+            self._state, self._since_s, self._message = "open", self._now_s(), ""
