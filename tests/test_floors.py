@@ -23,7 +23,7 @@ FLOORS: dict[str, int] = {
     "model": 0, "wire": 0,
     "dialects": 1, "limits": 1, "access": 1, "routing": 1, "seals": 1, "estimate": 1, "suffix": 1,
     "selection": 1, "directory": 1,
-    "adapters": 2, "telemetry": 2,
+    "adapters": 2, "telemetry": 2, "storage": 2,
     "hedge": 3, "hedging": 3, "turnstile": 3,
     "quota_watch": 3, "explain": 3, "control": 3, "upstream": 3, "fleet": 3, "probe": 3, "attempts": 3, "refusal": 3, "exchange": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
@@ -69,6 +69,8 @@ SHARED: dict[str, set[str]] = {
 """In these packages the modules stand beside each other: they import only the shared ones, and the package's own file all of them."""
 
 HOMES: dict[str, tuple[str, ...]] = {
+    "alembic": ("storage.schema", "storage.migrations"),
+    "asyncpg": ("storage.database",),
     "granian": ("server",),
     "genai_prices": ("telemetry.prices",),
     "google": ("adapters.google_auth",),
@@ -81,17 +83,15 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("settings",),
     "pythonjsonlogger": ("telemetry.logs",),
     "sdnotify": ("systemd",),
+    "sqlalchemy": ("storage",),
     "yaml": ("settings.locating",),
 }
 """Third-party library → where it may be imported. msgspec is the language of our values and lives everywhere."""
 
 NOT_IMPORTED: dict[str, str] = {
     "uvloop": "granian starts it",
-    "sqlalchemy": "the store to come",
-    "alembic": "the store to come",
-    "aiosqlite": "the store to come",
-    "asyncpg": "the store to come",
-    "cryptography": "the store to come",
+    "aiosqlite": "SQLAlchemy loads it",
+    "cryptography": "the secrets to come",
 }
 """Dependencies that no line of ours imports, and why they are carried."""
 

@@ -1,0 +1,103 @@
+"""What databases say, in our words. Floor 2. The only place that knows the drivers' exceptions.
+
+The exception that was raised is not chained: PostgreSQL quotes values of rows in its messages. Its code is kept.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from fkproxy.storage.values import Conflict, Reason, StoreError, StoreUnavailable
+
+__all__ = ["MESSAGES", "told"]
+
+MESSAGES: dict[Reason, str] = {
+    "locked": "the database is locked: another process writes, or holds it, for too long",
+    "full": "no space is left for the database",
+    "read_only": "the database can only be read",
+    "gone": "the database file is not there any more",
+    "unreachable": "the database server cannot be reached",
+    "timeout": "the database took too long",
+    "broken": "the database refused",
+}
+
+_SQLITE: dict[int, Reason] = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_PROTOCOL: "locked",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_PERM: "read_only",
+    sqlite3.SQLITE_CANTOPEN: "gone",
+    sqlite3.SQLITE_INTERRUPT: "timeout",
+}
+"""Primary result code (https://sqlite.org/rescode.html) → reason; everything else is `broken`."""
+
+_SQLITE_EXTENDED: dict[int, Reason] = {
+    sqlite3.SQLITE_READONLY_DBMOVED: "gone",
+    sqlite3.SQLITE_IOERR_SHMSIZE: "full",  # the index of the WAL could not grow
+}
+
+_POSTGRESQL: dict[str, Reason] = {
+    "08": "unreachable",  # connection exceptions
+    "25006": "read_only",
+    "28": "unreachable",  # the login is refused
+    "3D": "unreachable",  # no such database
+    "40": "locked",  # deadlock, or serialization
+    "53": "unreachable",  # too many connections, out of memory
+    "53100": "full",
+    "55P03": "locked",  # lock_timeout
+    "57": "unreachable",  # shutting down, starting up
+    "57014": "timeout",  # statement_timeout
+    "25P03": "timeout",  # idle_in_transaction_session_timeout
+}
+"""SQLSTATE, or its class (https://www.postgresql.org/docs/15/errcodes-appendix.html) → reason."""
+
+
+def told(error: BaseException) -> StoreError:
+    """The exception that says the same as `error`, which came out of SQLAlchemy, a driver or the operating system."""
+    if isinstance(error, IntegrityError):
+        return Conflict()
+    if isinstance(error, PoolTimeout):
+        return _unavailable("locked")
+    cause: BaseException | None = error
+    while isinstance(cause, DBAPIError):
+        cause = cause.orig
+    if isinstance(cause, sqlite3.Error):
+        return _of_sqlite(cause)
+    state = _sqlstate(cause)
+    if state is not None:
+        return _unavailable(_POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]) or "broken", state)
+    if isinstance(cause, TimeoutError):
+        return _unavailable("timeout")
+    if isinstance(cause, OSError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return _unavailable("unreachable")
+    if isinstance(cause, SQLAlchemyError):
+        return _unavailable("broken", type(cause).__name__)
+    return _unavailable("unreachable" if _of_connection(cause) else "broken", type(cause).__name__)
+
+
+def _of_sqlite(error: sqlite3.Error) -> StoreUnavailable:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return _unavailable("broken", type(error).__name__)
+    reason = _SQLITE_EXTENDED.get(code) or _SQLITE.get(code & 0xFF, "broken")
+    return _unavailable(reason, error.sqlite_errorname)
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    """asyncpg's exceptions carry it, and so do SQLAlchemy's translations of them."""
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _of_connection(error: BaseException | None) -> bool:
+    """asyncpg says so when a connection was closed under it: without a code, because no server answered."""
+    return type(error).__name__ in ("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError")
+
+
+def _unavailable(reason: Reason, code: str = "") -> StoreUnavailable:
+    return StoreUnavailable(reason, MESSAGES[reason], code)

@@ -1,0 +1,81 @@
+"""The file of an SQLite store: made with tight modes, watched, copied while in use. Floor 2. Blocking; standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from fkproxy.storage.values import BackupFailed, Reason, StoreUnavailable
+
+__all__ = ["copy", "identity", "prepare", "uri"]
+
+
+def prepare(path: Path) -> bool:
+    """Make the file, empty and 0600, and its directory, 0700, if they are missing. True when it was made.
+
+    SQLite gives `-wal` and `-shm` the mode of the file itself.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        reason: Reason = "full" if error.errno == errno.ENOSPC else "read_only"
+        raise StoreUnavailable(reason, f"the database file {path.name} cannot be made", type(error).__name__) from error
+    return True
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode, which change when the file is replaced; None when it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def uri(path: Path, mode: str = "rw") -> str:
+    """`rw` does not make a file that is missing: a lost database must not come back empty."""
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+
+def copy(source: Path, target: Path) -> None:
+    """A whole and consistent copy at `target`, mode 0600, while others read and write `source`. Raises BackupFailed.
+
+    The copy appears under its name when it is complete. An existing file is not touched.
+    """
+    if target.exists():
+        raise BackupFailed(f"{target.name} is there already")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with (
+            contextlib.closing(sqlite3.connect(uri(source, "ro"), uri=True)) as reading,
+            contextlib.closing(sqlite3.connect(part)) as writing,
+        ):
+            # One step for all pages: the copy is of one moment, however much is written meanwhile.
+            reading.backup(writing)
+            # The copy is one file, wherever it is carried.
+            writing.execute("PRAGMA journal_mode=DELETE")
+        _sync(part)
+        part.rename(target)
+        _sync(target.parent)
+    except (OSError, sqlite3.Error) as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        code = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        raise BackupFailed(f"the copy {target.name} could not be made ({code})") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

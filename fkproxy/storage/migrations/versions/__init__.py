@@ -1,0 +1,1 @@
+"""One file per level. Floor 2."""

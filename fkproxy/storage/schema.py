@@ -1,0 +1,163 @@
+"""Bring a database to the schema of this program, or say why not. Floor 2.
+
+A database says in `meta` which level it has, and which is the lowest level of a program that can use it. At this program's own level, or
+above it and still usable, nothing happens, and Alembic is not even imported. Behind it, one process at a time copies the file (SQLite)
+and runs what is missing in one transaction. The lower half of an upgrade and a rollback both rest on this: while an older program runs,
+the newer one may migrate under it, and the older one may be started again afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import select, text, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fkproxy import __version__
+from fkproxy.storage import files
+from fkproxy.storage.database import Database
+from fkproxy.storage.tables import LEVEL, OLDEST_READER, meta
+from fkproxy.storage.values import StoreUnavailable
+
+__all__ = ["KEPT_BACKUPS", "MIGRATION_S", "Level", "Migrated", "bring_up", "level_of"]
+
+KEPT_BACKUPS = 3
+MIGRATION_S = 600.0
+"""How long a migration may take, and how long another process waits for it."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_EXISTS = {
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
+    "postgresql": "SELECT count(*) FROM pg_class WHERE oid = to_regclass('meta')",
+}
+
+
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """What a database says of itself; all zero and empty before the first migration."""
+
+    level: int = 0
+    oldest_reader: int = 0
+    written_by: str = ""
+
+
+class Migrated(msgspec.Struct, frozen=True, kw_only=True):
+    """From which level to which; `backup` is the name of the copy made before, None without one."""
+
+    before: int
+    after: int
+    backup: str | None = None
+
+
+async def level_of(database: Database) -> Level:
+    """What is there now."""
+    async with database.read() as connection:
+        return await _level(connection)
+
+
+async def bring_up(database: Database) -> Migrated | None:
+    """Migrate if that is needed; None when nothing was done. Raises StoreUnavailable."""
+    if not _behind(await level_of(database), database):
+        return None
+    async with _alone(database):
+        found = await level_of(database)
+        if not _behind(found, database):
+            return None  # another process did it meanwhile
+        backup = await asyncio.to_thread(_back_up, database.path, found.level) if database.path and found.level else None
+        async with database.begin(lock="migration", timeout_s=MIGRATION_S) as connection:
+            if not _behind(await _level(connection), database):
+                return None
+            await connection.run_sync(_upgrade)
+            done = {"schema_level": LEVEL, "oldest_reader": OLDEST_READER, "written_by": __version__}
+            await connection.execute(update(meta).values(done))
+        return Migrated(before=found.level, after=LEVEL, backup=backup)
+
+
+async def _level(connection: AsyncConnection) -> Level:
+    if not (await connection.execute(text(_EXISTS[connection.dialect.name]))).scalar_one():
+        return Level()
+    row = (await connection.execute(select(meta.c.schema_level, meta.c.oldest_reader, meta.c.written_by))).one()
+    return Level(level=row.schema_level, oldest_reader=row.oldest_reader, written_by=row.written_by)
+
+
+def _behind(found: Level, database: Database) -> bool:
+    """Whether a migration is due. Raises StoreUnavailable when this program cannot use what is there."""
+    if found.oldest_reader > LEVEL:
+        raise StoreUnavailable("too_new", _too_new(found, database.path))
+    return found.level < LEVEL
+
+
+def _too_new(found: Level, path: Path | None) -> str:
+    copies = [copy for copy in _backups(path) if _level_of_backup(copy) <= LEVEL] if path else []
+    way_back = f", or stop the service and put {copies[-1].name} in its place, which was made before the migration" if copies else ""
+    return (
+        f"the store has level {found.level}, written by version {found.written_by}, and needs a program of level {found.oldest_reader} "
+        f"or above; this one, version {__version__}, has level {LEVEL}: use version {found.written_by} or a newer one{way_back}"
+    )
+
+
+def _upgrade(connection: Connection) -> None:
+    """Run what is missing on `connection`, in its transaction."""
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    with EnvironmentContext(config, scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision)) as environment:
+        environment.configure(connection=connection)
+        environment.run_migrations()
+
+
+@contextlib.asynccontextmanager
+async def _alone(database: Database) -> AsyncIterator[None]:
+    """One process at a time, also while it copies the file. PostgreSQL has its advisory lock for that, in the transaction."""
+    if database.path is None:
+        yield
+        return
+    handle = os.open(database.path.with_name(f"{database.path.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        until = time.monotonic() + MIGRATION_S
+        while not _locked(handle):
+            if time.monotonic() > until:
+                raise StoreUnavailable("locked", "another process has been migrating the store for too long")
+            await asyncio.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _back_up(path: Path, level: int) -> str:
+    """Copy the file beside itself, keep the newest few copies, and give the copy's name."""
+    target = path.with_name(f"{path.name}.level-{level}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.backup")
+    if not target.exists():
+        files.copy(path, target)
+    for older in _backups(path)[:-KEPT_BACKUPS]:
+        older.unlink(missing_ok=True)
+    return target.name
+
+
+def _backups(path: Path) -> list[Path]:
+    """The oldest first."""
+    return sorted(path.parent.glob(f"{path.name}.level-*.backup"), key=lambda copy: copy.name.split(".")[-2])
+
+
+def _level_of_backup(copy: Path) -> int:
+    word = copy.name.split(".")[-3].removeprefix("level-")
+    return int(word) if word.isdecimal() else LEVEL + 1

@@ -1,0 +1,49 @@
+"""The store's tests run over both databases: ask for `url`, or for what is built on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from fkproxy.storage import files
+from fkproxy.storage.database import Database, Deadlines
+from fkproxy.storage.schema import bring_up
+from tests.storage.postgres import Server
+
+SHORT = Deadlines(connect_s=1.0, lock_s=0.3, statement_s=1.0, transaction_s=2.0)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty database."""
+    if kind == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        return await server.create()
+    files.prepare(tmp_path / "state" / "store.db")
+    return f"sqlite:///{tmp_path}/state/store.db"
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """At this program's level, with short deadlines."""
+    database = Database(url, SHORT)
+    await bring_up(database)
+    yield database
+    await database.close()

@@ -1,0 +1,93 @@
+"""A PostgreSQL server of one's own: private directory, unix socket only, gone with the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import asyncpg
+
+OPTIONS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "40",
+    "autovacuum": "off",
+    "max_wal_size": "256MB",
+    "logging_collector": "off",
+}
+
+
+class Server:
+    """`start`, `stop` and `freeze` it; `create` gives the URL of a fresh database."""
+
+    def __init__(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="fk-pg-"))
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:  # the server refuses to run as root
+            shutil.chown(self._home, "postgres", "postgres")
+            self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._count = 0
+        initdb = [str(_program("initdb")), "-D", str(self._home / "data"), "-U", "fk", "-E", "UTF8", "--no-locale", "--auth=trust", "-N"]
+        subprocess.run([*self._as_user, *initdb], check=True, stdout=subprocess.DEVNULL, cwd=self._home)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://fk@/{database}?host={self._home}"
+
+    def start(self) -> None:
+        options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
+        command = [*self._as_user, str(_program("postgres")), "-D", str(self._home / "data"), "-k", str(self._home), *options]
+        log = (self._home / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home, start_new_session=True)
+        until = time.monotonic() + 30
+        while not self._answers():
+            assert time.monotonic() < until, (self._home / "log").read_text()
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """At once: its connections are cut."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._home)
+
+    async def execute(self, statement: str, database: str = "postgres") -> None:
+        connection = await asyncpg.connect(self.url(database), timeout=5)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def create(self) -> str:
+        self._count += 1
+        name = f"store_{self._count}"
+        await self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def _answers(self) -> bool:
+        """The last line of its lock file says so (postmaster.pid, PM_STATUS_READY)."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self._home / "data" / "postmaster.pid").read_text().endswith("ready   \n")
+        return False
+
+
+def _program(name: str) -> Path:
+    """Where Debian's package `postgresql` puts it, or the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    on_path = shutil.which(name)
+    assert found or on_path, "PostgreSQL is not installed: apt-get install postgresql"
+    return found[-1] if found else Path(str(on_path))
