@@ -10,7 +10,7 @@ import msgspec
 
 from fkproxy.model.errors import NotAuthenticated
 
-__all__ = ["ANONYMOUS", "Caller", "KeyRing", "key_id", "presented_key"]
+__all__ = ["ANONYMOUS", "Caller", "KeyRing", "digest", "key_id", "new_secret", "presented_key"]
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -39,6 +39,17 @@ def presented_key(authorization: bytes | None, api_key: bytes | None, goog_api_k
     return api_key if api_key is not None else goog_api_key
 
 
+def new_secret() -> tuple[str, str]:
+    """(a client key, its prefix): `sk-fk-<12 hex>-<43 base64url>`. The prefix tells keys apart and may be shown, the rest is 256 bits."""
+    prefix = f"sk-fk-{secrets.token_hex(6)}"
+    return f"{prefix}-{secrets.token_urlsafe(32)}", prefix
+
+
+def digest(pepper: bytes, raw: bytes) -> bytes:
+    """32 bytes in place of a key: without the pepper nobody can tell whether a guess is right."""
+    return hashlib.blake2b(raw, key=pepper, digest_size=32).digest()
+
+
 class KeyRing:
     """Valid keys, kept as keyed hashes only.
 
@@ -54,7 +65,7 @@ class KeyRing:
         self._callers = {self._digest(key.encode()): Caller(key_id(key)) for key in keys}
 
     def _digest(self, key: bytes) -> bytes:
-        return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()
+        return digest(self._pepper, key)
 
     def check(self, presented: bytes | None) -> Caller:
         """The caller, `ANONYMOUS` where no key is required. Raises `NotAuthenticated`, which never quotes the key."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkproxy.access import ANONYMOUS, KeyRing, key_id, presented_key
+from fkproxy.access import ANONYMOUS, KeyRing, digest, key_id, new_secret, presented_key
 from fkproxy.model.errors import NotAuthenticated
 
 KEY = "sk-access-tests-0123456789"
@@ -58,3 +61,16 @@ def test_the_ring_holds_no_key() -> None:
     ring = KeyRing([KEY], required=True)
     held = repr([getattr(ring, name) for name in KeyRing.__slots__])
     assert KEY not in held
+
+
+def test_a_new_secret_begins_with_what_may_be_shown_and_never_comes_twice() -> None:
+    made = [new_secret() for _ in range(50)]
+    assert all(re.fullmatch(r"sk-fk-[0-9a-f]{12}-[A-Za-z0-9_-]{43}", raw) for raw, _ in made)
+    assert all(raw.startswith(f"{prefix}-") and len(prefix) == 18 for raw, prefix in made)
+    assert len({raw.removeprefix(prefix) for raw, prefix in made}) == len({prefix for _, prefix in made}) == 50
+
+
+def test_a_digest_depends_on_the_pepper() -> None:
+    raw, _ = new_secret()
+    assert digest(b"a" * 32, raw.encode()) == hashlib.blake2b(raw.encode(), key=b"a" * 32, digest_size=32).digest()
+    assert digest(b"a" * 32, raw.encode()) != digest(b"b" * 32, raw.encode())

@@ -28,7 +28,7 @@ from fkproxy.settings.loading import (
 )
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.providers_schema import CredentialEntry, FallbackAlias, Hedging, Provider, ProvidersFile
-from fkproxy.settings.providers_table import expressions_of, members_of, named_by_variables, rule_of, table_of
+from fkproxy.settings.providers_table import expressions_of, members_of, named_by_variables, routing_of, rule_of, table_of
 from fkproxy.settings.schema import Settings
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "members_of",
     "named_by_variables",
     "process_variables",
+    "routing_of",
     "rule_of",
     "successor_variables",
     "table_of",

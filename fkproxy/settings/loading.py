@@ -16,7 +16,7 @@ from fkproxy.settings.envfile import read_environment_file
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.providers_file import ProvidersSource, read_providers
 from fkproxy.settings.providers_schema import Provider, ProvidersFile
-from fkproxy.settings.providers_table import check_providers, named_by_variables
+from fkproxy.settings.providers_table import check_providers, named_by_variables, routing_of
 from fkproxy.settings.schema import Settings, Slot, slots
 from fkproxy.settings.sources import Collected, Layer
 
@@ -114,7 +114,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
             state_directory=settings.store.directory or _state_directory(given),
         ),
         providers=(*beside, *file.providers),
-        routing=file,
+        routing=routing_of(file, settings),
         warnings=tuple(collected.warnings),
         sources={name: value.source for name, value in collected.found.items()},
     )
@@ -129,7 +129,7 @@ def load_providers(loaded: LoadedSettings) -> LoadedSettings:
     source = _checked_file(path, loaded.environment.variables, beside, loaded.settings)
     if source.problems:
         raise SettingsError(source.problems)
-    return msgspec.structs.replace(loaded, providers=(*beside, *source.file.providers), routing=source.file)
+    return msgspec.structs.replace(loaded, providers=(*beside, *source.file.providers), routing=routing_of(source.file, loaded.settings))
 
 
 def _checked_file(path: Path, variables: Mapping[str, str], beside: Sequence[Provider], settings: Settings) -> ProvidersSource:

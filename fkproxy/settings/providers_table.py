@@ -14,7 +14,17 @@ from fkproxy.settings.providers_file import ProvidersSource
 from fkproxy.settings.providers_schema import CredentialEntry, ModelEntry, Provider, ProvidersFile, Quota
 from fkproxy.settings.schema import Settings
 
-__all__ = ["DEFAULT_MODELS", "SANDBOX", "check_providers", "expressions_of", "members_of", "named_by_variables", "rule_of", "table_of"]
+__all__ = [
+    "DEFAULT_MODELS",
+    "SANDBOX",
+    "check_providers",
+    "expressions_of",
+    "members_of",
+    "named_by_variables",
+    "routing_of",
+    "rule_of",
+    "table_of",
+]
 
 SANDBOX = "sandbox"
 
@@ -121,6 +131,16 @@ def expressions_of(quota: Quota) -> dict[str, str]:
     """What is to be read out of the vendor's reply."""
     values = {name: getattr(quota, name) for name in ("quota_remaining", "quota_reset_seconds", "usage_percentage", "quota_exhausted")}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def routing_of(file: ProvidersFile, settings: Settings) -> ProvidersFile:
+    """What the file says besides its providers, but for what settings say instead."""
+    own = settings.routing
+    switches = {"switch_project": own.switch_project, "switch_preview_model": own.switch_preview_model}
+    said = {name: value for name, value in switches.items() if value is not None}
+    return file.model_copy(
+        update={"strategy": own.strategy or file.strategy, "quota_exceeded": file.quota_exceeded.model_copy(update=said)}
+    )
 
 
 def table_of(rules: Iterable[Rule], file: ProvidersFile) -> RoutingTable:

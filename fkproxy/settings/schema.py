@@ -1,8 +1,9 @@
 """Every setting: its default, its unit, its help. Floor 4.
 
 A setting is `APP_<SECTION>__<NAME>` in the environment. To add one: a field here; `packaging/env.example` and the unknown-name check
-follow from it. `_setting(...)` keeps beside the field what pydantic has no place for: the unit, and the well-known variables that
-set it too.
+follow from it. `_setting(...)` keeps beside the field what pydantic has no place for: the unit, the well-known variables that set it
+too, and whether it may change while calls are under way: then it can be managed through the gateway itself. Secrets, addresses and files
+never can.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
+from fkproxy.routing import Strategy
 from fkproxy.settings.values import (
     Bool,
     Credential,
@@ -33,8 +35,14 @@ from fkproxy.settings.values import (
 __all__ = ["Section", "Settings", "Slot", "slots"]
 
 
-def _setting(default: Any, text: str, *, unit: str | None = None, variables: tuple[str, ...] = (), **limits: Any) -> Any:
-    return Field(default, description=text, json_schema_extra={"unit": unit, "variables": list(variables)}, **limits)
+def _setting(
+    default: Any, text: str, *, unit: str | None = None, variables: tuple[str, ...] = (), live: bool = False, **limits: Any
+) -> Any:
+    return Field(default, description=text, json_schema_extra={"unit": unit, "variables": list(variables), "live": live}, **limits)
+
+
+def _live(default: Any, text: str, *, unit: str | None = None, **limits: Any) -> Any:
+    return _setting(default, text, unit=unit, live=True, **limits)
 
 
 class Section(BaseModel):
@@ -48,7 +56,7 @@ class Server(Section):
 
     host: Host = _setting("127.0.0.1", "Address to listen on. Anything but loopback needs APP_AUTH__MASTER_KEY.")
     port: int = _setting(4000, "Port to listen on.", ge=1, le=65535)
-    max_request_size: int = _setting(10 * 1024 * 1024, "Largest request body; a larger one is answered 413.", unit="bytes", ge=1024)
+    max_request_size: int = _live(10 * 1024 * 1024, "Largest request body; a larger one is answered 413.", unit="bytes", ge=1024)
     trusted_proxies: Networks = _setting(
         (), "Addresses and networks of load balancers, separated by commas, whose X-Forwarded-For names the client."
     )
@@ -146,28 +154,35 @@ class Providers(Section):
 
 
 class Routing(Section):
-    """How often one call is tried."""
+    """How often one call is tried, and what is tried first."""
 
-    max_attempts: int = _setting(5, "Attempts of one call, whatever their number of upstreams.", ge=1, le=100)
-    max_wait_secs: float = _setting(
+    max_attempts: int = _live(5, "Attempts of one call, whatever their number of upstreams.", ge=1, le=100)
+    max_wait_secs: float = _live(
         5.0, "The one pause that a call may make for an upstream that is back soon, or busy.", unit="seconds", ge=0, le=300
     )
-    retry_budget: int = _setting(
+    retry_budget: int = _live(
         500, "Further attempts that all calls together may have under way or lost; they come back with time and success.", ge=0
+    )
+    strategy: Strategy | None = _live(None, "Which provider of one priority is next; not set: as the providers file says, or ordered.")
+    switch_project: Bool | None = _live(
+        None, "When a quota is spent, try the credential's other projects; not set: as the providers file says, or on."
+    )
+    switch_preview_model: Bool | None = _live(
+        None, "When a quota is spent, try the model's preview; not set: as the providers file says, or off."
     )
 
 
 class Cooldown(Section):
     """How long an upstream is left alone after failures, where there is another one."""
 
-    max_secs: float = _setting(
+    max_secs: float = _live(
         300.0,
         "At most. By failures in a row: 30 seconds from 3, 60 from 5, 300 from 10; after a 429 what the vendor says.",
         unit="seconds",
         ge=0,
         le=86400,
     )
-    exhausted_max_secs: float = _setting(
+    exhausted_max_secs: float = _live(
         3600.0, "At most, when its quota or money is spent; then one call tries again.", unit="seconds", ge=0, le=604800
     )
 
@@ -175,17 +190,17 @@ class Cooldown(Section):
 class Log(Section):
     """What it writes to stdout."""
 
-    level: Literal["debug", "info", "warning", "error"] = _setting("info", "Least level that is written.")
+    level: Literal["debug", "info", "warning", "error"] = _live("info", "Least level that is written.")
     format: Literal["json", "pretty"] = _setting("json", "One JSON object a line, or text for a terminal.")
 
 
 class RateLimit(Section):
     """Token bucket: one for each key, one for each peer address where no key is needed."""
 
-    enabled: Bool = _setting(True, "Limit calls at all.")
-    capacity: int = _setting(100, "Calls that may come at once.", unit="calls", ge=1)
-    refill_per_second: int = _setting(10, "Calls a second in the long run.", unit="calls per second", ge=1)
-    tokens_per_minute: int = _setting(
+    enabled: Bool = _live(True, "Limit calls at all.")
+    capacity: int = _live(100, "Calls that may come at once.", unit="calls", ge=1)
+    refill_per_second: int = _live(10, "Calls a second in the long run.", unit="calls per second", ge=1)
+    tokens_per_minute: int = _live(
         0, "Tokens a minute, of input and output together: reserved by estimate, then put right; 0 for no limit.", unit="tokens", ge=0
     )
 
@@ -193,18 +208,18 @@ class RateLimit(Section):
 class CircuitBreaker(Section):
     """One for each upstream: connect errors, timeouts, 5xx and overload count; the client's mistakes do not."""
 
-    failure_threshold: int = _setting(10, "Failures within the window that fence an upstream off.", ge=1)
-    window_secs: int = _setting(60, "Length of that window.", unit="seconds", ge=1)
-    timeout_secs: int = _setting(60, "How long it stays fenced off until a probe.", unit="seconds", ge=1)
-    success_threshold: int = _setting(3, "Probes in a row that must succeed before it is let in again.", ge=1)
+    failure_threshold: int = _live(10, "Failures within the window that fence an upstream off.", ge=1)
+    window_secs: int = _live(60, "Length of that window.", unit="seconds", ge=1)
+    timeout_secs: int = _live(60, "How long it stays fenced off until a probe.", unit="seconds", ge=1)
+    success_threshold: int = _live(3, "Probes in a row that must succeed before it is let in again.", ge=1)
 
 
 class Concurrency(Section):
     """Streams, and calls of one key, that may be under way at the same time."""
 
-    max_streams: int = _setting(1000, "By all callers.", unit="streams", ge=1, le=4000)
-    max_streams_per_key: int = _setting(100, "By one key.", unit="streams", ge=1, le=4000)
-    max_calls_per_key: int = _setting(
+    max_streams: int = _live(1000, "By all callers.", unit="streams", ge=1, le=4000)
+    max_streams_per_key: int = _live(100, "By one key.", unit="streams", ge=1, le=4000)
+    max_calls_per_key: int = _live(
         0,
         "Calls of one key, streams or not; the next ones wait for APP_ROUTING__MAX_WAIT_SECS at most, then are refused; 0 for no limit.",
         unit="calls",
@@ -215,22 +230,22 @@ class Concurrency(Section):
 class Timeout(Section):
     """Deadlines for an upstream, each on its own."""
 
-    connect_secs: float = _setting(10.0, "Name, connection and TLS.", unit="seconds", gt=0, le=300)
-    first_byte_secs: float = _setting(
+    connect_secs: float = _live(10.0, "Name, connection and TLS.", unit="seconds", gt=0, le=300)
+    first_byte_secs: float = _live(
         120.0, "From the request to the head of the reply; also for the client's body.", unit="seconds", gt=0, le=86400
     )
-    silence_secs: float = _setting(120.0, "Between two pieces of the reply.", unit="seconds", gt=0, le=86400)
-    stall_secs: float = _setting(
+    silence_secs: float = _live(120.0, "Between two pieces of the reply.", unit="seconds", gt=0, le=86400)
+    stall_secs: float = _live(
         300.0, "Between two pieces of content of a stream, whatever signs of life come in between.", unit="seconds", gt=0, le=86400
     )
-    total_secs: float = _setting(600.0, "The whole call.", unit="seconds", gt=0, le=86400)
+    total_secs: float = _live(600.0, "The whole call.", unit="seconds", gt=0, le=86400)
 
 
 class Stream(Section):
     """How a silent upstream is bridged."""
 
-    keep_alive_secs: float = _setting(10.0, "A client hears a comment after so much silence.", unit="seconds", gt=0, le=15)
-    commit_after_secs: float = _setting(
+    keep_alive_secs: float = _live(10.0, "A client hears a comment after so much silence.", unit="seconds", gt=0, le=15)
+    commit_after_secs: float = _live(
         10.0, "Until then an upstream's failure can still be answered with a proper status.", unit="seconds", gt=0, le=15
     )
 
@@ -238,9 +253,9 @@ class Stream(Section):
 class Cors(Section):
     """Web pages that call from a browser."""
 
-    enabled: Bool = _setting(False, "Answer browsers that ask whether they may call.")
-    allowed_origins: Origins = _setting((), "Origins such as https://app.example, separated by commas; * for all.")
-    max_age_secs: int = _setting(600, "How long a browser may remember the answer.", unit="seconds", ge=0, le=86400)
+    enabled: Bool = _live(False, "Answer browsers that ask whether they may call.")
+    allowed_origins: Origins = _live((), "Origins such as https://app.example, separated by commas; * for all.")
+    max_age_secs: int = _live(600, "How long a browser may remember the answer.", unit="seconds", ge=0, le=86400)
 
 
 class Store(Section):
@@ -349,7 +364,7 @@ class Slot(msgspec.Struct, frozen=True):
     @property
     def choices(self) -> tuple[str, ...]:
         """The only values there are; none where anything goes."""
-        return get_args(self.info.annotation) if get_origin(self.info.annotation) is Literal else ()
+        return next((get_args(kind) for kind in _types(self.info.annotation) if get_origin(kind) is Literal), ())
 
     @property
     def limits(self) -> str:
@@ -366,6 +381,12 @@ class Slot(msgspec.Struct, frozen=True):
     def secret(self) -> bool:
         """Its value must not be shown, and may stand in a file."""
         return SecretStr in _types(self.info.annotation)
+
+    @property
+    def live(self) -> bool:
+        """It may change while calls are under way, and so be managed through the gateway itself."""
+        live: bool = self._extra("live")
+        return live
 
     @property
     def is_path(self) -> bool:

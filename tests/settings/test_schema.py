@@ -107,3 +107,18 @@ def test_documents_name_settings_that_exist(document: str) -> None:
     named = set(re.findall(r"\bAPP_[A-Z_]+__[A-Z_]+\b", (ROOT / document).read_text()))
     assert named
     assert named - KNOWN == set()
+
+
+def test_what_may_be_managed_is_no_secret_address_or_file() -> None:
+    live = {slot.name: slot for slot in slots() if slot.live}
+    assert {slot.section for slot in live.values()} >= {"rate_limit", "concurrency", "routing", "cooldown", "circuit_breaker", "timeout"}
+    assert {"APP_LOG__LEVEL", "APP_SERVER__MAX_REQUEST_SIZE", "APP_CORS__ENABLED", "APP_STREAM__KEEP_ALIVE_SECS"} <= live.keys()
+    assert not {slot.section for slot in live.values()} & {"auth", "vertex", "openai", "anthropic", "providers", "sandbox"}
+    assert not [name for name, slot in live.items() if slot.secret or slot.is_path or name in ("APP_SERVER__HOST", "APP_SERVER__PORT")]
+
+
+def test_the_choices_of_a_setting_that_need_not_be_set_are_known() -> None:
+    by_name = {slot.name: slot.choices for slot in slots()}
+    assert by_name["APP_ROUTING__STRATEGY"][:2] == ("ordered", "round_robin")
+    assert by_name["APP_LOG__FORMAT"] == ("json", "pretty")
+    assert by_name["APP_ROUTING__MAX_ATTEMPTS"] == ()

@@ -1,0 +1,26 @@
+"""The providers file and the settings that say something else."""
+
+from __future__ import annotations
+
+from fkproxy.settings import ProvidersFile, load, routing_of
+
+FILE = ProvidersFile.model_validate({"strategy": "weighted", "quota_exceeded": {"switch_project": False}, "force_model_prefix": True})
+
+
+def routing(**variables: str) -> tuple[str, bool, bool, bool]:
+    file = routing_of(FILE, load(environ=variables).settings)
+    return file.strategy, file.quota_exceeded.switch_project, file.quota_exceeded.switch_preview_model, file.force_model_prefix
+
+
+def test_the_file_is_in_force_where_no_setting_speaks() -> None:
+    assert routing() == ("weighted", False, False, True)
+
+
+def test_a_setting_takes_the_place_of_what_the_file_says_and_of_nothing_else() -> None:
+    assert routing(APP_ROUTING__SWITCH_PREVIEW_MODEL="on") == ("weighted", False, True, True)
+    assert routing(APP_ROUTING__SWITCH_PROJECT="true", APP_ROUTING__STRATEGY="sticky") == ("sticky", True, False, True)
+
+
+def test_the_settings_are_heard_with_no_file_at_all() -> None:
+    loaded = load(environ={"APP_ROUTING__STRATEGY": "round_robin", "APP_ROUTING__SWITCH_PROJECT": "off"})
+    assert (loaded.routing.strategy, loaded.routing.quota_exceeded.switch_project) == ("round_robin", False)
