@@ -168,7 +168,9 @@ def _providers(settings: Settings, collected: Collected) -> None:
         return
     real = "set GOOGLE_API_KEY, GOOGLE_APPLICATION_CREDENTIALS, ANTHROPIC_API_KEY or OPENAI_API_KEY for a real one"
     if settings.sandbox.enabled is False:
-        collected.problems.append(Problem("APP_SANDBOX__ENABLED", "is off and no provider is configured: nothing could answer", real))
+        # No reason not to start: providers that are managed through the gateway itself are not known here.
+        text = "is off and no provider is configured: nothing can answer until one is added"
+        collected.warnings.append(Problem("APP_SANDBOX__ENABLED", text, real))
     elif settings.sandbox.enabled is None:
         collected.warnings.append(Problem("providers", "none is configured, so the built-in sandbox answers", real))
 

@@ -167,6 +167,7 @@ class Provider(Entry):
     prices: dict[str, Price] = _field({}, "Model (or pattern) → what it costs, instead of the vendor's list price.")
     retries: int = _field(0, "Further tries at the same credential after a failure that may pass.", ge=0, le=10)
     quota: Quota | None = None
+    label: str = _field("", "What people call it.", max_length=100)
     disabled: bool = _field(False, "Leave it out.")
 
 

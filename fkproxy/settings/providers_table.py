@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import Member, RoutingTable, Rule
@@ -148,9 +148,14 @@ def table_of(rules: Iterable[Rule], file: ProvidersFile) -> RoutingTable:
     return RoutingTable(list(rules), fallbacks=file.fallbacks, force_prefix=file.force_model_prefix)
 
 
-def check_providers(source: ProvidersSource, beside: Sequence[Provider], settings: Settings) -> None:
-    """Add to the problems of `source` what no single entry shows. `beside`: the providers that variables name."""
-    check = _Check(source, beside, settings)
+def check_providers(
+    source: ProvidersSource, beside: Sequence[Provider], settings: Settings, origins: Mapping[str, str] | None = None
+) -> None:
+    """Add to the problems of `source` what no single entry shows.
+
+    `beside`: the providers that there are already; `origins`: by name, who named them, if it was no variable.
+    """
+    check = _Check(source, beside, settings, origins or {})
     check.names()
     for number, provider in enumerate(source.file.providers):
         check.provider(number, provider)
@@ -159,16 +164,18 @@ def check_providers(source: ProvidersSource, beside: Sequence[Provider], setting
 
 
 class _Check:
-    def __init__(self, source: ProvidersSource, beside: Sequence[Provider], settings: Settings) -> None:
+    def __init__(self, source: ProvidersSource, beside: Sequence[Provider], settings: Settings, origins: Mapping[str, str]) -> None:
         self._source = source
+        self._origins = origins
         self._file = source.file
         self._beside = beside
         self._settings = settings
         self._all = [*beside, *source.file.providers]
         self._known = {provider.name for provider in self._all if not provider.disabled}
+        self._named = {provider.name for provider in self._all}
 
     def names(self) -> None:
-        seen = {provider.name: "a variable" for provider in self._beside}
+        seen = {provider.name: self._origins.get(provider.name, "a variable") for provider in self._beside}
         place: Place
         for number, provider in enumerate(self._file.providers):
             place = ("providers", number, "name")
@@ -204,9 +211,9 @@ class _Check:
         for position, name in enumerate(provider.fallbacks):
             if name == provider.name:
                 self._source.problem((*place, "fallbacks", position), "is the provider itself")
-            elif name not in self._known:
+            elif name not in self._named:
                 self._source.problem(
-                    (*place, "fallbacks", position), f"{name} is no provider", f"there are {', '.join(sorted(self._known))}"
+                    (*place, "fallbacks", position), f"{name} is no provider", f"there are {', '.join(sorted(self._named))}"
                 )
 
     def _credential(self, place: Place, provider: Provider, entry: CredentialEntry) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -117,10 +117,20 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _headers(value: object) -> object:
     """A JSON object, or `Name: value` pairs on lines or separated by commas; a value that holds a comma needs JSON."""
+    if isinstance(value, dict):
+        return _checked_headers(value)
     if not isinstance(value, str):
         return value
     pairs = _headers_from_json(value) if value.lstrip().startswith("{") else _headers_from_text(value)
-    for name, text in pairs.items():
+    return _checked_headers(pairs)
+
+
+def _checked_headers(pairs: dict[Any, Any]) -> dict[Any, Any]:
+    """What is no text at all is left to the schema, which says so."""
+    for name, value in pairs.items():
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(name, str) or not isinstance(text, str):
+            continue
         if not name or not _TOKEN_CHARACTERS.issuperset(name.lower()):
             raise ValueError("a header's name holds letters, digits and hyphens only")
         if name.lower() in _OWN_HEADERS:
