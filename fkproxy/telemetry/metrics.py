@@ -40,7 +40,7 @@ from fkproxy.telemetry.families import COUNTERS, FINISH_REASONS, HISTOGRAMS, UPS
 from fkproxy.telemetry.record import CallRecord, upstream_key
 from fkproxy.telemetry.tally import TOKEN_KINDS, Histogram, Series, Tally, percentile
 
-__all__ = ["Metrics", "Sources", "UpstreamRow"]
+__all__ = ["Metrics", "Sources", "StoreRow", "UpstreamRow"]
 
 
 class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +61,22 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
         return upstream_key(self.provider_key, self.credential)
 
 
+class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The store as it is now. `waiting_*`: records of calls that are not in it yet, in memory and on the disk; `dropped`: lost ones."""
+
+    up: bool = False
+    away_s: float = 0.0
+    waiting_records: int = 0
+    waiting_bytes: int = 0
+    dropped: int = 0
+
+
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for at the moment somebody looks. All must be quick and must not raise.
 
     `credential_cache`: (hits, misses) so far. `upstream_connections`: connections by state (`idle`, `busy`). `upstreams`: one row each.
     `log_lines_dropped`: lines so far. `in_flight`: (calls, streams) under way; `streams_limit`: how many of the latter may be.
-    `handovers_failed`: next versions that did not get ready.
+    `handovers_failed`: next versions that did not get ready. `store`: not up and never away where there is none.
     """
 
     credential_cache: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -77,6 +87,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: Callable[[], tuple[int, int]] = lambda: (0, 0)
     streams_limit: Callable[[], int] = lambda: 0
     handovers_failed: Callable[[], int] = lambda: 0
+    store: Callable[[], StoreRow] = lambda: StoreRow()
 
 
 _LEGACY: tuple[tuple[str, str, str], ...] = (
@@ -326,6 +337,14 @@ class Metrics:
                     family.add_metric((row.provider_key, row.credential), row.quota[name])
             yield family
 
+    def _store(self) -> Iterator[Metric]:
+        row = self._sources.store()
+        yield GaugeMetricFamily("fkproxy_store_up", "1 if the store can be used.", float(row.up))
+        yield GaugeMetricFamily("fkproxy_store_away_seconds", "How long it could not be used; 0 while it can.", row.away_s)
+        yield GaugeMetricFamily("fkproxy_journal_waiting_records", "Records of calls in memory, not yet on the disk.", row.waiting_records)
+        yield GaugeMetricFamily("fkproxy_journal_waiting_bytes", "Records of calls on the disk.", row.waiting_bytes)
+        yield CounterMetricFamily("fkproxy_journal_dropped_total", "Records of calls lost because nothing could hold them.", row.dropped)
+
     def _gauges(self) -> Iterator[Metric]:
         requests_in_flight, streams_open = self._sources.in_flight()
         yield GaugeMetricFamily("fkproxy_requests_in_flight", "Calls under way.", requests_in_flight)
@@ -333,6 +352,7 @@ class Metrics:
         yield GaugeMetricFamily("fkproxy_streams_limit", "Streams that may be under way.", self._sources.streams_limit())
         yield GaugeMetricFamily("fkproxy_retry_budget_left", "Further attempts that may still be made.", self._sources.retry_budget_left())
         yield from self._upstreams()
+        yield from self._store()
         connections = GaugeMetricFamily("fkproxy_upstream_connections", "Connections to upstreams.", labels=("state",))
         for state, count in self._sources.upstream_connections().items():
             connections.add_metric((state,), count)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fkproxy.telemetry.metrics import Metrics, Sources, UpstreamRow
+from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow, UpstreamRow
 from fkproxy.telemetry.record import Attempt
 from tests.telemetry.records import record
 
@@ -115,6 +115,7 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
         in_flight=lambda: (7, 4),
         streams_limit=lambda: 1000,
         handovers_failed=lambda: 2,
+        store=lambda: StoreRow(away_s=12.0, waiting_records=3, waiting_bytes=400, dropped=5),
     )
     metrics = Metrics("1.2.3", sources)
     metrics.count_breaker_transition("p1", "open")
@@ -132,6 +133,10 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
     assert labelled(metrics, "fkproxy_credential_refused", provider_key="p1") == 1
     assert labelled(metrics, "fkproxy_credential_refused", provider_key="p2") == 0
     assert labelled(metrics, "fkproxy_handovers_failed_total") == 2
+    assert (labelled(metrics, "fkproxy_store_up"), labelled(metrics, "fkproxy_store_away_seconds")) == (0, 12)
+    assert labelled(metrics, "fkproxy_journal_waiting_records") == 3
+    assert labelled(metrics, "fkproxy_journal_waiting_bytes") == 400
+    assert labelled(metrics, "fkproxy_journal_dropped_total") == 5
 
 
 @pytest.mark.parametrize(
