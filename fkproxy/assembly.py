@@ -27,6 +27,7 @@ class Assembly:
     """Builds fleets. What is configured as before goes on as before: connections, breakers, cooldowns, counts."""
 
     def __init__(self, client: HttpClient, settings: Settings, count_transition: Callable[[str, str], None]) -> None:
+        self._client = client
         self._settings = settings
         self._workshop = Workshop(client, settings)
         self._count_transition = count_transition
@@ -44,9 +45,13 @@ class Assembly:
         await self._workshop.aclose()
 
     def fleet(self, loaded: LoadedSettings, before: Fleet | None = None) -> Fleet:
-        """All upstreams of a configuration. Raises `ValueError`, and then nothing has changed."""
+        """All upstreams of a configuration, with its settings. Raises `ValueError`, and then no fleet has changed."""
+        self._settings = self._workshop.settings = loaded.settings
+        self._client.tune(loaded.settings.timeout.connect_secs)
         built = self._workshop.build(loaded.providers)
         upstreams = [self._kept.get(member.signature) or self._upstream(member) for member in built.members]
+        for member, upstream in zip(built.members, upstreams, strict=True):
+            _tune(upstream, member, loaded.settings)
         file = loaded.routing
         fleet = Fleet(
             upstreams,
@@ -90,6 +95,19 @@ class Assembly:
         )
         standing = Standing(max_s=cooldown.max_secs, exhausted_max_s=cooldown.exhausted_max_secs)
         return Upstream(adapter, DIALECTS[adapter.dialect], breaker, standing, member.terms, member.probe)
+
+
+def _tune(upstream: Upstream, member: Member, settings: Settings) -> None:
+    """The settings as they are now, for an upstream that was there before, too."""
+    policy, cooldown = settings.circuit_breaker, settings.cooldown
+    upstream.terms = member.terms
+    upstream.standing.tune(max_s=cooldown.max_secs, exhausted_max_s=cooldown.exhausted_max_secs)
+    upstream.breaker.tune(
+        failure_threshold=policy.failure_threshold,
+        window_s=policy.window_secs,
+        open_s=policy.timeout_secs,
+        success_threshold=policy.success_threshold,
+    )
 
 
 def _stand(alias: FallbackAlias) -> Stand:

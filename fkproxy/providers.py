@@ -51,11 +51,11 @@ class Built(msgspec.Struct, frozen=True):
 
 
 class Workshop:
-    """Makes adapters. Sources of tokens are shared by everybody who names the same file."""
+    """Makes adapters. Sources of tokens are shared by everybody who names the same file. `settings` are those for what is made next."""
 
     def __init__(self, client: HttpClient, settings: Settings) -> None:
         self._client = client
-        self._settings = settings
+        self.settings = settings
         self._token_files: dict[str, TokenFile] = {}
         self._google: dict[tuple[object, ...], GoogleTokens] = {}
 
@@ -80,7 +80,7 @@ class Workshop:
             several = len(list(members_of(provider))) > 1
             for entry, project in members_of(provider):
                 members.append(self._member(provider, entry, project, several=several))
-        sandbox = self._settings.sandbox.enabled
+        sandbox = self.settings.sandbox.enabled
         if sandbox or (sandbox is None and not members):
             adapter = Sandbox(answer_everything=not members)
             rules.append(Rule(provider_key=adapter.provider_key, models=adapter.models))
@@ -129,7 +129,7 @@ class Workshop:
         )
 
     def _timeouts(self, provider: Provider | None) -> Timeouts:
-        usual, own = self._settings.timeout, provider.timeouts if provider is not None else None
+        usual, own = self.settings.timeout, provider.timeouts if provider is not None else None
         return Timeouts(
             connect_s=(own.connect if own else None) or usual.connect_secs,
             first_byte_s=(own.first_byte if own else None) or usual.first_byte_secs,
@@ -219,7 +219,7 @@ class Workshop:
 
     def vertex_claude(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
         tokens = self._tokens(entry, project, name)
-        usual = self._settings.anthropic.vertex_beta_features
+        usual = self.settings.anthropic.vertex_beta_features
         return VertexClaude(
             self._client,
             self._access(provider, origin, tokens, "authorization"),

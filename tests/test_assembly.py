@@ -53,6 +53,32 @@ async def test_terms_come_from_the_entry_and_else_from_the_settings(tmp_path: Pa
     await client.aclose()
 
 
+async def test_other_settings_reach_an_upstream_that_was_there_before(tmp_path: Path) -> None:
+    client = HttpClient()
+    loaded = configured(tmp_path, ONE)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    (before,) = assembly.fleet(loaded).upstreams
+    limits = {
+        "APP_TIMEOUT__SILENCE_SECS": "7",
+        "APP_COOLDOWN__MAX_SECS": "2",
+        "APP_CIRCUIT_BREAKER__FAILURE_THRESHOLD": "2",
+        "APP_CIRCUIT_BREAKER__TIMEOUT_SECS": "3",
+    }
+    changed = load(environ={"APP_PROVIDERS_FILE": str(tmp_path / "providers.toml"), **limits})
+    (after,) = assembly.fleet(changed).upstreams
+    assert after is before
+    assert after.terms.timeouts.silence_s == 7.0
+    for _ in range(2):
+        permit = after.breaker.acquire(0.0)
+        assert permit is not None
+        after.breaker.failure(permit, 0.0)
+    assert (after.breaker.state(0.0), after.breaker.retry_after_s(0.0)) == ("open", 3.0)
+    for _ in range(3):
+        after.standing.failed("m", after.standing.force("m", 0.0), "failure", None, 0.0)
+    assert after.standing.retry_after_s("m", 0.0) == 2.0
+    await client.aclose()
+
+
 async def test_a_breakers_change_is_counted_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     client, counted = HttpClient(), []
     loaded = configured(tmp_path, ONE)

@@ -115,6 +115,14 @@ class Breaker:
         self._successes = 0
         self._clock = ForwardClock()
 
+    def tune(self, *, failure_threshold: int, window_s: float, open_s: float, success_threshold: int) -> None:
+        """Other limits from now on; what was seen so far counts on. Values as for a new one."""
+        self._window_s = window_s
+        self._open_s = open_s
+        self._success_threshold = success_threshold
+        if failure_threshold != self._failures.maxlen:
+            self._failures = deque(self._failures, maxlen=failure_threshold)
+
     def acquire(self, now: float) -> Permit | None:
         """Leave for one call, or None: the upstream is resting, or a probe is out already."""
         self._advance(now)

@@ -30,6 +30,11 @@ class RetryBudget:
         self._clock = ForwardClock()
         self._seen_s = 0.0
 
+    def tune(self, capacity: int) -> None:
+        """Another capacity; what is missing stays missing."""
+        self._tokens = max(0.0, self._tokens + capacity - self.capacity)
+        self.capacity = capacity
+
     def take(self, now: float) -> bool:
         """Leave for one further attempt."""
         clock_s = self._clock.read(now)

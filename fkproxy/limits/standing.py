@@ -104,6 +104,11 @@ class Standing:
         self.consecutive_failures = 0
         self.serial = 0
 
+    def tune(self, *, max_s: float, exhausted_max_s: float) -> None:
+        """Other caps, for cooldowns that begin from now on."""
+        self._max_s = max_s
+        self._exhausted_max_s = exhausted_max_s
+
     # --- what stands
 
     @property

@@ -325,3 +325,16 @@ def test_an_operator_closes_it_and_it_forgets() -> None:
     assert bench.state == "open"
     bench.breaker.reset()
     assert (bench.state, bench.told[-1]) == ("closed", ("open", "closed", "reset"))
+
+
+def test_other_limits_hold_from_now_on_and_what_was_seen_counts_on() -> None:
+    breaker = Breaker(failure_threshold=5, window_s=60.0, open_s=30.0)
+    for _ in range(2):
+        permit = breaker.acquire(0.0)
+        assert permit is not None
+        breaker.failure(permit, 0.0)
+    breaker.tune(failure_threshold=3, window_s=60.0, open_s=5.0, success_threshold=1)
+    permit = breaker.acquire(1.0)
+    assert permit is not None
+    breaker.failure(permit, 1.0)
+    assert (breaker.state(1.0), breaker.retry_after_s(1.0)) == ("open", 5.0)

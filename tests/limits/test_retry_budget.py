@@ -37,3 +37,13 @@ def test_a_clock_that_steps_back_gives_nothing_away() -> None:
     assert not budget.take(50.0)
     assert not budget.take(50.5)
     assert budget.take(51.1)
+
+
+def test_another_capacity_leaves_missing_what_is_missing() -> None:
+    budget = RetryBudget(10, per_s=0.0)
+    for _ in range(4):
+        assert budget.take(0.0)
+    budget.tune(20)
+    assert budget.left == 16
+    budget.tune(2)
+    assert budget.left == 0

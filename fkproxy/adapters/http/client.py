@@ -47,7 +47,7 @@ class Pool:
         self.idle: dict[Connection, float] = {}
         self._address = address
         self._ssl_context = ssl_context
-        self._connect_timeout_s = connect_timeout_s
+        self.connect_timeout_s = connect_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._max_idle = max_idle
         self._expiry: asyncio.TimerHandle | None = None
@@ -69,7 +69,7 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         if self._closed:
             raise UpstreamUnavailable("the gateway is shutting down")
-        made = await connect(self._address, self._ssl_context, lambda: Connection(self), self._connect_timeout_s)
+        made = await connect(self._address, self._ssl_context, lambda: Connection(self), self.connect_timeout_s)
         connection = cast(Connection, made)
         if self._closed:
             connection.cut()
@@ -151,7 +151,14 @@ class HttpClient:
         self._max_idle_per_origin = max_idle_per_origin
         self._ssl_context = ssl_context
         self._proxies = proxies
-        self._pools: dict[tuple[Address, float], Pool] = {}
+        self._pools: dict[tuple[Address, float | None], Pool] = {}
+
+    def tune(self, connect_timeout_s: float) -> None:
+        """Another deadline for connections that are made from now on, but for origins that have one of their own."""
+        self._connect_timeout_s = connect_timeout_s
+        for (_, own_s), pool in self._pools.items():
+            if own_s is None:
+                pool.connect_timeout_s = connect_timeout_s
 
     def origin(self, base_url: str, *, direct: bool = False, proxy: str | None = None, connect_timeout_s: float | None = None) -> Origin:
         """Where `send` can send to. Equal hosts share a pool, whatever their paths. `direct`: no proxy, come what may.
@@ -168,7 +175,7 @@ class HttpClient:
         address = Address(scheme=scheme, host=host, port=port, proxy=chosen)
         # RFC 9112 §3.2.2: a proxy that is no tunnel gets the absolute form.
         target_prefix = prefix if chosen is None or address.tunnelled else f"http://{address.authority}{prefix}"
-        return Origin(address=address, target_prefix=target_prefix, pool=self._pool(address, connect_timeout_s or self._connect_timeout_s))
+        return Origin(address=address, target_prefix=target_prefix, pool=self._pool(address, connect_timeout_s))
 
     def endpoint(self, url: str, *, proxy: str | None = None) -> tuple[Origin, str]:
         """(origin, target) of a whole URL, path and query as they stand, for calls that always go to one place.
@@ -186,7 +193,7 @@ class HttpClient:
             raise ValueError("path and query of an endpoint must be percent-encoded")
         return self.origin(f"{parts.scheme}://{parts.netloc}", proxy=proxy), target
 
-    def _pool(self, address: Address, connect_timeout_s: float) -> Pool:
+    def _pool(self, address: Address, connect_timeout_s: float | None) -> Pool:
         key = (address, connect_timeout_s)
         if key not in self._pools:
             if address.scheme == "https" and self._ssl_context is None:
@@ -194,7 +201,7 @@ class HttpClient:
             self._pools[key] = Pool(
                 address,
                 self._ssl_context if address.scheme == "https" else None,
-                connect_timeout_s=connect_timeout_s,
+                connect_timeout_s=self._connect_timeout_s if connect_timeout_s is None else connect_timeout_s,
                 idle_timeout_s=self._idle_timeout_s,
                 max_idle=self._max_idle_per_origin,
             )
