@@ -1,0 +1,86 @@
+"""Every change with its entry in the audit log, the refused ones too. Floor 3."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from fkproxy.control.refusals import Refused
+from fkproxy.control.seams import Change, Store
+from fkproxy.storage.values import Actor, AuditEntry, Conflict, Outcome, StoreError
+
+__all__ = ["By", "Ledger", "safe_target"]
+
+logger = logging.getLogger("fkproxy.control")
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,79}")
+_KEY = re.compile(r"(sk-fk-[0-9a-f]{12})-[A-Za-z0-9_-]+")
+
+
+class By(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks for something, and the request it came with."""
+
+    actor: Actor
+    request_id: str | None = None
+
+
+def safe_target(name: str) -> str:
+    """What may stand in the audit log for a name that somebody typed: of a whole key its prefix, nothing of what is no name at all."""
+    name = _KEY.sub(r"\1", name)
+    return name if _SAFE.fullmatch(name) else "-"
+
+
+class Ledger:
+    """`store` raises `StoreUnavailable` while there is none. `now`: unix seconds."""
+
+    def __init__(self, store: Callable[[], Store], now: Callable[[], float] = time.time) -> None:
+        self.store = store
+        self.now = now
+
+    @asynccontextmanager
+    async def change(self, by: By, action: str, kind: str, target: str = "", *, based_on: int | None = None) -> AsyncIterator[Change]:
+        """One transaction. Raises what is raised inside, `Conflict` and `StoreUnavailable`; nothing has changed then."""
+        entry = self._entry(by, action, kind, target)
+        store = self.store()
+        try:
+            async with store.change(entry, based_on=based_on) as change:
+                yield change
+                target = change.target
+        except Refused as error:
+            await self._failed(store, entry, "refused", error.code)
+            raise
+        except Conflict:
+            await self._failed(store, entry, "refused", "conflict")
+            raise
+        _told(msgspec.structs.replace(entry, target=target))
+
+    async def note(
+        self, by: By, action: str, kind: str, target: str = "", *, changed: Sequence[str] = (), outcome: Outcome = "done", note: str = ""
+    ) -> None:
+        """What was done, or refused, without changing anything in the store. Raises `StoreUnavailable`."""
+        entry = msgspec.structs.replace(self._entry(by, action, kind, target), changed=tuple(changed), outcome=outcome, note=note)
+        await self.store().record([entry])
+        _told(entry)
+
+    def _entry(self, by: By, action: str, kind: str, target: str) -> AuditEntry:
+        target = safe_target(target) if target else ""
+        return AuditEntry(actor=by.actor, action=action, target_kind=kind, target=target, request_id=by.request_id, at_s=self.now())
+
+    async def _failed(self, store: Store, entry: AuditEntry, outcome: Outcome, note: str) -> None:
+        """The refusal is the answer: that it could not be written down too must not hide it."""
+        entry = msgspec.structs.replace(entry, outcome=outcome, note=note)
+        _told(entry)
+        try:
+            await store.record([entry])
+        except StoreError:
+            logger.error("a refused change is missing from the audit log", extra={"action": entry.action, "target": entry.target})
+
+
+def _told(entry: AuditEntry) -> None:
+    told = {"action": entry.action, "target": entry.target, "outcome": entry.outcome, "actor": entry.actor.kind}
+    logger.info("an administrator's request", extra=told | ({"request_id": entry.request_id} if entry.request_id else {}))
