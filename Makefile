@@ -44,7 +44,7 @@ $(NODE_STAMP): | $(VENV_STAMP)
 
 test: $(BINARY) $(VENV_STAMP) $(NODE_STAMP) check
 	@scripts/need pgrep=procps promtool=prometheus /usr/lib/postgresql/15/bin/initdb=postgresql setpriv=util-linux
-	$(VENV)/bin/python -m pytest
+	@scripts/test
 
 check: $(VENV_STAMP)
 	$(VENV)/bin/ruff format --check --quiet .

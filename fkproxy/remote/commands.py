@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,11 @@ def _keys(commands: Any, parent: argparse.ArgumentParser, run: Any) -> None:
     listed.set_defaults(run=run(lambda administrator, options: _table(_KEYS, administrator.ask("GET", "/keys", pool=options.pool))))
     create = verbs.add_parser("create", parents=[parent, _key_terms()], help="a new one; its secret is shown once")
     create.add_argument("--pool", metavar="POOL", required=True, help="the pool it belongs to")
-    create.set_defaults(run=run(lambda administrator, options: _secret(administrator.ask("POST", "/keys", _terms(options)))))
+    create.set_defaults(
+        run=run(lambda administrator, options: _secret(administrator.ask("POST", "/keys", {"pool": options.pool, **_terms(options)})))
+    )
     update = verbs.add_parser("update", parents=[parent, _key_terms()], help="other terms")
     update.add_argument("key", metavar="ID")
-    update.add_argument("--pool", metavar="POOL", help="move it to another pool")
     update.set_defaults(
         run=run(lambda administrator, options: _one(administrator.ask("PATCH", _path("keys", options.key), _terms(options))))
     )
@@ -107,6 +109,12 @@ def _keys(commands: Any, parent: argparse.ArgumentParser, run: Any) -> None:
                 )
             )
         )
+    )
+    move = verbs.add_parser("move", parents=[parent], help="put it into another pool")
+    move.add_argument("key", metavar="ID")
+    move.add_argument("pool", metavar="POOL")
+    move.set_defaults(
+        run=run(lambda administrator, options: _one(administrator.ask("POST", _path("keys", options.key, "move"), {"pool": options.pool})))
     )
     for verb, told in (("pause", "refuse its calls for now"), ("resume", "end a pause"), ("revoke", "end it for ever, its streams too")):
         _on_one(verbs, parent, run, "keys", "key", "ID", verb, told)
@@ -130,8 +138,10 @@ def _key_terms() -> argparse.ArgumentParser:
 
 
 def _terms(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("pool", "label", "expires_in_s", "models", "enforced_model", "enforced_thinking", "maximum_thinking")
+    names = ("label", "models", "enforced_model", "enforced_thinking", "maximum_thinking")
     terms = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.expires_in_s is not None:
+        terms["expires_s"] = time.time() + options.expires_in_s
     if options.limit:
         terms["limits"] = {name: _number(value) for name, value in options.limit}
     return terms

@@ -9,8 +9,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
+from fkproxy.control.refusals import Forbidden, Invalid, Unknown
 from fkproxy.control.upstreams import UnknownUpstream
 from fkproxy.settings import SettingsError
+from fkproxy.storage.values import Conflict, StoreError, StoreUnavailable
 
 __all__ = ["HANDLERS"]
 
@@ -37,6 +39,27 @@ def _unknown(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _told(404, "not_found", str(error))
 
 
+def _conflict(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    return _told(409, "conflict", str(error))
+
+
+def _forbidden(_: Request[Any, Any, Any], error: Forbidden) -> Response[Any]:
+    return _told(409, error.reason, str(error))
+
+
+def _faulty(_: Request[Any, Any, Any], error: Invalid) -> Response[Any]:
+    problems = [{"name": fault.field, "message": fault.message, "hint": fault.hint or None} for fault in error.faults]
+    return _told(422, "invalid_request", "nothing was changed", problems=problems)
+
+
+def _away(_: Request[Any, Any, Any], error: StoreUnavailable) -> Response[Any]:
+    return _told(503, "store_unavailable", str(error), {"retry-after": "5"}, reason=error.reason)
+
+
+def _store_failed(_: Request[Any, Any, Any], error: StoreError) -> Response[Any]:
+    return _told(503, "store_failed", str(error))
+
+
 def _invalid(_: Request[Any, Any, Any], error: SettingsError) -> Response[Any]:
     problems = [{"name": problem.name, "message": problem.message, "hint": problem.hint} for problem in error.problems]
     return _told(422, "invalid_configuration", "nothing was changed", problems=problems)
@@ -46,6 +69,12 @@ HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refused,
     UnknownUpstream: _unknown,
     SettingsError: _invalid,
+    Unknown: _unknown,
+    Forbidden: _forbidden,
+    Invalid: _faulty,
+    Conflict: _conflict,
+    StoreUnavailable: _away,
+    StoreError: _store_failed,
     Exception: _broken,
 }
 """By exception."""

@@ -1,0 +1,44 @@
+"""Who asks, as the audit log is to know it. Floor 4."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Request
+
+from fkproxy.control.ledger import By
+from fkproxy.storage.values import Actor
+
+__all__ = ["Asking", "network"]
+
+Asking = Callable[[Request[Any, Any, Any]], By]
+"""Makes of a request who asks."""
+
+_PREFIXES = {4: 24, 6: 48}
+
+
+def network(peer: str | None) -> str | None:
+    """The network of an address: IPv4/24 or IPv6/48. An address is a person's, often enough; its network is enough to find a host."""
+    if peer is None:
+        return None
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return None
+    return str(ipaddress.ip_network((address, _PREFIXES[address.version]), strict=False))
+
+
+def asking(
+    peer_of: Callable[[Request[Any, Any, Any]], str | None],
+    keys_required: Callable[[], bool],
+    request_id: Callable[[Request[Any, Any, Any]], str],
+) -> Asking:
+    """`administrator` came with the master key, `local` from this host where there is none."""
+
+    def by(request: Request[Any, Any, Any]) -> By:
+        kind = "administrator" if keys_required() else "local"
+        return By(actor=Actor(kind=kind, peer=network(peer_of(request))), request_id=request_id(request))  # type: ignore[arg-type]
+
+    return by
