@@ -71,6 +71,7 @@ SHARED: dict[str, set[str]] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "alembic": ("storage.schema", "storage.migrations"),
     "asyncpg": ("storage.database",),
+    "cryptography": ("storage.secrets",),
     "granian": ("server",),
     "genai_prices": ("telemetry.prices",),
     "google": ("adapters.google_auth",),
@@ -91,7 +92,6 @@ HOMES: dict[str, tuple[str, ...]] = {
 NOT_IMPORTED: dict[str, str] = {
     "uvloop": "granian starts it",
     "aiosqlite": "SQLAlchemy loads it",
-    "cryptography": "the secrets to come",
 }
 """Dependencies that no line of ours imports, and why they are carried."""
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,7 @@ class Database:
     """
 
     def __init__(self, url: str, deadlines: Deadlines | None = None) -> None:
+        self._url = url
         self.deadlines = deadlines or Deadlines()
         parsed = _parsed(url)
         self.kind: Kind = "sqlite" if parsed.drivername == "sqlite" else "postgresql"
@@ -95,6 +97,16 @@ class Database:
         """A transaction that sees one moment of the database and changes nothing."""
         async with self._transaction(False, timeout_s) as connection:
             yield connection
+
+    def patient(self, deadlines: Deadlines) -> Database:
+        """The same database, with connections of its own and other deadlines."""
+        return Database(self._url, deadlines)
+
+    def dump_command(self, path: Path) -> str:
+        """What copies a PostgreSQL database to `path`, without the password."""
+        parsed = make_url(self._url).set(password=None)
+        parsed = parsed.difference_update_query(["password", "passfile"])
+        return shlex.join(["pg_dump", "--format=custom", f"--file={path}", parsed.render_as_string()])
 
     async def close(self) -> None:
         """Close what is idle, and what is in use as soon as it is given back."""

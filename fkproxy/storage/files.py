@@ -1,17 +1,18 @@
-"""The file of an SQLite store: made with tight modes, watched, copied while in use. Floor 2. Blocking; standard library only."""
+"""Files of the store: made with tight modes, watched, copied while in use. Floor 2. Blocking; standard library only."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import secrets
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
 from fkproxy.storage.values import BackupFailed, Reason, StoreUnavailable
 
-__all__ = ["copy", "identity", "prepare", "uri"]
+__all__ = ["copy", "create", "identity", "prepare", "uri", "write_beside"]
 
 
 def prepare(path: Path) -> bool:
@@ -21,13 +22,41 @@ def prepare(path: Path) -> bool:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(create(path))
     except FileExistsError:
         return False
     except OSError as error:
         reason: Reason = "full" if error.errno == errno.ENOSPC else "read_only"
         raise StoreUnavailable(reason, f"the database file {path.name} cannot be made", type(error).__name__) from error
     return True
+
+
+def create(path: Path) -> int:
+    """A descriptor of a new file, mode 0600. Raises FileExistsError and other OSError.
+
+    What root makes in somebody's directory is theirs: the service may not run as root, and its administrator may.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        with contextlib.suppress(OSError):  # a user namespace does not know everybody
+            os.fchown(handle, owner.st_uid, owner.st_gid)
+    return handle
+
+
+def write_beside(path: Path, data: bytes) -> Path:
+    """A new file in the directory of `path` that holds `data` and is on the disk. Raises OSError, and then there is none."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(create(part), "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    return part
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -54,7 +83,7 @@ def copy(source: Path, target: Path) -> None:
     part = target.with_name(f".{target.name}.part")
     try:
         part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(create(part))
         with (
             contextlib.closing(sqlite3.connect(uri(source, "ro"), uri=True)) as reading,
             contextlib.closing(sqlite3.connect(part)) as writing,

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fkproxy import __version__
 from fkproxy.storage import files
-from fkproxy.storage.database import Database
+from fkproxy.storage.database import Database, Deadlines
 from fkproxy.storage.tables import LEVEL, OLDEST_READER, meta
 from fkproxy.storage.values import StoreUnavailable
 
@@ -32,6 +32,7 @@ __all__ = ["KEPT_BACKUPS", "MIGRATION_S", "Level", "Migrated", "bring_up", "leve
 KEPT_BACKUPS = 3
 MIGRATION_S = 600.0
 """How long a migration may take, and how long another process waits for it."""
+_PATIENT = Deadlines(lock_s=MIGRATION_S, statement_s=MIGRATION_S, transaction_s=MIGRATION_S)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _EXISTS = {
@@ -66,18 +67,24 @@ async def bring_up(database: Database) -> Migrated | None:
     """Migrate if that is needed; None when nothing was done. Raises StoreUnavailable."""
     if not _behind(await level_of(database), database):
         return None
-    async with _alone(database):
-        found = await level_of(database)
-        if not _behind(found, database):
+    patient = database.patient(_PATIENT)
+    try:
+        async with _alone(database.path):
+            return await _migrate(patient)
+    finally:
+        await patient.close()
+
+
+async def _migrate(database: Database) -> Migrated | None:
+    found = await level_of(database)
+    backup = await asyncio.to_thread(_back_up, database.path, found.level) if database.path and 0 < found.level < LEVEL else None
+    async with database.begin(lock="migration") as connection:
+        if not _behind(found := await _level(connection), database):
             return None  # another process did it meanwhile
-        backup = await asyncio.to_thread(_back_up, database.path, found.level) if database.path and found.level else None
-        async with database.begin(lock="migration", timeout_s=MIGRATION_S) as connection:
-            if not _behind(await _level(connection), database):
-                return None
-            await connection.run_sync(_upgrade)
-            done = {"schema_level": LEVEL, "oldest_reader": OLDEST_READER, "written_by": __version__}
-            await connection.execute(update(meta).values(done))
-        return Migrated(before=found.level, after=LEVEL, backup=backup)
+        await connection.run_sync(_upgrade)
+        done = {"schema_level": LEVEL, "oldest_reader": OLDEST_READER, "written_by": __version__}
+        await connection.execute(update(meta).values(done))
+    return Migrated(before=found.level, after=LEVEL, backup=backup)
 
 
 async def _level(connection: AsyncConnection) -> Level:
@@ -118,12 +125,15 @@ def _upgrade(connection: Connection) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _alone(database: Database) -> AsyncIterator[None]:
+async def _alone(path: Path | None) -> AsyncIterator[None]:
     """One process at a time, also while it copies the file. PostgreSQL has its advisory lock for that, in the transaction."""
-    if database.path is None:
+    if path is None:
         yield
         return
-    handle = os.open(database.path.with_name(f"{database.path.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    lock = path.with_name(f"{path.name}.lock")
+    with contextlib.suppress(FileExistsError):
+        os.close(files.create(lock))
+    handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:
         until = time.monotonic() + MIGRATION_S
         while not _locked(handle):

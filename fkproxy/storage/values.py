@@ -5,6 +5,7 @@ Rows are kept for years and read by older and newer programs: a field is only ev
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ __all__ = [
     "AuditVerdict",
     "BackupFailed",
     "Conflict",
+    "Opened",
     "Outcome",
     "Picture",
     "Reason",
@@ -150,6 +152,15 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     pool: str
     deleted_s: float
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """What opening a store did. `migrated_from`: the level before, 0 for a new one; None: nothing to do. `backup`: the name of the copy
+    made before. `key_file_made`: a key for secrets was made there; it must be kept, and be part of backups."""
+
+    migrated_from: int | None = None
+    backup: str | None = None
+    key_file_made: Path | None = None
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,114 @@
+"""Who did what: rows that are only added, each sealing all before it. Floor 2. Works within the caller's transaction.
+
+A row's hash is HMAC-SHA256, with a key derived from the installation's pepper, over its number, its content and the hash before it. So a
+row that was changed, moved or taken out breaks the chain where it stood, and nobody mends it who has the database but not the key.
+`meta` counts the rows and holds the newest hash, both under an HMAC of their own, so that rows cut off at the end are missed as well.
+What this cannot show is a whole database put back to an earlier day; the hash of the newest row, noted elsewhere, can.
+
+Nothing is pruned: an administrator's deeds are few.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import Select
+
+from fkproxy.storage.tables import audit, meta
+from fkproxy.storage.values import ACTIONS, AuditEntry, AuditRow, AuditVerdict
+
+__all__ = ["MAX_PAGE", "append", "search", "verify"]
+
+MAX_PAGE = 1000
+_BATCH = 500
+
+
+async def append(connection: AsyncConnection, key: bytes, entries: Sequence[AuditEntry], now_s: float) -> None:
+    """Add these, in order. The caller is the only one who does. Raises ValueError for an action that is not in ACTIONS."""
+    if unknown := {entry.action for entry in entries} - ACTIONS:
+        raise ValueError(f"not an action of the audit log: {', '.join(sorted(unknown))}")
+    count, newest = (await connection.execute(select(meta.c.audit_rows, meta.c.audit_hash))).one()
+    rows = []
+    for entry in entries:
+        count += 1
+        timed = entry if entry.at_s else msgspec.structs.replace(entry, at_s=now_s)
+        body = msgspec.json.encode(timed).decode()
+        newest = _hash(key, newest, count, body)
+        rows.append({"id": count, **_columns(timed), "body": body, "hash": newest})
+    await connection.execute(insert(audit), rows)
+    await connection.execute(update(meta).values(audit_rows=count, audit_hash=newest, audit_seal=_seal(key, count, newest)))
+
+
+async def search(
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    before_id: int | None = None,
+    action: str | None = None,
+    outcome: str | None = None,
+    target: str | None = None,
+    since_s: float | None = None,
+    until_s: float | None = None,
+) -> list[AuditRow]:
+    """The newest first, at most `limit`, MAX_PAGE. `action`: one of ACTIONS, or a family of them (`key`). `until_s` is not included."""
+    query: Select[tuple[int, str, str]] = select(audit.c.id, audit.c.body, audit.c.hash)
+    if before_id is not None:
+        query = query.where(audit.c.id < before_id)
+    if action is not None:
+        query = query.where(audit.c.action == action if "." in action else audit.c.action.startswith(f"{action}.", autoescape=True))
+    if outcome is not None:
+        query = query.where(audit.c.outcome == outcome)
+    if target is not None:
+        query = query.where(audit.c.target == target)
+    if since_s is not None:
+        query = query.where(audit.c.at_s >= since_s)
+    if until_s is not None:
+        query = query.where(audit.c.at_s < until_s)
+    rows = await connection.execute(query.order_by(audit.c.id.desc()).limit(min(limit, MAX_PAGE)))
+    return [_row(row.id, row.body, row.hash) for row in rows]
+
+
+async def verify(connection: AsyncConnection, key: bytes) -> AuditVerdict:
+    """Walk the whole chain."""
+    head = (await connection.execute(select(meta.c.audit_rows, meta.c.audit_hash, meta.c.audit_seal))).one()
+    seen, newest = 0, ""
+    while rows := (await connection.execute(select(audit).where(audit.c.id > seen).order_by(audit.c.id).limit(_BATCH))).all():
+        for row in rows:
+            newest = _hash(key, newest, seen + 1, row.body)
+            if row.id != seen + 1 or not hmac.compare_digest(newest, row.hash) or not _agrees(row):
+                return AuditVerdict(ok=False, rows=seen, first_bad_id=seen + 1)
+            seen = row.id
+    if (
+        seen != head.audit_rows
+        or newest != head.audit_hash
+        or (seen and not hmac.compare_digest(head.audit_seal, _seal(key, seen, newest)))
+    ):
+        return AuditVerdict(ok=False, rows=seen, first_bad_id=min(seen, head.audit_rows) + 1)
+    return AuditVerdict(ok=True, rows=seen)
+
+
+def _hash(key: bytes, before: str, number: int, body: str) -> str:
+    return hmac.digest(key, f"{before}\n{number}\n{body}".encode(), "sha256").hex()
+
+
+def _seal(key: bytes, count: int, newest: str) -> str:
+    return hmac.digest(key, f"head\n{count}\n{newest}".encode(), "sha256").hex()
+
+
+def _columns(entry: AuditEntry) -> dict[str, str | float]:
+    """What is repeated beside the content, for searching."""
+    return {"at_s": entry.at_s, "action": entry.action, "outcome": entry.outcome, "target": entry.target}
+
+
+def _agrees(row: Row[tuple[int, float, str, str, str, str, str]]) -> bool:
+    columns = _columns(_row(row.id, row.body, row.hash))
+    return all(row._mapping[name] == value for name, value in columns.items())
+
+
+def _row(number: int, body: str, sealed: str) -> AuditRow:
+    fields = msgspec.json.decode(body)
+    return msgspec.convert({**fields, "id": number, "hash": sealed}, AuditRow)

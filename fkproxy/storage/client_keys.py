@@ -1,0 +1,70 @@
+"""Client keys as rows, what is left of deleted ones, and when they were last used. Floor 2. Works within the caller's transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+from sqlalchemy import delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fkproxy.directory import ClientKey
+from fkproxy.storage.tables import client_keys, key_secrets, key_tombstones, key_uses
+from fkproxy.storage.values import Tombstone
+
+__all__ = ["bury", "everyone", "put", "tombstones", "touch", "uses"]
+
+_log = logging.getLogger(__name__)
+
+# The same words in both databases. Never back in time: several processes report.
+_TOUCH = text(
+    "INSERT INTO key_uses (key_id, last_used_s) VALUES (:key_id, :at_s) ON CONFLICT (key_id) "
+    "DO UPDATE SET last_used_s = excluded.last_used_s WHERE key_uses.last_used_s < excluded.last_used_s"
+)
+
+
+async def everyone(connection: AsyncConnection) -> dict[str, ClientKey]:
+    """All keys by id. One that this program cannot read is left out, so it admits nobody, and the log says so."""
+    found: dict[str, ClientKey] = {}
+    for row in await connection.execute(select(client_keys.c.id, client_keys.c.body).order_by(client_keys.c.id)):
+        try:
+            found[row.id] = msgspec.json.decode(row.body, type=ClientKey)
+        except msgspec.DecodeError:
+            _log.warning("client key %s cannot be read by this program and is left out", row.id)
+    return found
+
+
+async def put(connection: AsyncConnection, keys: Sequence[ClientKey]) -> None:
+    """Write these, new or not. A secret that another key has is a Conflict at the door."""
+    names = [key.id for key in keys]
+    await connection.execute(delete(client_keys).where(client_keys.c.id.in_(names)))
+    await connection.execute(delete(key_tombstones).where(key_tombstones.c.id.in_(names)))
+    rows = [{"id": key.id, "state": key.state, "pool": key.pool, "body": msgspec.json.encode(key).decode()} for key in keys]
+    await connection.execute(insert(client_keys), rows)
+    if digests := [{"digest": secret.digest, "key_id": key.id} for key in keys for secret in key.secrets]:
+        await connection.execute(insert(key_secrets), digests)
+
+
+async def bury(connection: AsyncConnection, keys: Collection[ClientKey], at_s: float) -> None:
+    """Delete these, with their secrets; a name stays for their usage."""
+    names = [key.id for key in keys]
+    await connection.execute(delete(client_keys).where(client_keys.c.id.in_(names)))
+    rows = [{"id": key.id, "label": key.label, "prefix": key.prefix, "pool": key.pool, "deleted_s": at_s} for key in keys]
+    await connection.execute(insert(key_tombstones), rows)
+
+
+async def tombstones(connection: AsyncConnection) -> dict[str, Tombstone]:
+    """By id."""
+    rows = await connection.execute(select(key_tombstones))
+    return {row.id: Tombstone(**row._mapping) for row in rows}
+
+
+async def uses(connection: AsyncConnection) -> dict[str, float]:
+    """Key → when it was last used, unix seconds."""
+    return {row.key_id: row.last_used_s for row in await connection.execute(select(key_uses))}
+
+
+async def touch(connection: AsyncConnection, seen: Mapping[str, float]) -> None:
+    """Note uses. In one order, so that two processes that do this cannot wait for each other."""
+    await connection.execute(_TOUCH, [{"key_id": key_id, "at_s": at_s} for key_id, at_s in sorted(seen.items())])
