@@ -22,7 +22,7 @@ from fkproxy.adapters.secret import StaticSecret
 from fkproxy.adapters.token_file import TokenFile
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
-from fkproxy.settings import CredentialEntry, Provider, Settings, expressions_of, members_of, rule_of
+from fkproxy.settings import CredentialEntry, Provider, Settings, expressions_of, member_name, members_of, rule_of
 from fkproxy.suffix import reasoning_of_word
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
@@ -88,9 +88,7 @@ class Workshop:
         return Built(tuple(rules), tuple(members))
 
     def _member(self, provider: Provider, entry: CredentialEntry, project: str | None, *, several: bool) -> Member:
-        name = entry.name
-        if project is not None and (several or name):
-            name = f"{name}.{project}" if name else project
+        name = member_name(entry, project, several=several)
         origin = self._client.origin(
             provider.base_url or _BASE_URLS[provider.adapter](provider),
             proxy=entry.proxy or provider.proxy,

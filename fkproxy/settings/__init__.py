@@ -13,6 +13,9 @@ providers_schema.py  the providers file: every field
 locating.py          TOML and YAML with the line of each value
 providers_file.py    a providers file, read and checked
 providers_table.py   the providers of a configuration, and the routing table that follows
+
+managed.py            what is managed through the gateway itself, over what was declared
+managed_providers.py  its providers
 """
 
 from fkproxy.settings.loading import (
@@ -26,15 +29,18 @@ from fkproxy.settings.loading import (
     process_variables,
     successor_variables,
 )
+from fkproxy.settings.managed import MANAGED, Judge, effective
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.providers_schema import CredentialEntry, FallbackAlias, Hedging, Provider, ProvidersFile
-from fkproxy.settings.providers_table import expressions_of, members_of, named_by_variables, routing_of, rule_of, table_of
+from fkproxy.settings.providers_table import expressions_of, member_name, members_of, named_by_variables, routing_of, rule_of, table_of
 from fkproxy.settings.schema import Settings
 
 __all__ = [
+    "MANAGED",
     "CredentialEntry",
     "FallbackAlias",
     "Hedging",
+    "Judge",
     "LoadedSettings",
     "Problem",
     "ProcessEnvironment",
@@ -44,10 +50,12 @@ __all__ = [
     "Settings",
     "SettingsError",
     "describe",
+    "effective",
     "expressions_of",
     "is_journal",
     "load",
     "load_providers",
+    "member_name",
     "members_of",
     "named_by_variables",
     "process_variables",

@@ -25,6 +25,7 @@ __all__ = [
     "ProcessEnvironment",
     "Row",
     "describe",
+    "fault_of",
     "is_journal",
     "load",
     "load_providers",
@@ -206,13 +207,13 @@ def _validate(collected: Collected) -> tuple[Settings, frozenset[str]]:
             section, field = str(detail["loc"][0]), str(detail["loc"][1])
             slot = by_place[section, field]
             raw = collected.found[slot.name]
-            collected.problems.append(Problem(raw.name, _fault(slot, raw.value, detail["type"], detail["msg"])))
+            collected.problems.append(Problem(raw.name, fault_of(slot, raw.value, detail["type"], detail["msg"])))
             wrong.add(section)
             values[section].pop(field, None)
     return Settings.model_validate(values), frozenset(wrong)
 
 
-def _fault(slot: Slot, value: str, kind: str, said: str) -> str:
+def fault_of(slot: Slot, value: str, kind: str, said: str) -> str:
     """What is wrong with a value, which is quoted unless it may hold a secret: a URL can carry a password."""
     if kind == "value_error":
         said = said.removeprefix("Value error, ")

@@ -14,7 +14,7 @@ from fkproxy.settings.locating import Document, NotADocument, Place, read_toml, 
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
 
-__all__ = ["ProvidersSource", "read_providers"]
+__all__ = ["ProvidersSource", "named", "place_of", "read_providers"]
 
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 _MAX_SECRET_BYTES = 64 * 1024
@@ -53,7 +53,7 @@ class ProvidersSource:
 
     def problem(self, place: Place, message: str, hint: str = "") -> None:
         """Something wrong at `place`."""
-        self.problems.append(Problem(self.at(place), f"{_named(place)} {message}".strip(), hint))
+        self.problems.append(Problem(self.at(place), f"{named(place)} {message}".strip(), hint))
 
     def at(self, place: Place) -> str:
         """`/etc/fkllmproxy/providers.toml:12`."""
@@ -62,11 +62,14 @@ class ProvidersSource:
     def read(self) -> None:
         """Fill `file`, or `problems`."""
         document = self._parse()
-        if document is None:
-            return
-        self._document = document
+        if document is not None:
+            self._document = document
+            self.take(document.value)
+
+    def take(self, value: Any) -> None:
+        """Fill `file` from what was read, or `problems`."""
         try:
-            self.file = ProvidersFile.model_validate(document.value)
+            self.file = ProvidersFile.model_validate(value)
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=False, include_context=True):
                 self._wrong(detail)
@@ -102,7 +105,7 @@ class ProvidersSource:
         return document
 
     def _wrong(self, detail: Any) -> None:
-        place = tuple(step for step in detail["loc"] if step not in _TAGS)
+        place = place_of(detail)
         kind, context = detail["type"], detail.get("ctx") or {}
         if kind == "extra_forbidden":
             known = _fields_at(place[:-1])
@@ -185,7 +188,12 @@ def read_providers(path: Path, environ: Mapping[str, str]) -> ProvidersSource:
     return source
 
 
-def _named(place: Place) -> str:
+def place_of(detail: Any) -> Place:
+    """Where the fault stands that pydantic tells of."""
+    return tuple(step for step in detail["loc"] if step not in _TAGS)
+
+
+def named(place: Place) -> str:
     """`providers[0].credentials[1].env`."""
     text = ""
     for step in place:

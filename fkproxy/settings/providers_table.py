@@ -13,17 +13,20 @@ from fkproxy.settings.problems import Problem
 from fkproxy.settings.providers_file import ProvidersSource
 from fkproxy.settings.providers_schema import CredentialEntry, ModelEntry, Provider, ProvidersFile, Quota
 from fkproxy.settings.schema import Settings
+from fkproxy.telemetry.record import upstream_key
 
 __all__ = [
     "DEFAULT_MODELS",
     "SANDBOX",
     "check_providers",
     "expressions_of",
+    "member_name",
     "members_of",
     "named_by_variables",
     "routing_of",
     "rule_of",
     "table_of",
+    "upstreams_of",
 ]
 
 SANDBOX = "sandbox"
@@ -104,6 +107,19 @@ def members_of(provider: Provider) -> Iterator[tuple[CredentialEntry, str | None
     for entry in entries:
         for project in entry.projects or (None,):
             yield entry, project
+
+
+def member_name(entry: CredentialEntry, project: str | None, *, several: bool) -> str:
+    """What tells a member from the provider's others; "" where it is the only one. `several`: there are more."""
+    if project is None or not (several or entry.name):
+        return entry.name
+    return f"{entry.name}.{project}" if entry.name else project
+
+
+def upstreams_of(provider: Provider) -> list[str]:
+    """Its upstreams as pools and operators name them."""
+    members = list(members_of(provider))
+    return [upstream_key(provider.name, member_name(entry, project, several=len(members) > 1)) for entry, project in members]
 
 
 def rule_of(provider: Provider) -> Rule:

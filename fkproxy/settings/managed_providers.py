@@ -1,0 +1,124 @@
+"""Providers that are managed through the gateway itself: the same entries as in a file, checked the same way. Floor 4.
+
+What a file may say and they may not: where on this machine a secret is to be read. An administrator sets secrets and never reads one; a
+key that is read from a variable or a file and sent to an address of his choice would be read.
+"""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from fkproxy.control.seams import Box
+from fkproxy.control.secret_fields import opened
+from fkproxy.settings.locating import Place
+from fkproxy.settings.problems import Problem
+from fkproxy.settings.providers_file import ProvidersSource, named, place_of
+from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
+
+__all__ = ["ManagedSource"]
+
+_ELSEWHERE = ("env", "file", "systemd_credential")
+_PATHS = ("token_file", "credentials_file")
+
+
+class ManagedSource(ProvidersSource):
+    """Fills `file` from the entries of a document, or `problems`; each is named by its path, `providers[0].base_url`."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(Path("/"), environ)
+
+    def problem(self, place: Place, message: str, hint: str = "") -> None:
+        """Something wrong at `place`."""
+        self.problems.append(Problem(named(place), message, hint))
+
+    def at(self, place: Place) -> str:
+        """There are no lines: the place itself."""
+        return named(place)
+
+    def open(self, entries: Sequence[Mapping[str, Any]], box: Box, *, strict: bool) -> None:
+        """Take the entries with their secrets. What cannot be opened is left out, with a warning.
+
+        Not `strict`: so are fields that are not known here, which a newer program may have written.
+        """
+        value = {"providers": [self._opened(number, entry, box) for number, entry in enumerate(entries)]}
+        if not strict:
+            self._drop_unknown(value)
+        self.take(value)
+
+    def _with_secrets(self, number: int, provider: Provider) -> Provider:
+        for place, message, hint in _not_here(("providers", number), provider):
+            self.problem(place, message, hint)
+        return super()._with_secrets(number, provider)
+
+    def _secret(self, place: Place, entry: CredentialEntry) -> None:
+        """Nothing on this machine is read for them."""
+
+    def _opened(self, number: int, entry: Mapping[str, Any], box: Box) -> dict[str, Any]:
+        plain, lost = opened(entry, box)
+        plain = copy.deepcopy(plain)
+        for place in lost:
+            left_out = plain["credentials"][place[1]] if place[0] == "credentials" else plain
+            left_out["disabled"] = True
+            text = "cannot be opened: the key that sealed it is not there; what needs it is left out"
+            self.warnings.append(Problem(named(("providers", number, *place)), text, "bring that key back, or give the secret again"))
+        credentials = plain.get("credentials")
+        if lost and isinstance(credentials, list) and all(each.get("disabled") for each in credentials):
+            plain["disabled"] = True
+        return plain
+
+    def _drop_unknown(self, value: dict[str, Any]) -> None:
+        try:
+            ProvidersFile.model_validate(value)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False, include_context=False):
+                if detail["type"] == "extra_forbidden":
+                    place = place_of(detail)
+                    _remove(value, place)
+                    self.warnings.append(Problem(named(place), "is not known to this version, and has no effect"))
+
+
+def _remove(value: Any, place: Place) -> None:
+    for step in place[:-1]:
+        value = value[step if isinstance(step, int) or step in value else str(step).replace("_", "-")]
+    for name in (str(place[-1]), str(place[-1]).replace("_", "-")):
+        value.pop(name, None)
+
+
+def _not_here(place: Place, provider: Provider) -> Iterator[tuple[Place, str, str]]:
+    """What is wrong with an entry only because it is managed."""
+    for position, entry in enumerate(provider.credentials):
+        where = (*place, "credentials", position)
+        for field in _ELSEWHERE:
+            if getattr(entry, field) is not None:
+                yield (*where, field), "is for the providers file", "give the secret itself as key: it is kept encrypted"
+        for field in _PATHS:
+            path = getattr(entry, field)
+            if path is not None and not path.is_absolute():
+                yield (*where, field), "is not an absolute path", ""
+        if entry.proxy is not None and "@" in entry.proxy:
+            yield (*where, "proxy"), "holds a password, which is for the providers file", ""
+        if entry.token_endpoint is not None and _is_link_local(entry.token_endpoint):
+            yield (*where, "token_endpoint"), *_LINK_LOCAL
+    if provider.proxy is not None and "@" in provider.proxy:
+        yield (*place, "proxy"), "holds a password, which is for the providers file", ""
+    if provider.base_url is not None and _is_link_local(provider.base_url):
+        yield (*place, "base_url"), *_LINK_LOCAL
+    if provider.quota is not None and _is_link_local(provider.quota.url):
+        yield (*place, "quota", "url"), *_LINK_LOCAL
+
+
+_LINK_LOCAL = ("is a link-local address: cloud machines keep their own credentials there", "")
+
+
+def _is_link_local(url: str) -> bool:
+    try:
+        return ipaddress.ip_address(urlsplit(url).hostname or "").is_link_local
+    except ValueError:
+        return False

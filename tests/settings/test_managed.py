@@ -1,0 +1,213 @@
+"""What is managed, over what was declared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fkproxy.directory import Document
+from fkproxy.settings import Judge, LoadedSettings, SettingsError, effective, load
+from tests.fakes.store import FakeBox
+
+SECRET = "canary-secret-0123456789"
+
+
+def entry(name: str, box: FakeBox | None = None, **more: Any) -> dict[str, Any]:
+    key = box.seal(SECRET) if box is not None else SECRET
+    return {"name": name, "adapter": "anthropic", "base_url": f"https://{name}.example", "credentials": [{"key": key}], **more}
+
+
+def declared(tmp_path: Path, **variables: str) -> LoadedSettings:
+    (tmp_path / "providers.toml").write_text(
+        'strategy = "weighted"\n[[providers]]\nname = "filed"\nadapter = "openai"\nheaders = { X-Team = "canary-header" }\n'
+        'proxy = "http://user:canary-proxy@proxy.example:3128"\n[[providers.credentials]]\nenv = "FILED_KEY"\n'
+    )
+    return load(
+        environ={
+            "APP_PROVIDERS_FILE": str(tmp_path / "providers.toml"),
+            "FILED_KEY": "canary-filed",
+            "ANTHROPIC_API_KEY": "canary-variable",
+            **variables,
+        }
+    )
+
+
+def test_variables_come_first_then_the_file_then_what_is_managed(tmp_path: Path) -> None:
+    box = FakeBox()
+    loaded = effective(declared(tmp_path), Document(providers=(entry("b", box), entry("a", box))), box)
+    assert [provider.name for provider in loaded.providers] == ["anthropic", "filed", "b", "a"]
+    key = loaded.providers[2].credentials[0].key
+    assert key is not None
+    assert key.get_secret_value() == SECRET
+    assert [provider.name for provider in loaded.routing.providers] == ["filed"]
+
+
+def test_an_empty_document_changes_nothing(tmp_path: Path) -> None:
+    loaded = declared(tmp_path, APP_RATE_LIMIT__CAPACITY="7")
+    assert effective(loaded, Document(), FakeBox()) == loaded
+
+
+def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: Path) -> None:
+    base = declared(tmp_path, APP_RATE_LIMIT__CAPACITY="7")
+    document = Document(
+        settings={
+            "APP_RATE_LIMIT__CAPACITY": "8",
+            "APP_RATE_LIMIT__ENABLED": "off",
+            "APP_ROUTING__STRATEGY": "round_robin",
+            "APP_ROUTING__SWITCH_PREVIEW_MODEL": "yes",
+            "APP_CORS__ALLOWED_ORIGINS": "https://app.example, https://b.example",
+            "APP_CORS__ENABLED": "true",
+        }
+    )
+    loaded = effective(base, document, FakeBox())
+    assert (loaded.settings.rate_limit.capacity, loaded.settings.rate_limit.enabled) == (7, False)
+    assert loaded.settings.cors.allowed_origins == ("https://app.example", "https://b.example")
+    assert (loaded.routing.strategy, loaded.routing.quota_exceeded.switch_preview_model) == ("round_robin", True)
+    assert (loaded.sources["APP_RATE_LIMIT__CAPACITY"], loaded.sources["APP_RATE_LIMIT__ENABLED"]) == (
+        "APP_RATE_LIMIT__CAPACITY",
+        "managed",
+    )
+    assert [(warning.name, warning.hint) for warning in loaded.warnings] == [
+        ("APP_RATE_LIMIT__CAPACITY", "APP_RATE_LIMIT__CAPACITY says something else")
+    ]
+    assert effective(base, Document(), FakeBox()).routing.strategy == "weighted"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "message"),
+    [
+        ({"APP_RATE_LIMIT__CAPACITY": "0"}, "APP_RATE_LIMIT__CAPACITY", "'0' is not at least 1"),
+        ({"APP_RATE_LIMIT__CAPACITY": "many"}, "APP_RATE_LIMIT__CAPACITY", "is not a whole number at least 1"),
+        ({"APP_RATE_LIMIT__ENABLED": "maybe"}, "APP_RATE_LIMIT__ENABLED", "expected true"),
+        ({"APP_LOG__LEVEL": "loud"}, "APP_LOG__LEVEL", "is none of debug, info"),
+        ({"APP_ROUTING__STRATEGY": "first"}, "APP_ROUTING__STRATEGY", "is none of ordered"),
+        ({"APP_TIMEOUT__TOTAL_SECS": "nan"}, "APP_TIMEOUT__TOTAL_SECS", "is not"),
+        ({"APP_TIMEOUT__TOTAL_SECS": " "}, "APP_TIMEOUT__TOTAL_SECS", "is blank"),
+        ({"APP_CORS__ENABLED": "on"}, "APP_CORS__ALLOWED_ORIGINS", "enabled for no origin"),
+        ({"APP_CORS__ALLOWED_ORIGINS": "https://user@x.example"}, "APP_CORS__ALLOWED_ORIGINS", "is not an origin"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, str], name: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        effective(declared(tmp_path), Document(settings=settings), FakeBox())
+    (problem,) = caught.value.problems
+    assert (problem.name, message in problem.message) == (name, True)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"base_url": "ftp://x"}, "providers[0].base_url cannot be used"),
+    ({"base_url": "http://127.0.0.1:4000/v1"}, "providers[0].base_url is this gateway's own address"),
+    ({"base_url": "http://169.254.169.254/latest"}, "providers[0].base_url is a link-local address"),
+    ({"name": "filed"}, "providers[0].name filed is the name of a provider from the providers file already"),
+    ({"name": "anthropic"}, "providers[0].name anthropic is the name of a provider from a variable already"),
+    ({"name": "sandbox"}, "providers[0].name must not be sandbox"),
+    ({"name": "No Name"}, "providers[0].name holds characters"),
+    ({"wieght": 2}, "providers[0].wieght is not known; did you mean weight?"),
+    ({"weight": 0}, "providers[0].weight is out of range"),
+    ({"adapter": "telex"}, "providers[0].adapter is none of"),
+    ({"credentials": [{"env": "APP_AUTH__MASTER_KEY"}]}, "providers[0].credentials[0].env is for the providers file"),
+    ({"credentials": [{"file": "/etc/passwd"}]}, "providers[0].credentials[0].file is for the providers file"),
+    ({"credentials": [{"systemd_credential": "x"}]}, "providers[0].credentials[0].systemd_credential is for the providers file"),
+    ({"credentials": [{"token_file": "tokens.json"}]}, "providers[0].credentials[0].token_file is not an absolute path"),
+    ({"credentials": []}, ""),
+    ({"credentials": [{}]}, "providers[0].credentials[0] names no secret"),
+    ({"proxy": "http://u:p@proxy.example"}, "providers[0].proxy holds a password"),
+    ({"headers": {"Host": "x"}}, "providers[0].headers cannot be used: the header Host cannot be set"),
+    ({"headers": {"X-A": "a\r\nb"}}, "providers[0].headers cannot be used: the value of the header X-A is not printable"),
+    ({"quota": {"url": "http://169.254.169.254/", "quota_remaining": "a"}}, "providers[0].quota.url is a link-local address"),
+    ({"quota": {"url": "https://q.example/", "quota_remaining": "a["}}, "providers[0].quota cannot be used"),
+    ({"fallbacks": ["nobody"]}, "providers[0].fallbacks[0] nobody is no provider; there are anthropic, filed, one"),
+    ({"excluded_models": ["*"]}, "providers[0] (one) can never be asked"),
+    ({"model_mapping": {"a": "a"}}, "providers[0].model_mapping.a is mapped to itself"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "expected"), REFUSED, ids=lambda value: str(value)[:50])
+def test_every_problem_of_an_entry_has_its_path(tmp_path: Path, fields: dict[str, Any], expected: str) -> None:
+    base = declared(tmp_path, APP_AUTH__MASTER_KEY="canary-master-0123456789")
+    verdict = Judge(lambda: base, FakeBox).judge(Document(providers=({**entry("one"), **fields},)))
+    assert "canary" not in str(verdict)
+    told = [str(fault).replace("providers[0] (one) names", "providers[0] names") for fault in verdict.problems]
+    assert any(line.startswith(expected) for line in told) if expected else told == []
+
+
+def test_a_fallback_may_be_a_provider_that_is_disabled_for_now(tmp_path: Path) -> None:
+    document = Document(providers=(entry("one", fallbacks=["two"]), entry("two", disabled=True)))
+    assert Judge(lambda: declared(tmp_path), FakeBox).judge(document).problems == ()
+
+
+def test_a_lost_secret_takes_its_credential_and_nothing_else(tmp_path: Path) -> None:
+    box = FakeBox()
+    lost = box.seal("gone")
+    lost["sealed"]["version"] = 2
+    box.lost.add(2)
+    both = [{"name": "a", "key": lost}, {"name": "b", "key": box.seal(SECRET)}]
+    document = Document(providers=(entry("one", credentials=both), entry("two", credentials=[{"key": lost}]), entry("three", box)))
+    loaded = effective(declared(tmp_path), document, box)
+    one, two, three = loaded.providers[-3:]
+    assert [credential.disabled for credential in one.credentials] == [True, False]
+    assert (one.disabled, two.disabled, three.disabled) == (False, True, False)
+    assert [warning.name for warning in loaded.warnings] == ["providers[0].credentials[0].key", "providers[1].credentials[0].key"]
+
+
+def test_what_a_newer_program_wrote_is_left_out_when_it_is_in_force_and_refused_when_it_is_written(tmp_path: Path) -> None:
+    box = FakeBox()
+    document = Document(providers=(entry("one", box, colour="red", timeouts={"tea-time": 5}),), settings={"APP_ROUTING__COLOUR": "red"})
+    loaded = effective(declared(tmp_path), document, box)
+    assert loaded.providers[-1].name == "one"
+    assert [warning.name for warning in loaded.warnings] == ["APP_ROUTING__COLOUR", "providers[0].timeouts.tea_time", "providers[0].colour"]
+    assert len(Judge(lambda: declared(tmp_path), lambda: box).judge(document).problems) == 3
+
+
+def test_warnings_that_no_provider_answers_end_with_the_first_one() -> None:
+    box = FakeBox()
+    base = load(environ={"APP_SANDBOX__ENABLED": "false"})
+    assert [warning.name for warning in base.warnings] == ["APP_SANDBOX__ENABLED"]
+    assert effective(base, Document(providers=(entry("one", box),)), box).warnings == ()
+
+
+def test_what_cannot_be_built_is_a_problem_too(tmp_path: Path) -> None:
+    def trial(loaded: LoadedSettings) -> None:
+        raise ValueError(f"{len(loaded.providers)} of them")
+
+    verdict = Judge(lambda: declared(tmp_path), FakeBox, trial).judge(Document(providers=(entry("one"),)))
+    assert [str(fault) for fault in verdict.problems] == ["providers cannot be used: 3 of them"]
+
+
+def test_providers_are_shown_with_who_named_them_and_without_secrets(tmp_path: Path) -> None:
+    box = FakeBox()
+    several = [{"name": "x", "key": box.seal(SECRET)}, {"name": "y", "key": box.seal(SECRET + "2"), "disabled": True}]
+    document = Document(providers=(entry("one", credentials=several, headers={"X-Team": box.seal("canary-blue")}),))
+    found = Judge(lambda: declared(tmp_path), lambda: box).providers(document)
+    assert [(each.name, each.source, each.upstreams) for each in found] == [
+        ("anthropic", "environment", ("anthropic",)),
+        ("filed", "file", ("filed",)),
+        ("one", "managed", ("one/x",)),
+    ]
+    assert "canary" not in str(found)
+    assert found[0].entry["credentials"] == [
+        {"key": {"fingerprint": box.fingerprint("canary-variable"), "version": None, "status": "declared"}}
+    ]
+    assert found[1].entry["proxy"] == "http://…@proxy.example:3128"
+    assert found[2].entry["credentials"][0]["key"] == {"fingerprint": box.fingerprint(SECRET), "version": 1, "status": "sealed"}
+    assert found[2].entry["headers"]["X-Team"]["status"] == "sealed"
+
+
+def test_settings_are_shown_with_where_they_come_from(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("APP_STREAM__KEEP_ALIVE_SECS=5\n")
+    base = load(tmp_path / "env", environ={"APP_AUTH__MASTER_KEY": "canary-master-0123456789", "APP_RATE_LIMIT__CAPACITY": "7"})
+    document = Document(settings={"APP_RATE_LIMIT__CAPACITY": "8", "APP_LOG__LEVEL": "debug"})
+    found = {view.name: view for view in Judge(lambda: base, FakeBox).settings(document)}
+    told = {name: (view.value, view.source, view.managed) for name, view in found.items()}
+    assert told["APP_RATE_LIMIT__CAPACITY"] == ("7", "environment", "8")
+    assert told["APP_STREAM__KEEP_ALIVE_SECS"] == ("5", "file", None)
+    assert told["APP_LOG__LEVEL"] == ("debug", "managed", "debug")
+    assert told["APP_TIMEOUT__TOTAL_SECS"] == ("600", "default", None)
+    assert told["APP_AUTH__MASTER_KEY"] == ("set", "environment", None)
+    assert "canary" not in str(found)
+    view = found["APP_TIMEOUT__TOTAL_SECS"]
+    assert (view.unit, view.limits, view.live, view.default) == ("seconds", "above 0 and at most 86400", True, "600")
+    assert found["APP_SERVER__HOST"].live is False
+    assert found["APP_LOG__LEVEL"].choices == ("debug", "info", "warning", "error")
