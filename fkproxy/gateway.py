@@ -277,6 +277,7 @@ class Gateway:
             client_ended=client_gone,
             request_bytes=len(call.body),
             response_bytes=call.response_bytes,
+            operation=peek.operation if peek is not None else call.operation,
         )
         for observe in self._observers:
             observe(record)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fkproxy.dialects.base import Operation
 from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
@@ -70,7 +71,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `refused`. `key_id` is a short hash of the caller's key. `status` is what the client got, or 499 if it left before an answer;
     `error_code` is from the closed set of `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt.
     `notes` are the decisions that were out of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`).
-    `cost_usd` None: not known. Times in milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for
+    `cost_usd` None: not known. `operation` is the dialect's word for what was asked, `pool` the one the key belongs to, `key_prefix` the
+    beginning of the key, safe to show. Times in milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for
     upstreams, `ttft_ms` from the call's start to the first content.
     """
 
@@ -109,3 +111,6 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     client_ended: bool = False
     request_bytes: int = 0
     response_bytes: int = 0
+    operation: Operation = "chat"
+    pool: str | None = None
+    key_prefix: str | None = None

@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from functools import lru_cache
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from fkproxy.model.errors import ConcurrencyExceeded, RateLimited
 from fkproxy.telemetry.record import CallRecord
@@ -32,6 +32,7 @@ __all__ = [
     "Labels",
     "Outcome",
     "Series",
+    "Settled",
     "Tally",
     "outcome_of",
     "percentile",
@@ -66,7 +67,18 @@ TOKEN_BOUNDS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 41
 TOKEN_KINDS = ("input", "output", "cached_input", "cache_write", "reasoning")
 
 
-def outcome_of(record: CallRecord) -> Outcome:
+class Settled(Protocol):
+    """What the end of a call is judged by; see `CallRecord`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def error_code(self) -> str | None: ...
+    @property
+    def client_ended(self) -> bool: ...
+
+
+def outcome_of(record: Settled) -> Outcome:
     """How a call ended, seen by the operator.
 
     `client_ended`: the client left first, whatever else happened. `limited`: our own 429 (rate or concurrency), which is the gateway
