@@ -7,8 +7,10 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from litestar import Litestar, asgi
+from litestar.connection import ASGIConnection
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
@@ -16,12 +18,16 @@ from fkproxy import __version__
 from fkproxy.access import KeyRing
 from fkproxy.adapters.base import Timeouts
 from fkproxy.adapters.http import HttpClient
+from fkproxy.administration import Administration, place_of
 from fkproxy.assembly import Assembly, rows
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Headers, StreamPolicy
 from fkproxy.catalogue import Catalogue
+from fkproxy.control.keys import KeyControl
+from fkproxy.control.ledger import Ledger
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.dialects import CLIENT_DIALECTS
+from fkproxy.directory import Directory
 from fkproxy.explain import Explanations
 from fkproxy.gateway import Gateway
 from fkproxy.limits.bucket import Buckets
@@ -30,15 +36,15 @@ from fkproxy.limits.slots import Slots
 from fkproxy.limits.tokens import TokenMeters
 from fkproxy.quota_watch import QuotaWatch
 from fkproxy.seals import SealStore
-from fkproxy.settings import LoadedSettings, Problem, load_providers
+from fkproxy.settings import LoadedSettings
 from fkproxy.telemetry.logs import AccessLog, dropped_lines
-from fkproxy.telemetry.metrics import Metrics, Sources
+from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow
 from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.turnstile import Turnstile
-from fkproxy.web.admin import ADMIN_PREFIX, Guard, Lazy, admin_app
-from fkproxy.web.asgi import CorsPolicy, Door, Endpoint
+from fkproxy.web.admin import ADMIN_PREFIX, AdminPlane, Guard, Lazy, admin_app, asking
+from fkproxy.web.asgi import CorsPolicy, Door, Endpoint, request_id
 from fkproxy.web.asgi import Receive as WebReceive
 from fkproxy.web.asgi import Scope as WebScope
 from fkproxy.web.asgi import Send as WebSend
@@ -73,11 +79,13 @@ def create_app(
 
     `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called. `handovers_failed`: see `Sources`.
     """
+    administration = Administration(loaded, place_of(loaded))
+    loaded = administration.loaded
     settings = loaded.settings
     access_log = AccessLog()
     client = HttpClient(connect_timeout_s=settings.timeout.connect_secs, proxies=loaded.environment.proxies)
     slots = Slots(settings.concurrency.max_streams, settings.concurrency.max_streams_per_key)
-    stats, explanations = ProviderStats(), Explanations()
+    stats, explanations, journal = ProviderStats(), Explanations(), administration.journal
     metrics = Metrics(
         __version__,
         Sources(
@@ -89,6 +97,7 @@ def create_app(
             in_flight=lambda: (gateway.in_flight, slots.total),
             streams_limit=lambda: slots.limit,
             handovers_failed=handovers_failed,
+            store=lambda: _store_row(administration),
         ),
     )
     assembly = Assembly(client, settings, metrics.count_breaker_transition)
@@ -101,6 +110,8 @@ def create_app(
         stats.observe(record)
         if record.dialect is not None:
             explanations.observe(record)
+            if journal is not None:
+                journal.write(record)
         access_log.write(record)
 
     gateway = Gateway(
@@ -138,6 +149,7 @@ def create_app(
         catalogue=Catalogue(lambda: gateway.fleet, now=time.monotonic),
         dialects=dialects,
         observe=access_log.write,
+        store=lambda: _store_told(administration),
     )
 
     async def watch() -> None:
@@ -157,40 +169,76 @@ def create_app(
         watching.append(asyncio.create_task(watch()))
         watching.append(asyncio.create_task(load_prices()))
         watching.append(asyncio.create_task(QuotaWatch(lambda: gateway.fleet).run()))
+        watching.append(asyncio.create_task(administration.run()))
+        await administration.ready()
 
     async def close() -> None:
         for task in watching:
             task.cancel()
         await assembly.aclose()
         await client.aclose()
+        if journal is not None:
+            await asyncio.to_thread(journal.close)
         access_log.close()
 
-    in_force = [loaded]
-
-    async def reload() -> list[Problem]:
-        """The providers file as it is now. Calls under way keep the fleet they began with."""
-        again = await asyncio.to_thread(load_providers, in_force[0])
-        gateway.fleet = assembly.fleet(again, gateway.fleet)
-        in_force[0] = again
+    def apply(loaded: LoadedSettings, directory: Directory) -> None:
+        """Put in force. Calls under way keep what they began with. Raises `ValueError`, and nothing has changed then."""
+        gateway.fleet = assembly.fleet(loaded, gateway.fleet)
         logger.warning("the providers were reloaded", extra={"upstreams": len(gateway.fleet.upstreams)})
-        return list(again.warnings)
 
-    guard = Guard(keys, lambda connection: door.peer_of(connection.scope))  # type: ignore[arg-type]  # Litestar's TypedDicts
-    admin = Lazy(
-        lambda: admin_app(
-            guard=guard,
-            upstreams=UpstreamControl(lambda: gateway.fleet),
-            explain=lambda request_id: explanations.explain(request_id, gateway.fleet),
-            reload=reload,
-            headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
-        )
+    administration.use(apply)
+    ledger = Ledger(administration.store)
+    plane = AdminPlane(
+        guard=Guard(keys, _peer(door)),
+        by=asking(_peer(door), lambda: keys.required, lambda request: request_id(request.headers.get("x-request-id"))),
+        upstreams=UpstreamControl(lambda: gateway.fleet),
+        explain=lambda request_id: explanations.explain(request_id, gateway.fleet),
+        reload=administration.reload,
+        keys=KeyControl(ledger, administration.pepper),
+        changed=administration.changed,
+        headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
     )
+    admin = Lazy(lambda: admin_app(plane))
     return Litestar(
         _routes(_by_method(chat_endpoints(gateway, door, dialects), ops.endpoints()), ops.unknown, admin),
         on_startup=[open_],
         on_shutdown=[close],
         openapi_config=None,
         logging_config=None,
+    )
+
+
+def _peer(door: Door) -> Callable[[ASGIConnection[Any, Any, Any, Any]], str | None]:
+    return lambda connection: door.peer_of(connection.scope)  # type: ignore[arg-type]  # Litestar's TypedDicts
+
+
+def _store_told(administration: Administration) -> dict[str, Any] | None:
+    """The store as /health shows it: no address, no path."""
+    status, journal = administration.status, administration.journal
+    if status is None or journal is None:
+        return None
+    figures = journal.figures
+    return {
+        "state": status.state,
+        "since_s": round(status.since_s),
+        "message": status.message,
+        "revision": status.revision,
+        "in_force": not administration.problems,
+        "journal": {"waiting_bytes": figures.disk_bytes, "dropped": figures.dropped, "trouble": figures.trouble},
+    }
+
+
+def _store_row(administration: Administration) -> StoreRow:
+    status, journal = administration.status, administration.journal
+    if status is None or journal is None:
+        return StoreRow()
+    figures, up = journal.figures, status.state == "open"
+    return StoreRow(
+        up=up,
+        away_s=0.0 if up else round(time.time() - status.since_s, 1),
+        waiting_records=figures.pending_lines,
+        waiting_bytes=figures.disk_bytes,
+        dropped=figures.dropped,
     )
 
 

@@ -28,7 +28,7 @@ FLOORS: dict[str, int] = {
     "quota_watch": 3, "explain": 3, "control": 3, "upstream": 3, "fleet": 3, "probe": 3, "attempts": 3, "refusal": 3, "exchange": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
-    "keeper": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
+    "administration": 4, "keeper": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
@@ -51,7 +51,8 @@ SIDEWAYS: dict[str, set[str]] = {
     "web": {"control", "explain", "settings", "gateway", "call", "catalogue", "fleet", "upstream"},
     "providers": {"settings"},
     "assembly": {"providers", "settings"},
-    "app": {"assembly", "settings", "web"},
+    "administration": {"keeper", "settings"},
+    "app": {"administration", "assembly", "settings", "web"},
     "server": {"settings", "app", "supervision", "systemd"},
     "supervision": {"systemd", "web"},
     "selftest": {"smoke", "supervision", "systemd"},

@@ -16,7 +16,7 @@ from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTimeout, RequestTooLarge
 from fkproxy.wire.jsonarray import JsonArray
 
-__all__ = ["AsgiClient", "CorsPolicy", "Door", "Endpoint", "Inbound", "Message", "Receive", "Scope", "Send"]
+__all__ = ["AsgiClient", "CorsPolicy", "Door", "Endpoint", "Inbound", "Message", "Receive", "Scope", "Send", "request_id"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -75,6 +75,11 @@ class Inbound:
         self.user_agent = agent.decode("latin-1") if agent is not None else None
         self.peer = peer
         self.origin = headers.get(b"origin")
+
+
+def request_id(given: str | None) -> str:
+    """The id that the caller gave, or a new one where it gave none that may be used."""
+    return given if given is not None and _REQUEST_ID.fullmatch(given.encode("latin-1", "replace")) else os.urandom(12).hex()
 
 
 class Door:

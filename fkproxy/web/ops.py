@@ -62,6 +62,7 @@ class Ops:
         catalogue: Catalogue,
         dialects: Sequence[Dialect],
         observe: Callable[[CallRecord], None],
+        store: Callable[[], dict[str, Any] | None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
@@ -76,6 +77,7 @@ class Ops:
             for path in dialect.models_paths:
                 self._by_path.setdefault(path, []).append(dialect)
         self._observe = observe
+        self._store = store
         self._now = now
         self._started = now()
 
@@ -129,6 +131,8 @@ class Ops:
             "streams_open": self._gateway.slots.total,
             "upstreams": upstreams,
         }
+        if (store := self._store()) is not None:
+            body["store"] = store
         return _Answer(json.encode(body), status=200 if closed else 503)
 
     async def _metrics_json(self, _: Inbound) -> _Answer:

@@ -10,47 +10,70 @@ Its description (OpenAPI 3.1) is at `/admin/api/openapi.json`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from litestar import Litestar, Request, Router, get
+import msgspec
+from litestar import Litestar, Request, Response, Router, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from fkproxy import __version__
+from fkproxy.control.keys import KeyControl
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.explain import Explanation
 from fkproxy.settings import Problem
+from fkproxy.storage.values import StoreUnavailable
 from fkproxy.web.admin.answers import HANDLERS
+from fkproxy.web.admin.caller import Asking, asking
 from fkproxy.web.admin.guard import Guard
+from fkproxy.web.admin.keys import key_routes
 from fkproxy.web.admin.lazy import Lazy
 from fkproxy.web.admin.upstreams import upstream_routes
 
-__all__ = ["ADMIN_PREFIX", "Guard", "Lazy", "admin_app"]
+__all__ = ["ADMIN_PREFIX", "AdminPlane", "Guard", "Lazy", "admin_app", "asking"]
 
 ADMIN_PREFIX = "/admin/api"
 
 
-def admin_app(
-    *,
-    guard: Guard,
-    upstreams: UpstreamControl,
-    explain: Callable[[str], Explanation | None],
-    reload: Callable[[], Awaitable[list[Problem]]],
-    headers: dict[str, str],
-) -> Litestar:
+class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
+    """The verbs, and what stands around them.
+
+    `reload` takes the providers file as it is now; it gives warnings and raises `SettingsError`. `changed` puts in force what a verb has
+    changed in the store. `by` says who asks.
+    """
+
+    guard: Guard
+    by: Asking
+    upstreams: UpstreamControl
+    explain: Callable[[str], Explanation | None]
+    reload: Callable[[], Awaitable[list[Problem]]]
+    keys: KeyControl
+    changed: Callable[[], Awaitable[None]]
+    headers: dict[str, str]
+
+
+def admin_app(plane: AdminPlane) -> Litestar:
     """An application of its own, for paths below `ADMIN_PREFIX`."""
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
     def description(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return request.app.openapi_schema.to_schema()
 
-    router = Router(ADMIN_PREFIX, route_handlers=[description, upstream_routes(upstreams, explain, reload)], guards=[guard])
+    async def settled(response: Response[Any]) -> Response[Any]:
+        """Whoever has his answer finds it in force, on this host; a store that went away in between is told elsewhere."""
+        with contextlib.suppress(StoreUnavailable):
+            await plane.changed()
+        return response
+
+    kept = Router("/", route_handlers=[key_routes(plane.keys, plane.by)], after_request=settled)
+    steered = upstream_routes(plane.upstreams, plane.explain, plane.reload)
     return Litestar(
-        [router],
+        [Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[plane.guard])],
         exception_handlers=HANDLERS,
-        response_headers={**headers, "cache-control": "no-store"},
+        response_headers={**plane.headers, "cache-control": "no-store"},
         openapi_config=OpenAPIConfig(
             title="fkllmproxy, the administrator's API",
             version=__version__,
@@ -58,7 +81,7 @@ def admin_app(
             components=Components(security_schemes={"master_key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"master_key": []}],
             # Litestar's own page of it, which says 404 in HTML to whatever stands beside it.
-            openapi_router=Router(f"{ADMIN_PREFIX}/schema", route_handlers=[], guards=[guard]),
+            openapi_router=Router(f"{ADMIN_PREFIX}/schema", route_handlers=[], guards=[plane.guard]),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from fkproxy.control.key_views import KeyPatch, KeyView, MadeKey, NewKey
 from fkproxy.control.keys import DAY_S, KeyControl
@@ -38,7 +38,7 @@ def key_routes(keys: KeyControl, by: Asking) -> Router:
         return await keys.all(pool=pool)
 
     @post("/")
-    async def create_key(data: NewKey, request: Asked) -> Response[MadeKey]:
+    async def create_key(data: JSONBody[NewKey], request: Asked) -> Response[MadeKey]:
         """Make a key. Its secret is in this answer and nowhere else."""
         return Response(await keys.create(data, by=by(request)), status_code=201)
 
@@ -48,7 +48,7 @@ def key_routes(keys: KeyControl, by: Asking) -> Router:
         return await keys.get(key)
 
     @patch("/{key:str}")
-    async def update_key(key: FromPath[str], data: KeyPatch, request: Asked) -> KeyView:
+    async def update_key(key: FromPath[str], data: JSONBody[KeyPatch], request: Asked) -> KeyView:
         """Change the fields that are given."""
         return await keys.update(key, data, by=by(request))
 
@@ -73,12 +73,12 @@ def key_routes(keys: KeyControl, by: Asking) -> Router:
         return await keys.revoke(key, by=by(request))
 
     @post("/{key:str}/rotate", status_code=200)
-    async def rotate_key(key: FromPath[str], request: Asked, data: Rotation | None = None) -> MadeKey:
+    async def rotate_key(key: FromPath[str], request: Asked, data: JSONBody[Rotation | None] = None) -> MadeKey:
         """A new secret, shown in this answer only. Those before it stay valid for a while."""
         return await keys.rotate(key, overlap_s=(data or Rotation()).overlap_s, by=by(request))
 
     @post("/{key:str}/move", status_code=200)
-    async def move_key(key: FromPath[str], data: Move, request: Asked) -> KeyView:
+    async def move_key(key: FromPath[str], data: JSONBody[Move], request: Asked) -> KeyView:
         """Put it into another pool."""
         return await keys.move(key, data.pool, by=by(request))
 

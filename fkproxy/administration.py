@@ -1,0 +1,236 @@
+"""What the process remembers, put together: the store and its keeper, what is in force because of it, and the journal. Floor 4.
+
+    declared   settings, variables and the providers file, as they were read
+    managed    the store's document, laid over what is declared
+    picture    document and client keys of one moment; its copy on the disk is what a process starts from
+
+Whatever the store does, calls go on with what was in force last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fkproxy.directory import Directory, Document
+from fkproxy.keeper import Chore, Keeper, StoreStatus
+from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
+from fkproxy.settings.managed import effective
+from fkproxy.storage import open_store, snapshot
+from fkproxy.storage.values import Picture, StoreError, StoreUnavailable
+from fkproxy.telemetry.journal import Journal
+
+if TYPE_CHECKING:
+    from fkproxy.storage.secrets import SecretBox
+    from fkproxy.storage.store import Store
+
+__all__ = ["Administration", "Place", "place_of"]
+
+logger = logging.getLogger("fkproxy.administration")
+
+_FIRST_OPENING_S = 10.0
+"""How long a process without a copy waits for a store that is there already, before it serves without its keys."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things are kept. `url` as `open_store` wants it; `database`: the file of an SQLite store."""
+
+    url: str
+    directory: Path
+    secret_keys: str | None
+
+    @property
+    def snapshot(self) -> Path:
+        """The copy of what is in force."""
+        return self.directory / "in-force.json"
+
+    @property
+    def key_file(self) -> Path:
+        """The keys that secrets are sealed with, where none are configured."""
+        return self.directory / "secrets.key"
+
+    @property
+    def journal(self) -> Path:
+        """Records of calls on their way into the store."""
+        return self.directory / "journal"
+
+    @property
+    def database(self) -> Path | None:
+        """The file of an SQLite store."""
+        return Path(self.url.removeprefix("sqlite://")) if self.url.startswith("sqlite://") else None
+
+
+def place_of(loaded: LoadedSettings) -> Place | None:
+    """Where this process is to remember; None: nowhere."""
+    store, directory = loaded.settings.store, loaded.environment.state_directory
+    url = store.url.get_secret_value() if store.url is not None else None
+    if url == "none" or directory is None:
+        return None
+    keys = store.secret_keys.get_secret_value() if store.secret_keys is not None else None
+    return Place(url=url or f"sqlite://{directory / 'fkllmproxy.db'}", directory=directory, secret_keys=keys)
+
+
+class Administration:
+    """`loaded` and `directory` are in force. `use` says who is told when that changes; `start` begins to look after the store."""
+
+    def __init__(self, declared: LoadedSettings, place: Place | None) -> None:
+        self.declared = declared
+        self.loaded = declared
+        self.directory = Directory()
+        self.place = place
+        self.problems: tuple[Problem, ...] = ()
+        self._box: SecretBox | None = None
+        self._pepper = b""
+        self._document = Document()
+        self._apply: Callable[[LoadedSettings, Directory], None] = lambda loaded, directory: None
+        self.journal = Journal(place.journal, max_bytes=declared.settings.store.journal_max_size) if place is not None else None
+        picture = snapshot.read(place.snapshot) if place is not None else None
+        self._recalled = picture is not None and self._recall(picture)
+        self._keeper: Keeper[Store] | None = None
+        if place is not None:
+            self._keeper = Keeper(
+                open_store=self._open,
+                take=self._take,
+                keep=self._keep,
+                chores=self._chores,
+                revision=picture.revision if self._recalled and picture is not None else None,
+            )
+
+    def use(self, apply: Callable[[LoadedSettings, Directory], None]) -> None:
+        """`apply` puts in force; it raises `ValueError` and has changed nothing then."""
+        self._apply = apply
+
+    # --- for the verbs
+
+    @property
+    def status(self) -> StoreStatus | None:
+        """How the store stands; None where there is none."""
+        return self._keeper.status if self._keeper is not None else None
+
+    def store(self) -> Store:
+        """Raises `StoreUnavailable`."""
+        if self._keeper is None:
+            raise StoreUnavailable(
+                "unreachable", "this instance keeps nothing: APP_STORE__URL is none, or it has no directory to keep it in"
+            )
+        return self._keeper.store
+
+    def box(self) -> SecretBox:
+        """Raises `StoreUnavailable`."""
+        return self.store().secrets if self._box is None else self._box
+
+    def pepper(self) -> bytes:
+        """Raises `StoreUnavailable`."""
+        if not self._pepper:
+            self.store()
+            raise StoreUnavailable("unreachable", "the store is not open yet")
+        return self._pepper
+
+    async def changed(self) -> None:
+        """Put in force what this process has just changed in the store."""
+        if self._keeper is not None:
+            await self._keeper.look()
+
+    async def reload(self) -> list[Problem]:
+        """The providers file as it is now, under what is managed. Gives warnings; raises `SettingsError`, and nothing has changed then."""
+        declared = await asyncio.to_thread(load_providers, self.declared)
+        loaded = self._laid(declared, self._document)
+        self._apply(loaded, self.directory)
+        self.declared, self.loaded = declared, loaded
+        return list(loaded.warnings)
+
+    # --- life
+
+    async def run(self) -> None:
+        """Look after the store until cancelled."""
+        if self._keeper is not None:
+            await self._keeper.run()
+
+    async def ready(self) -> None:
+        """Return when calls may be let in: at once with a copy of what was in force, else when the store was asked, if it is there."""
+        place = self.place
+        if self._keeper is None or place is None or self._recalled or (place.database is not None and not place.database.exists()):
+            return
+        try:
+            async with asyncio.timeout(_FIRST_OPENING_S):
+                await self._keeper.opened.wait()
+        except TimeoutError:
+            logger.error("the store does not open, and there is no copy of what was in force: client keys are not known")
+
+    # --- pictures
+
+    def _recall(self, picture: Picture) -> bool:
+        try:
+            self._hold(picture)
+        except (StoreError, ValueError) as error:
+            logger.error("the copy of what was in force cannot be used; the store has to be waited for", extra={"reason": str(error)})
+            return False
+        self.loaded = self._in_force(picture.document)
+        return True
+
+    async def _take(self, picture: Picture) -> None:
+        self._hold(picture)
+        loaded = self._in_force(picture.document)
+        try:
+            self._apply(loaded, self.directory)
+            self.loaded = loaded
+        except ValueError as error:
+            self._refuse([Problem("providers", str(error))])
+            self._apply(self.loaded, self.directory)
+
+    def _hold(self, picture: Picture) -> None:
+        """Who may call is taken whatever becomes of the rest: a revoked key must not live on because a provider is wrong."""
+        assert self.place is not None
+        if picture.pepper and not self._pepper:
+            from fkproxy.storage.secrets import open_box  # a tenth of a start, for those who need it
+
+            self._box, self._pepper = open_box(self.place.secret_keys, self.place.key_file, picture.pepper)
+        self.directory = Directory(pools=picture.document.pools, keys=picture.keys, pepper=self._pepper)
+
+    def _in_force(self, document: Document) -> LoadedSettings:
+        """What follows from the document, or what was in force before where nothing can."""
+        try:
+            loaded = self._laid(self.declared, document)
+        except SettingsError as error:
+            self._refuse(error.problems)
+            return self.loaded
+        self._document, self.problems = document, ()
+        return loaded
+
+    def _laid(self, declared: LoadedSettings, document: Document) -> LoadedSettings:
+        return effective(declared, document, self._box) if self._box is not None else declared
+
+    def _refuse(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        for problem in problems:
+            logger.error("what is managed cannot be put in force: %s", problem, extra={"setting": problem.name})
+
+    # --- the keeper's hands
+
+    async def _open(self) -> Store:
+        assert self.place is not None
+        try:
+            store, opened = await open_store(self.place.url, secret_keys=self.place.secret_keys, key_file=self.place.key_file)
+        except ValueError as error:
+            raise StoreUnavailable("broken", str(error)) from error
+        if opened.key_file_made is not None:
+            told = "a key that seals secrets was made: keep a copy of it, without it they cannot be read"
+            logger.warning(told, extra={"file": str(opened.key_file_made)})
+        if opened.migrated_from:
+            logger.warning("the store was brought up to this version", extra={"from_level": opened.migrated_from, "backup": opened.backup})
+        return store
+
+    async def _keep(self, picture: Picture) -> None:
+        assert self.place is not None
+        try:
+            await asyncio.to_thread(snapshot.write, self.place.snapshot, picture)
+        except OSError as error:
+            logger.error("the copy of what is in force cannot be written", extra={"reason": error.strerror})
+
+    def _chores(self, store: Store) -> list[Chore]:
+        return []
