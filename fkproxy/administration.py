@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fkproxy.control.ledger import Ledger
 from fkproxy.directory import Directory, Document
 from fkproxy.keeper import Chore, Keeper, StoreStatus
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
@@ -62,7 +63,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def database(self) -> Path | None:
         """The file of an SQLite store."""
-        return Path(self.url.removeprefix("sqlite://")) if self.url.startswith("sqlite://") else None
+        return Path("/" + self.url.removeprefix("sqlite:").lstrip("/")) if self.url.startswith("sqlite:") else None
 
 
 def place_of(loaded: LoadedSettings) -> Place | None:
@@ -87,6 +88,7 @@ class Administration:
         self._box: SecretBox | None = None
         self._pepper = b""
         self._document = Document()
+        self.ledger = Ledger(self.store)
         self._apply: Callable[[LoadedSettings, Directory], None] = lambda loaded, directory: None
         self.journal = Journal(place.journal, max_bytes=declared.settings.store.journal_max_size) if place is not None else None
         picture = snapshot.read(place.snapshot) if place is not None else None
@@ -233,4 +235,4 @@ class Administration:
             logger.error("the copy of what is in force cannot be written", extra={"reason": error.strerror})
 
     def _chores(self, store: Store) -> list[Chore]:
-        return []
+        return [Chore("the audit log", 5.0, self.ledger.catch_up)]

@@ -24,7 +24,6 @@ from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Headers, StreamPolicy
 from fkproxy.catalogue import Catalogue
 from fkproxy.control.keys import KeyControl
-from fkproxy.control.ledger import Ledger
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.dialects import CLIENT_DIALECTS
 from fkproxy.directory import Directory
@@ -187,14 +186,14 @@ def create_app(
         logger.warning("the providers were reloaded", extra={"upstreams": len(gateway.fleet.upstreams)})
 
     administration.use(apply)
-    ledger = Ledger(administration.store)
     plane = AdminPlane(
         guard=Guard(keys, _peer(door)),
         by=asking(_peer(door), lambda: keys.required, lambda request: request_id(request.headers.get("x-request-id"))),
         upstreams=UpstreamControl(lambda: gateway.fleet),
         explain=lambda request_id: explanations.explain(request_id, gateway.fleet),
         reload=administration.reload,
-        keys=KeyControl(ledger, administration.pepper),
+        ledger=administration.ledger,
+        keys=KeyControl(administration.ledger, administration.pepper),
         changed=administration.changed,
         headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
     )

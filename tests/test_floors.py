@@ -40,7 +40,7 @@ SIDEWAYS: dict[str, set[str]] = {
     "hedge": {"call", "hedging", "upstream"},
     "explain": {"fleet"},
     "quota_watch": {"fleet", "upstream"},
-    "control": {"fleet", "upstream"},
+    "control": {"fleet", "probe", "upstream"},
     "call": {"hedging", "upstream"},
     "exchange": {"call", "hedge", "relay", "side_calls", "upstream"},
     "attempts": {"call", "exchange", "fleet", "refusal", "upstream"},

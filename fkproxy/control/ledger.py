@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -17,6 +19,9 @@ from fkproxy.storage.values import Actor, AuditEntry, Conflict, Outcome, StoreEr
 __all__ = ["By", "Ledger", "safe_target"]
 
 logger = logging.getLogger("fkproxy.control")
+
+_MOST_WAITING = 1000
+"""Entries that wait for the store. The lines of the log have them all the same."""
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,79}")
 _KEY = re.compile(r"(sk-fk-[0-9a-f]{12})-[A-Za-z0-9_-]+")
@@ -41,6 +46,8 @@ class Ledger:
     def __init__(self, store: Callable[[], Store], now: Callable[[], float] = time.time) -> None:
         self.store = store
         self.now = now
+        self._waiting: deque[AuditEntry] = deque()
+        self._catching_up = asyncio.Lock()
 
     @asynccontextmanager
     async def change(self, by: By, action: str, kind: str, target: str = "", *, based_on: int | None = None) -> AsyncIterator[Change]:
@@ -52,33 +59,47 @@ class Ledger:
                 yield change
                 target = change.target
         except Refused as error:
-            await self._failed(store, entry, "refused", error.code)
+            await self._failed(entry, "refused", error.code)
             raise
         except Conflict:
-            await self._failed(store, entry, "refused", "conflict")
+            await self._failed(entry, "refused", "conflict")
             raise
         _told(msgspec.structs.replace(entry, target=target))
 
     async def note(
         self, by: By, action: str, kind: str, target: str = "", *, changed: Sequence[str] = (), outcome: Outcome = "done", note: str = ""
     ) -> None:
-        """What was done, or refused, without changing anything in the store. Raises `StoreUnavailable`."""
+        """What was done, or refused, without changing anything in the store. While that is away the entry waits for `catch_up`."""
         entry = msgspec.structs.replace(self._entry(by, action, kind, target), changed=tuple(changed), outcome=outcome, note=note)
-        await self.store().record([entry])
         _told(entry)
+        await self._write(entry)
+
+    async def catch_up(self) -> None:
+        """Write what had to wait. Raises `StoreError`, and it waits on."""
+        async with self._catching_up:
+            while self._waiting:
+                entries = list(self._waiting)
+                await self.store().record(entries)
+                for _ in entries:
+                    self._waiting.popleft()
 
     def _entry(self, by: By, action: str, kind: str, target: str) -> AuditEntry:
         target = safe_target(target) if target else ""
         return AuditEntry(actor=by.actor, action=action, target_kind=kind, target=target, request_id=by.request_id, at_s=self.now())
 
-    async def _failed(self, store: Store, entry: AuditEntry, outcome: Outcome, note: str) -> None:
+    async def _failed(self, entry: AuditEntry, outcome: Outcome, note: str) -> None:
         """The refusal is the answer: that it could not be written down too must not hide it."""
         entry = msgspec.structs.replace(entry, outcome=outcome, note=note)
         _told(entry)
-        try:
-            await store.record([entry])
-        except StoreError:
-            logger.error("a refused change is missing from the audit log", extra={"action": entry.action, "target": entry.target})
+        await self._write(entry)
+
+    async def _write(self, entry: AuditEntry) -> None:
+        if len(self._waiting) == _MOST_WAITING:
+            logger.error("entries are missing from the audit log: too many wait for the store", extra={"action": entry.action})
+            return
+        self._waiting.append(entry)
+        with suppress(StoreError):
+            await self.catch_up()
 
 
 def _told(entry: AuditEntry) -> None:

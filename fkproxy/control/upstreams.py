@@ -10,9 +10,11 @@ import msgspec
 
 from fkproxy.adapters.quota import Quota
 from fkproxy.fleet import Fleet
+from fkproxy.model.errors import FkproxyError
+from fkproxy.probe import NothingToAsk, one_token
 from fkproxy.upstream import Upstream
 
-__all__ = ["ModelState", "UnknownUpstream", "UpstreamControl", "UpstreamView"]
+__all__ = ["ModelState", "TestFailed", "UnknownUpstream", "UpstreamControl", "UpstreamView"]
 
 logger = logging.getLogger("fkproxy.control")
 
@@ -23,6 +25,12 @@ class UnknownUpstream(Exception):
     def __init__(self, known: list[str]) -> None:
         super().__init__(f"there is no such upstream; there are {', '.join(known)}")
         self.known = known
+
+
+class TestFailed(Exception):
+    """The upstream did not answer; the message says what came instead, and nothing that it said."""
+
+    __test__ = False
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +96,18 @@ class UpstreamControl:
             _reset(upstream)
         logger.warning("every upstream was reset by an operator")
         return self.all()
+
+    async def test(self, key: str) -> tuple[str, float]:
+        """(model, milliseconds): one token of it, whatever its state. Raises `UnknownUpstream` and `TestFailed`."""
+        upstream = self._find(key)
+        try:
+            return await one_token(upstream.adapter)
+        except NothingToAsk:
+            raise TestFailed("it lists no model to ask, and none is configured by name") from None
+        except TimeoutError:
+            raise TestFailed("nothing came within a minute") from None
+        except FkproxyError as error:
+            raise TestFailed(f"{error.code}: {error}") from error
 
     def _steer(self, key: str, done: str, act: Callable[[Upstream], None]) -> UpstreamView:
         upstream = self._find(key)

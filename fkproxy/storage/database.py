@@ -157,6 +157,9 @@ class Database:
 
 
 def _parsed(url: str) -> URL:
+    """The path of a file is always absolute: three slashes do, where SQLAlchemy wants four."""
+    if url.startswith("sqlite:///"):
+        url = f"sqlite:////{url.removeprefix('sqlite:').lstrip('/')}"
     try:
         parsed = make_url(url)
     except ArgumentError:

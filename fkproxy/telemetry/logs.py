@@ -43,7 +43,7 @@ _FLUSH_AT_EXIT_S = 2.0
 
 # sd-daemon(3): "<N>" at the start of a line is its syslog priority; journald takes it off again.
 _PRIORITY = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>", logging.CRITICAL: "<2>"}
-_QUIET = ("asyncio", "google", "urllib3", "requests")
+_QUIET = ("alembic", "asyncio", "google", "urllib3", "requests")
 """Libraries whose debug and info lines tell addresses and bodies; their warnings are let through."""
 
 

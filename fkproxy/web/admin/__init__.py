@@ -22,6 +22,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from fkproxy import __version__
 from fkproxy.control.keys import KeyControl
+from fkproxy.control.ledger import Ledger
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.explain import Explanation
 from fkproxy.settings import Problem
@@ -50,6 +51,7 @@ class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: UpstreamControl
     explain: Callable[[str], Explanation | None]
     reload: Callable[[], Awaitable[list[Problem]]]
+    ledger: Ledger
     keys: KeyControl
     changed: Callable[[], Awaitable[None]]
     headers: dict[str, str]
@@ -69,7 +71,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
         return response
 
     kept = Router("/", route_handlers=[key_routes(plane.keys, plane.by)], after_request=settled)
-    steered = upstream_routes(plane.upstreams, plane.explain, plane.reload)
+    steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, plane.by)
     return Litestar(
         [Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[plane.guard])],
         exception_handlers=HANDLERS,

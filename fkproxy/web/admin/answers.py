@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from fkproxy.control.refusals import Forbidden, Invalid, Unknown
-from fkproxy.control.upstreams import UnknownUpstream
+from fkproxy.control.upstreams import TestFailed, UnknownUpstream
 from fkproxy.settings import SettingsError
 from fkproxy.storage.values import Conflict, StoreError, StoreUnavailable
 
@@ -37,6 +37,10 @@ def _broken(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 
 def _unknown(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _told(404, "not_found", str(error))
+
+
+def _no_answer(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    return _told(502, "no_answer", str(error))
 
 
 def _conflict(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -68,6 +72,7 @@ def _invalid(_: Request[Any, Any, Any], error: SettingsError) -> Response[Any]:
 HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refused,
     UnknownUpstream: _unknown,
+    TestFailed: _no_answer,
     SettingsError: _invalid,
     Unknown: _unknown,
     Forbidden: _forbidden,

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Request, Router, get, post
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery
 
+from fkproxy.control.ledger import Ledger
 from fkproxy.control.upstreams import UpstreamControl, UpstreamView
 from fkproxy.explain import Explanation
 from fkproxy.settings import Problem
+from fkproxy.web.admin.caller import Asking
 
 __all__ = ["Reloaded", "upstream_routes"]
+
+
+Asked = Request[Any, Any, Any]
+
+
+class Tested(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that answered, and how long a whole reply of one token took."""
+
+    key: str
+    model_id: str
+    duration_ms: float
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,29 +38,49 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def upstream_routes(
-    upstreams: UpstreamControl, explain: Callable[[str], Explanation | None], reload: Callable[[], Awaitable[list[Problem]]]
+    upstreams: UpstreamControl,
+    explain: Callable[[str], Explanation | None],
+    reload: Callable[[], Awaitable[list[Problem]]],
+    ledger: Ledger,
+    by: Asking,
 ) -> Router:
     """`reload` takes the providers file as it is now; it gives warnings and raises `SettingsError`."""
+
+    async def noted(request: Asked, action: str, target: str = "", kind: str = "upstream") -> None:
+        await ledger.note(by(request), action, kind, target)
 
     @get("/upstreams", sync_to_thread=False)
     def list_upstreams() -> list[UpstreamView]:
         """Every upstream: its state, its breaker, what it holds."""
         return upstreams.all()
 
-    @post("/upstreams/pause", status_code=200, sync_to_thread=False)
-    def pause(key: FromQuery[str]) -> UpstreamView:
+    @post("/upstreams/pause", status_code=200)
+    async def pause(key: FromQuery[str], request: Asked) -> UpstreamView:
         """Let no call in until it is resumed."""
-        return upstreams.pause(key)
+        view = upstreams.pause(key)
+        await noted(request, "upstream.pause", key)
+        return view
 
-    @post("/upstreams/resume", status_code=200, sync_to_thread=False)
-    def resume(key: FromQuery[str]) -> UpstreamView:
+    @post("/upstreams/resume", status_code=200)
+    async def resume(key: FromQuery[str], request: Asked) -> UpstreamView:
         """End a pause."""
-        return upstreams.resume(key)
+        view = upstreams.resume(key)
+        await noted(request, "upstream.resume", key)
+        return view
 
-    @post("/upstreams/reset", status_code=200, sync_to_thread=False)
-    def reset(key: FromQuery[str | None] = None) -> list[UpstreamView]:
+    @post("/upstreams/reset", status_code=200)
+    async def reset(request: Asked, key: FromQuery[str | None] = None) -> list[UpstreamView]:
         """End cooldowns and close breakers, of one upstream or of all."""
-        return upstreams.reset_all() if key is None else [upstreams.reset(key)]
+        views = upstreams.reset_all() if key is None else [upstreams.reset(key)]
+        await noted(request, "upstream.reset", key or "*")
+        return views
+
+    @post("/upstreams/test", status_code=200)
+    async def test(key: FromQuery[str], request: Asked) -> Tested:
+        """Ask it for one token, whatever its state. This costs what one token costs."""
+        await noted(request, "upstream.test", key)
+        model_id, duration_ms = await upstreams.test(key)
+        return Tested(key=key, model_id=model_id, duration_ms=round(duration_ms, 1))
 
     @get("/explain/{request_id:str}", sync_to_thread=False)
     def explain_call(request_id: FromPath[str]) -> Explanation:
@@ -57,9 +91,10 @@ def upstream_routes(
         return found
 
     @post("/providers/reload", status_code=200)
-    async def reload_providers() -> Reloaded:
+    async def reload_providers(request: Asked) -> Reloaded:
         """Take the providers file as it is now, whole or not at all."""
         warnings = await reload()
+        await noted(request, "provider.reload", kind="provider")
         return Reloaded(upstreams=upstreams.all(), warnings=[str(warning) for warning in warnings])
 
-    return Router("/", route_handlers=[list_upstreams, pause, resume, reset, explain_call, reload_providers], tags=["upstreams"])
+    return Router("/", route_handlers=[list_upstreams, pause, resume, reset, test, explain_call, reload_providers], tags=["upstreams"])
