@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from litestar import Request
+from litestar.exceptions import ValidationException
 
 from fkproxy.control.ledger import By
 from fkproxy.storage.values import Actor
 
-__all__ = ["Asking", "network"]
+__all__ = ["Asked", "Asking", "asking", "based_on", "network"]
+
+Asked = Request[Any, Any, Any]
 
 Asking = Callable[[Request[Any, Any, Any]], By]
 """Makes of a request who asks."""
@@ -42,3 +45,17 @@ def asking(
         return By(actor=Actor(kind=kind, peer=network(peer_of(request))), request_id=request_id(request))  # type: ignore[arg-type]
 
     return by
+
+
+def based_on(request: Request[Any, Any, Any]) -> int | None:
+    """The revision that `If-Match` names, as a number or an entity tag (RFC 9110 §13.1.1); None where it says nothing or `*`.
+
+    Raises `ValidationException`.
+    """
+    given = request.headers.get("if-match", "*").strip()
+    if given == "*":
+        return None
+    number = given.removeprefix("W/").strip('"')
+    if not number.isdigit() or len(number) > 15:
+        raise ValidationException("If-Match is not a revision")
+    return int(number)

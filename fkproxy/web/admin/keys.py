@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, patch, post
+from litestar import Response, Router, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from fkproxy.control.key_views import KeyPatch, KeyView, MadeKey, NewKey
 from fkproxy.control.keys import DAY_S, KeyControl
-from fkproxy.web.admin.caller import Asking
+from fkproxy.web.admin.caller import Asked, Asking
 
 __all__ = ["key_routes"]
-
-Asked = Request[Any, Any, Any]
-
 
 class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
-from litestar import Request, Router, get, post
+from litestar import Router, get, post
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery
 
@@ -14,12 +13,9 @@ from fkproxy.control.ledger import Ledger
 from fkproxy.control.upstreams import UpstreamControl, UpstreamView
 from fkproxy.explain import Explanation
 from fkproxy.settings import Problem
-from fkproxy.web.admin.caller import Asking
+from fkproxy.web.admin.caller import Asked, Asking
 
 __all__ = ["Reloaded", "upstream_routes"]
-
-
-Asked = Request[Any, Any, Any]
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
