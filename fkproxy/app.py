@@ -23,6 +23,7 @@ from fkproxy.assembly import Assembly, rows
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Headers, StreamPolicy
 from fkproxy.catalogue import Catalogue
+from fkproxy.clientele import Clientele
 from fkproxy.control.keys import KeyControl
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.dialects import CLIENT_DIALECTS
@@ -103,6 +104,7 @@ def create_app(
     fleet = assembly.fleet(loaded)
     auth, rate = settings.auth, settings.rate_limit
     keys = KeyRing([auth.master_key.get_secret_value()] if auth.master_key is not None else [], required=auth.require_auth)
+    clientele = Clientele(keys, max_wait_s=settings.routing.max_wait_secs)
 
     def observe(record: CallRecord) -> None:
         metrics.observe(record)
@@ -115,7 +117,7 @@ def create_app(
 
     gateway = Gateway(
         fleet=fleet,
-        keys=keys,
+        clientele=clientele,
         buckets=Buckets(rate.capacity, rate.refill_per_second) if rate.enabled else None,
         slots=slots,
         seals=SealStore(),
@@ -142,7 +144,6 @@ def create_app(
     ops = Ops(
         gateway=gateway,
         door=door,
-        keys=keys,
         metrics=metrics,
         stats=stats,
         catalogue=Catalogue(lambda: gateway.fleet, now=time.monotonic),
@@ -167,6 +168,7 @@ def create_app(
     async def open_() -> None:
         watching.append(asyncio.create_task(watch()))
         watching.append(asyncio.create_task(load_prices()))
+        watching.append(asyncio.create_task(clientele.watch()))
         watching.append(asyncio.create_task(QuotaWatch(lambda: gateway.fleet).run()))
         watching.append(asyncio.create_task(administration.run()))
         await administration.ready()
@@ -190,7 +192,7 @@ def create_app(
         guard=Guard(keys, _peer(door)),
         by=asking(_peer(door), lambda: keys.required, lambda request: request_id(request.headers.get("x-request-id"))),
         upstreams=UpstreamControl(lambda: gateway.fleet),
-        explain=lambda request_id: explanations.explain(request_id, gateway.fleet),
+        explain=lambda request_id: explanations.explain(request_id, gateway.fleet_of),
         reload=administration.reload,
         ledger=administration.ledger,
         keys=KeyControl(administration.ledger, administration.pepper),

@@ -205,7 +205,7 @@ class Attempts:
                 lease.failed(error, self._now())
             raise
         except BaseException as error:
-            outcome = error.code if isinstance(error, FkproxyError) else "client_ended"
+            outcome = error.code if isinstance(error, FkproxyError) else call.ended.code if call.ended is not None else "client_ended"
             raise
         finally:
             self._write_down(call, call.lease or lease, outcome, failed=failed, further=further)
@@ -214,7 +214,7 @@ class Attempts:
         """Give everything back that the attempt held, and note it, unless nobody was asked: what the upstream's dialect cannot say, or
         what is answered here, is no attempt."""
         now, used, upstream = self._now(), call.used_tokens, lease.upstream
-        asked = failed or call.upstream_status is not None or outcome == "client_ended"
+        asked = failed or call.upstream_status is not None or call.ended is not None or outcome == "client_ended"
         if further and not failed and lease.answered_s is None:
             self._budget.give_back()
         lease.close(now, 0 if used is None and failed and not call.content_sent else used, asked=asked)

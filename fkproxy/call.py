@@ -11,9 +11,11 @@ import msgspec
 
 from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.adapters.base import Timeouts
+from fkproxy.allowances import Allowance
 from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, StreamEncoder
 from fkproxy.hedging import Hedger
 from fkproxy.limits.bucket import Verdict
+from fkproxy.limits.budget import Reservation
 from fkproxy.model.errors import FkproxyError
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.model.usage import Usage
@@ -73,10 +75,17 @@ class StreamPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call:
-    """One client request under way: what is known of it so far."""
+    """One client request under way: what is known of it so far.
+
+    `allowance` and `reservation` are those of a pool's key. `renamed`: the body does not name the model that is asked for; `asked_model`:
+    what the client asked for where its key enforces another one. `ended`: why it was ended from outside. `over`: its last words are being
+    said, and nothing may end it any more.
+    """
 
     __slots__ = (
         "_skipped",
+        "allowance",
+        "asked_model",
         "attempts",
         "auth",
         "body",
@@ -87,6 +96,7 @@ class Call:
         "credential",
         "dialect",
         "encoder",
+        "ended",
         "error",
         "error_sent",
         "expired",
@@ -98,6 +108,7 @@ class Call:
         "model_id",
         "notes",
         "operation",
+        "over",
         "peek",
         "peer",
         "presented_key",
@@ -107,9 +118,11 @@ class Call:
         "reasoning_applied",
         "reasoning_requested",
         "recorded_losses",
+        "renamed",
         "reply_id",
         "request",
         "request_id",
+        "reservation",
         "response_bytes",
         "route",
         "spare",
@@ -163,6 +176,12 @@ class Call:
         self.started_s = time.time()
         self.auth = "none"
         self.caller: Caller = ANONYMOUS
+        self.allowance: Allowance | None = None
+        self.reservation: Reservation | None = None
+        self.asked_model: str | None = None
+        self.renamed = False
+        self.ended: FkproxyError | None = None
+        self.over = False
         self.verdict: Verdict | None = None
         self.body = b""
         self.peek: Peek | None = None

@@ -44,14 +44,19 @@ class Catalogue:
         self._lists: dict[str, _Listed] = {}
         self._refresh = asyncio.Lock()
 
-    async def models(self) -> list[ModelEntry]:
-        """Every model that a request could name, in the order of the providers: their lists, and what the configuration calls by name."""
+    async def models(self, part: Fleet | None = None) -> list[ModelEntry]:
+        """Every model that a request could name, in the order of the providers: their lists, and what the configuration calls by name.
+
+        `part`: those of this part of the fleet only.
+        """
         fleet = self._fleet()
         async with self._refresh:
             await self._ask_all(fleet)
         found: dict[str, ModelEntry] = {}
+        fleet = part or fleet
         for rule, _ in fleet.table.providers:
-            for entry in (*self._lists[rule.provider_key].entries, *_named(rule)):
+            listed = self._lists.get(rule.provider_key)
+            for entry in (*(listed.entries if listed is not None else ()), *_named(rule)):
                 for name in fleet.table.shown(rule, entry.id):
                     found.setdefault(name, entry if entry.id == name else msgspec.structs.replace(entry, id=name))
         return list(found.values())

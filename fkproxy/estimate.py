@@ -10,9 +10,10 @@ import re
 
 from fkproxy.model.parts import Media, Reasoning, Refusal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest
+from fkproxy.model.usage import Usage
 from fkproxy.wire import json
 
-__all__ = ["estimate_tokens", "expected_tokens"]
+__all__ = ["estimate_tokens", "expected_tokens", "expected_usage"]
 
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
@@ -37,9 +38,18 @@ def estimate_tokens(request: ChatRequest) -> int:
 
 def expected_tokens(body: bytes) -> int:
     """An upper guess from the request's length and the output it allows."""
+    return len(body) // _BYTES_PER_TOKEN + _expected_output(body)
+
+
+def expected_usage(body: bytes) -> Usage:
+    """The same as what goes in and what comes out."""
+    return Usage(input_tokens=len(body) // _BYTES_PER_TOKEN, output_tokens=_expected_output(body))
+
+
+def _expected_output(body: bytes) -> int:
     found = _OUTPUT_LIMIT.search(body)
     allowed = int(found[1] or found[2]) if found is not None else _USUAL_OUTPUT_TOKENS
-    return len(body) // _BYTES_PER_TOKEN + min(allowed, _USUAL_OUTPUT_TOKENS * 8)
+    return min(allowed, _USUAL_OUTPUT_TOKENS * 8)
 
 
 def _weigh(part: object) -> tuple[int, int]:

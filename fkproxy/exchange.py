@@ -113,11 +113,10 @@ class Exchanger:
 
     def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:
         reasoning = _reasoning(call, terms)
+        body = codec.forward_request(call.body, msgspec.structs.replace(peek, model="") if call.renamed else peek, model)
         if reasoning is None:
             call.reasoning_applied = call.reasoning_requested
-            return codec.forward_request(call.body, peek, model)
-        # The body may still name the model with its suffix.
-        body = codec.forward_request(call.body, msgspec.structs.replace(peek, model=""), model)
+            return body
         encoded = codec.apply_reasoning(body, reasoning, model)
         call.lose(encoded.losses)
         call.reasoning_applied = codec.reasoning_of(encoded.body)
@@ -153,5 +152,7 @@ def _reasoning(call: Call, terms: Terms) -> ReasoningConfig | None:
         return call.reasoning
     if terms.reasoning is None or call.reasoning_requested is not None:
         return None
-    call.note(f"default_thinking:{described(terms.reasoning)}")
-    return terms.reasoning
+    by_key = call.caller.terms
+    lowered = by_key.thinking(described(terms.reasoning)) if by_key is not None else None
+    call.note(f"default_thinking:{described(lowered or terms.reasoning)}")
+    return lowered or terms.reasoning

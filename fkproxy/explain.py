@@ -6,12 +6,13 @@ Floor 3. Metadata only. Kept for the last calls that reached a dialect's route, 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
 from fkproxy.fleet import Fleet
-from fkproxy.model.errors import UnknownModel
-from fkproxy.telemetry.record import Attempt, CallRecord, Skipped
+from fkproxy.model.errors import PoolInactive, UnknownModel
+from fkproxy.telemetry.record import ENFORCED_MODEL, Attempt, CallRecord, Skipped
 
 __all__ = ["Candidate", "Explanation", "Explanations"]
 
@@ -40,6 +41,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     route: str
     status: int
     model_requested: str | None
+    pool: str | None = None
     provider_key: str | None
     credential: str = ""
     model_id: str | None = None
@@ -68,18 +70,18 @@ class Explanations:
         if len(self._records) > self._kept:
             self._records.popitem(last=False)
 
-    def explain(self, request_id: str, fleet: Fleet) -> Explanation | None:
-        """The call's way; None for one that is not remembered."""
+    def explain(self, request_id: str, fleet_of: Callable[[str | None], Fleet]) -> Explanation | None:
+        """The call's way; None for one that is not remembered. `fleet_of` gives a pool's part of the fleet, or raises `PoolInactive`."""
         record = self._records.get(request_id)
-        return _explained(record, fleet) if record is not None else None
+        return _explained(record, fleet_of) if record is not None else None
 
 
-def _explained(record: CallRecord, fleet: Fleet) -> Explanation:
+def _explained(record: CallRecord, fleet_of: Callable[[str | None], Fleet]) -> Explanation:
     candidates = [_tried(attempt) for attempt in record.tries]
     tried = {(attempt.provider_key, attempt.credential, attempt.model_id) for attempt in record.tries}
     candidates += [_skipped(skipped) for skipped in record.skipped if _place(skipped) not in tried]
     known = tried | {_place(skipped) for skipped in record.skipped}
-    for provider_key, credential, model_id in _route(record, fleet):
+    for provider_key, credential, model_id in _route(record, fleet_of):
         if (provider_key, credential, model_id) not in known:
             candidates.append(Candidate(provider_key=provider_key, credential=credential, model_id=model_id, verdict="not_needed"))
     return Explanation(
@@ -88,6 +90,7 @@ def _explained(record: CallRecord, fleet: Fleet) -> Explanation:
         route=record.route,
         status=record.status,
         model_requested=record.model_requested,
+        pool=record.pool,
         provider_key=record.provider_key,
         credential=record.credential,
         model_id=record.model_id,
@@ -103,11 +106,13 @@ def _explained(record: CallRecord, fleet: Fleet) -> Explanation:
     )
 
 
-def _route(record: CallRecord, fleet: Fleet) -> list[tuple[str, str, str]]:
+def _route(record: CallRecord, fleet_of: Callable[[str | None], Fleet]) -> list[tuple[str, str, str]]:
     """The candidates as the configuration has them now."""
+    enforced = (note.removeprefix(ENFORCED_MODEL) for note in record.notes if note.startswith(ENFORCED_MODEL))
     try:
-        route = fleet.route(record.model_requested or "")
-    except UnknownModel:
+        fleet = fleet_of(record.pool)
+        route = fleet.route(next(enforced, record.model_requested or ""))
+    except (PoolInactive, UnknownModel):
         return []
     upstreams = fleet.upstreams
     return [(upstreams[target.upstream].provider_key, upstreams[target.upstream].credential, target.model) for target in route.targets]

@@ -31,10 +31,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from fkproxy.access import KeyRing
 from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import Attempts, RetryPolicy
 from fkproxy.call import JSON_TYPE, Call, Client, ClientGone, Headers, StreamPolicy
+from fkproxy.clientele import Clientele
 from fkproxy.dialects.base import Peek
 from fkproxy.estimate import expected_tokens
 from fkproxy.exchange import Exchanger
@@ -42,7 +42,7 @@ from fkproxy.fleet import Fleet
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
-from fkproxy.limits.tokens import TokenMeters
+from fkproxy.limits.tokens import TokenMeter, TokenMeters
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
     FkproxyError,
@@ -66,6 +66,9 @@ __all__ = ["Gateway", "error_headers"]
 _EXPIRE_AFTER_S = 5.0
 """How long after the call's own deadline it is cut off without a word."""
 
+_LAST_WORD_S = 1.0
+"""How long a client may take to hear that its call was ended."""
+
 
 logger = logging.getLogger("fkproxy.gateway")
 
@@ -77,7 +80,7 @@ class Gateway:
         self,
         *,
         fleet: Fleet,
-        keys: KeyRing,
+        clientele: Clientele,
         buckets: Buckets | None,
         slots: Slots,
         seals: SealStore,
@@ -95,7 +98,7 @@ class Gateway:
         self.fleet = fleet
         self.budget = budget
         self.slots = slots
-        self._keys = keys
+        self.clientele = clientele
         self._buckets = buckets
         self._meters = meters
         self._turnstile = turnstile
@@ -107,6 +110,10 @@ class Gateway:
         self._observers = tuple(observers)
         self.in_flight = 0
         self._now = now
+
+    def fleet_of(self, pool: str | None) -> Fleet:
+        """A pool's part of the fleet; the whole for None. Raises `PoolInactive` for a pool that is not there."""
+        return self.clientele.fleet_of(pool, self.fleet)
 
     # --- the two doors
 
@@ -120,14 +127,12 @@ class Gateway:
         expiry = asyncio.get_running_loop().call_later(self._timeouts.total_s + _EXPIRE_AFTER_S, _expire, task, call)
         self.in_flight += 1
         try:
-            self.admit(call)
+            self.admit(call, task)
             call.body = await client.read_body(self._max_request_bytes, self._timeouts.first_byte_s)
-            if self._turnstile is not None:
-                await self._run_in_turn(call, client, self._turnstile)
-            elif self._meters is None:
+            if self._turnstile is None and self._meters is None and call.allowance is None:
                 await self._run(call, client)
             else:
-                await self._run_metered(call, client, self._meters)
+                await self._run_limited(call, client)
         except FkproxyError as error:
             await self._refuse(call, client, error)
         except ClientGone:
@@ -135,10 +140,15 @@ class Gateway:
             await self._refuse(call, client, InvalidRequest(None, "the request body broke off"))
             call.status = 499
         except asyncio.CancelledError:
-            if not call.expired:
+            if call.ended is not None and not client.gone:
+                task.uncancel()
+                expiry.cancel()
+                await self._end(call, client, call.ended)
+            elif call.expired:
+                task.uncancel()
+                call.error = UpstreamTimeout("total", self._timeouts.total_s)
+            else:
                 raise
-            task.uncancel()
-            call.error = UpstreamTimeout("total", self._timeouts.total_s)
         except Exception as error:  # the top door: whatever it was, the client gets an answer and the log the place
             logger.error("a call failed in the gateway", exc_info=error, extra={"request_id": call.request_id})
             await self._refuse(call, client, InternalError())
@@ -155,35 +165,48 @@ class Gateway:
         await self._refuse(call, client, error)
         self.record(call, client.gone)
 
-    def admit(self, call: Call) -> None:
-        """Key, then token bucket. Raises `NotAuthenticated` and `RateLimited`."""
+    def admit(self, call: Call, task: asyncio.Task[object]) -> None:
+        """Key, then token bucket. Raises `NotAuthenticated`, `NotAllowed` and `RateLimited`."""
         call.auth = "refused"
-        call.caller = self._keys.check(call.presented_key)
+        self.clientele.enter(call, task)
         call.auth = "none" if call.caller.key_id is None else "key"
-        if self._buckets is None:
+        if self._buckets is None or call.verdict is not None:
             return
         call.verdict = self._buckets.take(call.payer, self._now())
         if not call.verdict.allowed:
             raise RateLimited(call.verdict.retry_after_s)
 
+    async def _end(self, call: Call, client: Client, error: FkproxyError) -> None:
+        """Tell a client that its call is ended; one that does not read is not waited for."""
+        try:
+            async with asyncio.timeout(_LAST_WORD_S):
+                await self._refuse(call, client, error)
+        except TimeoutError:
+            return
+
     # --- upstreams
 
-    async def _run_in_turn(self, call: Call, client: Client, turnstile: Turnstile) -> None:
-        payer = call.payer
+    async def _run_limited(self, call: Call, client: Client) -> None:
+        """In its key's turn, and within its tokens a minute. A key's own limits stand in place of those for all."""
+        payer, allowance = call.payer, call.allowance
+        turnstile = allowance.turnstile if allowance is not None and allowance.turnstile is not None else self._turnstile
+        meter = allowance.meter if allowance is not None else None
+        if meter is None and self._meters is not None:
+            meter = self._meters.of(payer)
+        if turnstile is None:
+            return await self._run_metered(call, client, meter)
         if not turnstile.pass_at_once(payer):
             call.watch(client)
             await turnstile.wait(payer)
         try:
-            if self._meters is None:
-                await self._run(call, client)
-            else:
-                await self._run_metered(call, client, self._meters)
+            await self._run_metered(call, client, meter)
         finally:
             turnstile.leave(payer)
 
-    async def _run_metered(self, call: Call, client: Client, meters: TokenMeters) -> None:
+    async def _run_metered(self, call: Call, client: Client, meter: TokenMeter | None) -> None:
         """The payer's tokens are taken by estimate and put right afterwards, so that many calls at once cannot pass the limit together."""
-        meter = meters.of(call.payer)
+        if meter is None:
+            return await self._run(call, client)
         expected = expected_tokens(call.body)
         wait_s = meter.reserve(expected, self._now())
         if wait_s > 0:
@@ -203,11 +226,14 @@ class Gateway:
         model, call.reasoning = split_suffix(peek.model)
         if call.reasoning is not None:
             call.reasoning_requested = described(call.reasoning)
+            call.renamed = True
             peek = msgspec.structs.replace(peek, model=model)
         else:
             call.reasoning_requested = call.dialect.reasoning_of(call.body)
-        call.peek = peek
-        fleet = self.fleet
+        call.peek, fleet = peek, self.fleet
+        if call.allowance is not None:
+            peek, fleet = self.clientele.bind(call, peek, fleet)
+            call.peek = peek
         if not peek.stream:
             return await self._attempts.run(call, client, peek, fleet)
         slots = self.slots
@@ -220,7 +246,7 @@ class Gateway:
 
     async def _refuse(self, call: Call, client: Client, error: FkproxyError) -> None:
         """Tell the client, in its own dialect: as a reply, or in the stream when the head has gone out already."""
-        call.error = error
+        call.error, call.over = error, True
         if call.committed:
             if call.peek is not None and call.peek.stream:
                 encoder = call.encoder or call.dialect.stream_encoder(call.reply_context(call.peek))
@@ -250,7 +276,7 @@ class Gateway:
             duration_ms=duration_s * 1000,
             dialect=call.dialect.name,
             stream=call.stream,
-            model_requested=peek.model if peek is not None else None,
+            model_requested=call.asked_model or (peek.model if peek is not None else None),
             model_id=call.model_id,
             provider_key=call.provider_key,
             credential=call.credential,
@@ -272,6 +298,8 @@ class Gateway:
             reasoning_applied=call.reasoning_applied,
             auth=call.auth,
             key_id=call.caller.key_id,
+            pool=call.caller.pool,
+            key_prefix=call.caller.key_prefix,
             peer=call.peer,
             user_agent=call.user_agent,
             client_ended=client_gone,
@@ -279,6 +307,8 @@ class Gateway:
             response_bytes=call.response_bytes,
             operation=peek.operation if peek is not None else call.operation,
         )
+        if call.allowance is not None:
+            self.clientele.leave(call, record)
         for observe in self._observers:
             observe(record)
 

@@ -133,11 +133,12 @@ class Relay:
         if peek.stream:
             encoder = call.encoder = call.dialect.stream_encoder(call.reply_context(peek))
             await self._send_content(call, client, b"".join(encoder.encode(event) for event in events))
+            call.over = True
             await client.finish()
             return
         out = body if same else call.dialect.encode_reply(collect(events), call.reply_context(peek))
         call.answered(self._now())
-        call.committed = call.content_sent = True
+        call.committed = call.content_sent = call.over = True
         call.status = 200
         call.response_bytes = len(out)
         await client.start(200, [JSON_TYPE, (b"content-length", b"%d" % len(out)), *call.reply_headers()])
@@ -207,6 +208,7 @@ class Relay:
                 # A same-dialect error frame has gone to the client as it came.
                 call.error_sent = same and bool(chunk)
                 raise failed.error
+        call.over = True
         await client.finish()
         await self._drain(exchange)
 

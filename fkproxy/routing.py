@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -31,6 +31,9 @@ _CACHED_MODELS = 1024
 
 _MAX_NAME_CHARS = 512
 """Longer ones are nobody's. The longest that vendors use, a Bedrock profile's ARN, has a third of it."""
+
+
+_Fallbacks = Mapping[str, tuple[str, ...]]
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,14 +153,20 @@ class _Compiled:
 class RoutingTable:
     """Immutable: a change builds a new table, calls under way keep theirs. Order of the rules is order of preference.
 
-    The members of the rules, in order, are the upstreams 0, 1, 2 …. `fallbacks`: a name (or a pattern) → the models to ask for when
-    everybody who has it failed. `force_prefix`: what has a prefix is served under it only.
+    The members of the rules, in order, are the upstreams 0, 1, 2 …. `fallbacks`: one or several mappings, in this order, of a name (or a
+    pattern) to the models to ask for when everybody who has it failed; `may_fall_to` says which of those may be. `force_prefix`: what has
+    a prefix is served under it only.
     """
 
-    __slots__ = ("_cache", "_compiled", "_fallbacks", "_fallbacks_by_pattern", "_force_prefix", "_rules")
+    __slots__ = ("_cache", "_compiled", "_fallbacks", "_force_prefix", "_may_fall_to", "_rules")
 
     def __init__(
-        self, rules: Sequence[Rule], *, fallbacks: Mapping[str, tuple[str, ...]] | None = None, force_prefix: bool = False
+        self,
+        rules: Sequence[Rule],
+        *,
+        fallbacks: _Fallbacks | Sequence[_Fallbacks] = (),
+        force_prefix: bool = False,
+        may_fall_to: Callable[[str, RoutingTable], bool] = lambda name, table: True,
     ) -> None:
         compiled: list[_Compiled] = []
         first = 0
@@ -166,8 +175,8 @@ class RoutingTable:
             first += len(rule.members)
         self._rules = tuple(compiled)
         self._compiled = {id(each.rule): each for each in compiled}
-        self._fallbacks = dict(fallbacks or {})
-        self._fallbacks_by_pattern = [(_pattern([name]), models) for name, models in self._fallbacks.items() if set(name) & set("*?[")]
+        self._fallbacks = tuple(dict(each) for each in ([fallbacks] if isinstance(fallbacks, Mapping) else fallbacks))
+        self._may_fall_to = may_fall_to
         self._force_prefix = force_prefix
         self._cache: dict[str, Route] = {}
 
@@ -175,6 +184,19 @@ class RoutingTable:
     def providers(self) -> list[tuple[Rule, range]]:
         """Each rule with the numbers of its upstreams."""
         return [(each.rule, each.indices) for each in self._rules]
+
+    def narrowed(self, keep: Collection[int], fallbacks: _Fallbacks, may_fall_to: Callable[[str, RoutingTable], bool]) -> RoutingTable:
+        """A table of these upstreams only, numbered anew in their order. `fallbacks` come before its own."""
+        rules = []
+        for each in self._rules:
+            members = tuple(member for index, member in zip(each.indices, each.rule.members, strict=True) if index in keep)
+            if members:
+                rules.append(msgspec.structs.replace(each.rule, members=members))
+        return RoutingTable(rules, fallbacks=(fallbacks, *self._fallbacks), force_prefix=self._force_prefix, may_fall_to=may_fall_to)
+
+    def names(self, model: str) -> list[str]:
+        """What the providers that serve `model` know it as, behind a prefix or a provider's name; none where nobody does."""
+        return [name for _, name in self._resolve(model)]
 
     def shown(self, rule: Rule, name: str) -> list[str]:
         """Under which names clients may ask this provider for what they call `name`; none where they may not."""
@@ -211,7 +233,7 @@ class RoutingTable:
     def _route(self, model: str) -> Route:
         name = model.removeprefix("models/")
         stages = [self._stage(name, self._resolve(model))]
-        stages += [self._stage(other, self._resolve(other)) for other in self._fallbacks_of(name)]
+        stages += [self._stage(other, self._resolve(other)) for other in self._fallbacks_of(name) if self._may_fall_to(other, self)]
         kept = tuple(stage for stage in stages if stage.tiers)
         if not kept:
             raise UnknownModel(model, "GET /v1/models lists what is" if self._rules else "no provider is configured")
@@ -220,9 +242,16 @@ class RoutingTable:
         preview = any(group.preview is not None for stage in kept for tier in stage.tiers for group in tier)
         return Route(kept, targets[0]) if len(targets) == 1 and not preview else route
 
-    def _fallbacks_of(self, name: str) -> tuple[str, ...]:
-        exact = self._fallbacks.get(name)
-        return exact if exact is not None else next((models for pattern, models in self._fallbacks_by_pattern if pattern.match(name)), ())
+    def _fallbacks_of(self, name: str) -> list[str]:
+        """Of each mapping the exact name's, else those of the first pattern that fits."""
+        found: list[str] = []
+        for mapping in self._fallbacks:
+            exact = mapping.get(name)
+            if exact is None:
+                patterns = (pattern for pattern in mapping if set(pattern) & set("*?["))
+                exact = next((mapping[pattern] for pattern in patterns if fnmatch.fnmatchcase(name, pattern)), ())
+            found += [model for model in exact if model not in found]
+        return found
 
     def _resolve(self, model: str) -> list[tuple[_Compiled, str]]:
         """The rules that serve it, and under which name."""

@@ -47,7 +47,7 @@ class SideCalls:
         await self._send(call, client, own.encode_reply(estimate_tokens(own.decode_request(call.body, peek))))
 
     async def _send(self, call: Call, client: Client, body: bytes) -> None:
-        call.committed = call.content_sent = True
+        call.committed = call.content_sent = call.over = True
         call.status = 200
         call.response_bytes = len(body)
         await client.start(200, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *call.reply_headers()])
@@ -107,5 +107,5 @@ class SideCalls:
 
 
 def _renamed(call: Call, peek: Peek, codec: Dialect, model: str) -> bytes:
-    """The client's own bytes with the upstream's name of the model, also where they still name it with a suffix."""
-    return codec.forward_request(call.body, peek if call.reasoning is None else msgspec.structs.replace(peek, model=""), model)
+    """The client's own bytes with the upstream's name of the model, also where they name another one."""
+    return codec.forward_request(call.body, msgspec.structs.replace(peek, model="") if call.renamed else peek, model)

@@ -11,6 +11,7 @@ from fkproxy.model.errors import ConcurrencyExceeded
 __all__ = ["Turnstile"]
 
 _MOST_WAITING = 1000
+_WHAT = "calls of this key are under way"
 
 
 class Turnstile:
@@ -22,6 +23,18 @@ class Turnstile:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._waits = 0
 
+    @property
+    def limit(self) -> int:
+        """How many at once. A new one lets in who may pass now; calls beyond it go on until they are over."""
+        return self._slots.limit_per_key
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._slots.limit_per_key = limit
+        for key in list(self._waiting):
+            while key in self._waiting and self._slots.acquire(key):
+                self.leave(key)
+
     def pass_at_once(self, key: str) -> bool:
         """True if `key` is through, and has to leave again."""
         return key not in self._waiting and self._slots.acquire(key)
@@ -29,7 +42,7 @@ class Turnstile:
     async def wait(self, key: str) -> None:
         """Until `key` is through. Raises `ConcurrencyExceeded` when that takes too long, or too many wait already."""
         if self._waits >= _MOST_WAITING or self._max_wait_s <= 0:
-            raise ConcurrencyExceeded(self._slots.limit_per_key)
+            raise ConcurrencyExceeded(self._slots.limit_per_key, what=_WHAT)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._waiting.setdefault(key, deque())
         queue.append(turn)
@@ -40,7 +53,7 @@ class Turnstile:
                 await turn
             through = True
         except TimeoutError:
-            raise ConcurrencyExceeded(self._slots.limit_per_key) from None
+            raise ConcurrencyExceeded(self._slots.limit_per_key, what=_WHAT) from None
         finally:
             self._waits -= 1
             if not turn.done() or turn.cancelled():
@@ -50,9 +63,9 @@ class Turnstile:
                 self.leave(key)
 
     def leave(self, key: str) -> None:
-        """A call of `key` is over: its place goes to the next one."""
+        """A call of `key` is over: its place goes to the next one, unless there are fewer by now."""
         queue = self._waiting.get(key)
-        while queue:
+        while queue and self._slots.held(key) <= self._slots.limit_per_key:
             turn = queue.popleft()
             if not queue:
                 del self._waiting[key]

@@ -37,7 +37,7 @@ def test_where_a_key_may_stand(
 
 
 def test_a_right_key_gives_a_caller_that_can_be_logged() -> None:
-    caller = KeyRing([KEY], required=True).check(KEY.encode())
+    caller = KeyRing([KEY], required=True).identify(KEY.encode())
     assert caller.key_id == key_id(KEY)
     assert len(key_id(KEY)) == 8
     assert key_id(KEY) not in KEY
@@ -46,15 +46,15 @@ def test_a_right_key_gives_a_caller_that_can_be_logged() -> None:
 @given(st.binary(max_size=200).filter(lambda presented: presented != KEY.encode()))
 def test_any_other_bytes_are_refused_and_never_quoted(presented: bytes) -> None:
     with pytest.raises(NotAuthenticated) as caught:
-        KeyRing([KEY], required=True).check(presented)
+        KeyRing([KEY], required=True).identify(presented)
     text = presented.decode("latin-1")
     assert len(text) < 8 or text not in str(caught.value)
 
 
 def test_without_a_need_for_keys_everybody_is_anonymous() -> None:
     ring = KeyRing([], required=False)
-    assert ring.check(None) is ANONYMOUS
-    assert ring.check(b"whatever") is ANONYMOUS
+    assert ring.identify(None) is ANONYMOUS
+    assert ring.identify(b"whatever") is ANONYMOUS
 
 
 def test_the_ring_holds_no_key() -> None:

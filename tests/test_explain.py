@@ -21,7 +21,7 @@ async def test_every_candidate_is_told_with_its_verdict() -> None:
     explanations = Explanations()
     for each in bench.records:
         explanations.observe(each)
-    found = explanations.explain(bench.record.request_id, bench.gateway.fleet)
+    found = explanations.explain(bench.record.request_id, bench.gateway.fleet_of)
     assert found is not None
     told = [(each.provider_key, each.verdict, each.reason, each.upstream_status) for each in found.candidates]
     assert told == [
@@ -52,8 +52,8 @@ def test_only_the_last_calls_are_kept_and_of_one_id_the_later() -> None:
     explanations = Explanations(kept=2)
     for request_id, status in (("a", 200), ("b", 200), ("a", 502), ("c", 200)):
         explanations.observe(record(request_id=request_id, status=status, model_requested=None))
-    assert explanations.explain("b", fleet) is None
-    found = explanations.explain("a", fleet)
+    assert explanations.explain("b", lambda pool: fleet) is None
+    found = explanations.explain("a", lambda pool: fleet)
     assert found is not None
     assert found.status == 502
 
@@ -62,7 +62,7 @@ def test_an_upstream_that_was_passed_over_at_first_and_tried_later_is_told_once(
     tried, skipped = Attempt(provider_key="one", model_id="m"), Skipped(provider_key="one", model_id="m", reason="busy")
     explanations = Explanations()
     explanations.observe(record(tries=(tried,), skipped=(skipped,), model_requested="unknown/x"))
-    found = explanations.explain("r1", Bench(("other", "openai_chat")).gateway.fleet)
+    found = explanations.explain("r1", Bench(("other", "openai_chat")).gateway.fleet_of)
     assert found is not None
     assert ("one", "served") in [(each.provider_key, each.verdict) for each in found.candidates]
     assert [each.verdict for each in found.candidates if each.provider_key == "one"] == ["served"]

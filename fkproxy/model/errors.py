@@ -7,7 +7,13 @@ Floor 0. Values only.
     │ ├ InvalidRequest(path, expected)      400      –      –         invalid_request
     │ ├ Unrepresentable(what, dialect)      400      –      –         unsupported_parameter
     │ ├ NotAuthenticated                    401      –      –         invalid_api_key
+    │ │ ├ KeyExpired                        401      –      –         key_expired
+    │ │ └ KeyRevoked                        401      –      –         key_revoked             while its call was under way
     │ ├ NotAllowed                          403      –      –         forbidden
+    │ │ ├ KeyPaused                         403      –      –         key_paused
+    │ │ ├ PoolInactive(state)               403      –      –         pool_inactive
+    │ │ ├ ModelNotAllowed(model)            403      –      –         model_not_allowed
+    │ │ └ AdministratorKey                  403      –      –         administrator_key
     │ ├ UnknownModel(model)                 404      –      –         model_not_found
     │ ├ UnknownRoute / MethodNotAllowed     404/405  –      –         not_found / method_not_allowed
     │ ├ RequestTimeout(after_s)             408      –      –         request_timeout
@@ -15,6 +21,8 @@ Floor 0. Values only.
     ├ AdmissionError
     │ ├ RateLimited(retry_after_s)          429      –      –         rate_limit_exceeded
     │ ├ ConcurrencyExceeded                 429      –      –         concurrency_exceeded
+    │ ├ TokenBudgetExceeded(limit, window)  429      –      –         token_budget_exceeded
+    │ ├ SpendBudgetExceeded(limit, window)  429      –      –         spend_budget_exceeded
     │ └ NoUpstreamAvailable(reasons)        503      –      –         service_unavailable
     ├ UpstreamError                                                   theirs
     │ ├ UpstreamRejected(upstream_status)   as sent  –      –         upstream_rejected
@@ -39,6 +47,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AdministratorKey",
     "AdmissionError",
     "ClientError",
     "ConcurrencyExceeded",
@@ -46,13 +55,20 @@ __all__ = [
     "FkproxyError",
     "InternalError",
     "InvalidRequest",
+    "KeyExpired",
+    "KeyPaused",
+    "KeyRevoked",
     "MethodNotAllowed",
+    "ModelNotAllowed",
     "NoUpstreamAvailable",
     "NotAllowed",
     "NotAuthenticated",
+    "PoolInactive",
     "RateLimited",
     "RequestTimeout",
     "RequestTooLarge",
+    "SpendBudgetExceeded",
+    "TokenBudgetExceeded",
     "UnknownModel",
     "UnknownRoute",
     "Unrepresentable",
@@ -116,9 +132,64 @@ class NotAuthenticated(ClientError):
         super().__init__(message)
 
 
+class KeyExpired(NotAuthenticated):
+    """The key's own end has come, or that of a secret which a rotation replaced."""
+
+    code = "key_expired"
+
+    def __init__(self) -> None:
+        super().__init__("the API key has expired: ask your administrator for another one")
+
+
+class KeyRevoked(NotAuthenticated):
+    """It was revoked or deleted while its call was under way. Who comes with it later hears what strangers hear, `invalid_api_key`."""
+
+    code = "key_revoked"
+
+    def __init__(self) -> None:
+        super().__init__("the API key was revoked")
+
+
 class NotAllowed(ClientError):
     status = 403
     code = "forbidden"
+
+
+class KeyPaused(NotAllowed):
+    code = "key_paused"
+
+    def __init__(self) -> None:
+        super().__init__("the API key is paused: ask your administrator")
+
+
+class PoolInactive(NotAllowed):
+    """`state`: paused, disabled, archived, or missing."""
+
+    code = "pool_inactive"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"the pool of this API key is {state}: ask your administrator")
+        self.state = state
+
+
+class ModelNotAllowed(NotAllowed):
+    """There may be such a model, and this key or its pool may not ask for it."""
+
+    code = "model_not_allowed"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"this API key may not ask for the model {model!r}; GET /v1/models lists those it may")
+        self.param = "model"
+        self.model = model
+
+
+class AdministratorKey(NotAllowed):
+    """The master key at a client's route, where clients have keys of their own."""
+
+    code = "administrator_key"
+
+    def __init__(self) -> None:
+        super().__init__("this is the administrator's key, which opens /admin/api: a call needs the key of a pool")
 
 
 class UnknownModel(ClientError):
@@ -176,9 +247,9 @@ class AdmissionError(FkproxyError):
 
 
 class RateLimited(AdmissionError):
-    """`retry_after_s`: seconds until one more request would pass."""
+    """`retry_after_s`: seconds until one more request would pass; None: none ever will."""
 
-    def __init__(self, retry_after_s: float, message: str = "Rate limit exceeded") -> None:
+    def __init__(self, retry_after_s: float | None, message: str = "Rate limit exceeded") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
@@ -186,9 +257,33 @@ class RateLimited(AdmissionError):
 class ConcurrencyExceeded(AdmissionError):
     code = "concurrency_exceeded"
 
-    def __init__(self, limit: int, retry_after_s: float = 1.0) -> None:
-        super().__init__(f"{limit} streams are open already, which is the limit")
+    def __init__(self, limit: int, retry_after_s: float | None = 1.0, what: str = "streams are open") -> None:
+        super().__init__(f"{limit} {what} already, which is the limit")
         self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+class TokenBudgetExceeded(AdmissionError):
+    """`window`: day or week. `retry_after_s`: until the window ends; None: a limit of 0 has no end."""
+
+    code = "token_budget_exceeded"
+
+    def __init__(self, limit: float, window: str, retry_after_s: float | None) -> None:
+        super().__init__(f"what is left of this key's limit of {limit:.0f} tokens a {window} (UTC) does not suffice for this call")
+        self.limit = limit
+        self.window = window
+        self.retry_after_s = retry_after_s
+
+
+class SpendBudgetExceeded(AdmissionError):
+    """`window`: day or month. `limit` in USD."""
+
+    code = "spend_budget_exceeded"
+
+    def __init__(self, limit: float, window: str, retry_after_s: float | None) -> None:
+        super().__init__(f"what is left of this key's limit of {limit:g} USD a {window} (UTC) does not suffice for this call")
+        self.limit = limit
+        self.window = window
         self.retry_after_s = retry_after_s
 
 

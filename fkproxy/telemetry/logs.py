@@ -188,6 +188,7 @@ class _Access(msgspec.Struct, omit_defaults=True, gc=False):
     auth: str
     ua: str | None = None
     key_id: str | None = None
+    pool: str | None = None
     peer: str | None = None
     dialect: str | None = None
     stream: bool = False
@@ -254,6 +255,7 @@ class AccessLog:
             auth=record.auth,
             ua=_plain(record.user_agent, _MAX_AGENT_CHARS),
             key_id=record.key_id,
+            pool=record.pool,
             peer=record.peer,
             dialect=record.dialect,
             stream=record.stream,

@@ -11,7 +11,11 @@ from fkproxy.dialects.base import Operation
 from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
-__all__ = ["Attempt", "CallRecord", "Skipped", "upstream_key"]
+__all__ = ["ENFORCED_MODEL", "Attempt", "CallRecord", "Skipped", "upstream_key"]
+
+
+ENFORCED_MODEL = "enforced_model:"
+"""How the note begins that names the model which was asked for in place of the client's."""
 
 
 def upstream_key(provider_key: str, credential: str) -> str:
@@ -22,8 +26,8 @@ def upstream_key(provider_key: str, credential: str) -> str:
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One try at one upstream.
 
-    `outcome`: "ok", the error's code, `client_ended`, or `abandoned` for one that was asked beside another and was slower; `status` the
-    upstream's HTTP status, where there was one.
+    `outcome`: "ok", the error's code (also of what ended the call from outside), `client_ended`, or `abandoned` for one that was asked
+    beside another and was slower; `status` the upstream's HTTP status, where there was one.
     """
 
     provider_key: str
@@ -68,11 +72,12 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call, written once when it is over, whatever its end.
 
     `route` is the route's template, never the path the client sent. `auth` is `key` (a valid key), `none` (no key needed) or
-    `refused`. `key_id` is a short hash of the caller's key. `status` is what the client got, or 499 if it left before an answer;
-    `error_code` is from the closed set of `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt.
-    `notes` are the decisions that were out of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`).
-    `cost_usd` None: not known. `operation` is the dialect's word for what was asked, `pool` the one the key belongs to, `key_prefix` the
-    beginning of the key, safe to show. Times in milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for
+    `refused`. `key_id` is a short hash of the master key, or the id of a client key, which has a `pool` and a `key_prefix` (its beginning,
+    safe to show) too. `status` is what the client got, or 499 if it left before an answer; `error_code` is from the closed set of
+    `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt. `notes` are the decisions that were out
+    of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`, `enforced_model:model`, `enforced_thinking:effort high`,
+    `maximum_thinking:budget 8192`). `cost_usd` None: not known. `operation` is the dialect's word for what was asked.
+    Times in milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for
     upstreams, `ttft_ms` from the call's start to the first content.
     """
 

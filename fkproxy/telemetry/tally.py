@@ -18,7 +18,16 @@ from functools import lru_cache
 from math import ceil
 from typing import Literal, NamedTuple, Protocol
 
-from fkproxy.model.errors import ConcurrencyExceeded, RateLimited
+from fkproxy.model.errors import (
+    ConcurrencyExceeded,
+    KeyExpired,
+    KeyPaused,
+    KeyRevoked,
+    PoolInactive,
+    RateLimited,
+    SpendBudgetExceeded,
+    TokenBudgetExceeded,
+)
 from fkproxy.telemetry.record import CallRecord
 
 __all__ = [
@@ -43,7 +52,8 @@ Outcome = Literal["ok", "failed", "client_error", "limited", "client_ended"]
 NONE = "none"
 OTHER = "other"
 
-_LOCAL_LIMITS = frozenset({RateLimited.code, ConcurrencyExceeded.code})
+_LOCAL_LIMITS = frozenset({RateLimited.code, ConcurrencyExceeded.code, TokenBudgetExceeded.code, SpendBudgetExceeded.code})
+_ENDINGS = frozenset({KeyExpired.code, KeyPaused.code, KeyRevoked.code, PoolInactive.code})
 _MAX_MODELS = 200
 _MAX_LOSSES = 200
 _RECENT = 1000
@@ -81,10 +91,10 @@ class Settled(Protocol):
 def outcome_of(record: Settled) -> Outcome:
     """How a call ended, seen by the operator.
 
-    `client_ended`: the client left first, whatever else happened. `limited`: our own 429 (rate or concurrency), which is the gateway
+    `client_ended`: the client left first, whatever else happened. `limited`: our own 429 (rate, concurrency, budget), which is the gateway
     doing its work. `failed`: status 500 and above, an upstream's 429, or a reply that broke after its 200. `client_error`: any other
-    4xx, the caller's own mistake, 401 and what an upstream rejected included. `ok`: the rest. Only `failed` counts against the
-    success rate.
+    4xx, the caller's own mistake, 401 and what an upstream rejected included, and a stream that ended because its key did. `ok`: the rest.
+    Only `failed` counts against the success rate.
     """
     status = record.status
     if record.client_ended or status == 499:
@@ -94,6 +104,8 @@ def outcome_of(record: Settled) -> Outcome:
     if status == 429:
         return "limited" if record.error_code in _LOCAL_LIMITS else "failed"
     if status >= 400:
+        return "client_error"
+    if record.error_code in _ENDINGS:
         return "client_error"
     return "failed" if record.error_code else "ok"
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import msgspec
 
 from fkproxy import __version__
-from fkproxy.access import KeyRing, presented_key
+from fkproxy.access import ANONYMOUS, Caller, presented_key
 from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.dialects.base import Dialect, ModelEntry
@@ -45,18 +45,19 @@ class _Answer(msgspec.Struct, frozen=True):
     status: int = 200
 
 
-_Ask = Callable[[Inbound], Awaitable[_Answer]]
+_Ask = Callable[[Inbound, Caller], Awaitable[_Answer]]
+_Guard = Callable[[Inbound], Caller]
 
 
 class Ops:
-    """The endpoints, by path. Health is open to everybody and names no secret; the rest wants a key where calls want one."""
+    """The endpoints, by path. Health is open to everybody and names no secret; the rest wants a key where calls want one: metrics the
+    administrator's, lists of models that of whoever may call them."""
 
     def __init__(
         self,
         *,
         gateway: Gateway,
         door: Door,
-        keys: KeyRing,
         metrics: Metrics,
         stats: ProviderStats,
         catalogue: Catalogue,
@@ -67,7 +68,7 @@ class Ops:
     ) -> None:
         self._gateway = gateway
         self._door = door
-        self._keys = keys
+        self._keys = gateway.clientele.keys
         self._metrics = metrics
         self._stats = stats
         self._catalogue = catalogue
@@ -84,33 +85,33 @@ class Ops:
     def endpoints(self) -> dict[str, Endpoint]:
         """Path → endpoint; a path that ends in `{target}` stands for all below it."""
         found = {
-            "/health": self._endpoint("/health", self._health, guarded=False),
-            "/healthz": self._endpoint("/healthz", self._health, guarded=False),
-            "/readyz": self._endpoint("/readyz", self._health, guarded=False),
-            "/livez": self._endpoint("/livez", self._live, guarded=False),
-            "/metrics": self._endpoint("/metrics", self._metrics_json, guarded=True),
-            "/v1/metrics/providers": self._endpoint("/v1/metrics/providers", self._providers, guarded=False),
-            "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, guarded=True),
+            "/health": self._endpoint("/health", self._health, _open),
+            "/healthz": self._endpoint("/healthz", self._health, _open),
+            "/readyz": self._endpoint("/readyz", self._health, _open),
+            "/livez": self._endpoint("/livez", self._live, _open),
+            "/metrics": self._endpoint("/metrics", self._metrics_json, self._administrator),
+            "/v1/metrics/providers": self._endpoint("/v1/metrics/providers", self._providers, _open),
+            "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, self._administrator),
         }
         for path in self._by_path:
-            found[path] = self._endpoint(path, self._list, guarded=True)
-            found[path + "/{target}"] = self._endpoint(path + "/{target}", self._one(path + "/"), guarded=True)
+            found[path] = self._endpoint(path, self._list, self._lister)
+            found[path + "/{target}"] = self._endpoint(path + "/{target}", self._one(path + "/"), self._lister)
         return found
 
     async def unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         """404 in the dialect whose paths look most like the one asked for."""
 
-        async def refuse(inbound: Inbound) -> _Answer:
+        async def refuse(inbound: Inbound, _: Caller) -> _Answer:
             raise UnknownRoute(inbound.method, inbound.path)
 
-        await self._endpoint("(unknown)", refuse, guarded=False, methods=None)(scope, receive, send)
+        await self._endpoint("(unknown)", refuse, _open, methods=None)(scope, receive, send)
 
     # --- answers
 
-    async def _live(self, _: Inbound) -> _Answer:
+    async def _live(self, _: Inbound, __: Caller) -> _Answer:
         return _Answer(json.encode({"status": "ok", "ok": True, "version": __version__}))
 
-    async def _health(self, _: Inbound) -> _Answer:
+    async def _health(self, _: Inbound, __: Caller) -> _Answer:
         at = self._now()
         upstreams = [_describe(upstream, at) for upstream in self._gateway.fleet.upstreams]
         closed = [entry for entry in upstreams if entry["breaker"] != "open"]
@@ -135,14 +136,14 @@ class Ops:
             body["store"] = store
         return _Answer(json.encode(body), status=200 if closed else 503)
 
-    async def _metrics_json(self, _: Inbound) -> _Answer:
+    async def _metrics_json(self, _: Inbound, __: Caller) -> _Answer:
         return _Answer(json.encode(self._metrics.json()))
 
-    async def _metrics_prometheus(self, _: Inbound) -> _Answer:
+    async def _metrics_prometheus(self, _: Inbound, __: Caller) -> _Answer:
         body, content_type = self._metrics.prometheus()
         return _Answer(body, content_type.encode())
 
-    async def _providers(self, _: Inbound) -> _Answer:
+    async def _providers(self, _: Inbound, __: Caller) -> _Answer:
         """By provider, and the same as a list: both shapes are in use."""
         now, now_s = self._now(), time.time()
         found: dict[str, Any] = {}
@@ -156,22 +157,36 @@ class Ops:
             entry["state"] = "active" if "active" in states else states[0]
         return _Answer(json.encode({**found, "providers": found, "data": list(found.values())}))
 
-    async def _list(self, inbound: Inbound) -> _Answer:
-        return _Answer(self._dialect(inbound).encode_models(await self._catalogue.models()))
+    async def _list(self, inbound: Inbound, caller: Caller) -> _Answer:
+        return _Answer(self._dialect(inbound).encode_models(await self._models(caller)))
 
     def _one(self, prefix: str) -> _Ask:
-        async def answer(inbound: Inbound) -> _Answer:
+        async def answer(inbound: Inbound, caller: Caller) -> _Answer:
             name = unquote(inbound.path[len(prefix) :])
-            for entry in await self._catalogue.models():
+            for entry in await self._models(caller):
                 if entry.id == name:
                     return _Answer(_first(self._dialect(inbound), entry))
             raise UnknownModel(name)
 
         return answer
 
+    async def _models(self, caller: Caller) -> list[ModelEntry]:
+        """Those that the caller may ask for."""
+        gateway = self._gateway
+        entries = await self._catalogue.models(gateway.fleet_of(caller.pool))
+        return gateway.clientele.listed(caller, entries, gateway.fleet)
+
+    # --- who may ask
+
+    def _administrator(self, inbound: Inbound) -> Caller:
+        return self._keys.check_administrator(_key(inbound.headers)) if self._keys.closed else ANONYMOUS
+
+    def _lister(self, inbound: Inbound) -> Caller:
+        return self._keys.check(_key(inbound.headers), time.time())
+
     # --- the way in and out
 
-    def _endpoint(self, route: str, ask: _Ask, *, guarded: bool, methods: tuple[str, ...] | None = _METHODS) -> Endpoint:
+    def _endpoint(self, route: str, ask: _Ask, guard: _Guard, *, methods: tuple[str, ...] | None = _METHODS) -> Endpoint:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             began, began_s = self._now(), time.time()
             inbound = self._door.enter(scope)
@@ -179,16 +194,15 @@ class Ops:
             if inbound.method == "OPTIONS" and self._door.cors is not None and inbound.origin is not None:
                 await client.preflight()
                 return
-            auth, key_id, error_code = "none", None, None
+            auth, caller, error_code = "none", ANONYMOUS, None
             headers: Headers = [(b"x-request-id", inbound.request_id.encode()), _NO_STORE]
             try:
                 if methods is not None and inbound.method not in methods:
                     raise MethodNotAllowed(inbound.method, methods)
-                if guarded and self._keys.required:
-                    auth = "refused"
-                    key_id = self._keys.check(_key(inbound.headers)).key_id
-                    auth = "key"
-                answer = await ask(inbound)
+                auth = "refused"
+                caller = guard(inbound)
+                auth = "none" if caller.key_id is None else "key"
+                answer = await ask(inbound, caller)
             except FkproxyError as error:
                 error_code = error.code
                 answer = _Answer(self._dialect(inbound).encode_error(error, inbound.request_id), status=error.status)
@@ -210,7 +224,9 @@ class Ops:
                     duration_ms=(self._now() - began) * 1000,
                     error_code=error_code,
                     auth=auth,
-                    key_id=key_id,
+                    key_id=caller.key_id,
+                    pool=caller.pool,
+                    key_prefix=caller.key_prefix,
                     peer=inbound.peer,
                     user_agent=inbound.user_agent,
                     client_ended=client.gone,
@@ -227,6 +243,10 @@ class Ops:
         near = [dialect for path, dialects in self._by_path.items() if path.split("/", 2)[1:2] == start for dialect in dialects]
         known = [dialect for dialect in near if any(header in inbound.headers for header in dialect.client_headers)]
         return (known or near or [self._default])[0]
+
+
+def _open(_: Inbound) -> Caller:
+    return ANONYMOUS
 
 
 def _key(headers: Mapping[bytes, bytes]) -> bytes | None:

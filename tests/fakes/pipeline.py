@@ -11,8 +11,10 @@ from fkproxy.adapters.base import Credential, Exchange, Timeouts, UpstreamCall
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Call, Headers, StreamPolicy
+from fkproxy.clientele import Clientele
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import ModelEntry, Operation
+from fkproxy.directory import Directory
 from fkproxy.fleet import Fleet
 from fkproxy.gateway import Gateway
 from fkproxy.limits.breaker import Breaker
@@ -211,6 +213,7 @@ class Bench:
         retries: RetryPolicy | None = None,
         budget: RetryBudget | None = None,
         fleet: Fleet | None = None,
+        directory: Directory | None = None,
     ) -> None:
         self.clock = Clock()
         self.records: list[CallRecord] = []
@@ -219,7 +222,7 @@ class Bench:
         ]
         self.gateway = Gateway(
             fleet=fleet or self.fleet(terms or Terms(timeouts=timeouts or Timeouts()), failure_threshold),
-            keys=KeyRing([KEY], required=require_key),
+            clientele=Clientele(KeyRing([KEY], required=require_key), max_wait_s=0.05, now=self.clock),
             buckets=Buckets(capacity, 1.0),
             slots=Slots(max_streams),
             seals=SealStore(),
@@ -232,6 +235,8 @@ class Bench:
             now=self.clock,
             sleep=self.sleep,
         )
+        if directory is not None:
+            self.gateway.clientele.replace(directory)
 
     async def sleep(self, seconds: float) -> None:
         self.clock.now_s += seconds

@@ -18,7 +18,14 @@ __all__ = ["HANDLERS"]
 
 logger = logging.getLogger("fkproxy.web.admin")
 
-_CODES = {400: "invalid_request", 401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 429: "rate_limit_exceeded"}
+_CODES = {
+    400: "invalid_request",
+    401: "invalid_api_key",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    429: "rate_limit_exceeded",
+}
 
 
 def _told(status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any) -> Response[Any]:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from litestar.exceptions import NotAuthorizedException, TooManyRequestsException
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
 from litestar.handlers.base import BaseRouteHandler
 
 from fkproxy.access import KeyRing, presented_key
 from fkproxy.limits.failures import FailedAttempts
-from fkproxy.model.errors import NotAuthenticated
+from fkproxy.model.errors import NotAllowed, NotAuthenticated
 
 __all__ = ["Guard"]
 
@@ -40,7 +40,7 @@ class Guard:
     def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """Raises `NotAuthorizedException` (401) and `TooManyRequestsException` (429)."""
         peer = self._peer_of(connection) or "unknown"
-        if not self._keys.required:
+        if not self._keys.closed:
             if not _on_this_host(peer):
                 raise NotAuthorizedException("no key is configured: only this host may ask")
             return
@@ -50,10 +50,12 @@ class Guard:
             headers = {"retry-after": str(int(wait_s) + 1)}
             raise TooManyRequestsException("too many wrong keys came from this address; wait before the next one", headers=headers)
         try:
-            self._keys.check(_presented(connection))
+            self._keys.check_administrator(_presented(connection))
         except NotAuthenticated as error:
             self._failures.failed(peer, now, _LONGEST_ON_THIS_HOST_S if _on_this_host(peer) else None)
             raise NotAuthorizedException(str(error), headers={"www-authenticate": "Bearer"}) from None
+        except NotAllowed as error:
+            raise PermissionDeniedException(str(error)) from None
         self._failures.succeeded(peer)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import msgspec
 from litestar import Response, Router, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -12,6 +11,7 @@ from fkproxy.control.keys import DAY_S, KeyControl
 from fkproxy.web.admin.caller import Asked, Asking
 
 __all__ = ["key_routes"]
+
 
 class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to."""

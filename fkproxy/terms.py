@@ -1,0 +1,114 @@
+"""What a key's calls are bound to, besides its limits: which models, and how much thinking. Floor 1. Pure.
+
+Made once for each key of a directory, so that a call only looks things up.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+from fkproxy.directory import ClientKey
+from fkproxy.model.request import Effort, ReasoningConfig
+from fkproxy.routing import RoutingTable
+from fkproxy.suffix import reasoning_of_word
+
+__all__ = ["ModelPolicy", "Terms", "exceeds"]
+
+_KNOWN_MODELS = 1024
+"""Verdicts that are remembered; callers choose the names, so the memory has a bound."""
+
+_MAX_NAME_CHARS = 512
+
+_TOKENS: dict[Effort, float] = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 65536}
+"""Efforts on one scale with budgets. Those from low to xhigh are what the codecs make of them; they differ, and this only orders them."""
+
+_OPEN_ENDED = float("inf")
+_OFF = "disabled"
+
+
+class ModelPolicy:
+    """Names and patterns (`*`, `?`) that may be asked for, and those that may not, whatever their case. The second ones win."""
+
+    __slots__ = ("_allowed", "_excluded", "_known", "_table", "open")
+
+    def __init__(self, models: Iterable[str], excluded: Iterable[str] = ()) -> None:
+        allowed, denied = tuple(models), tuple(excluded)
+        self.open = "*" in allowed and not denied
+        self._allowed = _patterns(allowed)
+        self._excluded = _patterns(pattern.lower() for pattern in denied)
+        self._known: dict[str, bool] = {}
+        self._table: RoutingTable | None = None
+
+    def allows(self, model: str, table: RoutingTable) -> bool:
+        """Whether `model` may be asked for, under this name or the one that it has behind its prefix or its provider's name."""
+        if self.open:
+            return True
+        if table is not self._table:
+            self._known, self._table = {}, table
+        verdict = self._known.get(model)
+        if verdict is None:
+            names = (model, *table.names(model)) if len(model) <= _MAX_NAME_CHARS else ()
+            verdict = any(map(self._allowed, names)) and not any(self._excluded(name.lower()) for name in names)
+            if len(self._known) < _KNOWN_MODELS:
+                self._known[model] = verdict
+        return verdict
+
+
+class Terms:
+    """One key's. `enforced_thinking` is for every call, `maximum_thinking` for those that ask for more."""
+
+    __slots__ = ("_own", "_pools", "enforced_model", "enforced_thinking", "limits", "maximum_thinking", "open")
+
+    def __init__(self, key: ClientKey, pools: ModelPolicy) -> None:
+        self.limits = key.limits
+        self.enforced_model = key.enforced_model
+        self.enforced_thinking = reasoning_of_word(key.enforced_thinking or "")
+        self.maximum_thinking = reasoning_of_word(key.maximum_thinking or "")
+        self._own = ModelPolicy(key.models)
+        self._pools = pools
+        self.open = self._own.open and pools.open
+
+    def allows(self, model: str, table: RoutingTable) -> bool:
+        """Whether the key may ask for `model`."""
+        return self.open or (self._own.allows(model, table) and self._pools.allows(model, table))
+
+    def thinking(self, asked: str | None) -> ReasoningConfig | None:
+        """What is to be asked for instead of `asked` (see `Dialect.reasoning_of`); None where it may stay as it is.
+
+        A call that says nothing keeps what the model does by itself, which need not be thinking at all.
+        """
+        if self.enforced_thinking is not None:
+            return self.enforced_thinking
+        maximum = self.maximum_thinking
+        return maximum if maximum is not None and asked is not None and exceeds(asked, maximum) else None
+
+
+def exceeds(asked: str, maximum: ReasoningConfig) -> bool:
+    """Whether words such as `effort high`, `budget 8192` or `adaptive` ask for more than `maximum`."""
+    return _most(asked.split()) > _level(maximum)
+
+
+def _level(reasoning: ReasoningConfig) -> float:
+    if reasoning.effort is not None:
+        return _TOKENS[reasoning.effort]
+    budget = reasoning.budget_tokens
+    return _OPEN_ENDED if budget is None or budget < 0 else budget
+
+
+def _most(words: Sequence[str]) -> float:
+    """An effort bounds a mode that is open-ended; of an effort and a budget the larger one counts. What is off asks for nothing."""
+    if _OFF in words:
+        return 0
+    return max((_bound(word) for kind, word in pairwise(words) if kind in ("effort", "level", "budget")), default=_OPEN_ENDED)
+
+
+def _bound(word: str) -> float:
+    reasoning = reasoning_of_word(word)
+    return _level(reasoning) if reasoning is not None else _OPEN_ENDED
+
+
+def _patterns(patterns: Iterable[str]) -> Callable[[str], object]:
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)").match
