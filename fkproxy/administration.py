@@ -107,6 +107,11 @@ class Administration:
         """`apply` puts in force; it raises `ValueError` and has changed nothing then."""
         self._apply = apply
 
+    def give_up(self, error: ValueError) -> None:
+        """What is managed cannot be built from the copy; what is declared is in force until the store says something better."""
+        self._refuse([Problem("providers", str(error))])
+        self.loaded = self.declared
+
     # --- for the verbs
 
     @property

@@ -51,6 +51,12 @@ class Allowance:
             self.turnstile.limit = limits.max_concurrency
         self.budget.limits = _budgets(limits)
 
+    def tune(self, max_wait_s: float) -> None:
+        """From now on a call may wait so long for its turn."""
+        self._max_wait_s = max_wait_s
+        if self.turnstile is not None:
+            self.turnstile.max_wait_s = max_wait_s
+
     def admit(self, now: float, now_s: float) -> Verdict | None:
         """Take one request; None where the key has no limit of requests. `now` is monotonic, `now_s` unix seconds.
 
@@ -107,6 +113,12 @@ class Allowances:
     def __init__(self, max_wait_s: float) -> None:
         self._max_wait_s = max_wait_s
         self._allowances: dict[str, Allowance] = {}
+
+    def tune(self, max_wait_s: float) -> None:
+        """From now on a call may wait so long."""
+        self._max_wait_s = max_wait_s
+        for allowance in self._allowances.values():
+            allowance.tune(max_wait_s)
 
     def of(self, key_id: str, terms: Terms) -> Allowance:
         """The key's."""

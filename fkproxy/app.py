@@ -16,12 +16,10 @@ from litestar.types import Receive, Scope, Send
 
 from fkproxy import __version__
 from fkproxy.access import KeyRing
-from fkproxy.adapters.base import Timeouts
 from fkproxy.adapters.http import HttpClient
 from fkproxy.administration import Administration, place_of
 from fkproxy.assembly import Assembly, rows
-from fkproxy.attempts import RetryPolicy
-from fkproxy.call import Headers, StreamPolicy
+from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.clientele import Clientele
 from fkproxy.control.keys import KeyControl
@@ -29,20 +27,19 @@ from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.dialects import CLIENT_DIALECTS
 from fkproxy.directory import Directory
 from fkproxy.explain import Explanations
+from fkproxy.fleet import Fleet
 from fkproxy.gateway import Gateway
-from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
-from fkproxy.limits.tokens import TokenMeters
+from fkproxy.policies import Policies
 from fkproxy.quota_watch import QuotaWatch
 from fkproxy.seals import SealStore
-from fkproxy.settings import LoadedSettings
-from fkproxy.telemetry.logs import AccessLog, dropped_lines
+from fkproxy.settings import LoadedSettings, Settings
+from fkproxy.telemetry.logs import AccessLog, dropped_lines, set_level
 from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow
 from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
-from fkproxy.turnstile import Turnstile
 from fkproxy.web.admin import ADMIN_PREFIX, AdminPlane, Guard, Lazy, admin_app, asking
 from fkproxy.web.asgi import CorsPolicy, Door, Endpoint, request_id
 from fkproxy.web.asgi import Receive as WebReceive
@@ -101,10 +98,11 @@ def create_app(
         ),
     )
     assembly = Assembly(client, settings, metrics.count_breaker_transition)
-    fleet = assembly.fleet(loaded)
-    auth, rate = settings.auth, settings.rate_limit
+    fleet = _first_fleet(assembly, administration)
+    auth = settings.auth
     keys = KeyRing([auth.master_key.get_secret_value()] if auth.master_key is not None else [], required=auth.require_auth)
     clientele = Clientele(keys, max_wait_s=settings.routing.max_wait_secs)
+    clientele.replace(administration.directory)
 
     def observe(record: CallRecord) -> None:
         metrics.observe(record)
@@ -115,31 +113,17 @@ def create_app(
                 journal.write(record)
         access_log.write(record)
 
+    policies = Policies()
     gateway = Gateway(
         fleet=fleet,
         clientele=clientele,
-        buckets=Buckets(rate.capacity, rate.refill_per_second) if rate.enabled else None,
         slots=slots,
         seals=SealStore(),
-        timeouts=Timeouts(
-            connect_s=settings.timeout.connect_secs,
-            first_byte_s=settings.timeout.first_byte_secs,
-            silence_s=settings.timeout.silence_secs,
-            stall_s=settings.timeout.stall_secs,
-            total_s=settings.timeout.total_secs,
-        ),
-        stream=StreamPolicy(keep_alive_s=settings.stream.keep_alive_secs, commit_after_s=settings.stream.commit_after_secs),
-        retries=RetryPolicy(
-            max_attempts=settings.routing.max_attempts, max_wait_s=settings.routing.max_wait_secs, total_s=settings.timeout.total_secs
-        ),
         budget=RetryBudget(settings.routing.retry_budget),
-        meters=TokenMeters(rate.tokens_per_minute) if rate.tokens_per_minute else None,
-        turnstile=Turnstile(limit, settings.routing.max_wait_secs) if (limit := settings.concurrency.max_calls_per_key) else None,
-        max_request_bytes=settings.server.max_request_size,
         observers=[observe],
+        **policies.of(settings),
     )
-    cors = CorsPolicy(settings.cors.allowed_origins, settings.cors.max_age_secs) if settings.cors.enabled else None
-    door = Door(trusted_proxies=settings.server.trusted_proxies, cors=cors, static=_STATIC_HEADERS, leaving=leaving)
+    door = Door(trusted_proxies=settings.server.trusted_proxies, cors=_cors(settings), static=_STATIC_HEADERS, leaving=leaving)
     dialects = list(CLIENT_DIALECTS)
     ops = Ops(
         gateway=gateway,
@@ -184,8 +168,17 @@ def create_app(
 
     def apply(loaded: LoadedSettings, directory: Directory) -> None:
         """Put in force. Calls under way keep what they began with. Raises `ValueError`, and nothing has changed then."""
-        gateway.fleet = assembly.fleet(loaded, gateway.fleet)
-        logger.warning("the providers were reloaded", extra={"upstreams": len(gateway.fleet.upstreams)})
+        before, settings = gateway.fleet, loaded.settings
+        gateway.fleet = assembly.fleet(loaded, before)
+        gateway.tune(**policies.of(settings))
+        gateway.budget.tune(settings.routing.retry_budget)
+        slots.limit, slots.limit_per_key = settings.concurrency.max_streams, settings.concurrency.max_streams_per_key
+        clientele.tune(settings.routing.max_wait_secs)
+        clientele.replace(directory)
+        door.cors = _cors(settings)
+        set_level(settings.log.level)
+        if [upstream.key for upstream in gateway.fleet.upstreams] != [upstream.key for upstream in before.upstreams]:
+            logger.warning("other upstreams are in force", extra={"upstreams": len(gateway.fleet.upstreams)})
 
     administration.use(apply)
     plane = AdminPlane(
@@ -207,6 +200,22 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _first_fleet(assembly: Assembly, administration: Administration) -> Fleet:
+    """With what is managed, if that can be built; what is declared must be. Raises `ValueError`."""
+    try:
+        return assembly.fleet(administration.loaded)
+    except ValueError as error:
+        if administration.loaded is administration.declared:
+            raise
+        administration.give_up(error)
+        return assembly.fleet(administration.loaded)
+
+
+def _cors(settings: Settings) -> CorsPolicy | None:
+    cors = settings.cors
+    return CorsPolicy(cors.allowed_origins, cors.max_age_secs) if cors.enabled else None
 
 
 def _peer(door: Door) -> Callable[[ASGIConnection[Any, Any, Any, Any]], str | None]:

@@ -60,6 +60,10 @@ class Clientele:
         self._allowances.replace({key.id: key.limits for key in directory.keys})
         self._end()
 
+    def tune(self, max_wait_s: float) -> None:
+        """How long a call may wait for its key's turn from now on."""
+        self._allowances.tune(max_wait_s)
+
     # --- one call
 
     def enter(self, call: Call, task: asyncio.Task[object]) -> None:

@@ -99,17 +99,41 @@ class Gateway:
         self.budget = budget
         self.slots = slots
         self.clientele = clientele
+        self._seals = seals
+        self._observers = tuple(observers)
+        self.in_flight = 0
+        self._now = now
+        self._sleep = sleep
+        self.tune(
+            buckets=buckets,
+            meters=meters,
+            turnstile=turnstile,
+            timeouts=timeouts,
+            stream=stream,
+            retries=retries,
+            max_request_bytes=max_request_bytes,
+        )
+
+    def tune(
+        self,
+        *,
+        buckets: Buckets | None,
+        meters: TokenMeters | None,
+        turnstile: Turnstile | None,
+        timeouts: Timeouts,
+        stream: StreamPolicy,
+        retries: RetryPolicy,
+        max_request_bytes: int,
+    ) -> None:
+        """What holds for new calls; those under way keep what they began with."""
         self._buckets = buckets
         self._meters = meters
         self._turnstile = turnstile
         self._timeouts = timeouts
-        relay = Relay(seals=seals, total_s=timeouts.total_s, stream=stream, now=now)
-        exchanger = Exchanger(relay, seals=seals, now=now)
-        self._attempts = Attempts(exchanger, policy=retries, budget=budget, now=now, sleep=sleep)
+        relay = Relay(seals=self._seals, total_s=timeouts.total_s, stream=stream, now=self._now)
+        exchanger = Exchanger(relay, seals=self._seals, now=self._now)
+        self._attempts = Attempts(exchanger, policy=retries, budget=self.budget, now=self._now, sleep=self._sleep)
         self._max_request_bytes = max_request_bytes
-        self._observers = tuple(observers)
-        self.in_flight = 0
-        self._now = now
 
     def fleet_of(self, pool: str | None) -> Fleet:
         """A pool's part of the fleet; the whole for None. Raises `PoolInactive` for a pool that is not there."""

@@ -19,7 +19,7 @@ class Turnstile:
 
     def __init__(self, limit: int, max_wait_s: float) -> None:
         self._slots = Slots(0, limit)
-        self._max_wait_s = max_wait_s
+        self.max_wait_s = max_wait_s
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._waits = 0
 
@@ -41,7 +41,7 @@ class Turnstile:
 
     async def wait(self, key: str) -> None:
         """Until `key` is through. Raises `ConcurrencyExceeded` when that takes too long, or too many wait already."""
-        if self._waits >= _MOST_WAITING or self._max_wait_s <= 0:
+        if self._waits >= _MOST_WAITING or self.max_wait_s <= 0:
             raise ConcurrencyExceeded(self._slots.limit_per_key, what=_WHAT)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._waiting.setdefault(key, deque())
@@ -49,7 +49,7 @@ class Turnstile:
         self._waits += 1
         through = False
         try:
-            async with asyncio.timeout(self._max_wait_s):
+            async with asyncio.timeout(self.max_wait_s):
                 await turn
             through = True
         except TimeoutError:

@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
     "allowances": 3, "clientele": 3, "pools": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
-    "administration": 4, "keeper": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
+    "administration": 4, "keeper": 4, "policies": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
@@ -58,7 +58,8 @@ SIDEWAYS: dict[str, set[str]] = {
     "providers": {"settings"},
     "assembly": {"providers", "settings"},
     "administration": {"keeper", "settings"},
-    "app": {"administration", "assembly", "settings", "web"},
+    "policies": {"settings"},
+    "app": {"administration", "assembly", "policies", "settings", "web"},
     "server": {"settings", "app", "supervision", "systemd"},
     "supervision": {"systemd", "web"},
     "selftest": {"smoke", "supervision", "systemd"},

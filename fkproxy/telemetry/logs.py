@@ -30,7 +30,7 @@ from fkproxy.model.errors import FkproxyError
 from fkproxy.telemetry.output import Output
 from fkproxy.telemetry.record import Attempt, CallRecord
 
-__all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config"]
+__all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config", "set_level"]
 
 Format = Literal["json", "pretty"]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -69,11 +69,20 @@ def configure(*, level: str, format: Format, journal: bool, descriptor: int = 1)
     handler = LinesHandler()
     handler.setFormatter(_formatter(format))
     logging.basicConfig(level=_State.level, handlers=[handler], force=True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, _State.level))
+    set_level(level)
     logging.captureWarnings(True)
     sys.excepthook = _crashed
     atexit.register(output.flush, _FLUSH_AT_EXIT_S)
+
+
+def set_level(level: str) -> None:
+    """The least level that is written from now on. Does nothing where nothing was configured: the log is somebody else's then."""
+    if _State.output is None:
+        return
+    _State.level = logging.getLevelName(level.upper())
+    logging.getLogger().setLevel(_State.level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, _State.level))
 
 
 def granian_log_config(*, level: str, format: Format) -> dict[str, Any]:  # noqa: A002 - the setting's own name
