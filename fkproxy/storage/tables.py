@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Double, ForeignKey, 
 
 __all__ = ["LEVEL", "METADATA", "OLDEST_READER", "audit", "client_keys", "documents", "key_secrets", "key_tombstones", "key_uses", "meta"]
 
-LEVEL = 1
+LEVEL = 2
 OLDEST_READER = 1
 
 METADATA = MetaData()

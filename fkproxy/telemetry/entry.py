@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -30,14 +31,18 @@ _UNSERVED_MODEL = re.compile(r"(?!.*[A-Za-z0-9]{20})[A-Za-z0-9._:/@+-]{1,64}")
 _REASONING = re.compile(r"[A-Za-z0-9 _.:+-]{1,40}")
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""What a database's integers, and the numbers of JSON readers, can hold."""
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line. The fields are those of `CallRecord`."""
 
     request_id: str
-    started_s: float
+    started_s: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
     method: str
     route: str
-    status: int
+    status: Count
     duration_ms: float
     dialect: str | None
     stream: bool
@@ -46,12 +51,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     provider_key: str | None
     credential: str
     upstream_dialect: str | None
-    attempts: int
+    attempts: Count
     tries: tuple[Attempt, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     waited_ms: float
-    upstream_status: int | None
+    upstream_status: Count | None
     upstream_ms: float
     ttft_ms: float | None
     usage: Usage | None
@@ -63,8 +68,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reasoning_applied: str | None
     key_id: str | None
     client_ended: bool
-    request_bytes: int
-    response_bytes: int
+    request_bytes: Count
+    response_bytes: Count
     operation: str
     pool: str | None
     key_prefix: str | None

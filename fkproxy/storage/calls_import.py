@@ -1,0 +1,230 @@
+"""The importer: journal files go into the store, every line once. Floor 2.
+
+    read a piece of a file (thread)  →  rows (event loop, in slices)  →  one transaction: rows, sums, position  →  the next piece
+
+Whose file it is does not matter: the live ones, this process's own among them, are read up to their last line end, and those that nobody
+writes to any more are deleted when they are in the store. The position in a file is written in the transaction that writes its rows, so
+wherever an importer is killed, the next one goes on at the same line. One importer at a time works on a directory (a lock that dies with
+its process); others wait for their turn.
+
+While the store is away nothing is lost and nothing piles up here: the files wait, and the importer asks again, less and less often. A
+line that is no entry is counted and left out. After each piece the importer rests for as long as the piece took, or longer: a backlog
+must not take the processor from calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from fkproxy.storage.calls_rows import Batch
+from fkproxy.storage.calls_statements import Statements
+from fkproxy.storage.calls_tables import journal_positions
+from fkproxy.storage.database import Database
+from fkproxy.storage.values import Reason, StoreError, StoreUnavailable
+from fkproxy.telemetry.journal_files import journal_files, lock, read_lines
+
+__all__ = ["Importer", "ImporterFigures"]
+
+_POLL_S = 1.0
+_MAX_BACKOFF_S = 30.0
+_PIECE_BYTES = 512 * 1024
+_SLICE_LINES = 150
+"""A slice takes about a millisecond, and other tasks of the event loop go between two of them."""
+
+logger = logging.getLogger("fkproxy.storage.calls")
+
+
+class ImporterFigures(msgspec.Struct, kw_only=True):
+    """How far the importer is. `waiting_bytes`: in the journal's files and not yet in the store, when it last looked.
+
+    `working`: this process imports; another one may do it. `trouble`: why the store cannot be written to; None while it can.
+    """
+
+    working: bool = False
+    imported: int = 0
+    undecodable: int = 0
+    torn: int = 0
+    files: int = 0
+    waiting_bytes: int = 0
+    trouble: Reason | None = None
+
+
+class _Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """Whole lines of a file. No `data`: the file was removed. `torn`: its last line had no end."""
+
+    path: Path
+    offset: int
+    data: bytes = b""
+    torn: bool = False
+
+
+class Importer:
+    """See the top of this file. `sleep` and `now` are there for tests."""
+
+    def __init__(
+        self,
+        database: Database,
+        directory: Path,
+        *,
+        poll_s: float = _POLL_S,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.figures = ImporterFigures()
+        self._database = database
+        self._directory = directory
+        self._poll_s = poll_s
+        self._sleep = sleep
+        self._now = now
+        self._positions: dict[str, int] | None = None
+        self._statements = Statements(database.kind)
+        self._lock: int | None = None
+
+    async def run(self) -> None:
+        """Import for ever."""
+        backoff_s = self._poll_s
+        try:
+            while True:
+                began = time.monotonic()
+                try:
+                    more = await self.step()
+                except StoreError as error:
+                    self._begin_trouble(error.reason if isinstance(error, StoreUnavailable) else "broken")
+                    await self._sleep(backoff_s)
+                    backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
+                    continue
+                backoff_s = self._poll_s
+                await self._sleep(time.monotonic() - began if more else self._poll_s)
+        finally:
+            self.close()
+
+    async def step(self) -> bool:
+        """Import one piece, or take leave of one file; False when there was neither. Raises StoreError: the piece comes again."""
+        self.figures.working = await asyncio.to_thread(self._is_our_turn)
+        if not self.figures.working:
+            return False
+        if self._positions is None:
+            self._positions = await self._read_positions()
+        piece = await asyncio.to_thread(self._next_piece, self._positions)
+        if piece is not None:
+            await (self._import(piece) if piece.data else self._forget(piece))
+            self._end_trouble()
+        return piece is not None
+
+    def close(self) -> None:
+        """Let another process have its turn."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self.figures.working = False
+
+    # --- files
+
+    def _is_our_turn(self) -> bool:
+        """We have the lock of the directory that is there now, or just got it."""
+        path = self._directory / "importer.lock"
+        try:
+            if self._lock is not None and os.path.samestat(path.stat(), os.fstat(self._lock)):
+                return True
+            self.close()
+            handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            # No directory: no journal yet, or none any more. One that can only be read cannot be worked off either.
+            self.close()
+            return False
+        if not lock(handle):
+            os.close(handle)
+            return False
+        self._lock, self._positions = handle, None
+        return True
+
+    def _next_piece(self, positions: dict[str, int]) -> _Piece | None:
+        """The oldest lines that are not in the store, or the first file that may go."""
+        found: _Piece | None = None
+        waiting = 0
+        paths = self._listed()
+        for path in paths:
+            with contextlib.suppress(OSError):
+                offset = positions.get(path.name, 0)
+                waiting += max(0, path.stat().st_size - offset)
+                found = found or _next_of(path, offset)
+        self.figures.files, self.figures.waiting_bytes = len(paths), waiting
+        return found
+
+    def _listed(self) -> list[Path]:
+        try:
+            return journal_files(self._directory)
+        except OSError:
+            return []
+
+    # --- the store
+
+    async def _read_positions(self) -> dict[str, int]:
+        async with self._database.read() as connection:
+            found = await connection.execute(journal_positions.select())
+            return {row.file: row.offset for row in found}
+
+    async def _import(self, piece: _Piece) -> None:
+        batch = Batch()
+        lines = piece.data.split(b"\n")
+        if lines.pop():
+            batch.undecodable += 1  # longer than any line
+        for first in range(0, len(lines), _SLICE_LINES):
+            batch.add(lines[first : first + _SLICE_LINES])
+            await asyncio.sleep(0)
+        name, after = piece.path.name, piece.offset + len(piece.data)
+        # Until the transaction is known to have taken place nothing is known: the store is asked again after any failure.
+        positions, self._positions = self._positions, None
+        async with self._database.begin(lock="calls") as connection:
+            moved = await self._statements.advance(connection, name, piece.offset, after, self._now())
+            if moved:
+                await self._statements.insert(connection, batch)
+        if moved and positions is not None:
+            positions[name] = after
+            self._positions = positions
+            self.figures.imported += len(batch.rows)
+            self.figures.undecodable += batch.undecodable
+
+    async def _forget(self, piece: _Piece) -> None:
+        """The file is gone. A position that stays behind, because the store is away or we are killed now, is never asked for."""
+        self.figures.torn += piece.torn
+        if self._positions is not None and self._positions.pop(piece.path.name, None) is not None:
+            async with self._database.begin() as connection:
+                await self._statements.forget(connection, piece.path.name)
+
+    def _begin_trouble(self, reason: Reason) -> None:
+        if self.figures.trouble is None:
+            logger.warning("the store does not take the records of calls; they wait in the journal", extra={"reason": reason})
+        self.figures.trouble = reason
+
+    def _end_trouble(self) -> None:
+        if self.figures.trouble is not None:
+            self.figures.trouble = None
+            logger.warning("the store takes the records of calls again", extra={"waiting_bytes": self.figures.waiting_bytes})
+
+
+def _next_of(path: Path, offset: int) -> _Piece | None:
+    """Lines after `offset`; without any, and with nobody who writes to it, the file is removed. None where there is nothing to do.
+
+    The importer and the writer take the same lock, so no file is removed under the hands of its writer. Raises `OSError`.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = read_lines(handle, offset, _PIECE_BYTES)
+        if not data and lock(handle):
+            # Its writer may have written again before it went.
+            data = read_lines(handle, offset, _PIECE_BYTES)
+            if not data:
+                path.unlink()
+                return _Piece(path=path, offset=offset, torn=os.fstat(handle).st_size > offset)
+        return _Piece(path=path, offset=offset, data=data) if data else None
+    finally:
+        os.close(handle)
