@@ -8,23 +8,17 @@ different weight; one call in twenty fails; the names of some keys, pools, model
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import random
 import statistics
-import tempfile
 import time
 import timeit
 from collections.abc import Iterator
 from pathlib import Path
 
 from fkproxy.model.usage import Usage
-from fkproxy.storage import files
 from fkproxy.storage.calls_import import Importer
-from fkproxy.storage.calls_values import CallFilter
-from fkproxy.storage.database import Database
-from fkproxy.storage.schema import bring_up
 from fkproxy.telemetry.entry import EntryEncoder
 from fkproxy.telemetry.journal import Journal
 from fkproxy.telemetry.record import Attempt, CallRecord, Skipped
@@ -50,7 +44,9 @@ def records(count: int, days: float) -> Iterator[CallRecord]:
         started = NOW_S - days * 86400 + number * step_s + draw.random() * 3
         tries = [Attempt(provider_key=provider, model_id=model, status=200, duration_ms=draw.random() * 5000, ttft_ms=300.0)]
         if draw.random() < 0.03:
-            tries.insert(0, Attempt(provider_key="provider-0", model_id=model, outcome="upstream_overloaded", status=529, duration_ms=100.0))
+            tries.insert(
+                0, Attempt(provider_key="provider-0", model_id=model, outcome="upstream_overloaded", status=529, duration_ms=100.0)
+            )
         yield CallRecord(
             request_id=f"{int(started * 1000):012x}{draw.getrandbits(48):012x}",
             started_s=started,
@@ -120,7 +116,8 @@ async def import_all(importer: Importer, count: int) -> None:
         began = time.thread_time()
         run(handle)
         took = time.thread_time() - began
-        if took > 0.004: print(took, handle)
+        if took > 0.004:
+            print(took, handle)
         longest = max(longest, took)
 
     asyncio.events.Handle._run = timed

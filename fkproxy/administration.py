@@ -11,22 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from fkproxy.clientele import Clientele
 from fkproxy.control.ledger import Ledger
 from fkproxy.directory import Directory, Document
 from fkproxy.keeper import Chore, Keeper, StoreStatus
+from fkproxy.limits.budget import WINDOWS, window_of
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
 from fkproxy.settings.managed import effective
 from fkproxy.storage import open_store, snapshot
+from fkproxy.storage.calls_values import Retention
 from fkproxy.storage.values import Picture, StoreError, StoreUnavailable
 from fkproxy.telemetry.journal import Journal
 
 if TYPE_CHECKING:
+    from fkproxy.storage.calls import Calls
     from fkproxy.storage.secrets import SecretBox
     from fkproxy.storage.store import Store
 
@@ -88,6 +93,9 @@ class Administration:
         self._box: SecretBox | None = None
         self._pepper = b""
         self._document = Document()
+        self._clientele: Clientele | None = None
+        self._calls: Calls | None = None
+        self._seeded = False
         self.ledger = Ledger(self.store)
         self._apply: Callable[[LoadedSettings, Directory], None] = lambda loaded, directory: None
         self.journal = Journal(place.journal, max_bytes=declared.settings.store.journal_max_size) if place is not None else None
@@ -103,9 +111,10 @@ class Administration:
                 revision=picture.revision if self._recalled and picture is not None else None,
             )
 
-    def use(self, apply: Callable[[LoadedSettings, Directory], None]) -> None:
+    def use(self, apply: Callable[[LoadedSettings, Directory], None], clientele: Clientele) -> None:
         """`apply` puts in force; it raises `ValueError` and has changed nothing then."""
         self._apply = apply
+        self._clientele = clientele
 
     def give_up(self, error: ValueError) -> None:
         """What is managed cannot be built from the copy; what is declared is in force until the store says something better."""
@@ -126,6 +135,20 @@ class Administration:
                 "unreachable", "this instance keeps nothing: APP_STORE__URL is none, or it has no directory to keep it in"
             )
         return self._keeper.store
+
+    def calls(self) -> Calls:
+        """Raises `StoreUnavailable`."""
+        if self._calls is None:
+            self.store()
+            raise StoreUnavailable("unreachable", "the store is not open yet")
+        return self._calls
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of records of calls that are on the disk and not in the store."""
+        if self._calls is not None and self._calls.figures.working:
+            return self._calls.figures.waiting_bytes
+        return self.journal.figures.disk_bytes if self.journal is not None else 0
 
     def box(self) -> SecretBox:
         """Raises `StoreUnavailable`."""
@@ -240,4 +263,35 @@ class Administration:
             logger.error("the copy of what is in force cannot be written", extra={"reason": error.strerror})
 
     def _chores(self, store: Store) -> list[Chore]:
-        return [Chore("the audit log", 5.0, self.ledger.catch_up)]
+        return [
+            Chore("the audit log", 5.0, self.ledger.catch_up),
+            Chore("the log of calls", 5.0, lambda: self._log_calls(store)),
+            Chore("the last uses of keys", 30.0, lambda: self._note_uses(store)),
+        ]
+
+    async def _log_calls(self, store: Store) -> None:
+        """What keys have used is asked for first: calls of this process are counted by itself, and not in the store yet."""
+        from fkproxy.storage.calls import Calls  # a database library, which is loaded by now
+
+        assert self.place is not None
+        calls = Calls(store.database, self.place.journal, retention=self._retention)
+        if self._clientele is not None and not self._seeded:
+            await self._seed(calls, self._clientele)
+            self._seeded = True
+        self._calls = calls
+        await calls.run()
+
+    async def _seed(self, calls: Calls, clientele: Clientele) -> None:
+        begins = {window: window_of(window, time.time())[0] for window in WINDOWS}
+        spent = await calls.spent(day_start_s=begins["day"], week_start_s=begins["week"], month_start_s=begins["month"])
+        clientele.seed("day", {key: (used.tokens_day, used.cost_day_usd) for key, used in spent.items()})
+        clientele.seed("week", {key: (used.tokens_week, 0.0) for key, used in spent.items()})
+        clientele.seed("month", {key: (0, used.cost_month_usd) for key, used in spent.items()})
+
+    async def _note_uses(self, store: Store) -> None:
+        if self._clientele is not None:
+            await store.touch_keys(self._clientele.last_used())
+
+    def _retention(self) -> Retention:
+        kept = self.loaded.settings.store
+        return Retention(days=kept.keep_calls_days or None, usage_days=kept.keep_usage_days or None)

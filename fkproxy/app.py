@@ -180,7 +180,7 @@ def create_app(
         if [upstream.key for upstream in gateway.fleet.upstreams] != [upstream.key for upstream in before.upstreams]:
             logger.warning("other upstreams are in force", extra={"upstreams": len(gateway.fleet.upstreams)})
 
-    administration.use(apply)
+    administration.use(apply, clientele)
     plane = AdminPlane(
         guard=Guard(keys, _peer(door)),
         by=asking(_peer(door), lambda: keys.required, lambda request: request_id(request.headers.get("x-request-id"))),
@@ -234,7 +234,7 @@ def _store_told(administration: Administration) -> dict[str, Any] | None:
         "message": status.message,
         "revision": status.revision,
         "in_force": not administration.problems,
-        "journal": {"waiting_bytes": figures.disk_bytes, "dropped": figures.dropped, "trouble": figures.trouble},
+        "journal": {"waiting_bytes": administration.waiting_bytes, "dropped": figures.dropped, "trouble": figures.trouble},
     }
 
 
@@ -247,7 +247,7 @@ def _store_row(administration: Administration) -> StoreRow:
         up=up,
         away_s=0.0 if up else round(time.time() - status.since_s, 1),
         waiting_records=figures.pending_lines,
-        waiting_bytes=figures.disk_bytes,
+        waiting_bytes=administration.waiting_bytes,
         dropped=figures.dropped,
     )
 

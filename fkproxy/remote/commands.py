@@ -26,10 +26,10 @@ _KEYS = [*fields(id="id", prefix="prefix", pool="pool", label="label", state="ef
 _POOLS = fields(name="name", state="state", upstreams="upstreams", models="models", strategy="strategy", keys="keys", label="label")
 _PROVIDERS = fields(name="name", adapter="adapter", source="source", base_url="base_url", disabled="disabled")
 _CALLS: list[Column] = [
-    ("BEGAN", when("started_s")),
+    ("BEGAN", when("started_ms", 1e-3)),
     *fields(id="request_id", status="status", error="error_code", key="key_prefix", pool="pool", asked="model_requested"),
-    *fields(upstream="upstream", model="model_id", attempts="attempts", ms="duration_ms", tokens_in="input_tokens"),
-    *fields(tokens_out="output_tokens", usd="cost_usd"),
+    *fields(provider="provider_key", model="model_id", attempts="attempts", ms="duration_ms", tokens_in="tokens_input"),
+    *fields(tokens_out="tokens_output", usd="cost_usd"),
 ]
 _AUDIT = [("WHEN", when("at_s")), *fields(who="actor.kind", action="action", target="target", outcome="outcome", changed="changed")]
 _SETTINGS = fields(setting="name", value="value", source="source", unit="unit")
@@ -304,7 +304,7 @@ def _calls(administrator: Administrator, options: argparse.Namespace) -> Result:
             sys.stdout.buffer.write(piece)
         return None, []
     found = administrator.ask("GET", "/calls", **query)
-    return found, lines_of(_CALLS, found["calls"])
+    return found, lines_of(_CALLS, found["rows"])
 
 
 def _usage(commands: Any, parent: argparse.ArgumentParser, run: Any) -> None:
@@ -316,8 +316,9 @@ def _usage(commands: Any, parent: argparse.ArgumentParser, run: Any) -> None:
 
 def _summed(administrator: Administrator, options: argparse.Namespace) -> Result:
     found = administrator.ask("GET", "/usage", group_by=options.by, since_s=options.since, until_s=options.until, limit=options.limit)
-    columns = fields(calls="calls", failed="failed", tokens_in="input_tokens", tokens_out="output_tokens", usd="cost_usd")
-    return found, lines_of([*fields(**{options.by: "group"}), *columns], found)
+    columns = fields(calls="calls", failed="failed", tokens_in="tokens_input", tokens_out="tokens_output", usd="cost_usd")
+    first = [(options.by.upper(), when("group"))] if options.by in ("hour", "day") else fields(**{options.by: "group"})
+    return found, lines_of([*first, *columns], found["rows"])
 
 
 def _audit(commands: Any, parent: argparse.ArgumentParser, run: Any) -> None:

@@ -48,12 +48,12 @@ def lines_of(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> It
     yield from _table([tuple(heading for heading, _ in columns), *(tuple(show(row) for _, show in columns) for row in rows)])
 
 
-def when(name: str) -> Callable[[Mapping[str, Any]], str]:
-    """A column's content: the unix time in this field as UTC."""
+def when(name: str, unit_s: float = 1.0) -> Callable[[Mapping[str, Any]], str]:
+    """A column's content: the unix time in this field as UTC. `unit_s`: what it is counted in."""
 
     def show(row: Mapping[str, Any]) -> str:
-        at_s = _inside(row, name)
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_s)) if at_s else "-"
+        at = _inside(row, name)
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at * unit_s)) if at else "-"
 
     return show
 

@@ -1,0 +1,73 @@
+"""The log of calls and the sums over it, as an administrator asks for them. Floor 3."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import msgspec
+
+from fkproxy.control.ledger import By, Ledger
+from fkproxy.control.refusals import Fault, Invalid
+from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, ExportFormat, GroupBy, UsageFilter, UsageRow
+
+__all__ = ["MAX_PAGE", "CallControl", "Calls", "Grouped"]
+
+MAX_PAGE = 1000
+_WEEK_S = 7 * 86400.0
+
+
+class Calls(Protocol):
+    """See `storage.calls`."""
+
+    async def search(self, which: CallFilter, *, limit: int = 50, cursor: str | None = None) -> CallPage: ...
+    async def get(self, request_id: str) -> tuple[CallRow, ...]: ...
+    def export(self, which: CallFilter, kind: ExportFormat) -> AsyncIterator[bytes]: ...
+    async def usage(
+        self, by: GroupBy, *, since_s: float | None = None, until_s: float | None = None, which: UsageFilter | None = None
+    ) -> list[UsageRow]: ...
+
+
+class Grouped(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums since `since_s` (whole hours), unix seconds, by what `group_by` says."""
+
+    group_by: GroupBy
+    since_s: float
+    rows: list[UsageRow]
+
+
+class CallControl:
+    """The verbs. `calls` raises `StoreUnavailable` while there is no store. They raise `Invalid` as well."""
+
+    def __init__(self, calls: Callable[[], Calls], ledger: Ledger, now: Callable[[], float] = time.time) -> None:
+        self._calls = calls
+        self._ledger = ledger
+        self._now = now
+
+    async def search(self, which: CallFilter, *, limit: int = 50, cursor: str | None = None) -> CallPage:
+        """A page, the newest first."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise Invalid([Fault("limit", f"is not between 1 and {MAX_PAGE}")])
+        try:
+            return await self._calls().search(which, limit=limit, cursor=cursor)
+        except ValueError as error:
+            raise Invalid([Fault("cursor", f"is not valid: {error}")]) from None
+
+    async def get(self, request_id: str) -> tuple[CallRow, ...]:
+        """Calls of one id: one, unless a client used its own id again."""
+        return await self._calls().get(request_id)
+
+    async def export(self, which: CallFilter, kind: ExportFormat, *, by: By) -> AsyncIterator[bytes]:
+        """All that fit, as pieces of a file. That it was taken is written down."""
+        pieces = self._calls().export(which, kind)
+        await self._ledger.note(by, "log.export", "calls", kind)
+        return pieces
+
+    async def usage(self, group_by: GroupBy, *, since_s: float | None, until_s: float | None, which: UsageFilter, limit: int) -> Grouped:
+        """Sums over the last week, if nothing else is said; those with most calls first, times in their order."""
+        since_s = self._now() - _WEEK_S if since_s is None else since_s
+        rows = await self._calls().usage(group_by, since_s=since_s, until_s=until_s, which=which)
+        if group_by not in ("hour", "day"):
+            rows.sort(key=lambda row: row.calls, reverse=True)
+        return Grouped(group_by=group_by, since_s=since_s, rows=rows[:limit])
