@@ -134,6 +134,7 @@ def create_app(
         dialects=dialects,
         observe=access_log.write,
         store=lambda: _store_told(administration),
+        metrics_token=token.get_secret_value() if (token := settings.metrics.token) is not None else None,
     )
 
     async def watch() -> None:

@@ -6,6 +6,7 @@ Floor 4.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -48,6 +49,9 @@ class _Answer(msgspec.Struct, frozen=True):
 _Ask = Callable[[Inbound, Caller], Awaitable[_Answer]]
 _Guard = Callable[[Inbound], Caller]
 
+_SCRAPER = Caller("metrics")
+"""Who came with the metrics' own token."""
+
 
 class Ops:
     """The endpoints, by path. Health is open to everybody and names no secret; the rest wants a key where calls want one: metrics the
@@ -64,6 +68,7 @@ class Ops:
         dialects: Sequence[Dialect],
         observe: Callable[[CallRecord], None],
         store: Callable[[], dict[str, Any] | None] = lambda: None,
+        metrics_token: str | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
@@ -79,6 +84,7 @@ class Ops:
                 self._by_path.setdefault(path, []).append(dialect)
         self._observe = observe
         self._store = store
+        self._metrics_token = metrics_token.encode() if metrics_token is not None else None
         self._now = now
         self._started = now()
 
@@ -89,9 +95,9 @@ class Ops:
             "/healthz": self._endpoint("/healthz", self._health, _open),
             "/readyz": self._endpoint("/readyz", self._health, _open),
             "/livez": self._endpoint("/livez", self._live, _open),
-            "/metrics": self._endpoint("/metrics", self._metrics_json, self._administrator),
+            "/metrics": self._endpoint("/metrics", self._metrics_json, self._scraper),
             "/v1/metrics/providers": self._endpoint("/v1/metrics/providers", self._providers, _open),
-            "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, self._administrator),
+            "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, self._scraper),
         }
         for path in self._by_path:
             found[path] = self._endpoint(path, self._list, self._lister)
@@ -180,6 +186,15 @@ class Ops:
 
     def _administrator(self, inbound: Inbound) -> Caller:
         return self._keys.check_administrator(_key(inbound.headers)) if self._keys.closed else ANONYMOUS
+
+    def _scraper(self, inbound: Inbound) -> Caller:
+        """Who has the metrics' own token, and the administrator."""
+        token, presented = self._metrics_token, _key(inbound.headers)
+        if token is None:
+            return self._administrator(inbound)
+        if presented is not None and hmac.compare_digest(presented, token):
+            return _SCRAPER
+        return self._keys.check_administrator(presented)
 
     def _lister(self, inbound: Inbound) -> Caller:
         return self._keys.check(_key(inbound.headers), time.time())

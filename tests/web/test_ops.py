@@ -96,3 +96,21 @@ async def test_providers_are_told_in_both_shapes_that_are_in_use_and_to_everybod
     entry = told["sandbox"]
     assert (entry["provider"], entry["request_count"], entry["success_rate"], entry["state"]) == ("sandbox", 1, 1.0, "active")
     assert entry["credentials"][0]["breaker"] == "closed"
+
+
+async def test_metrics_may_have_a_token_of_their_own() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY, APP_METRICS__TOKEN="scraper-0123456789")
+    for path in ("/metrics", "/metrics/prometheus"):
+        statuses = [
+            (await app.ask("GET", path, headers=headers)).status
+            for headers in ({}, {"authorization": "Bearer scraper-0123456789"}, {"authorization": f"Bearer {KEY}"})
+        ]
+        assert statuses == [401, 200, 200]
+    for path in ("/v1/models", "/admin/api/upstreams"):
+        assert (await app.ask("GET", path, headers={"authorization": "Bearer scraper-0123456789"})).status == 401
+
+
+async def test_a_token_for_metrics_closes_them_where_calls_need_no_key() -> None:
+    app = App(APP_METRICS__TOKEN="scraper-0123456789")
+    assert (await app.ask("GET", "/metrics")).status == 401
+    assert (await app.ask("GET", "/v1/models")).status == 200
