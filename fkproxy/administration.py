@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fkproxy.clientele import Clientele
+from fkproxy.control.key_views import Spending
 from fkproxy.control.ledger import Ledger
 from fkproxy.directory import Directory, Document
 from fkproxy.keeper import Chore, Keeper, StoreStatus
-from fkproxy.limits.budget import WINDOWS, window_of
+from fkproxy.limits.budget import WINDOWS, Spent, window_of
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
 from fkproxy.settings.managed import effective
 from fkproxy.storage import open_store, snapshot
@@ -161,6 +162,12 @@ class Administration:
             raise StoreUnavailable("unreachable", "the store is not open yet")
         return self._pepper
 
+    def spending(self) -> dict[str, Spending]:
+        """What keys have used in the windows of now, by their id; of those that called since the start of this process."""
+        if self._clientele is None:
+            return {}
+        return {key: _spending(windows) for key, windows in self._clientele.spent().items()}
+
     async def changed(self) -> None:
         """Put in force what this process has just changed in the store."""
         if self._keeper is not None:
@@ -295,3 +302,13 @@ class Administration:
     def _retention(self) -> Retention:
         kept = self.loaded.settings.store
         return Retention(days=kept.keep_calls_days or None, usage_days=kept.keep_usage_days or None)
+
+
+def _spending(windows: Sequence[Spent]) -> Spending:
+    of = {spent.window: spent for spent in windows}
+    return Spending(
+        tokens_today=of["day"].tokens,
+        tokens_this_week=of["week"].tokens,
+        spend_usd_today=round(of["day"].usd, 9),
+        spend_usd_this_month=round(of["month"].usd, 9),
+    )

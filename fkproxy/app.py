@@ -22,8 +22,8 @@ from fkproxy.assembly import Assembly, rows
 from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.clientele import Clientele
-from fkproxy.control.keys import KeyControl
 from fkproxy.control.upstreams import UpstreamControl
+from fkproxy.control_room import verbs
 from fkproxy.dialects import CLIENT_DIALECTS
 from fkproxy.directory import Directory
 from fkproxy.explain import Explanations
@@ -171,6 +171,7 @@ def create_app(
         """Put in force. Calls under way keep what they began with. Raises `ValueError`, and nothing has changed then."""
         before, settings = gateway.fleet, loaded.settings
         gateway.fleet = assembly.fleet(loaded, before)
+        client.tune(settings.timeout.connect_secs)
         gateway.tune(**policies.of(settings))
         gateway.budget.tune(settings.routing.retry_budget)
         slots.limit, slots.limit_per_key = settings.concurrency.max_streams, settings.concurrency.max_streams_per_key
@@ -184,14 +185,13 @@ def create_app(
     administration.use(apply, clientele)
     plane = AdminPlane(
         guard=Guard(keys, _peer(door)),
-        by=asking(_peer(door), lambda: keys.required, lambda request: request_id(request.headers.get("x-request-id"))),
+        by=asking(_peer(door), lambda: keys.closed, lambda request: request_id(request.headers.get("x-request-id"))),
         upstreams=UpstreamControl(lambda: gateway.fleet),
         explain=lambda request_id: explanations.explain(request_id, gateway.fleet_of),
         reload=administration.reload,
-        ledger=administration.ledger,
-        keys=KeyControl(administration.ledger, administration.pepper),
         changed=administration.changed,
         headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
+        **verbs(administration, lambda loaded: _tried(client, loaded), lambda: _store_told(administration)),
     )
     admin = Lazy(lambda: admin_app(plane))
     return Litestar(
@@ -212,6 +212,11 @@ def _first_fleet(assembly: Assembly, administration: Administration) -> Fleet:
             raise
         administration.give_up(error)
         return assembly.fleet(administration.loaded)
+
+
+def _tried(client: HttpClient, loaded: LoadedSettings) -> Fleet:
+    """Raises `ValueError` for what cannot be built."""
+    return Assembly(client, loaded.settings, lambda key, to: None).fleet(loaded)
 
 
 def _cors(settings: Settings) -> CorsPolicy | None:

@@ -27,7 +27,6 @@ class Assembly:
     """Builds fleets. What is configured as before goes on as before: connections, breakers, cooldowns, counts."""
 
     def __init__(self, client: HttpClient, settings: Settings, count_transition: Callable[[str, str], None]) -> None:
-        self._client = client
         self._settings = settings
         self._workshop = Workshop(client, settings)
         self._count_transition = count_transition
@@ -47,7 +46,6 @@ class Assembly:
     def fleet(self, loaded: LoadedSettings, before: Fleet | None = None) -> Fleet:
         """All upstreams of a configuration, with its settings. Raises `ValueError`, and then no fleet has changed."""
         self._settings = self._workshop.settings = loaded.settings
-        self._client.tune(loaded.settings.timeout.connect_secs)
         built = self._workshop.build(loaded.providers)
         upstreams = [self._kept.get(member.signature) or self._upstream(member) for member in built.members]
         for member, upstream in zip(built.members, upstreams, strict=True):

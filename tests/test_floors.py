@@ -29,12 +29,14 @@ FLOORS: dict[str, int] = {
     "allowances": 3, "clientele": 3, "pools": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
-    "administration": 4, "keeper": 4, "policies": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
+    "administration": 4, "control_room": 4, "keeper": 4, "policies": 4,
+    "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
 SIDEWAYS: dict[str, set[str]] = {
     "wire": {"model"},  # errors
+    "storage": {"telemetry"},  # the records of calls, and the lines of the journal
     "selection": {"routing"},  # the names of the strategies
     "directory": {"routing"},  # the same
     "terms": {"directory", "routing", "suffix"},
@@ -58,8 +60,9 @@ SIDEWAYS: dict[str, set[str]] = {
     "providers": {"settings"},
     "assembly": {"providers", "settings"},
     "administration": {"keeper", "settings"},
+    "control_room": {"administration", "settings"},
     "policies": {"settings"},
-    "app": {"administration", "assembly", "policies", "settings", "web"},
+    "app": {"administration", "assembly", "control_room", "policies", "settings", "web"},
     "server": {"settings", "app", "supervision", "systemd"},
     "supervision": {"systemd", "web"},
     "selftest": {"smoke", "supervision", "systemd"},

@@ -13,7 +13,7 @@ import msgspec
 
 from fkproxy.control.refusals import Fault
 from fkproxy.directory import ClientKey, Document
-from fkproxy.storage.values import AuditEntry, AuditRow, AuditVerdict, Outcome, Picture, RevisionInfo
+from fkproxy.storage.values import AuditEntry, AuditRow, AuditVerdict, Picture, RevisionInfo
 
 __all__ = ["Box", "Change", "Configuration", "NamedProvider", "SettingView", "Source", "Store", "Verdict"]
 
@@ -52,7 +52,7 @@ class Store(Protocol):
         limit: int = 50,
         before_id: int | None = None,
         action: str | None = None,
-        outcome: Outcome | None = None,
+        outcome: str | None = None,
         target: str | None = None,
         since_s: float | None = None,
         until_s: float | None = None,
@@ -109,6 +109,10 @@ class SettingView(msgspec.Struct, frozen=True, kw_only=True):
 
 class Configuration(Protocol):
     """The settings and providers that were declared outside of the store, and what a document would make of them."""
+
+    @property
+    def provider_fields(self) -> frozenset[str]:
+        """That an entry may have."""
 
     def judge(self, document: Document) -> Verdict:
         """Everything that is wrong with a document, the declared ones considered."""

@@ -126,9 +126,14 @@ def opened(entry: Mapping[str, Any], box: Box) -> tuple[dict[str, Any], list[Pla
 def sealed(entry: Mapping[str, Any], before: Mapping[str, Any] | None, box: Box, faults: list[Fault], at: Place = ()) -> dict[str, Any]:
     """What an administrator gave, as it is kept: new secrets sealed, those that were shown taken from `before`.
 
-    `before`: the entry of the same name in the document; its credentials are found by name, or by position where they have none.
+    `before`: the entry of the same name in the document. Its credentials are found by name; where they have none by fingerprint, for one
+    may have been taken out, and then by position.
     """
-    kept = {_identity(before, place): value for place, value in secrets_of(before)} if before is not None else {}
+    held = list(secrets_of(before)) if before is not None else []
+    kept = {_identity(before, place): value for place, value in held} if before is not None else {}
+    marked = {
+        (place[-1], value["sealed"].get("fingerprint")): value for place, value in held if place[0] == "credentials" and is_sealed(value)
+    }
     given = normal(entry)
 
     def put(place: Place, value: Any) -> Any:
@@ -136,7 +141,11 @@ def sealed(entry: Mapping[str, Any], before: Mapping[str, Any] | None, box: Box,
             return box.seal(value)
         if value is None:
             return None
-        stored = kept.get(_identity(given, place)) if is_masked(value) else None
+        stored = None
+        if is_masked(value):
+            identity = _identity(given, place)
+            unnamed = place[0] == "credentials" and isinstance(identity[1], int)
+            stored = (marked.get((place[-1], value["fingerprint"])) if unnamed else None) or kept.get(identity)
         if stored is None:
             told = "is masked, and there is no secret that it stands for" if is_masked(value) else "is not a text"
             faults.append(Fault(path_of((*at, *place)), told))

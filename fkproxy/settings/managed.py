@@ -51,6 +51,11 @@ class Judge:
         self._box = box
         self._trial = trial
 
+    @property
+    def provider_fields(self) -> frozenset[str]:
+        """That an entry may have."""
+        return frozenset(Provider.model_fields)
+
     def judge(self, document: Document) -> Verdict:
         """Everything that is wrong with a document, the declared ones considered."""
         laid = _Laid(self._declared(), document, self._box(), strict=True)

@@ -21,17 +21,31 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from fkproxy import __version__
+from fkproxy.control.audit import AuditControl
+from fkproxy.control.calls import CallControl
+from fkproxy.control.config import ConfigControl
 from fkproxy.control.keys import KeyControl
 from fkproxy.control.ledger import Ledger
+from fkproxy.control.pools import PoolControl
+from fkproxy.control.providers import ProviderControl
+from fkproxy.control.settings import SettingControl
+from fkproxy.control.store import StoreControl
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.explain import Explanation
 from fkproxy.settings import Problem
 from fkproxy.storage.values import StoreUnavailable
 from fkproxy.web.admin.answers import HANDLERS
+from fkproxy.web.admin.audit import audit_routes
 from fkproxy.web.admin.caller import Asking, asking
+from fkproxy.web.admin.calls import call_routes
+from fkproxy.web.admin.config import config_routes
 from fkproxy.web.admin.guard import Guard
 from fkproxy.web.admin.keys import key_routes
 from fkproxy.web.admin.lazy import Lazy
+from fkproxy.web.admin.pools import pool_routes
+from fkproxy.web.admin.providers import provider_routes
+from fkproxy.web.admin.settings import setting_routes
+from fkproxy.web.admin.store import store_routes
 from fkproxy.web.admin.upstreams import upstream_routes
 
 __all__ = ["ADMIN_PREFIX", "AdminPlane", "Guard", "Lazy", "admin_app", "asking"]
@@ -53,6 +67,13 @@ class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
     reload: Callable[[], Awaitable[list[Problem]]]
     ledger: Ledger
     keys: KeyControl
+    pools: PoolControl
+    providers: ProviderControl
+    settings: SettingControl
+    config: ConfigControl
+    audit: AuditControl
+    calls: CallControl
+    store: StoreControl
     changed: Callable[[], Awaitable[None]]
     headers: dict[str, str]
 
@@ -64,14 +85,29 @@ def admin_app(plane: AdminPlane) -> Litestar:
     def description(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return request.app.openapi_schema.to_schema()
 
+    by = plane.by
+
     async def settled(response: Response[Any]) -> Response[Any]:
         """Whoever has his answer finds it in force, on this host; a store that went away in between is told elsewhere."""
         with contextlib.suppress(StoreUnavailable):
             await plane.changed()
         return response
 
-    kept = Router("/", route_handlers=[key_routes(plane.keys, plane.by)], after_request=settled)
-    steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, plane.by)
+    kept = Router(
+        "/",
+        route_handlers=[
+            key_routes(plane.keys, by),
+            pool_routes(plane.pools, by),
+            provider_routes(plane.providers, by),
+            setting_routes(plane.settings, by),
+            config_routes(plane.config, by),
+            audit_routes(plane.audit, by),
+            call_routes(plane.calls, by),
+            store_routes(plane.store, by),
+        ],
+        after_request=settled,
+    )
+    steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, by)
     return Litestar(
         [Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[plane.guard])],
         exception_handlers=HANDLERS,

@@ -1,0 +1,58 @@
+"""The administrator's verbs, put together. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+from fkproxy.administration import Administration
+from fkproxy.control.audit import AuditControl
+from fkproxy.control.calls import CallControl
+from fkproxy.control.config import ConfigControl
+from fkproxy.control.documents import Documents
+from fkproxy.control.key_views import Spending
+from fkproxy.control.keys import KeyControl
+from fkproxy.control.ledger import Ledger
+from fkproxy.control.pools import PoolControl
+from fkproxy.control.providers import ProviderControl
+from fkproxy.control.settings import SettingControl
+from fkproxy.control.store import StoreControl
+from fkproxy.settings import LoadedSettings
+from fkproxy.settings.managed import Judge
+
+__all__ = ["Verbs", "verbs"]
+
+
+class Verbs(TypedDict):
+    """Fields of `web.admin.AdminPlane`."""
+
+    ledger: Ledger
+    keys: KeyControl
+    pools: PoolControl
+    providers: ProviderControl
+    settings: SettingControl
+    config: ConfigControl
+    audit: AuditControl
+    calls: CallControl
+    store: StoreControl
+
+
+def verbs(administration: Administration, trial: Callable[[LoadedSettings], object], status: Callable[[], dict[str, Any] | None]) -> Verbs:
+    """`trial` builds what follows from a configuration and lets it go; it raises `ValueError`. `status`: the store as /health shows it."""
+    ledger, place = administration.ledger, administration.place
+    documents = Documents(ledger, Judge(lambda: administration.declared, administration.box, trial), administration.box)
+
+    async def spent() -> dict[str, Spending]:
+        return administration.spending()
+
+    return Verbs(
+        ledger=ledger,
+        keys=KeyControl(ledger, administration.pepper, spent),
+        pools=PoolControl(documents),
+        providers=ProviderControl(documents),
+        settings=SettingControl(documents),
+        config=ConfigControl(documents),
+        audit=AuditControl(ledger),
+        calls=CallControl(administration.calls, ledger),
+        store=StoreControl(administration.store, status, place.directory / "backups" if place is not None else None, ledger),
+    )
