@@ -120,7 +120,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_s: float = 0.0
 
 
-class AuditRow(AuditEntry, frozen=True, kw_only=True, omit_defaults=True):
+class AuditRow(AuditEntry, frozen=True, kw_only=True, omit_defaults=False):
     """An entry as it stands in the log: the first has id 1, and no number is ever left out. `hash` seals it and all before it."""
 
     id: int
