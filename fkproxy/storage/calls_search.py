@@ -106,6 +106,9 @@ def _only_failures(which: CallFilter) -> bool:
 
 def _conditions(which: CallFilter, cursor: Cursor | None) -> list[ColumnElement[bool]]:
     fits = [_columns[field] == value for field in _EQUAL if (value := getattr(which, field)) is not None]
+    if which.status_class is not None:
+        # As a range, because the indexes hold the status.
+        fits += [_columns.status >= which.status_class * 100, _columns.status < (which.status_class + 1) * 100]
     if which.since_s is not None:
         fits.append(_columns.started_ms >= int(which.since_s * 1000))
     if which.until_s is not None:

@@ -25,6 +25,7 @@ from typing import Any, Literal
 import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
 import msgspec
 from sqlalchemy import event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -53,6 +54,14 @@ _BEGIN: dict[tuple[Kind, bool], str] = {
     ("postgresql", False): "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
 }
 """(kind, to write) → what makes the transaction such a one."""
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes hints as well: `with_hint(table, "INDEXED BY name", "sqlite")`, which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+        """See `SQLCompiler.get_from_hint_text`."""
+        return text
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +185,7 @@ def _sqlite(path: Path, deadlines: Deadlines) -> AsyncEngine:
     arguments = {"isolation_level": None, "timeout": deadlines.lock_s}
     url = URL.create("sqlite+aiosqlite", database=files.uri(path), query={"uri": "true"})
     engine = _engine(url, "sqlite", deadlines, connect_args=arguments)
+    engine.dialect.statement_compiler = _Compiler
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

@@ -106,6 +106,7 @@ class JournalWriter:
         self._descriptor: int | None = None
         self._path = directory
         self._opened_s = 0.0
+        self._stamp_ms = 0
         self._size = 0
         self._looked_s = float("-inf")
         self.files = 0
@@ -179,7 +180,9 @@ class JournalWriter:
         """A file of our own, locked before anybody could take it for one that was left behind."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         while self._descriptor is None:
-            name = f"calls-{int(self._now() * 1000):013d}-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
+            # Names grow, also within a millisecond and when the clock is set back.
+            self._stamp_ms = max(self._stamp_ms + 1, int(self._now() * 1000))
+            name = f"calls-{self._stamp_ms:013d}-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
             self._path = self._directory / name
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._descriptor, self._size = descriptor, 0

@@ -60,7 +60,7 @@ def upgrade() -> None:
 
 def _indexes() -> None:
     op.create_index("calls_request", "calls", ["request_id", "started_ms"])
-    op.create_index("calls_time", "calls", ["started_ms"])
+    op.create_index("calls_time", "calls", ["started_ms", "status", "outcome"])
     for name, column in (("key", "key_id"), ("model", "model_id"), ("pool", "pool"), ("provider", "provider_key")):
         op.create_index(f"calls_{name}", "calls", [column, "started_ms"])
     partial = {
