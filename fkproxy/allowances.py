@@ -100,11 +100,10 @@ class Allowance:
 
     def book(self, reservation: Reservation | None, tokens: int | None, usd: float | None, at_s: float) -> None:
         """The call that began at `at_s` is over. `tokens` None: nobody knows. `usd` None: nobody knows its price."""
-        if reservation is None:
-            if tokens:
-                self.budget.add(tokens, usd or 0.0, at_s)
-        else:
-            self.budget.settle(reservation, tokens, usd if usd is not None or tokens is None else 0.0)
+        if reservation is not None:
+            self.budget.settle(reservation, tokens, None if tokens is None else usd or 0.0)
+        elif tokens:
+            self.budget.add(tokens, usd or 0.0, at_s)
 
 
 class Allowances:

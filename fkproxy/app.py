@@ -153,7 +153,7 @@ def create_app(
     async def open_() -> None:
         watching.append(asyncio.create_task(watch()))
         watching.append(asyncio.create_task(load_prices()))
-        watching.append(asyncio.create_task(clientele.watch()))
+        watching.append(asyncio.create_task(clientele.under_way.watch()))
         watching.append(asyncio.create_task(QuotaWatch(lambda: gateway.fleet).run()))
         watching.append(asyncio.create_task(administration.run()))
         await administration.ready()

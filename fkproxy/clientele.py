@@ -1,8 +1,9 @@
-"""Everybody who may call, and the calls of pools' keys under way: who is let in, where to, for how much, and when that ends. Floor 3.
+"""Everybody who may call: who is let in, where to, for how much, and how long. Floor 3.
 
     who        `access.py`      the key, its pool, whether its calls are let in
     where      `pools.py`       the fleet of its pool; `terms.py` which models, how much thinking
     how much   `allowances.py`  requests, tokens, spend, calls at once
+    how long   `under_way.py`   as long as the key would be let in
 
 `replace` takes a whole directory at once. A call under way keeps its fleet and what it reserved; it ends when its key would not be let in
 any more: at the moment of the change, or within a second of an expiry.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -28,10 +28,9 @@ from fkproxy.model.errors import ModelNotAllowed, NoUpstreamAvailable, RateLimit
 from fkproxy.pools import Pools
 from fkproxy.suffix import described
 from fkproxy.telemetry.record import ENFORCED_MODEL, CallRecord
+from fkproxy.under_way import UnderWay
 
 __all__ = ["Clientele"]
-
-_LOOK_EVERY_S = 1.0
 
 
 class Clientele:
@@ -48,17 +47,16 @@ class Clientele:
         self.keys = keys
         self._pools = Pools()
         self._allowances = Allowances(max_wait_s)
-        self._under_way: dict[str, dict[Call, asyncio.Task[object]]] = {}
+        self.under_way = UnderWay(keys, now_s)
         self._now = now
         self._now_s = now_s
-        self._looked_s = now_s()
 
     def replace(self, directory: Directory) -> None:
         """These are the pools and keys from now on. Calls whose key would not be let in any more are ended."""
         self.keys.replace(directory)
         self._pools.replace(directory.pools)
         self._allowances.replace({key.id: key.limits for key in directory.keys})
-        self._end()
+        self.under_way.end()
 
     def tune(self, max_wait_s: float) -> None:
         """How long a call may wait for its key's turn from now on."""
@@ -78,10 +76,7 @@ class Clientele:
             return
         key_id = caller.key_id
         allowance = call.allowance = self._allowances.of(key_id, caller.terms)
-        under_way = self._under_way.get(key_id)
-        if under_way is None:
-            under_way = self._under_way[key_id] = {}
-        under_way[call] = task
+        self.under_way.enter(key_id, call, task)
         call.verdict = allowance.admit(self._now(), call.started_s)
         if call.verdict is not None and not call.verdict.allowed:
             limit = f"this key's limit of {call.verdict.limit} requests a minute is reached"
@@ -92,13 +87,11 @@ class Clientele:
         allowance, key_id = call.allowance, call.caller.key_id
         assert allowance is not None
         assert key_id is not None
-        under_way = self._under_way[key_id]
-        del under_way[call]
-        if not under_way:
-            del self._under_way[key_id]
+        self.under_way.leave(key_id, call)
         tokens, usd = call.used_tokens, record.cost_usd
-        if tokens is None and not call.content_sent and (call.error is not None or not call.attempts):
-            tokens = 0
+        if call.reservation is not None and (call.error is not None or record.client_ended):
+            # What was said of the use of a reply that broke off is not the whole of it: the estimate stands, if there was a reply.
+            tokens = None if call.content_sent or (record.client_ended and call.attempts) else 0
         allowance.book(call.reservation, tokens, usd, call.started_s)
 
     def bind(self, call: Call, peek: Peek, whole: Fleet) -> tuple[Peek, Fleet]:
@@ -171,26 +164,3 @@ class Clientele:
             terms = self.keys.terms(key_id)
             if terms is not None:
                 self._allowances.of(key_id, terms).budget.seed(window, tokens, usd, self._now_s())
-
-    # --- the end of calls
-
-    async def watch(self) -> None:
-        """End the calls whose key expires, until cancelled."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            self.look()
-
-    def look(self) -> None:
-        """End the calls whose key has expired since the last look."""
-        ends_s = self.keys.ends_s
-        if ends_s and bisect_right(ends_s, self._now_s()) != bisect_right(ends_s, self._looked_s):
-            self._end()
-
-    def _end(self) -> None:
-        now_s = self._looked_s = self._now_s()
-        for under_way in self._under_way.values():
-            for call, task in under_way.items():
-                refusal = None if call.over or call.ended is not None else self.keys.ended(call.caller, now_s)
-                if refusal is not None:
-                    call.ended = refusal
-                    task.cancel()

@@ -28,6 +28,9 @@ from fkproxy.seals import SealStore
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.upstream import Terms, Upstream
 
+NOON_S = 1_795_003_200.0
+"""2026-11-18 12:00 UTC, a Wednesday."""
+
 KEY = "sk-test-0123456789abcdef"
 
 
@@ -216,13 +219,14 @@ class Bench:
         directory: Directory | None = None,
     ) -> None:
         self.clock = Clock()
+        self.now_s = NOON_S
         self.records: list[CallRecord] = []
         self.adapters = [
             ScriptedAdapter(self.clock, key.partition("/")[0], dialect, credential=key.partition("/")[2]) for key, dialect in adapters
         ]
         self.gateway = Gateway(
             fleet=fleet or self.fleet(terms or Terms(timeouts=timeouts or Timeouts()), failure_threshold),
-            clientele=Clientele(KeyRing([KEY], required=require_key), max_wait_s=0.05, now=self.clock),
+            clientele=Clientele(KeyRing([KEY], required=require_key), max_wait_s=0.05, now=self.clock, now_s=lambda: self.now_s),
             buckets=Buckets(capacity, 1.0),
             slots=Slots(max_streams),
             seals=SealStore(),
