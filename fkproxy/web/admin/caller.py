@@ -42,7 +42,7 @@ def asking(
 
     def by(request: Request[Any, Any, Any]) -> By:
         kind = "administrator" if keys_required() else "local"
-        return By(actor=Actor(kind=kind, peer=network(peer_of(request))), request_id=request_id(request))  # type: ignore[arg-type]
+        return By(actor=Actor(kind=kind, peer=network(peer_of(request))), request_id=request_id(request))  # type: ignore[arg-type]  # a literal, chosen above
 
     return by
 
