@@ -82,7 +82,8 @@ SHARED: dict[str, set[str]] = {
 
 HOMES: dict[str, tuple[str, ...]] = {
     "alembic": ("storage.schema", "storage.migrations"),
-    "asyncpg": ("storage.database",),
+    "aiosqlite": ("storage.engines",),
+    "asyncpg": ("storage.engines", "storage.failures"),
     "cryptography": ("storage.secrets",),
     "granian": ("server",),
     "genai_prices": ("telemetry.prices",),
@@ -103,7 +104,6 @@ HOMES: dict[str, tuple[str, ...]] = {
 
 NOT_IMPORTED: dict[str, str] = {
     "uvloop": "granian starts it",
-    "aiosqlite": "SQLAlchemy loads it",
 }
 """Dependencies that no line of ours imports, and why they are carried."""
 

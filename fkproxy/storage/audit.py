@@ -21,10 +21,15 @@ from sqlalchemy.sql import Select
 from fkproxy.storage.tables import audit, meta
 from fkproxy.storage.values import ACTIONS, AuditEntry, AuditRow, AuditVerdict
 
-__all__ = ["MAX_PAGE", "append", "search", "verify"]
+__all__ = ["MAX_PAGE", "append", "begin", "search", "verify"]
 
 MAX_PAGE = 1000
 _BATCH = 500
+
+
+async def begin(connection: AsyncConnection, key: bytes) -> None:
+    """Seal the empty log."""
+    await connection.execute(update(meta).values(audit_rows=0, audit_hash="", audit_seal=_seal(key, 0, "")))
 
 
 async def append(connection: AsyncConnection, key: bytes, entries: Sequence[AuditEntry], now_s: float) -> None:
@@ -82,11 +87,7 @@ async def verify(connection: AsyncConnection, key: bytes) -> AuditVerdict:
             if row.id != seen + 1 or not hmac.compare_digest(newest, row.hash) or not _agrees(row):
                 return AuditVerdict(ok=False, rows=seen, first_bad_id=seen + 1)
             seen = row.id
-    if (
-        seen != head.audit_rows
-        or newest != head.audit_hash
-        or (seen and not hmac.compare_digest(head.audit_seal, _seal(key, seen, newest)))
-    ):
+    if seen != head.audit_rows or newest != head.audit_hash or not hmac.compare_digest(head.audit_seal, _seal(key, seen, newest)):
         return AuditVerdict(ok=False, rows=seen, first_bad_id=min(seen, head.audit_rows) + 1)
     return AuditVerdict(ok=True, rows=seen)
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fkproxy.storage.values import Conflict, Reason, StoreError, StoreUnavailable
 
-__all__ = ["MESSAGES", "told"]
+__all__ = ["CONNECTING", "MESSAGES", "told"]
+
+CONNECTING: tuple[type[Exception], ...] = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What comes out of a connection in the making, which SQLAlchemy does not dress up."""
 
 MESSAGES: dict[Reason, str] = {
     "locked": "the database is locked: another process writes, or holds it, for too long",
@@ -31,7 +35,7 @@ _SQLITE: dict[int, Reason] = {
     sqlite3.SQLITE_FULL: "full",
     sqlite3.SQLITE_READONLY: "read_only",
     sqlite3.SQLITE_PERM: "read_only",
-    sqlite3.SQLITE_CANTOPEN: "gone",
+    sqlite3.SQLITE_CANTOPEN: "read_only",  # the file is there (see `Database`), but it or what belongs beside it may not be opened
     sqlite3.SQLITE_INTERRUPT: "timeout",
 }
 """Primary result code (https://sqlite.org/rescode.html) → reason; everything else is `broken`."""
@@ -75,9 +79,9 @@ def told(error: BaseException) -> StoreError:
         return _unavailable("timeout")
     if isinstance(cause, OSError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return _unavailable("unreachable")
-    if isinstance(cause, SQLAlchemyError):
-        return _unavailable("broken", type(cause).__name__)
-    return _unavailable("unreachable" if _of_connection(cause) else "broken", type(cause).__name__)
+    # The driver says so without a code when a connection was closed under it: no server answered.
+    lost = isinstance(cause, asyncpg.InterfaceError) or type(cause).__name__ in ("InterfaceError", "InternalClientError")
+    return _unavailable("unreachable" if lost else "broken", type(cause).__name__)
 
 
 def _of_sqlite(error: sqlite3.Error) -> StoreUnavailable:
@@ -92,11 +96,6 @@ def _sqlstate(error: BaseException | None) -> str | None:
     """asyncpg's exceptions carry it, and so do SQLAlchemy's translations of them."""
     state = getattr(error, "sqlstate", None)
     return state if isinstance(state, str) else None
-
-
-def _of_connection(error: BaseException | None) -> bool:
-    """asyncpg says so when a connection was closed under it: without a code, because no server answered."""
-    return type(error).__name__ in ("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError")
 
 
 def _unavailable(reason: Reason, code: str = "") -> StoreUnavailable:

@@ -1,4 +1,4 @@
-"""Files of the store: made with tight modes, watched, copied while in use. Floor 2. Blocking; standard library only."""
+"""Files of the store: made with tight modes, and watched. Floor 2. Blocking; loads no database library."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import contextlib
 import errno
 import os
 import secrets
-import sqlite3
 from pathlib import Path
-from urllib.parse import quote
 
-from fkproxy.storage.values import BackupFailed, Reason, StoreUnavailable
+from fkproxy.storage.values import Reason, StoreUnavailable
 
-__all__ = ["copy", "create", "identity", "prepare", "uri", "write_beside"]
+__all__ = ["create", "identity", "prepare", "write_beside"]
 
 
 def prepare(path: Path) -> bool:
@@ -66,45 +64,3 @@ def identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def uri(path: Path, mode: str = "rw") -> str:
-    """`rw` does not make a file that is missing: a lost database must not come back empty."""
-    return f"file:{quote(str(path.absolute()))}?mode={mode}"
-
-
-def copy(source: Path, target: Path) -> None:
-    """A whole and consistent copy at `target`, mode 0600, while others read and write `source`. Raises BackupFailed.
-
-    The copy appears under its name when it is complete. An existing file is not touched.
-    """
-    if target.exists():
-        raise BackupFailed(f"{target.name} is there already")
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        os.close(create(part))
-        with (
-            contextlib.closing(sqlite3.connect(uri(source, "ro"), uri=True)) as reading,
-            contextlib.closing(sqlite3.connect(part)) as writing,
-        ):
-            # One step for all pages: the copy is of one moment, however much is written meanwhile.
-            reading.backup(writing)
-            # The copy is one file, wherever it is carried.
-            writing.execute("PRAGMA journal_mode=DELETE")
-        _sync(part)
-        part.rename(target)
-        _sync(target.parent)
-    except (OSError, sqlite3.Error) as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        code = getattr(error, "sqlite_errorname", None) or type(error).__name__
-        raise BackupFailed(f"the copy {target.name} could not be made ({code})") from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import select, update
 
-from fkproxy.storage import files
-from fkproxy.storage.database import Database, Deadlines
+from fkproxy.storage import audit, files
+from fkproxy.storage.database import Database
+from fkproxy.storage.engines import Deadlines
 from fkproxy.storage.schema import Migrated, bring_up
 from fkproxy.storage.secrets import KeyFile, SecretBox, load_keys, open_box
-from fkproxy.storage.store import Store
+from fkproxy.storage.store import Store, audit_key
 from fkproxy.storage.tables import meta
 from fkproxy.storage.values import Actor, AuditEntry, Opened
 
@@ -74,9 +75,12 @@ async def _pepper(database: Database) -> dict[str, Any]:
 
 async def _make_pepper(database: Database, box: SecretBox) -> None:
     """Of several processes that open a new store at once, one makes it."""
+    sealed = box.fresh_pepper()
+    _, pepper = box.peppered(sealed)
     async with database.begin(lock="control") as connection:
-        text = msgspec.json.encode(box.fresh_pepper()).decode()
-        await connection.execute(update(meta).where(meta.c.pepper == "").values(pepper=text))
+        if (await connection.execute(select(meta.c.pepper))).scalar_one() == "":
+            await connection.execute(update(meta).values(pepper=msgspec.json.encode(sealed).decode()))
+            await audit.begin(connection, audit_key(pepper))
 
 
 def _told(migrated: Migrated | None, kept_in: KeyFile | None) -> list[AuditEntry]:

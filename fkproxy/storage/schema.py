@@ -22,23 +22,35 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fkproxy import __version__
-from fkproxy.storage import files
-from fkproxy.storage.database import Database, Deadlines
+from fkproxy.storage import copies, files
+from fkproxy.storage.database import Database
+from fkproxy.storage.engines import Deadlines
 from fkproxy.storage.tables import LEVEL, OLDEST_READER, meta
-from fkproxy.storage.values import StoreUnavailable
+from fkproxy.storage.values import BackupFailed, StoreUnavailable
 
-__all__ = ["KEPT_BACKUPS", "MIGRATION_S", "Level", "Migrated", "bring_up", "level_of"]
+__all__ = ["KEPT_BACKUPS", "MIGRATION_S", "THIS", "Level", "Migrated", "Program", "bring_up", "level_of"]
 
 KEPT_BACKUPS = 3
 MIGRATION_S = 600.0
 """How long a migration may take, and how long another process waits for it."""
 _PATIENT = Deadlines(lock_s=MIGRATION_S, statement_s=MIGRATION_S, transaction_s=MIGRATION_S)
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _EXISTS = {
     "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
     "postgresql": "SELECT count(*) FROM pg_class WHERE oid = to_regclass('meta')",
 }
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version of the program knows of schemas. `scripts` is the directory of its migrations."""
+
+    version: str = __version__
+    level: int = LEVEL
+    oldest_reader: int = OLDEST_READER
+    scripts: Path = Path(__file__).parent / "migrations"
+
+
+THIS = Program()
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,28 +75,31 @@ async def level_of(database: Database) -> Level:
         return await _level(connection)
 
 
-async def bring_up(database: Database) -> Migrated | None:
+async def bring_up(database: Database, program: Program = THIS) -> Migrated | None:
     """Migrate if that is needed; None when nothing was done. Raises StoreUnavailable."""
-    if not _behind(await level_of(database), database):
+    if not _behind(await level_of(database), program, database.path):
         return None
     patient = database.patient(_PATIENT)
     try:
         async with _alone(database.path):
-            return await _migrate(patient)
+            return await _migrate(patient, program)
     finally:
         await patient.close()
 
 
-async def _migrate(database: Database) -> Migrated | None:
+async def _migrate(database: Database, program: Program) -> Migrated | None:
     found = await level_of(database)
-    backup = await asyncio.to_thread(_back_up, database.path, found.level) if database.path and 0 < found.level < LEVEL else None
+    backup = None
+    if database.path is not None and 0 < found.level < program.level:
+        backup = await asyncio.to_thread(_back_up, database.path, found.level)
     async with database.begin(lock="migration") as connection:
-        if not _behind(found := await _level(connection), database):
+        found = await _level(connection)
+        if not _behind(found, program, database.path):
             return None  # another process did it meanwhile
-        await connection.run_sync(_upgrade)
-        done = {"schema_level": LEVEL, "oldest_reader": OLDEST_READER, "written_by": __version__}
+        await connection.run_sync(_upgrade, program.scripts)
+        done = {"schema_level": program.level, "oldest_reader": program.oldest_reader, "written_by": program.version}
         await connection.execute(update(meta).values(done))
-    return Migrated(before=found.level, after=LEVEL, backup=backup)
+    return Migrated(before=found.level, after=program.level, backup=backup)
 
 
 async def _level(connection: AsyncConnection) -> Level:
@@ -94,32 +109,32 @@ async def _level(connection: AsyncConnection) -> Level:
     return Level(level=row.schema_level, oldest_reader=row.oldest_reader, written_by=row.written_by)
 
 
-def _behind(found: Level, database: Database) -> bool:
-    """Whether a migration is due. Raises StoreUnavailable when this program cannot use what is there."""
-    if found.oldest_reader > LEVEL:
-        raise StoreUnavailable("too_new", _too_new(found, database.path))
-    return found.level < LEVEL
+def _behind(found: Level, program: Program, path: Path | None) -> bool:
+    """Whether a migration is due. Raises StoreUnavailable when the program cannot use what is there."""
+    if program.level < found.oldest_reader:
+        raise StoreUnavailable("too_new", _too_new(found, program, path))
+    return found.level < program.level
 
 
-def _too_new(found: Level, path: Path | None) -> str:
-    copies = [copy for copy in _backups(path) if _level_of_backup(copy) <= LEVEL] if path else []
+def _too_new(found: Level, program: Program, path: Path | None) -> str:
+    copies = [copy for copy in _backups(path) if _level_of_backup(copy) <= program.level] if path else []
     way_back = f", or stop the service and put {copies[-1].name} in its place, which was made before the migration" if copies else ""
     return (
-        f"the store has level {found.level}, written by version {found.written_by}, and needs a program of level {found.oldest_reader} "
-        f"or above; this one, version {__version__}, has level {LEVEL}: use version {found.written_by} or a newer one{way_back}"
+        f"the store has level {found.level}, written by version {found.written_by}, and needs a program of level {found.oldest_reader} or "
+        f"above; this one, version {program.version}, has level {program.level}: use version {found.written_by} or a newer one{way_back}"
     )
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, scripts: Path) -> None:
     """Run what is missing on `connection`, in its transaction."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
-    with EnvironmentContext(config, scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision)) as environment:
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    directory = ScriptDirectory.from_config(config)
+    with EnvironmentContext(config, directory, fn=lambda revision, _: directory._upgrade_revs("head", revision)) as environment:
         environment.configure(connection=connection)
         environment.run_migrations()
 
@@ -130,10 +145,12 @@ async def _alone(path: Path | None) -> AsyncIterator[None]:
     if path is None:
         yield
         return
-    lock = path.with_name(f"{path.name}.lock")
-    with contextlib.suppress(FileExistsError):
-        os.close(files.create(lock))
-    handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        handle = _lock_file(path.with_name(f"{path.name}.lock"))
+    except OSError as error:
+        raise StoreUnavailable(
+            "read_only", "the store cannot be migrated: its directory cannot be written", type(error).__name__
+        ) from error
     try:
         until = time.monotonic() + MIGRATION_S
         while not _locked(handle):
@@ -143,6 +160,12 @@ async def _alone(path: Path | None) -> AsyncIterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _lock_file(path: Path) -> int:
+    with contextlib.suppress(FileExistsError):
+        return files.create(path)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _locked(handle: int) -> bool:
@@ -156,8 +179,11 @@ def _locked(handle: int) -> bool:
 def _back_up(path: Path, level: int) -> str:
     """Copy the file beside itself, keep the newest few copies, and give the copy's name."""
     target = path.with_name(f"{path.name}.level-{level}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.backup")
-    if not target.exists():
-        files.copy(path, target)
+    try:
+        if not target.exists():
+            copies.copy(path, target)
+    except BackupFailed as error:
+        raise StoreUnavailable("broken", f"the store was not migrated, because it could not be copied first: {error}") from error
     for older in _backups(path)[:-KEPT_BACKUPS]:
         older.unlink(missing_ok=True)
     return target.name

@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import select, update
 
 from fkproxy.directory import ClientKey, Document
-from fkproxy.storage import audit, client_keys, documents, files
+from fkproxy.storage import audit, client_keys, copies, documents
 from fkproxy.storage.database import Database
 from fkproxy.storage.secrets import SecretBox, derived
 from fkproxy.storage.tables import meta
@@ -33,7 +33,7 @@ from fkproxy.storage.values import (
     Tombstone,
 )
 
-__all__ = ["Change", "Store"]
+__all__ = ["Change", "Store", "audit_key"]
 
 _LONG_S = 600.0
 """For walking or rewriting everything there is."""
@@ -83,13 +83,18 @@ class Change:
         self._put.pop(key_id, None)
 
 
+def audit_key(pepper: bytes) -> bytes:
+    """What seals the audit log of an installation."""
+    return derived(pepper, "audit")
+
+
 class Store:
     """Made by `fkproxy.storage.open_store`. Everything raises StoreUnavailable when the database cannot be used now."""
 
     def __init__(self, database: Database, secrets: SecretBox, pepper: bytes, clock: Callable[[], float] = time.time) -> None:
         self.database = database
         self.secrets = secrets
-        self._audit_key = derived(pepper, "audit")
+        self._audit_key = audit_key(pepper)
         self._clock = clock
 
     async def picture(self) -> Picture:
@@ -219,7 +224,7 @@ class Store:
         """A whole copy while everybody goes on. Raises BackupFailed, which for PostgreSQL says how it is done."""
         if self.database.path is None:
             raise BackupFailed(f"a PostgreSQL database is copied by its own tool: {self.database.dump_command(path)}")
-        await asyncio.to_thread(files.copy, self.database.path, path)
+        await asyncio.to_thread(copies.copy, self.database.path, path)
 
     async def close(self) -> None:
         """Close the connections."""

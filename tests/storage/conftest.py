@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from fkproxy.storage import files
-from fkproxy.storage.database import Database, Deadlines
+from fkproxy.storage.database import Database
+from fkproxy.storage.engines import Deadlines
+from fkproxy.storage.opening import open_at
 from fkproxy.storage.schema import bring_up
+from fkproxy.storage.store import Store
 from tests.storage.postgres import Server
 
+KEYS = "1:" + base64.b64encode(bytes(32)).decode()
+NEWER_KEYS = f"2:{base64.b64encode(bytes([2]) * 32).decode()},{KEYS}"
 SHORT = Deadlines(connect_s=1.0, lock_s=0.3, statement_s=1.0, transaction_s=2.0)
 
 
@@ -47,3 +53,11 @@ async def database(url: str) -> AsyncIterator[Database]:
     await bring_up(database)
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    """With a fixed key for secrets, and the clock at 1000 s."""
+    store, _ = await open_at(url, secret_keys=KEYS, deadlines=SHORT, clock=lambda: 1000.0)
+    yield store
+    await store.close()

@@ -55,11 +55,19 @@ class Server:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """At once: its connections are cut."""
+        """Its connections are cut."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
+            self._process.send_signal(signal.SIGINT)
             self._process.wait(30)
             self._process = None
+
+    def freeze(self, frozen: bool) -> None:
+        """As if the host hung: connections stay, nobody answers."""
+        assert self._process is not None
+        pid = self._process.pid
+        for each in [str(pid), *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(each), signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def remove(self) -> None:
         self.stop()
