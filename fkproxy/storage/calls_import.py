@@ -3,9 +3,10 @@
     read a piece of a file (thread)  →  rows (event loop, in slices)  →  one transaction: rows, sums, position  →  the next piece
 
 Whose file it is does not matter: the live ones, this process's own among them, are read up to their last line end, and those that nobody
-writes to any more are deleted when they are in the store. The position in a file is written in the transaction that writes its rows, so
-wherever an importer is killed, the next one goes on at the same line. One importer at a time works on a directory (a lock that dies with
-its process); others wait for their turn.
+writes to any more are deleted a minute after they are in the store. The position in a file is written in the transaction that writes its
+rows, so wherever an importer is killed, the next one goes on at the same line; and a database that lost its last commits in a power cut
+asks for their lines again, because it lost the positions with them, and the files are still there. One importer at a time works on a
+directory (a lock that dies with its process); others wait for their turn.
 
 While the store is away nothing is lost and nothing piles up here: the files wait, and the importer asks again, less and less often. A
 line that is no entry is counted and left out. After each piece the importer rests for as long as the piece took, or longer: a backlog
@@ -35,6 +36,8 @@ __all__ = ["Importer", "ImporterFigures"]
 
 _POLL_S = 1.0
 _MAX_BACKOFF_S = 30.0
+_KEEP_S = 60.0
+"""How long a file stays when it is in the store: Linux has written back by then what a database did not sync."""
 _PIECE_BYTES = 512 * 1024
 _SLICE_LINES = 150
 """A slice takes about a millisecond, and other tasks of the event loop go between two of them."""
@@ -75,6 +78,7 @@ class Importer:
         directory: Path,
         *,
         poll_s: float = _POLL_S,
+        keep_s: float = _KEEP_S,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -82,6 +86,8 @@ class Importer:
         self._database = database
         self._directory = directory
         self._poll_s = poll_s
+        self._keep_s = keep_s
+        self._done_s: dict[str, float] = {}
         self._sleep = sleep
         self._now = now
         self._positions: dict[str, int] | None = None
@@ -155,9 +161,28 @@ class Importer:
             with contextlib.suppress(OSError):
                 offset = positions.get(path.name, 0)
                 waiting += max(0, path.stat().st_size - offset)
-                found = found or _next_of(path, offset)
+                found = found or self._next_of(path, offset)
         self.figures.files, self.figures.waiting_bytes = len(paths), waiting
         return found
+
+    def _next_of(self, path: Path, offset: int) -> _Piece | None:
+        """Lines after `offset`. A file without any that nobody writes to is removed in time; None where there is nothing to do.
+
+        The importer and the writer take the same lock, so no file is removed under the hands of its writer. Raises `OSError`.
+        """
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = read_lines(handle, offset, _PIECE_BYTES)
+            if not data and lock(handle):
+                # Its writer may have written again before it went.
+                data = read_lines(handle, offset, _PIECE_BYTES)
+                now = self._now()
+                if not data and now - self._done_s.setdefault(path.name, now) >= self._keep_s:
+                    path.unlink()
+                    return _Piece(path=path, offset=offset, torn=os.fstat(handle).st_size > offset)
+            return _Piece(path=path, offset=offset, data=data) if data else None
+        finally:
+            os.close(handle)
 
     def _listed(self) -> list[Path]:
         try:
@@ -170,7 +195,7 @@ class Importer:
     async def _read_positions(self) -> dict[str, int]:
         async with self._database.read() as connection:
             found = await connection.execute(journal_positions.select())
-            return {row.file: row.offset for row in found}
+            return {row.file: row.read_bytes for row in found}
 
     async def _import(self, piece: _Piece) -> None:
         batch = Batch()
@@ -196,6 +221,7 @@ class Importer:
     async def _forget(self, piece: _Piece) -> None:
         """The file is gone. A position that stays behind, because the store is away or we are killed now, is never asked for."""
         self.figures.torn += piece.torn
+        self._done_s.pop(piece.path.name, None)
         if self._positions is not None and self._positions.pop(piece.path.name, None) is not None:
             async with self._database.begin() as connection:
                 await self._statements.forget(connection, piece.path.name)
@@ -209,22 +235,3 @@ class Importer:
         if self.figures.trouble is not None:
             self.figures.trouble = None
             logger.warning("the store takes the records of calls again", extra={"waiting_bytes": self.figures.waiting_bytes})
-
-
-def _next_of(path: Path, offset: int) -> _Piece | None:
-    """Lines after `offset`; without any, and with nobody who writes to it, the file is removed. None where there is nothing to do.
-
-    The importer and the writer take the same lock, so no file is removed under the hands of its writer. Raises `OSError`.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = read_lines(handle, offset, _PIECE_BYTES)
-        if not data and lock(handle):
-            # Its writer may have written again before it went.
-            data = read_lines(handle, offset, _PIECE_BYTES)
-            if not data:
-                path.unlink()
-                return _Piece(path=path, offset=offset, torn=os.fstat(handle).st_size > offset)
-        return _Piece(path=path, offset=offset, data=data) if data else None
-    finally:
-        os.close(handle)

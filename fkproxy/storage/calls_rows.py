@@ -166,6 +166,8 @@ class Batch:
             sums[1] += 1
         elif outcome == "client_ended":
             sums[2] += 1
+        if cost is not None:
+            sums[8] += cost  # type: ignore[operator]  # the same
         tokens = row[_INPUT : _INPUT + 5]
         if tokens == _NOTHING_SAID:
             return
@@ -174,8 +176,6 @@ class Batch:
                 sums[place] += count  # type: ignore[operator]  # the same
         if cost is None:
             sums[9] += 1
-        else:
-            sums[8] += cost  # type: ignore[operator]  # the same
 
     def usage(self) -> list[Row]:
         """What the rows add to `usage_hourly`, in the order of its columns and of its key: two who write never wait for each other."""
