@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import operator
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
@@ -23,6 +24,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula (https://owasp.org/www-community/attacks/CSV_Injection)."""
 _CSV_FIELDS = tuple(field for field in CallRow.__struct_fields__ if field not in ("id", "started_ms", "detail"))
 
+_fields_of = operator.attrgetter(*_CSV_FIELDS)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,7 +60,7 @@ def _csv(lines: Iterable[Iterable[object]]) -> bytes:
 
 
 def _cells(row: CallRow) -> list[object]:
-    return [_time(row), *[_harmless(getattr(row, field)) for field in _CSV_FIELDS]]
+    return [_time(row), *map(_harmless, _fields_of(row))]
 
 
 def _harmless(value: object) -> object:
