@@ -6,15 +6,15 @@ its counts. A limit that the key does not have is None: the gateway's own for al
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from fkproxy.directory import KeyLimits
-from fkproxy.estimate import expected_usage
+from fkproxy.estimate import expected_tokens, expected_usage
 from fkproxy.limits.bucket import TokenBucket, Verdict
 from fkproxy.limits.budget import Budget, Limit, Measure, Reservation, Shortage, Window
 from fkproxy.limits.tokens import TokenMeter
 from fkproxy.model.errors import ConcurrencyExceeded, RateLimited, SpendBudgetExceeded, TokenBudgetExceeded
-from fkproxy.telemetry.prices import Pricing, cost_usd
+from fkproxy.model.usage import Usage
 from fkproxy.terms import Terms
 from fkproxy.turnstile import Turnstile
 
@@ -24,7 +24,7 @@ __all__ = ["Allowance", "Allowances"]
 class Allowance:
     """One key's. `used_s`: when its last call began, unix seconds."""
 
-    __slots__ = ("_bucket", "_limits", "_max_wait_s", "budget", "meter", "turnstile", "used_s")
+    __slots__ = ("_bucket", "_limits", "_limits_spend", "_max_wait_s", "budget", "meter", "turnstile", "used_s")
 
     def __init__(self, limits: KeyLimits, max_wait_s: float) -> None:
         self.used_s = 0.0
@@ -50,6 +50,7 @@ class Allowance:
         elif limits.max_concurrency != self.turnstile.limit:
             self.turnstile.limit = limits.max_concurrency
         self.budget.limits = _budgets(limits)
+        self._limits_spend = any(limit.what == "usd" for limit in self.budget.limits)
 
     def tune(self, max_wait_s: float) -> None:
         """From now on a call may wait so long for its turn."""
@@ -82,16 +83,16 @@ class Allowance:
         """The key's own limit."""
         return self._limits.requests_per_minute
 
-    def reserve(self, body: bytes, pricing: Pricing | None, model: str, at_s: float) -> Reservation | None:
+    def reserve(self, body: bytes, price: Callable[[Usage], float | None], at_s: float) -> Reservation | None:
         """Take what a call is expected to use and cost; None where no budget limits it.
 
-        `pricing` and `model` are those of the upstream that is first in line. Raises `TokenBudgetExceeded` and `SpendBudgetExceeded`.
+        `price`: what such a use costs, None where nobody knows. Raises `TokenBudgetExceeded` and `SpendBudgetExceeded`.
         """
         budget = self.budget
         if not budget.limits:
             return None
-        usage = expected_usage(body)
-        got = budget.reserve(usage.total_tokens or 0, cost_usd(pricing, model, usage) or 0.0, at_s)
+        usd = (price(expected_usage(body)) or 0.0) if self._limits_spend else 0.0
+        got = budget.reserve(expected_tokens(body), usd, at_s)
         if isinstance(got, Shortage):
             limit = got.limit
             kind = TokenBudgetExceeded if limit.what == "tokens" else SpendBudgetExceeded

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -25,8 +26,10 @@ from fkproxy.directory import Directory
 from fkproxy.fleet import Fleet
 from fkproxy.limits.budget import Spent, Window
 from fkproxy.model.errors import ModelNotAllowed, NoUpstreamAvailable, RateLimited
+from fkproxy.model.usage import Usage
 from fkproxy.pools import Pools
 from fkproxy.suffix import described
+from fkproxy.telemetry.prices import cost_usd
 from fkproxy.telemetry.record import ENFORCED_MODEL, CallRecord
 from fkproxy.under_way import UnderWay
 
@@ -115,9 +118,7 @@ class Clientele:
         if peek.operation == "chat":
             self._think(call)
         if allowance.budget.limits:
-            target = fleet.route(peek.model).targets[0]
-            pricing = fleet.upstreams[target.upstream].terms.pricing
-            call.reservation = allowance.reserve(call.body, pricing, target.model, call.started_s)
+            call.reservation = allowance.reserve(call.body, partial(_price, fleet, peek.model), call.started_s)
         return peek, fleet
 
     @staticmethod
@@ -164,3 +165,10 @@ class Clientele:
             terms = self.keys.terms(key_id)
             if terms is not None:
                 self._allowances.of(key_id, terms).budget.seed(window, tokens, usd, self._now_s())
+
+
+def _price(fleet: Fleet, model: str, usage: Usage) -> float | None:
+    """What that use of a model costs at the upstream that is first in line. Raises `UnknownModel`."""
+    route = fleet.route(model)
+    target = route.only or route.targets[0]
+    return cost_usd(fleet.upstreams[target.upstream].terms.pricing, target.model, usage)

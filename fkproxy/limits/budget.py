@@ -24,6 +24,7 @@ __all__ = ["WINDOWS", "Budget", "Limit", "Measure", "Reservation", "Shortage", "
 Measure = Literal["tokens", "usd"]
 Window = Literal["day", "week", "month"]
 WINDOWS: tuple[Window, ...] = get_args(Window)
+"""The others begin and end with a day."""
 
 _DAY_S = 86400
 _MONDAY = 4
@@ -32,6 +33,7 @@ _MONDAY = 4
 _REMEMBERED = 4
 """Windows of one kind: this one, the one before, and what a wrong clock may make up in between."""
 
+_PLACE = {window: place for place, window in enumerate(WINDOWS)}
 _INDEX: dict[Measure, int] = {"tokens": 0, "usd": 1}
 _ROUNDING = 1e-9
 _SOON_S = 1.0
@@ -91,23 +93,25 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
 class Budget:
     """One key's. All times are unix seconds."""
 
-    __slots__ = ("_accounts", "limits")
+    __slots__ = ("_accounts", "_ends_s", "_near", "_starts_s", "limits")
 
     def __init__(self, limits: Sequence[Limit] = ()) -> None:
         self.limits = tuple(limits)
         """May be replaced at any time; what was used stays used."""
         self._accounts: dict[Window, list[_Account]] = {window: [] for window in WINDOWS}
+        # Those of the last call: most calls are of the same day.
+        self._near: tuple[_Account, ...] = ()
+        self._starts_s = self._ends_s = 0.0
 
     def reserve(self, tokens: int, usd: float, at_s: float) -> Reservation | Shortage:
         """Take what a call is expected to use. `usd` 0.0: nobody knows its price."""
+        accounts = self._around(at_s)
         for limit in self.limits:
-            account = self._account(limit.window, at_s)
-            measure = _INDEX[limit.what]
+            account, measure = accounts[_PLACE[limit.window]], _INDEX[limit.what]
             expected = min(usd if measure else tokens, limit.most)
             used = account.earlier[measure] + account.used[measure]
             if used + account.held[measure] + expected > limit.most + _ROUNDING or not limit.most:
                 return Shortage(limit, _wait_s(limit, account, used + expected, at_s))
-        accounts = tuple([self._account(window, at_s) for window in WINDOWS])
         for account in accounts:
             account.held[0] += tokens
             account.held[1] += usd
@@ -123,18 +127,24 @@ class Budget:
 
     def add(self, tokens: int, usd: float, at_s: float) -> None:
         """Count what a call used that began at `at_s` and reserved nothing."""
-        for window in WINDOWS:
-            used = self._account(window, at_s).used
-            used[0] += tokens
-            used[1] += usd
+        for account in self._around(at_s):
+            account.used[0] += tokens
+            account.used[1] += usd
 
     def seed(self, window: Window, tokens: int, usd: float, at_s: float) -> None:
         """What was used in the window around `at_s` before this process counted. May be told again: the last word counts."""
-        self._account(window, at_s).earlier = [tokens, usd]
+        self._around(at_s)[_PLACE[window]].earlier = [tokens, usd]
 
     def spent(self, at_s: float) -> tuple[Spent, ...]:
         """The windows around `at_s`."""
-        return tuple(_spent(window, self._account(window, at_s)) for window in WINDOWS)
+        return tuple(map(_spent, WINDOWS, self._around(at_s)))
+
+    def _around(self, at_s: float) -> tuple[_Account, ...]:
+        """The accounts of all windows."""
+        if not self._starts_s <= at_s < self._ends_s:
+            self._near = tuple([self._account(window, at_s) for window in WINDOWS])
+            self._starts_s, self._ends_s = self._near[0].starts_s, self._near[0].ends_s
+        return self._near
 
     def _account(self, window: Window, at_s: float) -> _Account:
         accounts = self._accounts[window]
