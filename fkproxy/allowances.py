@@ -6,7 +6,7 @@ its counts. A limit that the key does not have is None: the gateway's own for al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from fkproxy.directory import KeyLimits
 from fkproxy.estimate import expected_tokens, expected_usage
@@ -22,9 +22,10 @@ __all__ = ["Allowance", "Allowances"]
 
 
 class Allowance:
-    """One key's. `used_s`: when its last call began, unix seconds."""
+    """One key's. `used_s`: when its last call began, unix seconds. `free`: nothing to `admit`. `waits`: there is a `meter` or
+    a `turnstile`."""
 
-    __slots__ = ("_bucket", "_limits", "_limits_spend", "_max_wait_s", "budget", "meter", "turnstile", "used_s")
+    __slots__ = ("_bucket", "_limits", "_limits_spend", "_max_wait_s", "budget", "free", "meter", "turnstile", "used_s", "waits")
 
     def __init__(self, limits: KeyLimits, max_wait_s: float) -> None:
         self.used_s = 0.0
@@ -49,6 +50,8 @@ class Allowance:
             self.turnstile = Turnstile(limits.max_concurrency, self._max_wait_s)
         elif limits.max_concurrency != self.turnstile.limit:
             self.turnstile.limit = limits.max_concurrency
+        self.free = limits.requests_per_minute is None and limits.tokens_per_minute != 0 and limits.max_concurrency != 0
+        self.waits = self.meter is not None or self.turnstile is not None
         self.budget.limits = _budgets(limits)
         self._limits_spend = any(limit.what == "usd" for limit in self.budget.limits)
 
@@ -58,12 +61,11 @@ class Allowance:
         if self.turnstile is not None:
             self.turnstile.max_wait_s = max_wait_s
 
-    def admit(self, now: float, now_s: float) -> Verdict | None:
-        """Take one request; None where the key has no limit of requests. `now` is monotonic, `now_s` unix seconds.
+    def admit(self, now: float) -> Verdict | None:
+        """Take one request; None where the key has no limit of requests. `now` is monotonic seconds.
 
-        Raises `RateLimited` and `ConcurrencyExceeded` for a limit of 0.
+        Raises `RateLimited` and `ConcurrencyExceeded`.
         """
-        self.used_s = now_s
         limits = self._limits
         if limits.tokens_per_minute == 0:
             raise RateLimited(None, "this key may use 0 tokens a minute")
@@ -77,11 +79,6 @@ class Allowance:
         if self._bucket is None:
             self._bucket = TokenBucket(per_minute, per_minute / 60.0, now)
         return self._bucket.take(now)
-
-    @property
-    def requests_per_minute(self) -> int | None:
-        """The key's own limit."""
-        return self._limits.requests_per_minute
 
     def reserve(self, body: bytes, price: Callable[[Usage], float | None], at_s: float) -> Reservation | None:
         """Take what a call is expected to use and cost; None where no budget limits it.
@@ -112,30 +109,27 @@ class Allowances:
 
     def __init__(self, max_wait_s: float) -> None:
         self._max_wait_s = max_wait_s
-        self._allowances: dict[str, Allowance] = {}
+        self.by_key: dict[str, Allowance] = {}
+        """Those of keys that have called, or that something was told of."""
 
     def tune(self, max_wait_s: float) -> None:
         """From now on a call may wait so long."""
         self._max_wait_s = max_wait_s
-        for allowance in self._allowances.values():
+        for allowance in self.by_key.values():
             allowance.tune(max_wait_s)
 
     def of(self, key_id: str, terms: Terms) -> Allowance:
         """The key's."""
-        allowance = self._allowances.get(key_id)
+        allowance = self.by_key.get(key_id)
         if allowance is None:
-            allowance = self._allowances[key_id] = Allowance(terms.limits, self._max_wait_s)
+            allowance = self.by_key[key_id] = Allowance(terms.limits, self._max_wait_s)
         return allowance
 
     def replace(self, limits: Mapping[str, KeyLimits]) -> None:
         """These are the keys there are, and their limits. Who is not among them is forgotten."""
-        self._allowances = {key_id: allowance for key_id, allowance in self._allowances.items() if key_id in limits}
-        for key_id, allowance in self._allowances.items():
+        self.by_key = {key_id: allowance for key_id, allowance in self.by_key.items() if key_id in limits}
+        for key_id, allowance in self.by_key.items():
             allowance.limit(limits[key_id])
-
-    def known(self) -> Collection[tuple[str, Allowance]]:
-        """Those that have called, or were told of."""
-        return self._allowances.items()
 
 
 def _budgets(limits: KeyLimits) -> tuple[Limit, ...]:

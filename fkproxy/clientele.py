@@ -68,29 +68,30 @@ class Clientele:
     # --- one call
 
     def enter(self, call: Call, task: asyncio.Task[object]) -> None:
-        """Let a call in: who is it, and may it be? From then on it can be ended, until `leave`.
+        """Let the call of a caller in who has terms, or is barred. From then on it can be ended, until `leave`.
 
         Raises `NotAuthenticated`, `NotAllowed` and `AdmissionError`.
         """
-        caller = call.caller = self.keys.identify(call.presented_key)
+        caller = call.caller
         if caller.barred is not None or call.started_s >= caller.ends_s:
             caller.check(call.started_s)
         if caller.terms is None or caller.key_id is None:
             return
-        key_id = caller.key_id
-        allowance = call.allowance = self._allowances.of(key_id, caller.terms)
-        self.under_way.enter(key_id, call, task)
-        call.verdict = allowance.admit(self._now(), call.started_s)
+        allowance = call.allowance = self._allowances.by_key.get(caller.key_id) or self._allowances.of(caller.key_id, caller.terms)
+        allowance.used_s = call.started_s
+        self.under_way.calls[call] = task
+        if allowance.free:
+            return
+        call.verdict = allowance.admit(self._now())
         if call.verdict is not None and not call.verdict.allowed:
             limit = f"this key's limit of {call.verdict.limit} requests a minute is reached"
             raise RateLimited(call.verdict.retry_after_s, limit)
 
     def leave(self, call: Call, record: CallRecord) -> None:
         """The call is over; it had an allowance."""
-        allowance, key_id = call.allowance, call.caller.key_id
+        allowance = call.allowance
         assert allowance is not None
-        assert key_id is not None
-        self.under_way.leave(key_id, call)
+        del self.under_way.calls[call]
         tokens, usd = call.used_tokens, record.cost_usd
         if call.reservation is not None and (call.error is not None or record.client_ended):
             # What was said of the use of a reply that broke off is not the whole of it: the estimate stands, if there was a reply.
@@ -115,7 +116,7 @@ class Clientele:
             peek = msgspec.structs.replace(peek, model=terms.enforced_model)
         if not terms.allows(peek.model, fleet.table):
             raise ModelNotAllowed(peek.model)
-        if peek.operation == "chat":
+        if terms.limits_thinking and peek.operation == "chat":
             self._think(call)
         if allowance.budget.limits:
             call.reservation = allowance.reserve(call.body, partial(_price, fleet, peek.model), call.started_s)
@@ -152,12 +153,12 @@ class Clientele:
 
     def last_used(self) -> dict[str, float]:
         """When keys last called, unix seconds, by the key's id; those that did since the start."""
-        return {key_id: allowance.used_s for key_id, allowance in self._allowances.known() if allowance.used_s}
+        return {key_id: allowance.used_s for key_id, allowance in self._allowances.by_key.items() if allowance.used_s}
 
     def spent(self) -> dict[str, tuple[Spent, ...]]:
         """What keys used in the windows of now, by the key's id; those that are counted."""
         now_s = self._now_s()
-        return {key_id: allowance.budget.spent(now_s) for key_id, allowance in self._allowances.known()}
+        return {key_id: allowance.budget.spent(now_s) for key_id, allowance in self._allowances.by_key.items()}
 
     def seed(self, window: Window, used: Mapping[str, tuple[int, float]]) -> None:
         """What keys used in a window of now before this process began: (tokens, USD) by the key's id. The last word counts."""

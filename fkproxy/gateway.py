@@ -153,7 +153,7 @@ class Gateway:
         try:
             self.admit(call, task)
             call.body = await client.read_body(self._max_request_bytes, self._timeouts.first_byte_s)
-            if self._turnstile is None and self._meters is None and call.allowance is None:
+            if self._turnstile is None and self._meters is None and (call.allowance is None or not call.allowance.waits):
                 await self._run(call, client)
             else:
                 await self._run_limited(call, client)
@@ -192,8 +192,10 @@ class Gateway:
     def admit(self, call: Call, task: asyncio.Task[object]) -> None:
         """Key, then token bucket. Raises `NotAuthenticated`, `NotAllowed` and `RateLimited`."""
         call.auth = "refused"
-        self.clientele.enter(call, task)
-        call.auth = "none" if call.caller.key_id is None else "key"
+        caller = call.caller = self.clientele.keys.identify(call.presented_key)
+        if caller.terms is not None or caller.barred is not None:
+            self.clientele.enter(call, task)
+        call.auth = "none" if caller.key_id is None else "key"
         if self._buckets is None or call.verdict is not None:
             return
         call.verdict = self._buckets.take(call.payer, self._now())

@@ -60,13 +60,14 @@ class ModelPolicy:
 class Terms:
     """One key's. `enforced_thinking` is for every call, `maximum_thinking` for those that ask for more."""
 
-    __slots__ = ("_own", "_pools", "enforced_model", "enforced_thinking", "limits", "maximum_thinking", "open")
+    __slots__ = ("_own", "_pools", "enforced_model", "enforced_thinking", "limits", "limits_thinking", "maximum_thinking", "open")
 
     def __init__(self, key: ClientKey, pools: ModelPolicy) -> None:
         self.limits = key.limits
         self.enforced_model = key.enforced_model
         self.enforced_thinking = reasoning_of_word(key.enforced_thinking or "")
         self.maximum_thinking = reasoning_of_word(key.maximum_thinking or "")
+        self.limits_thinking = self.enforced_thinking is not None or self.maximum_thinking is not None
         self._own = ModelPolicy(key.models)
         self._pools = pools
         self.open = self._own.open and pools.open

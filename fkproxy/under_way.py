@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 
 from fkproxy.access import KeyRing
@@ -19,41 +20,27 @@ _LOOK_EVERY_S = 1.0
 
 
 class UnderWay:
-    """By the key's id; only keys that have calls are remembered. `now_s` gives unix seconds."""
+    """`now_s` gives unix seconds."""
 
     def __init__(self, keys: KeyRing, now_s: Callable[[], float]) -> None:
         self._keys = keys
         self._now_s = now_s
         self._looked_s = now_s()
-        self._calls: dict[str, dict[Call, asyncio.Task[object]]] = {}
+        self.calls: dict[Call, asyncio.Task[object]] = {}
+        """Each with the task that serves it; who puts one in takes it out."""
 
-    def enter(self, key_id: str, call: Call, task: asyncio.Task[object]) -> None:
-        """A call begins, which `task` serves. It must leave."""
-        calls = self._calls.get(key_id)
-        if calls is None:
-            calls = self._calls[key_id] = {}
-        calls[call] = task
-
-    def leave(self, key_id: str, call: Call) -> None:
-        """It is over."""
-        calls = self._calls[key_id]
-        del calls[call]
-        if not calls:
-            del self._calls[key_id]
-
-    def counts(self) -> dict[str, int]:
-        """How many of each key."""
-        return {key_id: len(calls) for key_id, calls in self._calls.items()}
+    def counts(self) -> Counter[str | None]:
+        """How many there are, by the key's id."""
+        return Counter(call.caller.key_id for call in self.calls)
 
     def end(self) -> None:
         """End those whose key would not be let in now."""
         now_s = self._looked_s = self._now_s()
-        for calls in self._calls.values():
-            for call, task in calls.items():
-                refusal = None if call.over or call.ended is not None else self._keys.ended(call.caller, now_s)
-                if refusal is not None:
-                    call.ended = refusal
-                    task.cancel()
+        for call, task in self.calls.items():
+            refusal = None if call.over or call.ended is not None else self._keys.ended(call.caller, now_s)
+            if refusal is not None:
+                call.ended = refusal
+                task.cancel()
 
     def look(self) -> None:
         """The same, if a key has expired since the last look."""

@@ -127,9 +127,10 @@ class Budget:
 
     def add(self, tokens: int, usd: float, at_s: float) -> None:
         """Count what a call used that began at `at_s` and reserved nothing."""
-        for account in self._around(at_s):
-            account.used[0] += tokens
-            account.used[1] += usd
+        for account in self._near if self._starts_s <= at_s < self._ends_s else self._around(at_s):
+            used = account.used
+            used[0] += tokens
+            used[1] += usd
 
     def seed(self, window: Window, tokens: int, usd: float, at_s: float) -> None:
         """What was used in the window around `at_s` before this process counted. May be told again: the last word counts."""
