@@ -1,0 +1,125 @@
+"""The engines under a database: how its connections are made, and how many. Floor 2.
+
+Every connection has its deadlines from the beginning, and lets go at once when the task that uses it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
+import msgspec
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from fkproxy.storage import copies
+
+__all__ = ["POSTGRESQL_CONNECTIONS", "SQLITE_CONNECTIONS", "Deadlines", "postgresql", "sqlite"]
+
+SQLITE_CONNECTIONS = 3
+"""One that writes, and readers. Each is a thread."""
+POSTGRESQL_CONNECTIONS = 4
+"""Each is a process of the server."""
+
+_WAL_KEPT_BYTES = 16 * 1024 * 1024
+"""A WAL that a long read let grow is cut back to this at the next checkpoint."""
+_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", f"journal_size_limit = {_WAL_KEPT_BYTES}")
+_GRACE_S = 0.5
+_CHUNK_ROWS = 64
+"""aiosqlite's own default for rows fetched at once."""
+
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. `connect_s`: to the server, or for a free connection. `lock_s`: for somebody else's lock. `statement_s`: for one statement
+    (PostgreSQL). `transaction_s`: for all of a transaction, with what its owner does in it."""
+
+    connect_s: float = 5.0
+    lock_s: float = 5.0
+    statement_s: float = 10.0
+    transaction_s: float = 20.0
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes hints as well: `with_hint(table, "INDEXED BY name", "sqlite")`, which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+        """See `SQLCompiler.get_from_hint_text`."""
+        return text
+
+
+class _Interruptible(aiosqlite.Connection):
+    """A thread with a connection. Closing ends the statement that runs, which a cancelled task has left behind, and its transaction.
+
+    Without that the statement would run to its end, and a lock would be held until Python collects its cursor.
+    """
+
+    async def close(self) -> None:
+        with contextlib.suppress(ValueError, sqlite3.Error):  # ValueError: it was never open, or is closed
+            # Not without a transaction: what SQLite does on closing, a checkpoint of the WAL, would be interrupted as well.
+            if self.in_transaction:
+                await self.interrupt()
+                await self.rollback()
+        await super().close()
+
+
+def sqlite(path: Path, deadlines: Deadlines) -> AsyncEngine:
+    """On a file that is there. Transactions are left to BEGIN statements (`isolation_level` None)."""
+
+    def open_file() -> sqlite3.Connection:
+        connection = sqlite3.connect(copies.uri(path), uri=True, isolation_level=None, timeout=deadlines.lock_s)
+        try:
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def connect() -> aiosqlite.Connection:
+        connection = _Interruptible(open_file, _CHUNK_ROWS)
+        connection._thread.daemon = True  # a disk that hangs must not keep the process from ending
+        try:
+            return await connection
+        except sqlite3.Error:
+            # Its thread ends by itself, and reports to this loop when it does.
+            await asyncio.to_thread(connection._thread.join, _GRACE_S)
+            raise
+
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    engine = _engine(url, SQLITE_CONNECTIONS, deadlines, async_creator=connect)
+    engine.dialect.statement_compiler = _Compiler
+    return engine
+
+
+def postgresql(url: str, deadlines: Deadlines) -> AsyncEngine:
+    """The driver reads the URL itself: it knows libpq's parameters (sslmode, a socket's directory as host, …)."""
+    settings = {
+        "application_name": "fkllmproxy",
+        "jit": "off",  # compiling takes longer than any statement of ours
+        "statement_timeout": _ms(deadlines.statement_s),
+        "lock_timeout": _ms(deadlines.lock_s),
+        "idle_in_transaction_session_timeout": _ms(deadlines.transaction_s),
+    }
+
+    async def connect() -> Any:
+        # The server's own word comes first, if it still has one.
+        patience_s = deadlines.statement_s + _GRACE_S
+        return await asyncpg.connect(url, timeout=deadlines.connect_s, command_timeout=patience_s, server_settings=settings)
+
+    options = {"async_creator": connect, "pool_pre_ping": True}
+    return _engine(URL.create("postgresql+asyncpg"), POSTGRESQL_CONNECTIONS, deadlines, **options)
+
+
+def _engine(url: URL, connections: int, deadlines: Deadlines, **options: Any) -> AsyncEngine:
+    limits = {"pool_size": connections, "max_overflow": 0, "pool_timeout": deadlines.connect_s, "pool_use_lifo": True}
+    return create_async_engine(url, hide_parameters=True, **limits, **options)
+
+
+def _ms(seconds: float) -> str:
+    return str(int(seconds * 1000))

@@ -360,12 +360,17 @@ async def test_a_server_that_refuses_the_login(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "sqlite://", "sqlite:///relative.db", "sqlite:////x.db?mode=ro", "mysql://u:hidden@h/d", "postgresql://u:hidden@h", "x"]
+    "wrong", ["", "sqlite://", "sqlite://relative.db", "sqlite:///x.db?mode=ro", "mysql://u:hidden@h/d", "postgresql://u:hidden@h", "x"]
 )
 def test_a_url_of_another_kind_is_refused_without_repeating_it(wrong: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///absolute/path") as caught:
         Database(wrong)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("slashes", ["///", "////"])
+def test_the_path_of_a_file_is_absolute_with_three_slashes_and_with_four(slashes: str) -> None:
+    assert Database(f"sqlite:{slashes}var/x.db").path == Path("/var/x.db")
 
 
 def test_the_command_for_a_dump_has_no_password() -> None:
