@@ -129,6 +129,7 @@ VENDOR_HOMES = (
 )
 """Each vendor's own packages and modules."""
 REGISTRIES = (
+    "control.fallback_list",
     "dialects",
     "doctor.clients",
     "doctor.vendors",

@@ -51,15 +51,12 @@ class ConfigControl:
 
     async def export(self, *, with_secrets: bool = False, by: By) -> Exported:
         """All of it; secrets are masked unless they are asked for, which is written down first."""
-        picture = await self._documents.picture()
-        if with_secrets:
-            await self._documents.ledger.note(by, "config.export_secrets", "config")
-        return Exported(
-            revision=picture.document_revision,
-            providers=[self._shown(entry, with_secrets) for entry in picture.document.providers],
-            pools=list(picture.document.pools),
-            settings=dict(picture.document.settings),
-        )
+        if not with_secrets:
+            picture = await self._documents.picture()
+            return self._exported(picture.document_revision, picture.document, with_secrets)
+        # One transaction: without its entry in the audit log no secret leaves.
+        async with self._documents.ledger.change(by, "config.export_secrets", "config") as change:
+            return self._exported(change.revision, change.document, with_secrets)
 
     async def restore(self, given: Mapping[str, Any], *, by: By, based_on: int | None = None) -> Exported:
         """Put all of it in place of what there is. Masked secrets keep what is stored, by names of provider and credential."""
@@ -109,6 +106,14 @@ class ConfigControl:
                 raise Invalid(faults)
             await self._take(change, msgspec.structs.replace(document, providers=kept), "providers replaced")
         return Replaced(count=len(kept), ignored=ignored)
+
+    def _exported(self, revision: int, document: Document, with_secrets: bool) -> Exported:
+        return Exported(
+            revision=revision,
+            providers=[self._shown(entry, with_secrets) for entry in document.providers],
+            pools=list(document.pools),
+            settings=dict(document.settings),
+        )
 
     def _shown(self, entry: dict[str, Any], with_secrets: bool) -> dict[str, Any]:
         if not with_secrets:

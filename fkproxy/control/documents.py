@@ -96,7 +96,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Document):
         return {
             "providers": {str(entry.get("name", "")): entry for entry in value.providers},
-            "pools": {pool.name: msgspec.to_builtins(pool) for pool in value.pools},
+            "pools": {pool.name: msgspec.structs.asdict(pool) for pool in value.pools},
             "settings": value.settings,
             "order": [entry.get("name") for entry in value.providers],
         }

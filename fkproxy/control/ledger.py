@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
-from fkproxy.control.refusals import Refused
+from fkproxy.control.refusals import Refused, Unknown
 from fkproxy.control.seams import Change, Store
 from fkproxy.storage.values import Actor, AuditEntry, Conflict, Outcome, StoreError
 
@@ -23,8 +23,11 @@ logger = logging.getLogger("fkproxy.control")
 _MOST_WAITING = 1000
 """Entries that wait for the store. The lines of the log have them all the same."""
 
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,79}")
-_KEY = re.compile(r"(sk-fk-[0-9a-f]{12})-[A-Za-z0-9_-]+")
+_KEY = re.compile(r"(sk-fk-[0-9a-f]{12})(?:-[A-Za-z0-9_-]+)?")
+_NAME = re.compile(
+    r"[a-z][a-z0-9_-]{0,31}(?:/[A-Za-z0-9][A-Za-z0-9_.:-]{0,64})?|[0-9a-f]{16}|\d{1,9}|APP_[A-Z_]{1,60}|fkllmproxy-[0-9TZ]+\.db"
+)
+"""Of a pool, a provider or an upstream; the id of a key; a revision; a setting; a copy of the store."""
 
 
 class By(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +39,8 @@ class By(msgspec.Struct, frozen=True, kw_only=True):
 
 def safe_target(name: str) -> str:
     """What may stand in the audit log for a name that somebody typed: of a whole key its prefix, nothing of what is no name at all."""
-    name = _KEY.sub(r"\1", name)
-    return name if _SAFE.fullmatch(name) else "-"
+    key = _KEY.fullmatch(name)
+    return key[1] if key else name if _NAME.fullmatch(name) else "-"
 
 
 class Ledger:
@@ -58,6 +61,11 @@ class Ledger:
             async with store.change(entry, based_on=based_on) as change:
                 yield change
                 target = change.target
+        except Unknown as error:
+            # What is not there is not named: it may have been anything, a secret in the wrong place too.
+            shown = entry.target if _KEY.fullmatch(entry.target) else "-"
+            await self._failed(msgspec.structs.replace(entry, target=shown), "refused", error.code)
+            raise
         except Refused as error:
             await self._failed(entry, "refused", error.code)
             raise

@@ -155,7 +155,7 @@ class PoolControl:
             revision = change.revision
             if after != before:
                 pools = tuple(after if pool.name == name else pool for pool in change.document.pools)
-                change.changed = changed_fields(msgspec.to_builtins(before), msgspec.to_builtins(after))
+                change.changed = changed_fields(msgspec.structs.asdict(before), msgspec.structs.asdict(after))
                 change.put_document(msgspec.structs.replace(change.document, pools=pools), f"pool {name}: {verb}")
                 revision += 1
             return self._view(after, change.keys, revision)

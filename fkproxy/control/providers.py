@@ -151,7 +151,7 @@ def sealed_entries(
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
             faults.append(Fault(f"{at}[{number}]", "is not a table"))
-            continue
+            entry = {}
         name = entry.get("name")
         kept.append(sealed(entry, stored.get(name) if isinstance(name, str) else None, documents.box, faults, (at, number)))
     return tuple(kept)

@@ -39,7 +39,7 @@ Reason = Literal["locked", "full", "read_only", "gone", "unreachable", "timeout"
 _VERBS: dict[str, tuple[str, ...]] = {
     "admin": ("login", "logout", "refuse", "slow_down"),
     "audit": ("export", "verify"),
-    "config": ("clear", "export", "restore", "roll_back"),
+    "config": ("clear", "export", "export_secrets", "restore", "roll_back"),
     "key": ("create", "delete", "pause", "resume", "revoke", "rotate", "update"),
     "log": ("export", "search"),
     "pool": ("archive", "create", "delete", "disable", "pause", "resume", "update"),

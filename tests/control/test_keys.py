@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,69 +11,41 @@ import pytest
 from fkproxy.access import digest
 from fkproxy.control.key_views import KeyPatch, LimitsPatch, NewKey, Spending
 from fkproxy.control.keys import DAY_S, MAX_OVERLAP_S, KeyControl
-from fkproxy.control.ledger import By, Ledger
+from fkproxy.control.ledger import Ledger
 from fkproxy.control.refusals import Forbidden, Invalid, Refused, Unknown
 from fkproxy.directory import ClientKey, Document, Pool
+from fkproxy.storage.store import Store
 from fkproxy.storage.values import StoreUnavailable
-from tests.fakes.store import ADMINISTRATOR, FakeStore
-
-NOW_S = 1_800_000_000.0
-PEPPER = b"p" * 32
-BY = By(actor=ADMINISTRATOR, request_id="req-1")
+from tests.control.acting import BY, NOW_S, PEPPER, Office, begun, rows, told
 
 
-class Desk:
-    """Keys over a store with two pools, on a clock that stands still."""
-
-    def __init__(self) -> None:
-        self.store = FakeStore()
-        self.now_s = NOW_S
-        self.spent: dict[str, Spending] = {}
-        self.keys = KeyControl(Ledger(lambda: self.store, lambda: self.now_s), lambda: PEPPER, self._spent)
-
-    async def _spent(self) -> Mapping[str, Spending]:
-        return self.spent
-
-    async def open(self) -> Desk:
-        async with Ledger(lambda: self.store).change(BY, "pool.create", "pool") as change:
-            change.put_document(Document(pools=(Pool(name="team"), Pool(name="old", state="archived"), Pool(name="spare"))), "pools")
-        self.store.entries.clear()
-        return self
-
-    def told(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        return [(entry.action, entry.outcome, entry.changed) for entry in self.store.entries]
-
-
-async def test_a_new_key_shows_its_secret_once_and_keeps_a_digest_of_it() -> None:
-    desk = await Desk().open()
-    made = await desk.keys.create(NewKey(pool="team", label=" laptops ", limits=LimitsPatch(tokens_per_day=0)), by=BY)
+async def test_a_new_key_shows_its_secret_once_and_keeps_a_digest_of_it(office: Office) -> None:
+    made = await office.keys.create(NewKey(pool="team", label=" laptops ", limits=LimitsPatch(tokens_per_day=0)), by=BY)
     assert re.fullmatch(r"sk-fk-[0-9a-f]{12}-[\w-]{43}", made.secret)
     assert made.secret.startswith(f"{made.key.prefix}-")
-    (kept,) = desk.store.keys.values()
+    kept = await office.kept(made.key.id)
     assert (kept.secrets[0].digest, kept.label, kept.limits.tokens_per_day) == (digest(PEPPER, made.secret.encode()), "laptops", 0)
-    assert (await desk.keys.get(made.key.id)) == made.key == (await desk.keys.all())[0]
-    assert desk.told() == [("key.create", "done", ("pool", "label", "limits.tokens_per_day"))]
-    assert desk.store.entries[0].target == made.key.id
-    assert made.secret.removeprefix(made.key.prefix) not in repr((made, await desk.keys.all(), desk.store.entries))
+    assert (await office.keys.get(made.key.id)) == made.key == (await office.keys.all())[0]
+    assert await told(office.store) == [("key.create", "done", ("pool", "label", "limits.tokens_per_day"))]
+    assert (await rows(office.store))[0].target == made.key.id
+    assert made.secret.removeprefix(made.key.prefix) not in repr((made, await office.keys.all(), await rows(office.store)))
 
 
 @pytest.mark.parametrize("how", ["id", "prefix", "secret"])
-async def test_a_key_is_found_by_its_id_its_prefix_and_even_all_of_it(how: str) -> None:
-    desk = await Desk().open()
-    made = await desk.keys.create(NewKey(pool="team"), by=BY)
+async def test_a_key_is_found_by_its_id_its_prefix_and_even_all_of_it(office: Office, how: str) -> None:
+    made = await office.keys.create(NewKey(pool="team"), by=BY)
     name = {"id": made.key.id, "prefix": made.key.prefix, "secret": made.secret}[how]
-    assert (await desk.keys.pause(name, by=BY)).effective_state == "paused"
-    assert desk.store.entries[-1].target == made.key.id
+    assert (await office.keys.pause(name, by=BY)).effective_state == "paused"
+    assert (await rows(office.store))[-1].target == made.key.id
 
 
-async def test_nothing_of_a_key_that_is_not_there_is_written_down() -> None:
-    desk = await Desk().open()
+async def test_nothing_of_a_key_that_is_not_there_is_written_down(office: Office) -> None:
     with pytest.raises(Unknown) as caught:
-        await desk.keys.pause("sk-fk-0123456789ab-" + "canary" * 7, by=BY)
+        await office.keys.pause("sk-fk-0123456789ab-" + "canary" * 7, by=BY)
     with pytest.raises(Unknown):
-        await desk.keys.pause("a secret of somebody", by=BY)
-    assert "canary" not in repr((caught.value.args, desk.store.entries))
-    assert [(entry.target, entry.outcome, entry.note) for entry in desk.store.entries] == [
+        await office.keys.pause("a secret of somebody", by=BY)
+    assert "canary" not in repr((caught.value.args, await rows(office.store)))
+    assert [(entry.target, entry.outcome, entry.note) for entry in await rows(office.store)] == [
         ("sk-fk-0123456789ab", "refused", "not_found"), ("-", "refused", "not_found"),
     ]  # fmt: skip
 
@@ -101,173 +72,153 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "expected"), REFUSED, ids=lambda value: str(value)[:40])
-async def test_what_a_key_must_not_be(fields: dict[str, Any], expected: str) -> None:
-    desk = await Desk().open()
+async def test_what_a_key_must_not_be(office: Office, fields: dict[str, Any], expected: str) -> None:
     with pytest.raises(Invalid, match=expected):
-        await desk.keys.create(msgspec.convert({"pool": "team", **fields}, NewKey), by=BY)
-    assert (desk.store.keys, desk.told()) == ({}, [("key.create", "refused", ())])
+        await office.keys.create(msgspec.convert({"pool": "team", **fields}, NewKey), by=BY)
+    assert (await office.keys.all(), await told(office.store)) == ([], [("key.create", "refused", ())])
     if "pool" not in fields:
-        made = await desk.keys.create(NewKey(pool="team"), by=BY)
+        made = await office.keys.create(NewKey(pool="team"), by=BY)
         with pytest.raises(Invalid, match=expected):
-            await desk.keys.update(made.key.id, msgspec.convert(fields, KeyPatch), by=BY)
-        assert await desk.keys.get(made.key.id) == made.key
+            await office.keys.update(made.key.id, msgspec.convert(fields, KeyPatch), by=BY)
+        assert await office.keys.get(made.key.id) == made.key
 
 
-async def test_all_faults_are_told_at_once() -> None:
-    desk = await Desk().open()
+async def test_all_faults_are_told_at_once(office: Office) -> None:
     with pytest.raises(Invalid) as caught:
-        await desk.keys.create(NewKey(pool="x", label="\t", models=(" ",), limits=LimitsPatch(max_concurrency=-1)), by=BY)
+        await office.keys.create(NewKey(pool="x", label="\t", models=(" ",), limits=LimitsPatch(max_concurrency=-1)), by=BY)
     assert [fault.field for fault in caught.value.faults] == ["pool", "label", "models[0]", "limits.max_concurrency"]
 
 
-async def test_a_patch_changes_what_it_names_and_null_clears() -> None:
-    desk = await Desk().open()
+async def test_a_patch_changes_what_it_names_and_null_clears(office: Office) -> None:
     limits = LimitsPatch(tokens_per_day=10, requests_per_minute=3)
-    made = await desk.keys.create(NewKey(pool="team", label="a", expires_s=NOW_S + 9, maximum_thinking="High", limits=limits), by=BY)
+    made = await office.keys.create(NewKey(pool="team", label="a", expires_s=NOW_S + 9, maximum_thinking="High", limits=limits), by=BY)
     patch = msgspec.json.decode(b'{"expires_s":null,"limits":{"tokens_per_day":null},"maximum_thinking":"high"}', type=KeyPatch)
-    view = await desk.keys.update(made.key.id, patch, by=BY)
+    view = await office.keys.update(made.key.id, patch, by=BY)
     assert (view.label, view.expires_s, view.maximum_thinking) == ("a", None, "high")
     assert (view.limits.tokens_per_day, view.limits.requests_per_minute) == (None, 3)
-    assert desk.told()[-1] == ("key.update", "done", ("expires_s", "limits.tokens_per_day"))
+    assert (await told(office.store))[-1] == ("key.update", "done", ("expires_s", "limits.tokens_per_day"))
 
 
-async def test_enforced_and_maximum_change_places_in_one_patch() -> None:
-    desk = await Desk().open()
-    made = await desk.keys.create(NewKey(pool="team", enforced_thinking="low"), by=BY)
+async def test_enforced_and_maximum_change_places_in_one_patch(office: Office) -> None:
+    made = await office.keys.create(NewKey(pool="team", enforced_thinking="low"), by=BY)
     with pytest.raises(Invalid):
-        await desk.keys.update(made.key.id, KeyPatch(maximum_thinking="high"), by=BY)
-    view = await desk.keys.update(made.key.id, KeyPatch(maximum_thinking="8192", enforced_thinking=None), by=BY)
+        await office.keys.update(made.key.id, KeyPatch(maximum_thinking="high"), by=BY)
+    view = await office.keys.update(made.key.id, KeyPatch(maximum_thinking="8192", enforced_thinking=None), by=BY)
     assert (view.enforced_thinking, view.maximum_thinking) == (None, "8192")
 
 
-async def test_what_a_call_meets_is_told_beside_what_was_set() -> None:
-    desk = await Desk().open()
-    id_ = (await desk.keys.create(NewKey(pool="team", expires_s=NOW_S + 60), by=BY)).key.id
-    states = [(await desk.keys.get(id_)).effective_state]
-    states.append((await desk.keys.pause(id_, by=BY)).effective_state)
-    states.append((await desk.keys.resume(id_, by=BY)).effective_state)
-    async with Ledger(lambda: desk.store).change(BY, "pool.pause", "pool") as change:
-        change.put_document(Document(pools=(Pool(name="team", state="paused"),)), "")
-    states.append((await desk.keys.get(id_)).effective_state)
-    async with Ledger(lambda: desk.store).change(BY, "pool.delete", "pool") as change:
-        change.put_document(Document(), "")
-    states.append((await desk.keys.get(id_)).effective_state)
-    desk.now_s += 60
-    states.append((await desk.keys.get(id_)).effective_state)
-    states.append((await desk.keys.revoke(id_, by=BY)).effective_state)
+async def test_what_a_call_meets_is_told_beside_what_was_set(office: Office) -> None:
+    id_ = (await office.keys.create(NewKey(pool="team", expires_s=NOW_S + 60), by=BY)).key.id
+    states = [(await office.keys.get(id_)).effective_state]
+    states.append((await office.keys.pause(id_, by=BY)).effective_state)
+    states.append((await office.keys.resume(id_, by=BY)).effective_state)
+    await begun(office.store, Document(pools=(Pool(name="team", state="paused"),)))
+    states.append((await office.keys.get(id_)).effective_state)
+    await begun(office.store, Document())
+    states.append((await office.keys.get(id_)).effective_state)
+    office.now_s += 60
+    states.append((await office.keys.get(id_)).effective_state)
+    states.append((await office.keys.revoke(id_, by=BY)).effective_state)
     assert states == ["active", "paused", "active", "pool_paused", "pool_missing", "expired", "revoked"]
 
 
-async def test_a_revoked_key_stays_so() -> None:
-    desk = await Desk().open()
-    id_ = (await desk.keys.create(NewKey(pool="team"), by=BY)).key.id
-    view = await desk.keys.revoke(id_, by=BY)
-    desk.now_s += 1
-    assert (view.state, view.revoked_s, await desk.keys.revoke(id_, by=BY)) == ("revoked", NOW_S, view)
-    for verb in (desk.keys.pause, desk.keys.resume, desk.keys.rotate):
+async def test_a_revoked_key_stays_so(office: Office) -> None:
+    id_ = (await office.keys.create(NewKey(pool="team"), by=BY)).key.id
+    view = await office.keys.revoke(id_, by=BY)
+    office.now_s += 1
+    assert (view.state, view.revoked_s, await office.keys.revoke(id_, by=BY)) == ("revoked", NOW_S, view)
+    for verb in (office.keys.pause, office.keys.resume, office.keys.rotate):
         with pytest.raises(Forbidden, match="for ever"):
             await verb(id_, by=BY)
     with pytest.raises(Forbidden, match="for ever"):
-        await desk.keys.update(id_, KeyPatch(label="x"), by=BY)
+        await office.keys.update(id_, KeyPatch(label="x"), by=BY)
     with pytest.raises(Forbidden, match="for ever"):
-        await desk.keys.move(id_, "spare", by=BY)
+        await office.keys.move(id_, "spare", by=BY)
 
 
-async def test_a_rotation_lets_the_old_secret_live_a_little_longer() -> None:
-    desk = await Desk().open()
-    made = await desk.keys.create(NewKey(pool="team"), by=BY)
-    again = await desk.keys.rotate(made.key.id, by=BY)
+async def test_a_rotation_lets_the_old_secret_live_a_little_longer(office: Office) -> None:
+    made = await office.keys.create(NewKey(pool="team"), by=BY)
+    again = await office.keys.rotate(made.key.id, by=BY)
     assert again.secret != made.secret
     assert [(secret.prefix, secret.expires_s) for secret in again.key.secrets] == [
         (made.key.prefix, NOW_S + DAY_S),
         (again.key.prefix, None),
     ]
-    third = await desk.keys.rotate(made.key.id, overlap_s=60, by=BY)
+    third = await office.keys.rotate(made.key.id, overlap_s=60, by=BY)
     assert [secret.expires_s for secret in third.key.secrets] == [NOW_S + 60, NOW_S + 60, None]
-    desk.now_s += 60
-    assert [secret.prefix for secret in (await desk.keys.get(made.key.id)).secrets] == [third.key.prefix]
-    last = await desk.keys.rotate(made.key.id, overlap_s=0, by=BY)
-    assert [secret.prefix for secret in desk.store.keys[made.key.id].secrets] == [last.key.prefix]
+    office.now_s += 60
+    assert [secret.prefix for secret in (await office.keys.get(made.key.id)).secrets] == [third.key.prefix]
+    last = await office.keys.rotate(made.key.id, overlap_s=0, by=BY)
+    assert [secret.prefix for secret in (await office.kept(made.key.id)).secrets] == [last.key.prefix]
 
 
 @pytest.mark.parametrize("overlap_s", [-1.0, MAX_OVERLAP_S + 1, float("nan"), float("inf")])
-async def test_an_overlap_has_a_bound(overlap_s: float) -> None:
-    desk = await Desk().open()
-    made = await desk.keys.create(NewKey(pool="team"), by=BY)
+async def test_an_overlap_has_a_bound(office: Office, overlap_s: float) -> None:
+    made = await office.keys.create(NewKey(pool="team"), by=BY)
     with pytest.raises(Invalid, match="overlap_s is out of range"):
-        await desk.keys.rotate(made.key.id, overlap_s=overlap_s, by=BY)
+        await office.keys.rotate(made.key.id, overlap_s=overlap_s, by=BY)
 
 
-async def test_a_key_has_a_bounded_number_of_secrets() -> None:
-    desk = await Desk().open()
-    made = await desk.keys.create(NewKey(pool="team"), by=BY)
+async def test_a_key_has_a_bounded_number_of_secrets(office: Office) -> None:
+    made = await office.keys.create(NewKey(pool="team"), by=BY)
     for _ in range(7):
-        with_many = await desk.keys.rotate(made.key.id, by=BY)
+        with_many = await office.keys.rotate(made.key.id, by=BY)
     assert len(with_many.key.secrets) == 8
     with pytest.raises(Forbidden, match="overlap of 0"):
-        await desk.keys.rotate(made.key.id, by=BY)
-    assert len((await desk.keys.rotate(made.key.id, overlap_s=0, by=BY)).key.secrets) == 1
+        await office.keys.rotate(made.key.id, by=BY)
+    assert len((await office.keys.rotate(made.key.id, overlap_s=0, by=BY)).key.secrets) == 1
 
 
-async def test_moving_a_key() -> None:
-    desk = await Desk().open()
-    id_ = (await desk.keys.create(NewKey(pool="team"), by=BY)).key.id
-    assert (await desk.keys.move(id_, "spare", by=BY)).pool == "spare"
-    assert desk.told()[-1] == ("key.update", "done", ("pool",))
+async def test_moving_a_key(office: Office) -> None:
+    id_ = (await office.keys.create(NewKey(pool="team"), by=BY)).key.id
+    assert (await office.keys.move(id_, "spare", by=BY)).pool == "spare"
+    assert (await told(office.store))[-1] == ("key.update", "done", ("pool",))
     for pool in ("old", "nowhere"):
         with pytest.raises(Invalid, match="pool is"):
-            await desk.keys.move(id_, pool, by=BY)
-    assert [view.id for view in await desk.keys.all(pool="spare")] == [id_]
-    assert await desk.keys.all(pool="team") == []
+            await office.keys.move(id_, pool, by=BY)
+    assert [view.id for view in await office.keys.all(pool="spare")] == [id_]
+    assert await office.keys.all(pool="team") == []
 
 
-async def test_deleting_needs_an_end_or_the_prefix() -> None:
-    desk = await Desk().open()
-    first, second = [(await desk.keys.create(NewKey(pool="team"), by=BY)).key for _ in range(2)]
+async def test_deleting_needs_an_end_or_the_prefix(office: Office) -> None:
+    first, second = [(await office.keys.create(NewKey(pool="team"), by=BY)).key for _ in range(2)]
     for confirm in (None, "", second.prefix):
         with pytest.raises(Forbidden, match="confirm with its prefix"):
-            await desk.keys.delete(first.id, confirm=confirm, by=BY)
-    await desk.keys.delete(first.id, confirm=first.prefix, by=BY)
-    await desk.keys.revoke(second.id, by=BY)
-    await desk.keys.delete(second.id, by=BY)
-    assert desk.store.keys == {}
-    assert (desk.store.entries[-1].action, desk.store.entries[-1].target) == ("key.delete", second.id)
+            await office.keys.delete(first.id, confirm=confirm, by=BY)
+    await office.keys.delete(first.id, confirm=first.prefix, by=BY)
+    await office.keys.revoke(second.id, by=BY)
+    await office.keys.delete(second.id, by=BY)
+    assert await office.keys.all() == []
+    assert ((await rows(office.store))[-1].action, (await rows(office.store))[-1].target) == ("key.delete", second.id)
 
 
-async def test_the_number_of_keys_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = await Desk().open()
+async def test_the_number_of_keys_has_a_bound(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fkproxy.control.keys.MAX_KEYS", 1)
-    await desk.keys.create(NewKey(pool="team"), by=BY)
+    await office.keys.create(NewKey(pool="team"), by=BY)
     with pytest.raises(Forbidden, match="there are 1 keys already"):
-        await desk.keys.create(NewKey(pool="team"), by=BY)
+        await office.keys.create(NewKey(pool="team"), by=BY)
 
 
-async def test_use_and_spending_are_shown_where_they_are_known() -> None:
-    desk = await Desk().open()
-    first, second = [(await desk.keys.create(NewKey(pool="team"), by=BY)).key.id for _ in range(2)]
-    desk.store.uses[first] = NOW_S - 5
-    desk.spent[first] = Spending(tokens_today=12)
-    views = {view.id: view for view in await desk.keys.all()}
+async def test_use_and_spending_are_shown_where_they_are_known(office: Office) -> None:
+    first, second = [(await office.keys.create(NewKey(pool="team"), by=BY)).key.id for _ in range(2)]
+    await office.store.touch_keys({first: NOW_S - 5})
+    office.spent[first] = Spending(tokens_today=12)
+    views = {view.id: view for view in await office.keys.all()}
     assert (views[first].last_used_s, views[first].spent) == (NOW_S - 5, Spending(tokens_today=12))
     assert (views[second].last_used_s, views[second].spent) == (None, None)
 
 
 async def test_without_a_store_nothing_happens_and_nothing_is_made_up() -> None:
-    desk = await Desk().open()
-    made = await desk.keys.create(NewKey(pool="team"), by=BY)
-    desk.store.away = True
-    for waiting in (
-        desk.keys.all(),
-        desk.keys.get("x"),
-        desk.keys.create(NewKey(pool="team"), by=BY),
-        desk.keys.revoke(made.key.id, by=BY),
-    ):
+    def away() -> Store:
+        raise StoreUnavailable("locked", "somebody else writes")
+
+    keys = KeyControl(Ledger(away), lambda: PEPPER)
+    for waiting in (keys.all(), keys.get("x"), keys.create(NewKey(pool="team"), by=BY), keys.revoke("x", by=BY)):
         with pytest.raises(StoreUnavailable):
             await waiting
-    assert desk.store.keys[made.key.id].state == "active"
 
 
-async def test_what_a_key_is_and_what_it_may_be_are_the_same_fields() -> None:
+def test_what_a_key_is_and_what_it_may_be_are_the_same_fields() -> None:
     fixed = {"id", "pool", "state", "secrets", "created_s", "revoked_s"}
     assert set(ClientKey.__struct_fields__) - fixed == set(KeyPatch.__struct_fields__)
     assert issubclass(Invalid, Refused)

@@ -9,13 +9,14 @@ import pytest
 
 from fkproxy.directory import Document
 from fkproxy.settings import Judge, LoadedSettings, SettingsError, effective, load
-from tests.fakes.store import FakeBox
+from fkproxy.storage.secrets import SecretBox
+from tests.fakes.box import box, lost_box
 
 SECRET = "canary-secret-0123456789"
 
 
-def entry(name: str, box: FakeBox | None = None, **more: Any) -> dict[str, Any]:
-    key = box.seal(SECRET) if box is not None else SECRET
+def entry(name: str, sealing: SecretBox | None = None, **more: Any) -> dict[str, Any]:
+    key = sealing.seal(SECRET) if sealing is not None else SECRET
     return {"name": name, "adapter": "anthropic", "base_url": f"https://{name}.example", "credentials": [{"key": key}], **more}
 
 
@@ -35,8 +36,7 @@ def declared(tmp_path: Path, **variables: str) -> LoadedSettings:
 
 
 def test_variables_come_first_then_the_file_then_what_is_managed(tmp_path: Path) -> None:
-    box = FakeBox()
-    loaded = effective(declared(tmp_path), Document(providers=(entry("b", box), entry("a", box))), box)
+    loaded = effective(declared(tmp_path), Document(providers=(entry("b", box()), entry("a", box()))), box())
     assert [provider.name for provider in loaded.providers] == ["anthropic", "filed", "b", "a"]
     key = loaded.providers[2].credentials[0].key
     assert key is not None
@@ -46,7 +46,7 @@ def test_variables_come_first_then_the_file_then_what_is_managed(tmp_path: Path)
 
 def test_an_empty_document_changes_nothing(tmp_path: Path) -> None:
     loaded = declared(tmp_path, APP_RATE_LIMIT__CAPACITY="7")
-    assert effective(loaded, Document(), FakeBox()) == loaded
+    assert effective(loaded, Document(), box()) == loaded
 
 
 def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: 
             "APP_CORS__ENABLED": "true",
         }
     )
-    loaded = effective(base, document, FakeBox())
+    loaded = effective(base, document, box())
     assert (loaded.settings.rate_limit.capacity, loaded.settings.rate_limit.enabled) == (7, False)
     assert loaded.settings.cors.allowed_origins == ("https://app.example", "https://b.example")
     assert (loaded.routing.strategy, loaded.routing.quota_exceeded.switch_preview_model) == ("round_robin", True)
@@ -72,7 +72,7 @@ def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: 
     assert [(warning.name, warning.hint) for warning in loaded.warnings] == [
         ("APP_RATE_LIMIT__CAPACITY", "APP_RATE_LIMIT__CAPACITY says something else")
     ]
-    assert effective(base, Document(), FakeBox()).routing.strategy == "weighted"
+    assert effective(base, Document(), box()).routing.strategy == "weighted"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: 
 )  # fmt: skip
 def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, str], name: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        effective(declared(tmp_path), Document(settings=settings), FakeBox())
+        effective(declared(tmp_path), Document(settings=settings), box())
     (problem,) = caught.value.problems
     assert (problem.name, message in problem.message) == (name, True)
 
@@ -127,7 +127,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("fields", "expected"), REFUSED, ids=lambda value: str(value)[:50])
 def test_every_problem_of_an_entry_has_its_path(tmp_path: Path, fields: dict[str, Any], expected: str) -> None:
     base = declared(tmp_path, APP_AUTH__MASTER_KEY="canary-master-0123456789")
-    verdict = Judge(lambda: base, FakeBox).judge(Document(providers=({**entry("one"), **fields},)))
+    verdict = Judge(lambda: base, box).judge(Document(providers=({**entry("one"), **fields},)))
     assert "canary" not in str(verdict)
     told = [str(fault).replace("providers[0] (one) names", "providers[0] names") for fault in verdict.problems]
     assert any(line.startswith(expected) for line in told) if expected else told == []
@@ -135,17 +135,14 @@ def test_every_problem_of_an_entry_has_its_path(tmp_path: Path, fields: dict[str
 
 def test_a_fallback_may_be_a_provider_that_is_disabled_for_now(tmp_path: Path) -> None:
     document = Document(providers=(entry("one", fallbacks=["two"]), entry("two", disabled=True)))
-    assert Judge(lambda: declared(tmp_path), FakeBox).judge(document).problems == ()
+    assert Judge(lambda: declared(tmp_path), box).judge(document).problems == ()
 
 
 def test_a_lost_secret_takes_its_credential_and_nothing_else(tmp_path: Path) -> None:
-    box = FakeBox()
-    lost = box.seal("gone")
-    lost["sealed"]["version"] = 2
-    box.lost.add(2)
-    both = [{"name": "a", "key": lost}, {"name": "b", "key": box.seal(SECRET)}]
-    document = Document(providers=(entry("one", credentials=both), entry("two", credentials=[{"key": lost}]), entry("three", box)))
-    loaded = effective(declared(tmp_path), document, box)
+    lost = lost_box().seal("gone")
+    both = [{"name": "a", "key": lost}, {"name": "b", "key": box().seal(SECRET)}]
+    document = Document(providers=(entry("one", credentials=both), entry("two", credentials=[{"key": lost}]), entry("three", box())))
+    loaded = effective(declared(tmp_path), document, box())
     one, two, three = loaded.providers[-3:]
     assert [credential.disabled for credential in one.credentials] == [True, False]
     assert (one.disabled, two.disabled, three.disabled) == (False, True, False)
@@ -153,34 +150,31 @@ def test_a_lost_secret_takes_its_credential_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_what_a_newer_program_wrote_is_left_out_when_it_is_in_force_and_refused_when_it_is_written(tmp_path: Path) -> None:
-    box = FakeBox()
-    document = Document(providers=(entry("one", box, colour="red", timeouts={"tea-time": 5}),), settings={"APP_ROUTING__COLOUR": "red"})
-    loaded = effective(declared(tmp_path), document, box)
+    document = Document(providers=(entry("one", box(), colour="red", timeouts={"tea-time": 5}),), settings={"APP_ROUTING__COLOUR": "red"})
+    loaded = effective(declared(tmp_path), document, box())
     assert loaded.providers[-1].name == "one"
     assert [warning.name for warning in loaded.warnings] == ["APP_ROUTING__COLOUR", "providers[0].timeouts.tea_time", "providers[0].colour"]
-    assert len(Judge(lambda: declared(tmp_path), lambda: box).judge(document).problems) == 3
+    assert len(Judge(lambda: declared(tmp_path), box).judge(document).problems) == 3
 
 
 def test_warnings_that_no_provider_answers_end_with_the_first_one() -> None:
-    box = FakeBox()
     base = load(environ={"APP_SANDBOX__ENABLED": "false"})
     assert [warning.name for warning in base.warnings] == ["APP_SANDBOX__ENABLED"]
-    assert effective(base, Document(providers=(entry("one", box),)), box).warnings == ()
+    assert effective(base, Document(providers=(entry("one", box()),)), box()).warnings == ()
 
 
 def test_what_cannot_be_built_is_a_problem_too(tmp_path: Path) -> None:
     def trial(loaded: LoadedSettings) -> None:
         raise ValueError(f"{len(loaded.providers)} of them")
 
-    verdict = Judge(lambda: declared(tmp_path), FakeBox, trial).judge(Document(providers=(entry("one"),)))
+    verdict = Judge(lambda: declared(tmp_path), box, trial).judge(Document(providers=(entry("one"),)))
     assert [str(fault) for fault in verdict.problems] == ["providers cannot be used: 3 of them"]
 
 
 def test_providers_are_shown_with_who_named_them_and_without_secrets(tmp_path: Path) -> None:
-    box = FakeBox()
-    several = [{"name": "x", "key": box.seal(SECRET)}, {"name": "y", "key": box.seal(SECRET + "2"), "disabled": True}]
-    document = Document(providers=(entry("one", credentials=several, headers={"X-Team": box.seal("canary-blue")}),))
-    found = Judge(lambda: declared(tmp_path), lambda: box).providers(document)
+    several = [{"name": "x", "key": box().seal(SECRET)}, {"name": "y", "key": box().seal(SECRET + "2"), "disabled": True}]
+    document = Document(providers=(entry("one", credentials=several, headers={"X-Team": box().seal("canary-blue")}),))
+    found = Judge(lambda: declared(tmp_path), box).providers(document)
     assert [(each.name, each.source, each.upstreams) for each in found] == [
         ("anthropic", "environment", ("anthropic",)),
         ("filed", "file", ("filed",)),
@@ -188,10 +182,10 @@ def test_providers_are_shown_with_who_named_them_and_without_secrets(tmp_path: P
     ]
     assert "canary" not in str(found)
     assert found[0].entry["credentials"] == [
-        {"key": {"fingerprint": box.fingerprint("canary-variable"), "version": None, "status": "declared"}}
+        {"key": {"fingerprint": box().fingerprint("canary-variable"), "version": None, "status": "declared"}}
     ]
     assert found[1].entry["proxy"] == "http://…@proxy.example:3128"
-    assert found[2].entry["credentials"][0]["key"] == {"fingerprint": box.fingerprint(SECRET), "version": 1, "status": "sealed"}
+    assert found[2].entry["credentials"][0]["key"] == {"fingerprint": box().fingerprint(SECRET), "version": 1, "status": "sealed"}
     assert found[2].entry["headers"]["X-Team"]["status"] == "sealed"
 
 
@@ -199,7 +193,7 @@ def test_settings_are_shown_with_where_they_come_from(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("APP_STREAM__KEEP_ALIVE_SECS=5\n")
     base = load(tmp_path / "env", environ={"APP_AUTH__MASTER_KEY": "canary-master-0123456789", "APP_RATE_LIMIT__CAPACITY": "7"})
     document = Document(settings={"APP_RATE_LIMIT__CAPACITY": "8", "APP_LOG__LEVEL": "debug"})
-    found = {view.name: view for view in Judge(lambda: base, FakeBox).settings(document)}
+    found = {view.name: view for view in Judge(lambda: base, box).settings(document)}
     told = {name: (view.value, view.source, view.managed) for name, view in found.items()}
     assert told["APP_RATE_LIMIT__CAPACITY"] == ("7", "environment", "8")
     assert told["APP_STREAM__KEEP_ALIVE_SECS"] == ("5", "file", None)
