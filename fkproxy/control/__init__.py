@@ -12,6 +12,7 @@ fallback_list.py  managed providers in the shape of another system
 audit.py          the audit log
 calls.py          the log of calls
 store.py          the store itself
+compat.py         what is seen in the shapes of other systems; compat_verbs.py their verbs
 
 documents.py      changes of the document, each judged before it is written
 ledger.py         every change with its entry in the audit log

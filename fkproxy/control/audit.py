@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fkproxy.control.ledger import By, Ledger
 from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.storage.values import ACTIONS, AuditRow, AuditVerdict
@@ -9,6 +11,7 @@ from fkproxy.storage.values import ACTIONS, AuditRow, AuditVerdict
 __all__ = ["MAX_PAGE", "AuditControl"]
 
 MAX_PAGE = 1000
+_MAX_ID = 2**53
 _FAMILIES = frozenset(action.partition(".")[0] for action in ACTIONS)
 _OUTCOMES = ("done", "refused", "failed")
 
@@ -41,6 +44,13 @@ class AuditControl:
             faults.append(Fault("action", "is no action", f"families are {', '.join(sorted(_FAMILIES))}"))
         if outcome is not None and outcome not in _OUTCOMES:
             faults.append(Fault("outcome", f"is none of {', '.join(_OUTCOMES)}"))
+        if before_id is not None and not 0 <= before_id <= _MAX_ID:
+            faults.append(Fault("before_id", "is no entry's id"))
+        if target is not None and not target.isprintable():
+            faults.append(Fault("target", "holds control characters"))
+        faults += [
+            Fault(name, "is no time", "unix seconds") for name, at in (("since_s", since_s), ("until_s", until_s)) if not _is_time(at)
+        ]
         if faults:
             raise Invalid(faults)
         return await self._ledger.store().audit(
@@ -52,3 +62,7 @@ class AuditControl:
         verdict = await self._ledger.store().verify_audit()
         await self._ledger.note(by, "audit.verify", "audit", note="ok" if verdict.ok else f"broken at {verdict.first_bad_id}")
         return verdict
+
+
+def _is_time(value: float | None) -> bool:
+    return value is None or math.isfinite(value)

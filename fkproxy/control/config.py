@@ -22,6 +22,8 @@ from fkproxy.storage.values import RevisionInfo
 __all__ = ["ConfigControl", "Exported", "Replaced"]
 
 _MAX_PAGE = 1000
+_MAX_REVISION = 2**31 - 1
+"""What the store counts with."""
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ class ConfigControl:
 
     async def revisions(self, *, limit: int = 50, before: int | None = None) -> list[RevisionInfo]:
         """The newest first."""
+        before = None if before is None else max(0, min(before, _MAX_REVISION))
         return await self._documents.ledger.store().revisions(limit=max(1, min(limit, _MAX_PAGE)), before=before)
 
     async def diff(self, older: int, newer: int) -> tuple[str, ...]:
@@ -124,7 +127,8 @@ class ConfigControl:
         return plain
 
     async def _revision(self, revision: int) -> Document:
-        document = await self._documents.ledger.store().document(revision)
+        known = 0 < revision <= _MAX_REVISION
+        document = await self._documents.ledger.store().document(revision) if known else None
         if document is None:
             raise Unknown("revision")
         return document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,13 +19,15 @@ from fkproxy.control.refusals import Fault, Forbidden, Invalid, Unknown
 from fkproxy.control.seams import Change
 from fkproxy.directory import ClientKey, Document, KeyLimits, KeySecret, Pool
 
-__all__ = ["DAY_S", "MAX_KEYS", "MAX_OVERLAP_S", "KeyControl"]
+__all__ = ["DAY_S", "MAX_KEYS", "MAX_OVERLAP_S", "KeyControl", "is_prefix"]
 
 MAX_KEYS = 10_000
 DAY_S = 86_400.0
 MAX_OVERLAP_S = 30 * DAY_S
 _MAX_SECRETS = 8
 """Of one key, valid at the same time: every call looks its secret up among all there are."""
+
+_PREFIX = re.compile(r"sk-(?:fk|im)-[0-9a-f]{12}")
 
 _COPIED = ("label", "expires_s", "models", "enforced_model", "enforced_thinking", "maximum_thinking")
 
@@ -64,8 +67,29 @@ class KeyControl:
         key = _find({key.id: key for key in picture.keys}, name)
         return await self._view(key, picture.document)
 
+    async def presented(self, text: str) -> KeyView | None:
+        """The key that this is the secret of, or the prefix; None for one that is not there, or revoked."""
+        raw = digest(self._pepper(), text.encode(errors="surrogatepass"))
+        picture = await self._ledger.store().picture()
+        for key in picture.keys:
+            if key.state != "revoked" and any(text == secret.prefix or raw == secret.digest for secret in key.secrets):
+                return await self._view(key, picture.document)
+        return None
+
     async def create(self, new: NewKey, *, by: By) -> MadeKey:
         """Make a key. Its secret is in the answer and nowhere else."""
+        return await self._make(new, self._secret, by)
+
+    async def adopt(self, raw: str, new: NewKey, *, by: By) -> KeyView:
+        """Let a key of another system go on. Nothing of it is shown: its prefix is made of its digest."""
+
+        def secret(now_s: float) -> tuple[str, KeySecret]:
+            hashed = digest(self._pepper(), raw.encode())
+            return raw, KeySecret(prefix=f"sk-im-{hashed.hex()[:12]}", digest=hashed, created_s=now_s)
+
+        return (await self._make(new, secret, by)).key
+
+    async def _make(self, new: NewKey, make: Callable[[float], tuple[str, KeySecret]], by: By) -> MadeKey:
         now_s = self._ledger.now()
         id_ = secrets.token_hex(8)
         async with self._ledger.change(by, "key.create", "key", id_) as change:
@@ -75,7 +99,9 @@ class KeyControl:
             _refuse(faults)
             if len(change.keys) >= MAX_KEYS:
                 raise Forbidden("too_many", f"there are {MAX_KEYS} keys already; delete those that are revoked")
-            raw, secret = self._secret(now_s)
+            raw, secret = make(now_s)
+            if any(each.digest == secret.digest for other in change.keys.values() for each in other.secrets):
+                raise Forbidden("exists", "there is such a key already, or was one until it was revoked")
             key = msgspec.structs.replace(key, secrets=(secret,))
             change.put_key(key)
             change.changed = ("pool", *changed)
@@ -173,6 +199,11 @@ class KeyControl:
         uses, spent = await self._ledger.store().key_uses(), await self._spent()
         pool = next((pool for pool in document.pools if pool.name == key.pool), None)
         return view_of(key, pool, self._ledger.now(), uses.get(key.id), spent.get(key.id))
+
+
+def is_prefix(text: str) -> bool:
+    """It is how keys are shown, and none itself."""
+    return _PREFIX.fullmatch(text) is not None
 
 
 def _find(keys: Mapping[str, ClientKey], name: str) -> ClientKey:

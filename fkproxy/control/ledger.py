@@ -23,11 +23,11 @@ logger = logging.getLogger("fkproxy.control")
 _MOST_WAITING = 1000
 """Entries that wait for the store. The lines of the log have them all the same."""
 
-_KEY = re.compile(r"(sk-fk-[0-9a-f]{12})(?:-[A-Za-z0-9_-]+)?")
+_KEY = re.compile(r"(sk-(?:fk|im)-[0-9a-f]{12})(?:-[A-Za-z0-9_-]+)?")
 _NAME = re.compile(
     r"[a-z][a-z0-9_-]{0,31}(?:/[A-Za-z0-9][A-Za-z0-9_.:-]{0,64})?|[0-9a-f]{16}|\d{1,9}|APP_[A-Z_]{1,60}|fkllmproxy-[0-9TZ]+\.db"
 )
-"""Of a pool, a provider or an upstream; the id of a key; a revision; a setting; a copy of the store."""
+"""Of a pool, a provider or an upstream; the id of a key; a revision; a setting; a copy of the store; all."""
 
 
 class By(msgspec.Struct, frozen=True, kw_only=True):

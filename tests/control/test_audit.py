@@ -30,7 +30,17 @@ async def test_what_was_done_and_what_was_refused_stand_there(office: Office) ->
 
 
 @pytest.mark.parametrize(
-    ("wanted", "field"), [({"limit": 0}, "limit"), ({"limit": 1001}, "limit"), ({"action": "x"}, "action"), ({"outcome": "x"}, "outcome")]
+    ("wanted", "field"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"action": "x"}, "action"),
+        ({"outcome": "x"}, "outcome"),
+        ({"before_id": 10**30}, "before_id"),
+        ({"target": "a\x00"}, "target"),
+        ({"since_s": float("nan")}, "since_s"),
+        ({"until_s": float("inf")}, "until_s"),
+    ],
 )
 async def test_a_question_that_makes_no_sense(office: Office, wanted: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as caught:

@@ -118,8 +118,11 @@ async def test_revisions_are_listed_compared_and_rolled_back(office: Office) -> 
     assert (await office.document(), exported.revision, await office.key_of("one")) == (seen, 6, f"{SECRET}-a")
     last = (await rows(office.store))[-1]
     assert (last.action, last.target, last.changed[-1]) == ("config.roll_back", "3", "pools.team.state")
-    with pytest.raises(Unknown, match="no such revision"):
-        await office.config.rollback(99, by=BY)
+    for revision in (99, -1, 10**30):
+        with pytest.raises(Unknown, match="no such revision"):
+            await office.config.rollback(revision, by=BY)
+    assert await office.config.revisions(before=-5) == []
+    assert len(await office.config.revisions(before=10**30, limit=10**30)) == 6
 
 
 async def test_a_revision_that_does_not_fit_any_more_is_refused(office: Office) -> None:
