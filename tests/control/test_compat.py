@@ -19,9 +19,10 @@ NOW_S = 1_800_000_000.0
 def view(key: str, **more: Any) -> UpstreamView:
     provider, _, credential = key.partition("/")
     well: dict[str, Any] = {
-        "state": "active", "cause": None, "breaker": "closed", "retry_after_s": 0.0, "consecutive_failures": 0, "in_flight": 0,
-        "waiting": 0, "last_error": None, "last_error_s": None, "last_success_s": None, "credential_expires_s": None, "quota": None, "models": [],
-    }  # fmt: skip
+        **dict.fromkeys(("cause", "last_error", "last_error_s", "last_success_s", "credential_expires_s", "quota")),
+        **dict.fromkeys(("retry_after_s", "consecutive_failures", "in_flight", "waiting"), 0),
+        **{"state": "active", "breaker": "closed", "models": []},
+    }
     return UpstreamView(key=key, provider_key=provider, credential=credential, **{**well, **more})
 
 
