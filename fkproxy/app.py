@@ -40,7 +40,7 @@ from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow
 from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
-from fkproxy.web.admin import ADMIN_PREFIX, AdminPlane, Guard, Lazy, admin_app, asking
+from fkproxy.web.admin import PREFIXES, AdminPlane, Guard, Lazy, admin_app, asking
 from fkproxy.web.asgi import CorsPolicy, Door, Endpoint, request_id
 from fkproxy.web.asgi import Receive as WebReceive
 from fkproxy.web.asgi import Scope as WebScope
@@ -183,15 +183,16 @@ def create_app(
             logger.warning("other upstreams are in force", extra={"upstreams": len(gateway.fleet.upstreams)})
 
     administration.use(apply, clientele)
+    upstreams = UpstreamControl(lambda: gateway.fleet)
     plane = AdminPlane(
         guard=Guard(keys, _peer(door)),
         by=asking(_peer(door), lambda: keys.closed, lambda request: request_id(request.headers.get("x-request-id"))),
-        upstreams=UpstreamControl(lambda: gateway.fleet),
+        upstreams=upstreams,
         explain=lambda request_id: explanations.explain(request_id, gateway.fleet_of),
         reload=administration.reload,
         changed=administration.changed,
         headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
-        **verbs(administration, lambda loaded: _tried(client, loaded), lambda: _store_told(administration)),
+        **verbs(administration, upstreams, lambda loaded: _tried(client, loaded), lambda: _store_told(administration)),
     )
     admin = Lazy(lambda: admin_app(plane))
     return Litestar(
@@ -273,7 +274,7 @@ def _by_method(posted: dict[str, Endpoint], asked: dict[str, Endpoint]) -> dict[
 
 def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint, admin: Lazy) -> list[ASGIRouteHandler]:
     """Exact paths go to their handler through Litestar's router; everything else to one handler that knows the prefixes."""
-    administrative = ADMIN_PREFIX.encode()
+    administrative = tuple(f"{prefix}/".encode() for prefix in PREFIXES)
     prefixes = tuple((path.partition("{")[0].encode(), endpoint) for path, endpoint in endpoints.items() if "{" in path)
 
     async def rest(scope: Scope, receive: Receive, send: Send) -> None:

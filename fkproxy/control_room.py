@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from fkproxy.administration import Administration
 from fkproxy.control.audit import AuditControl
 from fkproxy.control.calls import CallControl
+from fkproxy.control.compat_verbs import CompatControl, Wished
 from fkproxy.control.config import ConfigControl
 from fkproxy.control.documents import Documents
 from fkproxy.control.key_views import Spending
@@ -17,6 +18,8 @@ from fkproxy.control.pools import PoolControl
 from fkproxy.control.providers import ProviderControl
 from fkproxy.control.settings import SettingControl
 from fkproxy.control.store import StoreControl
+from fkproxy.control.upstreams import UpstreamControl
+from fkproxy.dialects import CLIENT_DIALECTS
 from fkproxy.settings import LoadedSettings
 from fkproxy.settings.managed import Judge
 
@@ -34,10 +37,16 @@ class Verbs(TypedDict):
     config: ConfigControl
     audit: AuditControl
     calls: CallControl
+    compat: CompatControl
     store: StoreControl
 
 
-def verbs(administration: Administration, trial: Callable[[LoadedSettings], object], status: Callable[[], dict[str, Any] | None]) -> Verbs:
+def verbs(
+    administration: Administration,
+    upstreams: UpstreamControl,
+    trial: Callable[[LoadedSettings], object],
+    status: Callable[[], dict[str, Any] | None],
+) -> Verbs:
     """`trial` builds what follows from a configuration and lets it go; it raises `ValueError`. `status`: the store as /health shows it."""
     ledger, place = administration.ledger, administration.place
     documents = Documents(ledger, Judge(lambda: administration.declared, administration.box, trial), administration.box)
@@ -45,14 +54,36 @@ def verbs(administration: Administration, trial: Callable[[LoadedSettings], obje
     async def spent() -> dict[str, Spending]:
         return administration.spending()
 
+    def wished() -> Wished:
+        routing = administration.loaded.routing
+        spent_quota = routing.quota_exceeded
+        return Wished(
+            strategy=routing.strategy,
+            switch_project=spent_quota.switch_project,
+            switch_preview_model=spent_quota.switch_preview_model,
+        )
+
+    keys, pools, providers = KeyControl(ledger, administration.pepper, spent), PoolControl(documents), ProviderControl(documents)
+    settings, calls = SettingControl(documents), CallControl(administration.calls, ledger)
     return Verbs(
         ledger=ledger,
-        keys=KeyControl(ledger, administration.pepper, spent),
-        pools=PoolControl(documents),
-        providers=ProviderControl(documents),
-        settings=SettingControl(documents),
+        keys=keys,
+        pools=pools,
+        providers=providers,
+        settings=settings,
         config=ConfigControl(documents),
         audit=AuditControl(ledger),
-        calls=CallControl(administration.calls, ledger),
+        calls=calls,
+        compat=CompatControl(
+            settings=settings,
+            keys=keys,
+            pools=pools,
+            providers=providers,
+            upstreams=upstreams,
+            calls=calls,
+            wished=wished,
+            clients=[dialect.name for dialect in CLIENT_DIALECTS],
+            ledger=ledger,
+        ),
         store=StoreControl(administration.store, status, place.directory / "backups" if place is not None else None, ledger),
     )

@@ -9,17 +9,20 @@ import msgspec
 
 from fkproxy.control import checks
 from fkproxy.control.documents import Documents, changed_fields
-from fkproxy.control.fallback_list import as_list, entries_of
+from fkproxy.control.fallback_list import MASKED, as_list, entries_of
 from fkproxy.control.ledger import By
 from fkproxy.control.pools import MAX_POOLS, checked_pool
 from fkproxy.control.providers import sealed_entries
 from fkproxy.control.refusals import Fault, Forbidden, Invalid, Unknown
 from fkproxy.control.seams import Change
-from fkproxy.control.secret_fields import masked, opened
+from fkproxy.control.secret_fields import is_masked, masked, opened
 from fkproxy.directory import Document, Pool
 from fkproxy.storage.values import RevisionInfo
 
 __all__ = ["ConfigControl", "Exported", "Replaced"]
+
+_LOOKED_BACK = 50
+"""Revisions in which the secrets of a backup are looked for."""
 
 _MAX_PAGE = 1000
 _MAX_REVISION = 2**31 - 1
@@ -45,6 +48,23 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[str, ...] = ()
 
 
+def _with(document: Document, forgotten: Sequence[dict[str, Any]]) -> Document:
+    """The document, and providers that it has no more."""
+    there = {entry.get("name") for entry in document.providers}
+    return msgspec.structs.replace(
+        document, providers=(*document.providers, *(entry for entry in forgotten if entry.get("name") not in there))
+    )
+
+
+def _shows_secrets(given: Any) -> bool:
+    """Whether something in it may be what was shown of a secret."""
+    if isinstance(given, Mapping):
+        return is_masked(given) or any(map(_shows_secrets, given.values()))
+    if isinstance(given, str):
+        return given.startswith(MASKED)
+    return isinstance(given, Sequence) and any(map(_shows_secrets, given))
+
+
 class ConfigControl:
     """The verbs. `based_on`: the revision that somebody looked at; `Conflict` if there is a newer one. All raise `Refused`."""
 
@@ -63,9 +83,10 @@ class ConfigControl:
     async def restore(self, given: Mapping[str, Any], *, by: By, based_on: int | None = None) -> Exported:
         """Put all of it in place of what there is. Masked secrets keep what is stored, by names of provider and credential."""
         empty = not any(given.get(name) for name in ("providers", "pools", "settings"))
+        forgotten = await self._forgotten(given)
         async with self._documents.ledger.change(by, "config.clear" if empty else "config.restore", "config", based_on=based_on) as change:
             faults: list[Fault] = []
-            after = self._document(given, change.document, faults)
+            after = self._document(given, _with(change.document, forgotten), faults)
             if faults:
                 raise Invalid(faults)
             await self._take(change, after, "cleared" if empty else "restored")
@@ -97,18 +118,33 @@ class ConfigControl:
     async def replace_from_fallback_list(self, given: Any, *, by: By, based_on: int | None = None) -> Replaced:
         """Put these in place of all managed providers; an empty list clears them. Raises `Invalid` with the words of that system."""
         action = "config.clear" if given == [] else "config.restore"
+        forgotten = await self._forgotten(given)
         async with self._documents.ledger.change(by, action, "config", "providers", based_on=based_on) as change:
             document = change.document
             configuration = self._documents.configuration
             declared = {provider.name for provider in configuration.providers(Document())}
-            before = [masked(entry, self._documents.box) for entry in document.providers]
+            known = _with(document, forgotten)
+            before = [masked(entry, self._documents.box) for entry in known.providers]
             entries, ignored = entries_of(given, before, configuration.provider_fields, declared)
             faults: list[Fault] = []
-            kept = sealed_entries(entries, document, self._documents, faults)
+            kept = sealed_entries(entries, known, self._documents, faults)
             if faults:
                 raise Invalid(faults)
             await self._take(change, msgspec.structs.replace(document, providers=kept), "providers replaced")
         return Replaced(count=len(kept), ignored=ignored)
+
+    async def _forgotten(self, given: Any) -> tuple[dict[str, Any], ...]:
+        """Providers of earlier revisions, the newest of each name, where secrets that were shown may be theirs: a backup is put back after
+        everything was cleared."""
+        if not _shows_secrets(given):
+            return ()
+        store = self._documents.ledger.store()
+        found: dict[Any, dict[str, Any]] = {}
+        for revision in await store.revisions(limit=_LOOKED_BACK):
+            document = await store.document(revision.revision)
+            for entry in document.providers if document is not None else ():
+                found.setdefault(entry.get("name"), entry)
+        return tuple(found.values())
 
     def _exported(self, revision: int, document: Document, with_secrets: bool) -> Exported:
         return Exported(

@@ -17,10 +17,13 @@ from typing import Any
 from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.control.secret_fields import is_masked, normal
 
-__all__ = ["PRIMARY", "WrongList", "as_list", "entries_of"]
+__all__ = ["MASKED", "PRIMARY", "PRIMARY_PROVIDER", "WrongList", "as_list", "entries_of"]
 
 PRIMARY = "anthropic-primary"
 """What that system calls the one upstream that is not in the list."""
+
+PRIMARY_PROVIDER = "anthropic"
+"""The provider of ours that is it."""
 
 _ENDPOINTS: Mapping[str, str] = {"anthropic": "/v1/messages", "openai": "/chat/completions"}
 """Its formats, which are names of adapters as well → what its address has after ours."""
@@ -39,7 +42,10 @@ _THEIRS = frozenset(("name", "baseUrl", "apiKey", "authHeader", "format", *_PLAI
 _MAPPED = frozenset(("name", "label", "adapter", "base_url", "auth_header", *_PLAIN.values()))
 """Fields of ours that its fields say."""
 
-_MASKED = re.compile(r"masked:([A-Za-z0-9:_-]{0,80})")
+MASKED = "masked:"
+"""What a secret that is shown begins with."""
+
+_MASKED = re.compile(MASKED + r"([A-Za-z0-9:_-]{0,80})")
 
 
 class WrongList(Invalid):
@@ -91,7 +97,7 @@ def _only_credential(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _text(secret: Any) -> str:
-    return f"masked:{secret['fingerprint']}" if is_masked(secret) else str(secret)
+    return f"{MASKED}{secret['fingerprint']}" if is_masked(secret) else str(secret)
 
 
 # --- theirs → ours

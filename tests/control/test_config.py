@@ -187,8 +187,10 @@ async def test_a_masked_list_keeps_the_secrets_that_are_stored(office: Office) -
     await office.config.replace_from_fallback_list(masked, by=BY)
     assert await office.key_of("my-spare") == f"{SECRET}-spare"
     await office.config.replace_from_fallback_list([], by=BY)
+    await office.config.replace_from_fallback_list(masked, by=BY)
+    assert await office.key_of("my-spare") == f"{SECRET}-spare", "an earlier revision has it"
     with pytest.raises(Invalid, match="is masked, and there is no secret that it stands for"):
-        await office.config.replace_from_fallback_list(masked, by=BY)
+        await office.config.replace_from_fallback_list([{**masked[0], "name": "never seen"}], by=BY)
 
 
 async def test_what_only_our_entries_say_survives_a_list_that_does_not(office: Office) -> None:

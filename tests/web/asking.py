@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from fkproxy.app import create_app
 from fkproxy.settings import load
@@ -29,10 +31,26 @@ class Reply:
 
 
 class App:
-    """The whole application as `settings` compose it, the sandbox behind it unless they say otherwise."""
+    """The whole application as `settings` compose it, the sandbox behind it unless they say otherwise.
+
+    `async with` starts and stops it, as a server would: with `APP_STORE__DIRECTORY` it has a store then.
+    """
 
     def __init__(self, **settings: str) -> None:
         self._app = create_app(load(environ=settings))
+
+    async def __aenter__(self) -> App:
+        for start in self._app.on_startup:
+            await start()  # type: ignore[call-arg,misc]  # ours take no argument and are coroutines
+        for _ in range(500):
+            if (await self.ask("GET", "/health")).json().get("store", {}).get("state", "open") == "open":
+                return self
+            await asyncio.sleep(0.01)
+        raise AssertionError("the store does not open")
+
+    async def __aexit__(self, *_: object) -> None:
+        for stop in self._app.on_shutdown:
+            await stop()  # type: ignore[call-arg,misc]  # as above
 
     async def ask(
         self,
@@ -52,7 +70,7 @@ class App:
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": path,
+            "path": unquote(path),
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": query.encode(),
@@ -65,7 +83,7 @@ class App:
         sent: list[Mapping[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
-            return inbox.pop(0) if inbox else {"type": "http.disconnect"}
+            return inbox.pop(0) if inbox else await asyncio.get_running_loop().create_future()
 
         async def send(message: Mapping[str, Any]) -> None:
             sent.append(message)

@@ -23,6 +23,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from fkproxy import __version__
 from fkproxy.control.audit import AuditControl
 from fkproxy.control.calls import CallControl
+from fkproxy.control.compat_verbs import CompatControl
 from fkproxy.control.config import ConfigControl
 from fkproxy.control.keys import KeyControl
 from fkproxy.control.ledger import Ledger
@@ -38,6 +39,7 @@ from fkproxy.web.admin.answers import HANDLERS
 from fkproxy.web.admin.audit import audit_routes
 from fkproxy.web.admin.caller import Asking, asking
 from fkproxy.web.admin.calls import call_routes
+from fkproxy.web.admin.compat import FALLBACK_PREFIX, MANAGEMENT_PREFIX, fallback_routes, management_routes
 from fkproxy.web.admin.config import config_routes
 from fkproxy.web.admin.guard import Guard
 from fkproxy.web.admin.keys import key_routes
@@ -48,9 +50,11 @@ from fkproxy.web.admin.settings import setting_routes
 from fkproxy.web.admin.store import store_routes
 from fkproxy.web.admin.upstreams import upstream_routes
 
-__all__ = ["ADMIN_PREFIX", "AdminPlane", "Guard", "Lazy", "admin_app", "asking"]
+__all__ = ["ADMIN_PREFIX", "PREFIXES", "AdminPlane", "Guard", "Lazy", "admin_app", "asking"]
 
 ADMIN_PREFIX = "/admin/api"
+PREFIXES = (FALLBACK_PREFIX, MANAGEMENT_PREFIX)
+"""Everything below is the administrator's, `ADMIN_PREFIX` too."""
 
 
 class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,12 +78,13 @@ class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditControl
     calls: CallControl
     store: StoreControl
+    compat: CompatControl
     changed: Callable[[], Awaitable[None]]
     headers: dict[str, str]
 
 
 def admin_app(plane: AdminPlane) -> Litestar:
-    """An application of its own, for paths below `ADMIN_PREFIX`."""
+    """An application of its own, for paths below `PREFIXES`."""
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
     def description(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -109,7 +114,20 @@ def admin_app(plane: AdminPlane) -> Litestar:
     )
     steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, by)
     return Litestar(
-        [Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[plane.guard])],
+        [
+            Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[plane.guard]),
+            fallback_routes(
+                config=plane.config,
+                providers=plane.providers,
+                settings=plane.settings,
+                upstreams=plane.upstreams,
+                ledger=plane.ledger,
+                by=by,
+                guard=plane.guard,
+                settled=settled,
+            ),
+            management_routes(plane.compat, by=by, guard=plane.guard, settled=settled),
+        ],
         exception_handlers=HANDLERS,
         response_headers={**plane.headers, "cache-control": "no-store"},
         openapi_config=OpenAPIConfig(
