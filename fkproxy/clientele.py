@@ -143,9 +143,14 @@ class Clientele:
         terms = caller.terms
         if terms is None:
             return list(entries)
-        table = self._pools.of(caller.pool, whole).table
-        allowed = [entry for entry in entries if terms.allows(entry.id, table)]
-        return allowed if terms.enforced_model is None else [entry for entry in allowed if entry.id == terms.enforced_model]
+        fleet = self._pools.of(caller.pool, whole)
+        allowed = [entry for entry in entries if terms.allows(entry.id, fleet.table)]
+        enforced = terms.enforced_model
+        if enforced is None:
+            return allowed
+        if not terms.allows(enforced, fleet.table) or not fleet.serves(enforced):
+            return []
+        return [entry for entry in allowed if entry.id == enforced] or [ModelEntry(id=enforced, owned_by="")]
 
     def warnings(self, whole: Fleet) -> list[str]:
         """What pools name that is not there."""

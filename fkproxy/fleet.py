@@ -10,6 +10,7 @@ import msgspec
 from fkproxy.dialects.base import Dialect
 from fkproxy.hedging import Hedger
 from fkproxy.limits.takeover import Takeover
+from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import Group, Route, RoutingTable, Stage, Strategy
 from fkproxy.selection import Selector
 from fkproxy.telemetry.record import Skipped
@@ -73,6 +74,13 @@ class Fleet:
         known = {stage.name for stage in route.stages}
         further = tuple(stage for stage in self.table.route(stand.by).stages if stage.name not in known)
         return Route((*route.stages, *further), None)
+
+    def serves(self, model: str) -> bool:
+        """Somebody has it."""
+        try:
+            return bool(self.table.route(model).stages)
+        except UnknownModel:
+            return False
 
     def stages(self, route: Route, now: float) -> tuple[Stage, ...]:
         """The stages in the order of this call: another model first while it stands in."""

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 import msgspec
 
 from fkproxy.directory import Pool
-from fkproxy.fleet import Fleet, Stand
-from fkproxy.model.errors import PoolInactive, UnknownModel
-from fkproxy.routing import RoutingTable
+from fkproxy.fleet import Fleet
+from fkproxy.model.errors import PoolInactive
 from fkproxy.selection import Selector
 from fkproxy.terms import ModelPolicy
 
@@ -69,25 +68,18 @@ def narrowed(whole: Fleet, pool: Pool, selector: Selector | None = None) -> Flee
         if not pool.upstreams or any(_means(name, upstream.provider_key, upstream.key) for name in pool.upstreams)
     ]
     table = whole.table.narrowed(frozenset(keep), pool.fallbacks, policy.allows)
-    return Fleet(
+    fleet = Fleet(
         [whole.upstreams[index] for index in keep],
         table,
         strategy=pool.strategy or whole.strategy,
         accounts=[whole.accounts[index] for index in keep],
         quota=whole.quota,
-        stands={model: stand for model, stand in whole.stands.items() if _may_stand(stand, table, policy)},
         selector=selector,
         hedger=whole.hedger,
     )
+    fleet.stands = {model: stand for model, stand in whole.stands.items() if policy.allows(stand.by, table) and fleet.serves(stand.by)}
+    return fleet
 
 
 def _means(name: str, provider_key: str, key: str) -> bool:
     return name in (provider_key, key)
-
-
-def _may_stand(stand: Stand, table: RoutingTable, policy: ModelPolicy) -> bool:
-    try:
-        table.route(stand.by)
-    except UnknownModel:
-        return False
-    return policy.allows(stand.by, table)

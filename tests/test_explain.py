@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fkproxy.directory import Pool
 from fkproxy.explain import Explanations
 from fkproxy.telemetry.record import Attempt, Skipped
+from tests.fakes.keys import directory, key, raw
 from tests.fakes.pipeline import Bench
 from tests.telemetry.records import record
 from tests.test_attempts import chat, completion, failing
@@ -66,3 +68,24 @@ def test_an_upstream_that_was_passed_over_at_first_and_tried_later_is_told_once(
     assert found is not None
     assert ("one", "served") in [(each.provider_key, each.verdict) for each in found.candidates]
     assert [each.verdict for each in found.candidates if each.provider_key == "one"] == ["served"]
+
+
+async def test_a_pools_call_is_explained_with_its_upstreams_and_the_model_that_its_key_enforces() -> None:
+    bench = Bench(*((name, "openai_chat") for name in ("one", "two", "three")))
+    keyed = directory(key(enforced_model="better"), pools=(Pool(name="team", upstreams=("two", "three")),))
+    bench.gateway.clientele.replace(keyed)
+    bench.adapters[1].replies(completion())
+    headers = {b"x-fkproxy-explain": b"1"}
+    client = await bench.send(chat(), presented_key=raw("a"), client_headers=headers)
+    assert client.headers["x-fkproxy-explain"] == "two:better=serving; enforced_model:better"
+    explanations = Explanations()
+    explanations.observe(bench.record)
+    found = explanations.explain(bench.record.request_id, bench.gateway.fleet_of)
+    assert found is not None
+    assert (found.pool, found.model_requested) == ("team", "m")
+    told = [(each.provider_key, each.model_id, each.verdict) for each in found.candidates]
+    assert told == [("two", "better", "served"), ("three", "better", "not_needed")]
+    bench.gateway.clientele.replace(directory(pools=()))
+    later = explanations.explain(bench.record.request_id, bench.gateway.fleet_of)
+    assert later is not None
+    assert [each.provider_key for each in later.candidates] == ["two"], "the pool is gone, what happened is not"

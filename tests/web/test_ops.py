@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fkproxy import __version__
+from fkproxy.clientele import Clientele
+from fkproxy.directory import Pool
 from fkproxy.web.ops import SUPERVISOR_AGENT
+from tests.fakes.keys import directory, key, raw
 from tests.web.asking import App, chat
 
 KEY = "sk-web-tests-0123456789"
@@ -114,3 +119,73 @@ async def test_a_token_for_metrics_closes_them_where_calls_need_no_key() -> None
     app = App(APP_METRICS__TOKEN="scraper-0123456789")
     assert (await app.ask("GET", "/metrics")).status == 401
     assert (await app.ask("GET", "/v1/models")).status == 200
+
+
+@pytest.fixture
+def clienteles(monkeypatch: pytest.MonkeyPatch) -> list[Clientele]:
+    """Those of the applications that the test makes."""
+    made: list[Clientele] = []
+
+    class Kept(Clientele):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.append(self)
+
+    monkeypatch.setattr("fkproxy.app.Clientele", Kept)
+    return made
+
+
+def bearer(presented: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {presented}"}
+
+
+@pytest.mark.parametrize("required", ["true", "false"])
+async def test_who_may_look_at_what_once_there_are_keys_of_pools(clienteles: list[Clientele], required: str) -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY, APP_AUTH__REQUIRE_AUTH=required)
+    clienteles[0].replace(directory(key(), key("p", state="paused"), key("r", state="revoked")))
+    closed = required == "true"
+    master, client, paused, revoked = (bearer(each) for each in (KEY, raw("a").decode(), raw("p").decode(), raw("r").decode()))
+    expected = {
+        "/health": (200, 200, 200, 200, 200),
+        "/metrics": (401, 200, 403, 403, 401) if closed else (200,) * 5,
+        "/metrics/prometheus": (401, 200, 403, 403, 401) if closed else (200,) * 5,
+        "/v1/models": (401, 200, 200, 403, 401),
+        "/v1beta/models/sandbox": (401, 200, 200, 403, 401),
+        "/admin/api/upstreams": (401, 200, 403, 403, 401) if closed else (401,) * 5,
+    }
+    for path, statuses in expected.items():
+        found = [(await app.ask("GET", path, headers=headers)).status for headers in ({}, master, client, paused, revoked)]
+        assert tuple(found) == statuses, path
+    calls = [
+        (await app.ask("POST", "/v1/chat/completions", body=chat(), headers=headers)).status for headers in ({}, master, client, paused)
+    ]
+    assert calls == [401, 403, 200, 403]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pool", "listed"),
+    [
+        ({}, {}, ["gpt-echo", "sandbox"]),
+        ({"models": ("*-echo",)}, {}, ["gpt-echo"]),
+        ({}, {"excluded_models": ("*-echo",)}, ["sandbox"]),
+        ({"models": ()}, {}, []),
+        ({}, {"upstreams": ("gone",)}, []),
+        ({"enforced_model": "sandbox"}, {}, ["sandbox"]),
+        ({"enforced_model": "hidden-1"}, {}, ["hidden-1"]),
+        ({"enforced_model": "hidden-1"}, {"upstreams": ("sandbox",)}, []),
+        ({"enforced_model": "sandbox", "models": ("*-echo",)}, {}, []),
+    ],
+)
+async def test_a_key_sees_the_models_that_it_may_ask_for(
+    clienteles: list[Clientele], fields: dict[str, Any], pool: dict[str, Any], listed: list[str]
+) -> None:
+    settings = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "APP_OPENAI__MODELS": "gpt-echo,hidden-*"}
+    app = App(APP_AUTH__MASTER_KEY=KEY, APP_SANDBOX__ENABLED="true", **settings)
+    clienteles[0].replace(directory(key(**fields), pools=(Pool(name="team", **pool),)))
+    headers = bearer(raw("a").decode())
+    shown = (await app.ask("GET", "/v1/models", headers=headers)).json()["data"]
+    assert [entry["id"] for entry in shown] == listed
+    theirs = (await app.ask("GET", "/v1beta/models", headers=headers)).json().get("models", [])
+    assert [entry["name"].removeprefix("models/") for entry in theirs] == listed
+    for name in ("sandbox", "gpt-echo"):
+        assert (await app.ask("GET", f"/v1/models/{name}", headers=headers)).status == (200 if name in listed else 404)
