@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 from fkproxy.directory import ClientKey
@@ -32,13 +33,10 @@ _OFF = "disabled"
 class ModelPolicy:
     """Names and patterns (`*`, `?`) that may be asked for, and those that may not, whatever their case. The second ones win."""
 
-    __slots__ = ("_allowed", "_excluded", "_known", "_table", "open")
-
     def __init__(self, models: Iterable[str], excluded: Iterable[str] = ()) -> None:
-        allowed, denied = tuple(models), tuple(excluded)
-        self.open = "*" in allowed and not denied
-        self._allowed = _patterns(allowed)
-        self._excluded = _patterns(pattern.lower() for pattern in denied)
+        self._models = tuple(models)
+        self._excluded_models = tuple(pattern.lower() for pattern in excluded)
+        self.open = "*" in self._models and not self._excluded_models
         self._known: dict[str, bool] = {}
         self._table: RoutingTable | None = None
 
@@ -51,10 +49,19 @@ class ModelPolicy:
         verdict = self._known.get(model)
         if verdict is None:
             names = (model, *table.names(model)) if len(model) <= _MAX_NAME_CHARS else ()
-            verdict = any(map(self._allowed, names)) and not any(self._excluded(name.lower()) for name in names)
+            # Compiled when first asked: a directory may have thousands of policies.
+            verdict = any(map(self._allowed.match, names)) and not any(self._excluded.match(name.lower()) for name in names)
             if len(self._known) < _KNOWN_MODELS:
                 self._known[model] = verdict
         return verdict
+
+    @cached_property
+    def _allowed(self) -> re.Pattern[str]:
+        return _pattern(self._models)
+
+    @cached_property
+    def _excluded(self) -> re.Pattern[str]:
+        return _pattern(self._excluded_models)
 
 
 class Terms:
@@ -111,5 +118,5 @@ def _bound(word: str) -> float:
     return _level(reasoning) if reasoning is not None else _OPEN_ENDED
 
 
-def _patterns(patterns: Iterable[str]) -> Callable[[str], object]:
-    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)").match
+def _pattern(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fkproxy import gateway as pipeline
+from fkproxy import under_way
 from fkproxy.dialects import DIALECTS
 from fkproxy.directory import Directory, KeyLimits, Pool
 from fkproxy.model.events import Failed
@@ -223,3 +224,20 @@ async def test_calls_without_a_key_of_a_pool_are_not_remembered() -> None:
     assert not task.done(), "the master key's call began when it was a client's"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_whether_a_key_has_expired_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_way, "_LOOK_EVERY_S", 0.0)
+    bench = Bench(CHAT, directory=directory(key(expires_s=NOON_S + 1)))
+    hang = Hang()
+    bench.adapters[0].replies(hang, completion())
+    client = ListClient(chat())
+    watching = asyncio.create_task(bench.gateway.clientele.under_way.watch())
+    task = asyncio.create_task(bench.gateway.serve(call(bench), client))
+    await hang.reached.wait()
+    bench.now_s += 1
+    async with asyncio.timeout(5):
+        await task
+    assert (client.status, code_of(client)) == (401, "key_expired")
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
