@@ -142,7 +142,7 @@ def _checked(item: Any) -> None:
     if not isinstance(item, Mapping) or not all(isinstance(item.get(field), str) and item[field] for field in wanted):
         raise WrongList("Invalid provider: missing name, baseUrl, or apiKey")
     kind = item.get("format", _DEFAULT_FORMAT)
-    if kind not in _ENDPOINTS:
+    if not isinstance(kind, str) or kind not in _ENDPOINTS:
         raise WrongList('Invalid provider format: must be "anthropic" or "openai"')
     if item["name"] == PRIMARY:
         raise WrongList(f"Invalid provider: {PRIMARY} is the name of another one")

@@ -77,6 +77,7 @@ WRONG: list[tuple[Any, str]] = [
     ([{**GOOD, "apiKey": 5}], "Invalid provider: missing name, baseUrl, or apiKey"),
     ([GOOD, {**GOOD, "name": None}], "Invalid provider: missing name, baseUrl, or apiKey"),
     ([{**GOOD, "format": "telex"}], 'Invalid provider format: must be "anthropic" or "openai"'),
+    ([{**GOOD, "format": {}}], 'Invalid provider format: must be "anthropic" or "openai"'),
     ([GOOD, GOOD], "Invalid provider: two have the same name"),
     ([{**GOOD, "name": PRIMARY}], f"Invalid provider: {PRIMARY} is the name of another one"),
     ([{**GOOD, "baseUrl": "https://x.example"}], f"{WHOLE} /v1/messages for anthropic"),
