@@ -30,6 +30,8 @@ POSTGRESQL_CONNECTIONS = 4
 _WAL_KEPT_BYTES = 16 * 1024 * 1024
 """A WAL that a long read let grow is cut back to this at the next checkpoint."""
 _PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", f"journal_size_limit = {_WAL_KEPT_BYTES}")
+_STEPS = 20_000
+"""Of SQLite's machine, between two looks at whether to go on: less than a millisecond."""
 _GRACE_S = 0.5
 _CHUNK_ROWS = 64
 """aiosqlite's own default for rows fetched at once."""
@@ -53,37 +55,49 @@ class _Compiler(SQLiteCompiler):
         return text
 
 
-class _Interruptible(aiosqlite.Connection):
-    """A thread with a connection. Closing ends the statement that runs, which a cancelled task has left behind, and its transaction.
+class _Connection(aiosqlite.Connection):
+    """A thread with a connection. Closing it ends the statement that runs, which a cancelled task has left behind, and its transaction.
 
-    Without that the statement would run to its end, and a lock would be held until Python collects its cursor.
+    Without that the statement would run to its end, and a lock would be held until Python collects its cursor. It is the progress
+    handler that ends it: `interrupt()` would end the ROLLBACK as well, and a checkpoint on closing.
     """
 
-    async def close(self) -> None:
-        with contextlib.suppress(ValueError, sqlite3.Error):  # ValueError: it was never open, or is closed
-            # Not without a transaction: what SQLite does on closing, a checkpoint of the WAL, would be interrupted as well.
-            if self.in_transaction:
-                await self.interrupt()
-                await self.rollback()
-        await super().close()
+    _ending = False
+    _given_up = False
 
+    def __init__(self, path: Path, lock_s: float) -> None:
+        super().__init__(lambda: self._opened(path, lock_s), _CHUNK_ROWS)
+        self._thread.daemon = True  # a disk that hangs must not keep the process from ending
 
-def sqlite(path: Path, deadlines: Deadlines) -> AsyncEngine:
-    """On a file that is there. Transactions are left to BEGIN statements (`isolation_level` None)."""
-
-    def open_file() -> sqlite3.Connection:
-        connection = sqlite3.connect(copies.uri(path), uri=True, isolation_level=None, timeout=deadlines.lock_s)
+    def _opened(self, path: Path, lock_s: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(copies.uri(path), uri=True, isolation_level=None, timeout=lock_s)
         try:
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
+            connection.set_progress_handler(lambda: self._ending, _STEPS)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def stop(self) -> asyncio.Future[Any] | None:
+        """The thread closes the connection and ends when it comes to it; a `close` that waits for it has nothing left to do."""
+        self._given_up = True
+        return super().stop()
+
+    async def close(self) -> None:
+        self._ending = True
+        with contextlib.suppress(ValueError, sqlite3.Error):  # ValueError: it was never open, or is closed
+            await self.rollback()
+        if not self._given_up:
+            await super().close()
+
+
+def sqlite(path: Path, deadlines: Deadlines) -> AsyncEngine:
+    """On a file that is there. Transactions are left to BEGIN statements (`isolation_level` None)."""
+
     async def connect() -> aiosqlite.Connection:
-        connection = _Interruptible(open_file, _CHUNK_ROWS)
-        connection._thread.daemon = True  # a disk that hangs must not keep the process from ending
+        connection = _Connection(path, deadlines.lock_s)
         try:
             return await connection
         except sqlite3.Error:

@@ -18,12 +18,14 @@ def prepare(path: Path) -> bool:
 
     SQLite gives `-wal` and `-shm` the mode of the file itself.
     """
+    if path.exists():
+        return False
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(create(path))
-    except FileExistsError:
-        return False
     except OSError as error:
+        if path.exists():
+            return False  # another process was quicker
         reason: Reason = "full" if error.errno == errno.ENOSPC else "read_only"
         raise StoreUnavailable(reason, f"the database file {path.name} cannot be made", type(error).__name__) from error
     return True

@@ -41,7 +41,7 @@ async def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """An empty database."""
     if kind == "postgresql":
         server: Server = request.getfixturevalue("postgres")
-        return await server.create()
+        return await server.fresh()
     files.prepare(tmp_path / "state" / "store.db")
     return f"sqlite:///{tmp_path}/state/store.db"
 

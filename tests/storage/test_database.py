@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -203,6 +204,26 @@ async def test_a_statement_the_schema_does_not_know(database: Database) -> None:
     with refused("broken"):
         await run(database, "SELECT nothing FROM nowhere")
     await put(database, "k1")
+
+
+@only_sqlite
+async def test_a_disk_that_hangs_is_not_waited_for(file: Path) -> None:
+    """A function in place of the disk: SQLite cannot interrupt it either."""
+    database = Database(f"sqlite:///{file}", Deadlines(transaction_s=0.2))
+    thawed = threading.Event()
+
+    async def hang() -> None:
+        async with database.begin() as connection:
+            raw = await connection.get_raw_connection()
+            await raw.driver_connection.create_function("hang", 0, lambda: thawed.wait(60))  # type: ignore[union-attr]  # it is there
+            await connection.exec_driver_sql("SELECT hang()")
+
+    with refused("timeout"):
+        await hang()
+    assert await count(database) == 0
+    thawed.set()
+    await put(database, "k1")
+    await database.close()
 
 
 FULL = {
