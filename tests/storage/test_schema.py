@@ -15,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
+import fkproxy.storage.calls_tables  # noqa: F401 - its tables are of METADATA too
 from fkproxy import __version__
 from fkproxy.storage.database import Database
 from fkproxy.storage.engines import Deadlines
