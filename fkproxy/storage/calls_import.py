@@ -38,7 +38,7 @@ _POLL_S = 1.0
 _MAX_BACKOFF_S = 30.0
 _KEEP_S = 60.0
 """How long a file stays when it is in the store: Linux has written back by then what a database did not sync."""
-_PIECE_BYTES = 512 * 1024
+_PIECE_BYTES = 1024 * 1024
 _SLICE_LINES = 150
 """A slice takes about a millisecond, and other tasks of the event loop go between two of them."""
 
