@@ -231,7 +231,10 @@ async def run(rows: int, url: str | None, days: float) -> None:
         await bring_up(database)
         calls = Calls(database, home / "journal")
         await import_all(Importer(database, home / "journal"), rows)
-        if database.path is not None:
+        if database.path is None:
+            async with database.begin() as connection:
+                await connection.exec_driver_sql("ANALYZE")  # as autovacuum does
+        else:
             print(f"database: {database.path.stat().st_size / rows:.0f} bytes for a row")
         await search_all(calls)
         await export_all(calls)

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, and_, or_, select, text, union_all
 
 from fkproxy.storage.calls_rows import NANO
-from fkproxy.storage.calls_tables import ASKED_ELSE, NOT_OK, calls
+from fkproxy.storage.calls_tables import ASKED_ELSE, NOT_PLAIN, calls
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, Cursor, Detail
 from fkproxy.storage.database import Database
 
@@ -78,9 +78,9 @@ def _call(row: Sequence[Any]) -> CallRow:
 def _statement(kind: str, which: CallFilter, cursor: Cursor | None, limit: int) -> Select[Any]:
     fits = _conditions(which, cursor)
     model = which.model
-    if _only_failures(which):
-        either = [] if model is None else [or_(_columns.model_id == model, _columns.model_requested == model)]
-        return _along(select(*_SELECTED), "calls_not_ok", [text(NOT_OK), *fits, *either], limit)
+    if _none_is_plain(which):
+        of_model = [] if model is None else [or_(_columns.model_id == model, _columns.model_requested == model)]
+        return _along(select(*_SELECTED), "calls_not_plain", [text(NOT_PLAIN), *fits, *of_model], limit)
     index = next((index for field, index in _INDEXES if getattr(which, field) is not None), None)
     if model is None:
         return _along(select(*_SELECTED), index or "calls_time", fits, limit)
@@ -90,18 +90,20 @@ def _statement(kind: str, which: CallFilter, cursor: Cursor | None, limit: int) 
     ids = select(_columns.id, _columns.started_ms)
     served = _along(ids, "calls_model", [*fits, _columns.model_id == model], limit)
     asked = _along(ids, "calls_asked_else", [*fits, _columns.model_requested == model, text(ASKED_ELSE[kind])], limit)
-    found = union_all(served.subquery().select(), asked.subquery().select()).subquery()
-    return select(*_SELECTED).where(_columns.id.in_(select(found.c.id))).order_by(*_NEWEST_FIRST).limit(limit)
+    either = union_all(served.subquery().select(), asked.subquery().select()).subquery()
+    found = either.select().order_by(either.c.started_ms.desc(), either.c.id.desc()).limit(limit).subquery()
+    rows = select(*_SELECTED).join_from(found, calls, _columns.id == found.c.id)
+    return rows.order_by(found.c.started_ms.desc(), found.c.id.desc())
 
 
 def _along(chosen: Select[Any], index: str, fits: Sequence[Any], limit: int) -> Select[Any]:
     return chosen.with_hint(calls, f"INDEXED BY {index}", "sqlite").where(*fits).order_by(*_NEWEST_FIRST).limit(limit)
 
 
-def _only_failures(which: CallFilter) -> bool:
-    """No call that is ok fits: see `telemetry.tally.outcome_of`."""
-    status = which.status if which.status is not None else (which.status_class or 0) * 100
-    return which.failures or status >= 400 or which.error_code is not None or which.outcome not in (None, "ok")
+def _none_is_plain(which: CallFilter) -> bool:
+    """No call that is ok with a 200 fits: see `telemetry.tally.outcome_of`."""
+    status, status_class = which.status or 200, which.status_class or 2
+    return status != 200 or status_class != 2 or which.failures or which.error_code is not None or which.outcome not in (None, "ok")
 
 
 def _conditions(which: CallFilter, cursor: Cursor | None) -> list[ColumnElement[bool]]:
@@ -109,6 +111,8 @@ def _conditions(which: CallFilter, cursor: Cursor | None) -> list[ColumnElement[
     if which.status_class is not None:
         # As a range, because the indexes hold the status.
         fits += [_columns.status >= which.status_class * 100, _columns.status < (which.status_class + 1) * 100]
+    if which.failures:
+        fits.append(_columns.outcome != "ok")
     if which.since_s is not None:
         fits.append(_columns.started_ms >= int(which.since_s * 1000))
     if which.until_s is not None:

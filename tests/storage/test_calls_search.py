@@ -21,7 +21,7 @@ from tests.telemetry.records import record
 
 START_S = 1_800_000_000.0
 
-ERRORS = {200: None, 502: "upstream_error", 429: "rate_limit_exceeded", 404: "model_not_found"}
+ERRORS = {200: None, 201: None, 502: "upstream_error", 429: "rate_limit_exceeded", 404: "model_not_found"}
 
 
 def calls(count: int) -> list[CallRecord]:
@@ -29,7 +29,7 @@ def calls(count: int) -> list[CallRecord]:
     draw = random.Random(3)
     made = []
     for number in range(count):
-        status = draw.choice([200, 200, 200, 200, 502, 429, 404])
+        status = draw.choice([200, 200, 200, 200, 201, 502, 429, 404])
         served = status != 404
         made.append(
             record(
@@ -67,9 +67,13 @@ FILTERS: list[dict[str, Any]] = [
     {"model": "m2", "key_id": "k2"},
     {"model": "m2", "failures": True},
     {"status": 200},
+    {"status": 201},
     {"status": 502},
     {"status": 404, "pool": "team-b"},
     {"status_class": 2},
+    {"status_class": 2, "outcome": "client_ended"},
+    {"status": 200, "failures": True},
+    {"status": 200, "status_class": 5},
     {"status_class": 4},
     {"status_class": 5, "key_id": "k3"},
     {"status_class": 3},
@@ -184,5 +188,14 @@ async def test_every_index_that_is_named_is_there(database: Database) -> None:
     query = "SELECT name FROM sqlite_master WHERE type = 'index'" if database.path else "SELECT indexname FROM pg_indexes"
     async with database.read() as connection:
         names = set((await connection.execute(text(query))).scalars())
-    told = {"calls_request", "calls_time", "calls_key", "calls_model", "calls_pool", "calls_provider", "calls_asked_else", "calls_not_ok"}
+    told = {
+        "calls_request",
+        "calls_time",
+        "calls_key",
+        "calls_model",
+        "calls_pool",
+        "calls_provider",
+        "calls_asked_else",
+        "calls_not_plain",
+    }
     assert told <= names

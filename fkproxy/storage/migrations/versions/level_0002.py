@@ -65,9 +65,9 @@ def _indexes() -> None:
         op.create_index(f"calls_{name}", "calls", [column, "started_ms"])
     partial = {
         "calls_asked_else": (["model_requested", "started_ms"], _ASKED_ELSE[op.get_bind().dialect.name]),
-        "calls_not_ok": (
+        "calls_not_plain": (
             ["started_ms", "status", "outcome", "error_code", "key_id", "pool", "provider_key", "model_id", "model_requested"],
-            "outcome <> 'ok'",
+            "(outcome <> 'ok' OR status <> 200)",
         ),
     }
     for name, (columns, condition) in partial.items():
