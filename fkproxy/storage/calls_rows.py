@@ -93,6 +93,7 @@ def row_of(entry: Entry) -> Row:
     usage, cost = entry.usage, entry.cost_usd
     return (
         *_direct_of(entry),
+        entry.model_requested if entry.model_requested != entry.model_id else None,
         int(entry.started_s * 1000),
         family_of(entry.route, entry.operation),
         entry.status // 100,

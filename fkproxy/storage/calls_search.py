@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, and_, or_, select, text, union_all
 
 from fkproxy.storage.calls_rows import NANO
-from fkproxy.storage.calls_tables import ASKED_ELSE, NOT_PLAIN, calls
+from fkproxy.storage.calls_tables import NOT_PLAIN, calls
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, Cursor, Detail
 from fkproxy.storage.database import Database
 
@@ -24,7 +24,7 @@ MAX_PAGE = 1000
 _columns = calls.c
 _FIELDS = CallRow.__struct_fields__
 _SELECTED = [_columns["cost_nanousd" if field == "cost_usd" else field] for field in _FIELDS]
-_COST, _DETAIL = _FIELDS.index("cost_usd"), _FIELDS.index("detail")
+_COST, _DETAIL, _ASKED, _SERVED = (_FIELDS.index(name) for name in ("cost_usd", "detail", "model_requested", "model_id"))
 _FLOATS = tuple(_FIELDS.index(name) for name in ("duration_ms", "upstream_ms", "waited_ms", "ttft_ms"))
 _NEWEST_FIRST = (_columns.started_ms.desc(), _columns.id.desc())
 _decode_detail = msgspec.json.Decoder(Detail).decode
@@ -59,7 +59,7 @@ async def search(database: Database, which: CallFilter, *, limit: int = 50, curs
 
 async def rows_after(database: Database, which: CallFilter, cursor: Cursor | None, limit: int) -> list[CallRow]:
     """The newest calls that fit, before `cursor`."""
-    statement = _statement(database.kind, which, cursor, limit)
+    statement = _statement(which, cursor, limit)
     async with database.read() as connection:
         return [_call(row) for row in await connection.execute(statement)]
 
@@ -72,10 +72,12 @@ def _call(row: Sequence[Any]) -> CallRow:
     cost, detail = values[_COST], values[_DETAIL]
     values[_COST] = cost / NANO if cost is not None else None
     values[_DETAIL] = _decode_detail(detail) if detail is not None else Detail()
+    if values[_ASKED] is None:
+        values[_ASKED] = values[_SERVED]
     return CallRow(**dict(zip(_FIELDS, values, strict=True)))
 
 
-def _statement(kind: str, which: CallFilter, cursor: Cursor | None, limit: int) -> Select[Any]:
+def _statement(which: CallFilter, cursor: Cursor | None, limit: int) -> Select[Any]:
     fits = _conditions(which, cursor)
     model = which.model
     if _none_is_plain(which):
@@ -89,7 +91,7 @@ def _statement(kind: str, which: CallFilter, cursor: Cursor | None, limit: int) 
     # What served the model, and what asked for it and was served by another or by none: no call is both.
     ids = select(_columns.id, _columns.started_ms)
     served = _along(ids, "calls_model", [*fits, _columns.model_id == model], limit)
-    asked = _along(ids, "calls_asked_else", [*fits, _columns.model_requested == model, text(ASKED_ELSE[kind])], limit)
+    asked = _along(ids, "calls_asked_else", [*fits, _columns.model_requested == model], limit)
     either = union_all(served.subquery().select(), asked.subquery().select()).subquery()
     found = either.select().order_by(either.c.started_ms.desc(), either.c.id.desc()).limit(limit).subquery()
     rows = select(*_SELECTED).join_from(found, calls, _columns.id == found.c.id)

@@ -14,11 +14,11 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Smal
 
 from fkproxy.storage.tables import METADATA
 
-__all__ = ["ASKED_ELSE", "CALL_COLUMNS", "NOT_PLAIN", "calls", "journal_positions", "usage_hourly"]
+__all__ = ["CALL_COLUMNS", "NOT_PLAIN", "calls", "journal_positions", "usage_hourly"]
 
 NOT_PLAIN = "(outcome <> 'ok' OR status <> 200)"
-ASKED_ELSE = {"sqlite": "model_requested IS NOT model_id", "postgresql": "model_requested IS DISTINCT FROM model_id"}
-"""The conditions of the partial indexes. A statement must hold the same words for the index to be used."""
+_ASKED_ELSE = "model_requested IS NOT NULL"
+"""The conditions of the partial indexes. A statement must hold the words of the first for its index to be used."""
 
 calls = Table(
     "calls",
@@ -31,7 +31,6 @@ calls = Table(
     Column("duration_ms", Double, nullable=False),
     Column("dialect", Text),
     Column("stream", Boolean, nullable=False),
-    Column("model_requested", Text),
     Column("model_id", Text),
     Column("provider_key", Text),
     Column("credential", Text, nullable=False),
@@ -50,6 +49,7 @@ calls = Table(
     Column("response_bytes", BigInteger, nullable=False),
     Column("pool", Text),
     Column("key_prefix", Text),
+    Column("model_requested", Text),
     Column("started_ms", BigInteger, nullable=False),
     Column("family", Text, nullable=False),
     Column("status_class", SmallInteger, nullable=False),
@@ -72,8 +72,8 @@ calls = Table(
         "calls_asked_else",
         "model_requested",
         "started_ms",
-        sqlite_where=text(ASKED_ELSE["sqlite"]),
-        postgresql_where=text(ASKED_ELSE["postgresql"]),
+        sqlite_where=text(_ASKED_ELSE),
+        postgresql_where=text(_ASKED_ELSE),
     ),
     Index(
         "calls_not_plain",
@@ -84,8 +84,9 @@ calls = Table(
 )
 """One call. Up to `key_prefix` the columns are fields of `CallRecord`; the others are made of them (see `storage.calls_rows`).
 
-`started_ms`: unix milliseconds. NULL in a count of tokens or in a cost: nobody said. A cost is in billionths of a dollar, because there
-are models of which a token costs less than a millionth. `detail`: JSON, see `storage.calls_values.Detail`; NULL where it would be empty.
+`started_ms`: unix milliseconds. `model_requested`: NULL where it is what served. NULL in a count of tokens or in a cost: nobody said. A
+cost is in billionths of a dollar, because there are models of which a token costs less than a millionth. `detail`: JSON, see
+`storage.calls_values.Detail`; NULL where it would be empty.
 """
 
 CALL_COLUMNS = tuple(column.name for column in calls.columns if column.name != "id")

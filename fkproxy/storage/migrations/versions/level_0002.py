@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.Double, nullable=False),
         sa.Column("dialect", sa.Text),
         sa.Column("stream", sa.Boolean, nullable=False),
-        *(sa.Column(name, sa.Text) for name in ("model_requested", "model_id", "provider_key")),
+        *(sa.Column(name, sa.Text) for name in ("model_id", "provider_key")),
         sa.Column("credential", sa.Text, nullable=False),
         sa.Column("upstream_dialect", sa.Text),
         sa.Column("attempts", sa.Integer, nullable=False),
@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("ttft_ms", sa.Double),
         *(sa.Column(name, sa.Text) for name in ("finish_reason", "error_code", "reasoning_requested", "reasoning_applied", "key_id")),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("request_bytes", "response_bytes")),
-        *(sa.Column(name, sa.Text) for name in ("pool", "key_prefix")),
+        *(sa.Column(name, sa.Text) for name in ("pool", "key_prefix", "model_requested")),
         sa.Column("started_ms", sa.BigInteger, nullable=False),
         sa.Column("family", sa.Text, nullable=False),
         sa.Column("status_class", sa.SmallInteger, nullable=False),
@@ -64,7 +64,7 @@ def _indexes() -> None:
     for name, column in (("key", "key_id"), ("model", "model_id"), ("pool", "pool"), ("provider", "provider_key")):
         op.create_index(f"calls_{name}", "calls", [column, "started_ms"])
     partial = {
-        "calls_asked_else": (["model_requested", "started_ms"], _ASKED_ELSE[op.get_bind().dialect.name]),
+        "calls_asked_else": (["model_requested", "started_ms"], "model_requested IS NOT NULL"),
         "calls_not_plain": (
             ["started_ms", "status", "outcome", "error_code", "key_id", "pool", "provider_key", "model_id", "model_requested"],
             "(outcome <> 'ok' OR status <> 200)",
@@ -75,4 +75,3 @@ def _indexes() -> None:
 
 
 _TOKENS = ("input", "output", "cached_input", "cache_write", "reasoning")
-_ASKED_ELSE = {"sqlite": "model_requested IS NOT model_id", "postgresql": "model_requested IS DISTINCT FROM model_id"}
