@@ -27,6 +27,7 @@ async def test_nothing_else_does(headers: dict[str, str]) -> None:
         reply = await app.ask(method, path, headers=headers)
         assert (reply.status, reply.json()["error"]["code"]) == (401, "invalid_api_key")
         assert reply.headers["www-authenticate"] == "Bearer"
+        assert (reply.headers["cache-control"], reply.headers["x-frame-options"]) == ("no-store", "DENY")
 
 
 async def test_where_no_key_is_required_only_this_host_may_ask() -> None:

@@ -16,9 +16,12 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response, Router, get
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import Message, Scope
 
 from fkproxy import __version__
 from fkproxy.control.audit import AuditControl
@@ -91,6 +94,16 @@ def admin_app(plane: AdminPlane) -> Litestar:
         return request.app.openapi_schema.to_schema()
 
     by = plane.by
+    headers = [(name.encode(), value.encode()) for name, value in {**plane.headers, "cache-control": "no-store"}.items()]
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        """Litestar makes a deep copy of what a router holds, and a copy of the guard would know the keys of that moment only."""
+        plane.guard(connection, handler)
+
+    async def marked(message: Message, _: Scope) -> None:
+        """Refusals too: Litestar's own headers for responses are not for those."""
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *headers]
 
     async def settled(response: Response[Any]) -> Response[Any]:
         """Whoever has his answer finds it in force, on this host; a store that went away in between is told elsewhere."""
@@ -115,7 +128,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
     steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, by)
     return Litestar(
         [
-            Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[plane.guard]),
+            Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[guard]),
             fallback_routes(
                 config=plane.config,
                 providers=plane.providers,
@@ -123,13 +136,13 @@ def admin_app(plane: AdminPlane) -> Litestar:
                 upstreams=plane.upstreams,
                 ledger=plane.ledger,
                 by=by,
-                guard=plane.guard,
+                guard=guard,
                 settled=settled,
             ),
-            management_routes(plane.compat, by=by, guard=plane.guard, settled=settled),
+            management_routes(plane.compat, by=by, guard=guard, settled=settled),
         ],
         exception_handlers=HANDLERS,
-        response_headers={**plane.headers, "cache-control": "no-store"},
+        before_send=[marked],
         openapi_config=OpenAPIConfig(
             title="fkllmproxy, the administrator's API",
             version=__version__,
@@ -137,7 +150,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
             components=Components(security_schemes={"master_key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"master_key": []}],
             # Litestar's own page of it, which says 404 in HTML to whatever stands beside it.
-            openapi_router=Router(f"{ADMIN_PREFIX}/schema", route_handlers=[], guards=[plane.guard]),
+            openapi_router=Router(f"{ADMIN_PREFIX}/schema", route_handlers=[], guards=[guard]),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,
