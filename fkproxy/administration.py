@@ -97,6 +97,7 @@ class Administration:
         self._clientele: Clientele | None = None
         self._calls: Calls | None = None
         self._seeded = False
+        self._uses: dict[str, float] = {}
         self.ledger = Ledger(self.store)
         self._apply: Callable[[LoadedSettings, Directory], None] = lambda loaded, directory: None
         self.journal = Journal(place.journal, max_bytes=declared.settings.store.journal_max_size) if place is not None else None
@@ -273,7 +274,7 @@ class Administration:
         return [
             Chore("the audit log", 5.0, self.ledger.catch_up),
             Chore("the log of calls", 5.0, lambda: self._log_calls(store)),
-            Chore("the last uses of keys", 30.0, lambda: self._note_uses(store)),
+            Chore("the last uses of keys", 2.0, lambda: self._note_uses(store)),
         ]
 
     async def _log_calls(self, store: Store) -> None:
@@ -296,8 +297,11 @@ class Administration:
         clientele.seed("month", {key: (0, used.cost_month_usd) for key, used in spent.items()})
 
     async def _note_uses(self, store: Store) -> None:
+        """Those that called since they were noted last."""
         if self._clientele is not None:
-            await store.touch_keys(self._clientele.last_used())
+            uses = self._clientele.last_used()
+            await store.touch_keys(dict(uses.items() - self._uses.items()))
+            self._uses = uses
 
     def _retention(self) -> Retention:
         kept = self.loaded.settings.store
