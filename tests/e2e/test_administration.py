@@ -78,8 +78,8 @@ def by_anthropic(running: Service, key: str, model: str) -> str | Refused:
             reply = sdk.messages.create(model=model, max_tokens=10, messages=[{"role": "user", "content": "hello"}])
             return "".join(block.text for block in reply.content if block.type == "text")
     except anthropic.APIStatusError as error:
-        assert isinstance(error.body, dict)
-        return _refused(error.status_code, str(error.body["error"]["type"]), error.response.headers.get("retry-after"))
+        body: Any = error.body
+        return _refused(error.status_code, str(body["error"]["type"]), error.response.headers.get("retry-after"))
 
 
 def _refused(status: int, code: str, retry_after: str | None) -> Refused:
