@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -93,6 +93,7 @@ class Administration:
         self.problems: tuple[Problem, ...] = ()
         self._box: SecretBox | None = None
         self._pepper = b""
+        self._sealed_pepper: dict[str, Any] = {}
         self._document = Document()
         self._clientele: Clientele | None = None
         self._calls: Calls | None = None
@@ -224,10 +225,11 @@ class Administration:
     def _hold(self, picture: Picture) -> None:
         """Who may call is taken whatever becomes of the rest: a revoked key must not live on because a provider is wrong."""
         assert self.place is not None
-        if picture.pepper and not self._pepper:
+        if picture.pepper and picture.pepper != self._sealed_pepper:
             from fkproxy.storage.secrets import open_box  # a tenth of a start, for those who need it
 
             self._box, self._pepper = open_box(self.place.secret_keys, self.place.key_file, picture.pepper)
+            self._sealed_pepper = picture.pepper
         self.directory = Directory(pools=picture.document.pools, keys=picture.keys, pepper=self._pepper)
 
     def _in_force(self, document: Document) -> LoadedSettings:
@@ -252,6 +254,9 @@ class Administration:
 
     async def _open(self) -> Store:
         assert self.place is not None
+        if self._recalled and self.place.database is not None and not self.place.database.exists():
+            # A new one would be empty, and with it in force nobody would have a key any more.
+            raise StoreUnavailable("gone", f"the database file is not there; {self.place.snapshot.name} says that there was one")
         try:
             store, opened = await open_store(self.place.url, secret_keys=self.place.secret_keys, key_file=self.place.key_file)
         except ValueError as error:

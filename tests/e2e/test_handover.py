@@ -3,72 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.installed import Installed, installation
 from tests.e2e.load import Load
-from tests.e2e.processes import BINARY, ask, clean_environment, free_port
-
-SETTINGS = {"APP_RATE_LIMIT__ENABLED": "false", "APP_SERVER__DRAIN_TIMEOUT_SECS": "20", "APP_SERVER__LAME_DUCK_SECS": "1"}
-
-
-class Installed:
-    """A copy of the built file, started as an operator would, that may be swapped on disk."""
-
-    def __init__(self, directory: Path) -> None:
-        self.binary = directory / "fkllmproxy"
-        self.put(BINARY)
-        self.port = free_port()
-        self.log = directory / "log"
-        env = {**clean_environment(), **SETTINGS, "APP_SERVER__PORT": str(self.port), "APP_STORE__DIRECTORY": str(directory / "state")}
-        with self.log.open("wb") as out:
-            self.first = subprocess.Popen([str(self.binary)], stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True)
-        self.wait(lambda: self.main_pid() == self.first.pid)
-
-    def put(self, source: Path) -> None:
-        """As an upgrade does it: never write into a running file."""
-        fresh = self.binary.with_suffix(".new")
-        shutil.copyfile(source, fresh)
-        fresh.chmod(0o755)
-        fresh.rename(self.binary)
-
-    def main_pid(self) -> int | None:
-        """The process that a request reaches now."""
-        try:
-            return int(ask(f"http://127.0.0.1:{self.port}/health").json()["pid"])
-        except (OSError, KeyError):
-            return None
-
-    def wait(self, condition: object, timeout_s: float = 40.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        assert callable(condition)
-        while not condition():
-            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
-            time.sleep(0.05)
+from tests.e2e.processes import BINARY, ask
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Iterator[Installed]:
-    running = Installed(tmp_path)
-    yield running
-    asked: set[int] = set()
-
-    def all_gone() -> bool:
-        pid = running.main_pid()
-        if pid is not None and pid not in asked:
-            asked.add(pid)
-            os.kill(pid, signal.SIGTERM)
-        return pid is None
-
-    running.wait(all_gone)
-    running.first.wait(30)
+    with installation(tmp_path) as running:
+        yield running
 
 
 def test_a_new_version_takes_over_under_load(installed: Installed) -> None:
@@ -79,7 +29,7 @@ def test_a_new_version_takes_over_under_load(installed: Installed) -> None:
             assert before is not None
             installed.put(BINARY)
             os.kill(before, signal.SIGHUP)
-            installed.wait(lambda before=before: installed.main_pid() not in (None, before))  # type: ignore[misc]  # bound on purpose
+            installed.wait(lambda before=before: installed.main_pid() not in (None, before))
             if before == installed.first.pid:
                 assert installed.first.wait(30) == 0, "the old one ends when its calls have"
         answered = load.answered

@@ -1,0 +1,81 @@
+"""A copy of the built file that hands over to itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.e2e.processes import BINARY, ask, clean_environment, free_port
+
+__all__ = ["Installed", "installation"]
+
+SETTINGS = {"APP_RATE_LIMIT__ENABLED": "false", "APP_SERVER__DRAIN_TIMEOUT_SECS": "20", "APP_SERVER__LAME_DUCK_SECS": "1"}
+
+
+class Installed:
+    """A copy of the built file, started as an operator would, that may be swapped on disk."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str] = {}) -> None:
+        self.binary = directory / "fkllmproxy"
+        self.put(BINARY)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.v1 = f"{self.url}/v1"
+        self.log = directory / "log"
+        env = {**clean_environment(), **SETTINGS, "APP_SERVER__PORT": str(self.port), "APP_STORE__DIRECTORY": str(directory / "state")}
+        env |= settings
+        with self.log.open("wb") as out:
+            self.first = subprocess.Popen([str(self.binary)], stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True)
+        self.wait(lambda: self.main_pid() == self.first.pid)
+
+    def put(self, source: Path) -> None:
+        """As an upgrade does it: never write into a running file."""
+        fresh = self.binary.with_suffix(".new")
+        shutil.copyfile(source, fresh)
+        fresh.chmod(0o755)
+        fresh.rename(self.binary)
+
+    def main_pid(self) -> int | None:
+        """The process that a request reaches now."""
+        try:
+            return int(ask(f"{self.url}/health").json()["pid"])
+        except (OSError, KeyError):
+            return None
+
+    def wait(self, condition: object, timeout_s: float = 40.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        assert callable(condition)
+        while not condition():
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.05)
+
+    def hand_over(self) -> None:
+        """Until another process answers."""
+        before = self.main_pid()
+        assert before is not None
+        os.kill(before, signal.SIGHUP)
+        self.wait(lambda: self.main_pid() not in (None, before))
+
+
+@contextmanager
+def installation(directory: Path, **settings: str) -> Iterator[Installed]:
+    """Running, and stopped at the end, whichever process it is by then."""
+    running = Installed(directory, settings)
+    yield running
+    asked: set[int] = set()
+
+    def all_gone() -> bool:
+        pid = running.main_pid()
+        if pid is not None and pid not in asked:
+            asked.add(pid)
+            os.kill(pid, signal.SIGTERM)
+        return pid is None
+
+    running.wait(all_gone)
+    running.first.wait(30)
