@@ -1,0 +1,191 @@
+"""What is in force while the store is there, while it is not, and after a start without it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fkproxy.administration import Administration, place_of
+from fkproxy.control.ledger import By
+from fkproxy.directory import ClientKey, Directory, Document, Pool
+from fkproxy.settings import LoadedSettings, load
+from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
+
+BY = By(actor=Actor(kind="local"))
+PROVIDER = {"name": "managed", "adapter": "openai", "base_url": "http://127.0.0.1:9/v1", "models": ["m"]}
+
+
+def loaded(directory: Path, **settings: str) -> LoadedSettings:
+    return load(environ={"APP_STORE__DIRECTORY": str(directory / "state"), **settings})
+
+
+class Applied:
+    """What was put in force, in order; `fault` refuses it."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[LoadedSettings, Directory]] = []
+        self.fault: ValueError | None = None
+
+    def __call__(self, settings: LoadedSettings, directory: Directory) -> None:
+        if self.fault is not None and any(provider.name == "managed" for provider in settings.providers):
+            raise self.fault
+        self.taken.append((settings, directory))
+
+
+@asynccontextmanager
+async def running(made: Administration) -> AsyncIterator[Administration]:
+    task = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def opened(made: Administration) -> None:
+    async with asyncio.timeout(20):
+        while made.status is None or made.status.state != "open":  # noqa: ASYNC110 - a status has no event
+            await asyncio.sleep(0.01)
+
+
+async def change(made: Administration, document: Document, *keys: ClientKey) -> None:
+    async with made.store().change(AuditEntry(actor=BY.actor, action="config.restore")) as transaction:
+        transaction.put_document(document, "changed")
+        for key in keys:
+            transaction.put_key(key)
+    await made.changed()
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "sqlite:///var/lib/a/fkllmproxy.db"),
+        ({"XDG_STATE_HOME": "/x"}, "sqlite:///x/fkllmproxy/fkllmproxy.db"),
+        ({"HOME": "/home/me"}, "sqlite:///home/me/.local/state/fkllmproxy/fkllmproxy.db"),
+        ({"HOME": "/h", "APP_STORE__DIRECTORY": "/own"}, "sqlite:///own/fkllmproxy.db"),
+        ({"HOME": "/h", "APP_STORE__URL": "postgresql://u:p@h/d"}, "postgresql://u:p@h/d"),
+        ({"HOME": "/h", "APP_STORE__URL": "none"}, None),
+        ({}, None),
+    ],
+)
+def test_where_it_remembers(environ: dict[str, str], url: str | None) -> None:
+    place = place_of(load(environ=environ))
+    assert (place.url if place is not None else None) == url
+
+
+async def test_without_a_place_every_verb_says_why_not(tmp_path: Path) -> None:
+    made = Administration(load(environ={}), None)
+    with pytest.raises(StoreUnavailable, match="keeps nothing"):
+        made.store()
+    assert (made.status, made.journal) == (None, None)
+    await made.run()
+    await made.ready()
+
+
+async def test_a_change_is_in_force_when_it_is_done(tmp_path: Path) -> None:
+    applied = Applied()
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    made.use(applied, None)
+    async with running(made):
+        await opened(made)
+        document = Document(providers=(PROVIDER,), pools=(Pool(name="team"),), settings={"APP_RATE_LIMIT__CAPACITY": "7"})
+        await change(made, document, ClientKey(id="k", pool="team"))
+    settings, directory = applied.taken[-1]
+    assert settings.settings.rate_limit.capacity == 7
+    assert [provider.name for provider in settings.providers] == ["managed"]
+    assert ([pool.name for pool in directory.pools], [key.id for key in directory.keys], len(directory.pepper)) == (["team"], ["k"], 32)
+
+
+async def test_a_start_without_the_store_goes_on_with_what_was_in_force(tmp_path: Path) -> None:
+    declared = loaded(tmp_path)
+    before = Administration(declared, place_of(declared))
+    async with running(before):
+        await opened(before)
+        await change(before, Document(providers=(PROVIDER,), pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
+    (tmp_path / "state" / "fkllmproxy.db").rename(tmp_path / "elsewhere.db")
+    after = Administration(declared, place_of(declared))
+    assert [provider.name for provider in after.loaded.providers] == ["managed"]
+    assert [key.id for key in after.directory.keys] == ["k"]
+    assert after.directory.pepper == before.directory.pepper
+    await after.ready()
+
+
+async def test_a_damaged_copy_is_waited_for_and_made_again(tmp_path: Path) -> None:
+    declared = loaded(tmp_path)
+    before = Administration(declared, place_of(declared))
+    async with running(before):
+        await opened(before)
+        await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
+    (tmp_path / "state" / "in-force.json").write_bytes(b"half a file")
+    after = Administration(declared, place_of(declared))
+    assert after.directory.keys == ()
+    async with running(after):
+        await after.ready()
+        assert [key.id for key in after.directory.keys] == ["k"]
+
+
+async def test_who_may_call_is_taken_although_the_rest_cannot_be(tmp_path: Path) -> None:
+    applied = Applied()
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    made.use(applied, None)
+    async with running(made):
+        await opened(made)
+        applied.fault = ValueError("its file is not there")
+        await change(made, Document(providers=(PROVIDER,), pools=(Pool(name="team"),)), ClientKey(id="k", pool="team", state="revoked"))
+        assert [key.state for key in applied.taken[-1][1].keys] == ["revoked"]
+        assert applied.taken[-1][0].providers == ()
+        assert [str(problem) for problem in made.problems] == ["providers: its file is not there"]
+
+
+async def test_a_reload_of_the_file_keeps_what_is_managed(tmp_path: Path) -> None:
+    applied = Applied()
+    path = tmp_path / "providers.toml"
+    path.write_text('[[providers]]\nname = "declared"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n')
+    declared = loaded(tmp_path, APP_PROVIDERS_FILE=str(path))
+    made = Administration(declared, place_of(declared))
+    made.use(applied, None)
+    async with running(made):
+        await opened(made)
+        await change(made, Document(providers=(PROVIDER,)))
+        path.write_text(path.read_text().replace("declared", "renamed"))
+        await made.reload()
+    assert [provider.name for provider in applied.taken[-1][0].providers] == ["renamed", "managed"]
+
+
+async def test_the_key_of_the_secrets_is_needed_for_the_copy_too(tmp_path: Path) -> None:
+    declared = loaded(tmp_path)
+    before = Administration(declared, place_of(declared))
+    async with running(before):
+        await opened(before)
+        await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
+    shutil.move(tmp_path / "state" / "secrets.key", tmp_path / "secrets.key")
+    after = Administration(declared, place_of(declared))
+    assert after.directory.keys == ()
+
+
+def test_what_is_managed_is_given_up_for_what_is_declared(tmp_path: Path) -> None:
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    made.loaded = msgspec.structs.replace(declared, warnings=())
+    made.give_up(ValueError("no such file"))
+    assert made.loaded is declared
+    assert [problem.message for problem in made.problems] == ["no such file"]
+
+
+async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    await made.ledger.note(BY, "upstream.pause", "upstream", "one")
+    async with running(made):
+        await opened(made)
+        async with asyncio.timeout(10):
+            while "upstream.pause" not in [row.action for row in await made.store().audit()]:  # noqa: ASYNC110 - nor has the database
+                await asyncio.sleep(0.02)
