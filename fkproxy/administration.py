@@ -10,6 +10,7 @@ Whatever the store does, calls go on with what was in force last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -169,6 +170,13 @@ class Administration:
         if self._clientele is None:
             return {}
         return {key: _spending(windows) for key, windows in self._clientele.spent().items()}
+
+    async def opening(self) -> None:
+        """Wait, for a while, for a store that is being opened for the first time: whoever asks right after a start need not ask again."""
+        if self._keeper is not None and self._keeper.status.state == "opening":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_OPENING_S):
+                    await self._keeper.opened.wait()
 
     async def changed(self) -> None:
         """Put in force what this process has just changed in the store."""

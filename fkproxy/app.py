@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import time
@@ -26,7 +27,7 @@ from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.control_room import verbs
 from fkproxy.dialects import CLIENT_DIALECTS
 from fkproxy.directory import Directory
-from fkproxy.explain import Explanations
+from fkproxy.explain import Explanation, Explanations, explained
 from fkproxy.fleet import Fleet
 from fkproxy.gateway import Gateway
 from fkproxy.limits.retry_budget import RetryBudget
@@ -35,6 +36,7 @@ from fkproxy.policies import Policies
 from fkproxy.quota_watch import QuotaWatch
 from fkproxy.seals import SealStore
 from fkproxy.settings import LoadedSettings, Settings
+from fkproxy.storage.values import StoreUnavailable
 from fkproxy.telemetry.logs import AccessLog, dropped_lines, set_level
 from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow
 from fkproxy.telemetry.prices import warm_up
@@ -183,16 +185,29 @@ def create_app(
             logger.warning("other upstreams are in force", extra={"upstreams": len(gateway.fleet.upstreams)})
 
     administration.use(apply, clientele)
+
+    async def explain(request_id: str) -> Explanation | None:
+        """From memory, else from the log of calls, if there is one."""
+        found = explanations.explain(request_id, gateway.fleet_of)
+        if found is not None:
+            return found
+        with contextlib.suppress(StoreUnavailable):
+            record = await controls["calls"].record(request_id)
+            return explained(record, gateway.fleet_of) if record is not None else None
+        return None
+
     upstreams = UpstreamControl(lambda: gateway.fleet)
+    controls = verbs(administration, upstreams, lambda loaded: _tried(client, loaded), lambda: _store_told(administration))
     plane = AdminPlane(
         guard=Guard(keys, _peer(door)),
         by=asking(_peer(door), lambda: keys.closed, lambda request: request_id(request.headers.get("x-request-id"))),
         upstreams=upstreams,
-        explain=lambda request_id: explanations.explain(request_id, gateway.fleet_of),
+        explain=explain,
         reload=administration.reload,
         changed=administration.changed,
+        opening=administration.opening,
         headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
-        **verbs(administration, upstreams, lambda loaded: _tried(client, loaded), lambda: _store_told(administration)),
+        **controls,
     )
     admin = Lazy(lambda: admin_app(plane))
     return Litestar(

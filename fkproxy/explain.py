@@ -14,7 +14,7 @@ from fkproxy.fleet import Fleet
 from fkproxy.model.errors import PoolInactive, UnknownModel
 from fkproxy.telemetry.record import ENFORCED_MODEL, Attempt, CallRecord, Skipped
 
-__all__ = ["Candidate", "Explanation", "Explanations"]
+__all__ = ["Candidate", "Explanation", "Explanations", "explained"]
 
 _KEPT = 4096
 
@@ -73,10 +73,11 @@ class Explanations:
     def explain(self, request_id: str, fleet_of: Callable[[str | None], Fleet]) -> Explanation | None:
         """The call's way; None for one that is not remembered. `fleet_of` gives a pool's part of the fleet, or raises `PoolInactive`."""
         record = self._records.get(request_id)
-        return _explained(record, fleet_of) if record is not None else None
+        return explained(record, fleet_of) if record is not None else None
 
 
-def _explained(record: CallRecord, fleet_of: Callable[[str | None], Fleet]) -> Explanation:
+def explained(record: CallRecord, fleet_of: Callable[[str | None], Fleet]) -> Explanation:
+    """The way of one call. `fleet_of`: see `Explanations.explain`."""
     candidates = [_tried(attempt) for attempt in record.tries]
     tried = {(attempt.provider_key, attempt.credential, attempt.model_id) for attempt in record.tries}
     candidates += [_skipped(skipped) for skipped in record.skipped if _place(skipped) not in tried]

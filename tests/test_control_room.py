@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -92,5 +93,17 @@ async def test_what_was_done_is_in_the_audit_log(app: App) -> None:
 async def test_the_store_is_copied_and_its_secrets_sealed_anew(app: App) -> None:
     assert (await ask(app, "GET", "/store")).json()["state"] == "open"
     copied = (await ask(app, "POST", "/store/backup")).json()
-    assert os.path.getsize(copied["path"]) == copied["size_bytes"] > 0  # noqa: PTH202 - in a coroutine
+    assert await asyncio.to_thread(os.path.getsize, copied["path"]) == copied["size_bytes"] > 0
     assert (await ask(app, "POST", "/store/reseal")).json() == {"values": 0}
+
+
+async def test_a_call_that_is_not_in_memory_any_more_is_explained_from_the_log(tmp_path: Path) -> None:
+    settings = {"APP_AUTH__MASTER_KEY": KEY, "APP_STORE__DIRECTORY": str(tmp_path / "state")}
+    async with App(**settings) as before:
+        await before.ask("POST", "/v1/chat/completions", body=chat(), headers={"authorization": f"Bearer {KEY}", "x-request-id": "call-1"})
+    async with App(**settings) as after, asyncio.timeout(20):
+        while (found := await ask(after, "GET", "/explain/call-1")).status == 404:  # noqa: ASYNC110 - the log has no event
+            await asyncio.sleep(0.05)
+        assert [(each["provider_key"], each["verdict"]) for each in found.json()["candidates"]] == [("sandbox", "served")]
+        assert (await ask(after, "GET", "/calls/call-1")).json()[0]["status"] == 200
+        assert (await ask(after, "GET", "/explain/never")).status == 404

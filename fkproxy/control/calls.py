@@ -11,6 +11,7 @@ import msgspec
 from fkproxy.control.ledger import By, Ledger
 from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, ExportFormat, GroupBy, UsageFilter, UsageRow
+from fkproxy.telemetry.record import Attempt, CallRecord
 
 __all__ = ["MAX_PAGE", "CallControl", "Calls", "Grouped"]
 
@@ -58,6 +59,11 @@ class CallControl:
         """Calls of one id: one, unless a client used its own id again."""
         return await self._calls().get(request_id)
 
+    async def record(self, request_id: str) -> CallRecord | None:
+        """The newest call of an id, as far as the log keeps what was recorded of it."""
+        found = await self.get(request_id)
+        return _record(found[0]) if found else None
+
     async def export(self, which: CallFilter, kind: ExportFormat, *, by: By) -> AsyncIterator[bytes]:
         """All that fit, as pieces of a file. That it was taken is written down."""
         pieces = self._calls().export(which, kind)
@@ -71,3 +77,45 @@ class CallControl:
         if group_by not in ("hour", "day"):
             rows.sort(key=lambda row: row.calls, reverse=True)
         return Grouped(group_by=group_by, since_s=since_s, rows=rows[:limit])
+
+
+def _record(row: CallRow) -> CallRecord:
+    tries = row.detail.tries
+    if not tries and row.provider_key is not None:
+        tries = (
+            Attempt(
+                provider_key=row.provider_key,
+                credential=row.credential,
+                model_id=row.model_id or "",
+                outcome=row.error_code or "ok",
+                status=row.upstream_status,
+                duration_ms=row.upstream_ms,
+                ttft_ms=row.ttft_ms,
+            ),
+        )
+    return CallRecord(
+        request_id=row.request_id,
+        started_s=row.started_ms / 1000,
+        method=row.method,
+        route=row.route,
+        status=row.status,
+        duration_ms=row.duration_ms,
+        dialect=row.dialect,
+        model_requested=row.model_requested,
+        model_id=row.model_id,
+        provider_key=row.provider_key,
+        credential=row.credential,
+        upstream_dialect=row.upstream_dialect,
+        attempts=row.attempts,
+        tries=tries,
+        skipped=row.detail.skipped,
+        notes=row.detail.notes,
+        waited_ms=row.waited_ms,
+        upstream_status=row.upstream_status,
+        error_code=row.error_code,
+        losses=row.detail.losses,
+        reasoning_requested=row.reasoning_requested,
+        reasoning_applied=row.reasoning_applied,
+        key_id=row.key_id,
+        pool=row.pool,
+    )

@@ -42,11 +42,10 @@ class App:
     async def __aenter__(self) -> App:
         for start in self._app.on_startup:
             await start()  # type: ignore[call-arg,misc]  # ours take no argument and are coroutines
-        for _ in range(500):
-            if (await self.ask("GET", "/health")).json().get("store", {}).get("state", "open") == "open":
-                return self
-            await asyncio.sleep(0.01)
-        raise AssertionError("the store does not open")
+        async with asyncio.timeout(60):
+            while (await self.ask("GET", "/health")).json().get("store", {}).get("state", "open") != "open":
+                await asyncio.sleep(0.01)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         for stop in self._app.on_shutdown:

@@ -63,14 +63,14 @@ PREFIXES = (FALLBACK_PREFIX, MANAGEMENT_PREFIX)
 class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
     """The verbs, and what stands around them.
 
-    `reload` takes the providers file as it is now; it gives warnings and raises `SettingsError`. `changed` puts in force what a verb has
-    changed in the store. `by` says who asks.
+    `reload` takes the providers file as it is now; it gives warnings and raises `SettingsError`. `opening` waits for a store that is being
+    opened, `changed` puts in force what a verb has changed in it. `by` says who asks.
     """
 
     guard: Guard
     by: Asking
     upstreams: UpstreamControl
-    explain: Callable[[str], Explanation | None]
+    explain: Callable[[str], Awaitable[Explanation | None]]
     reload: Callable[[], Awaitable[list[Problem]]]
     ledger: Ledger
     keys: KeyControl
@@ -83,6 +83,7 @@ class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreControl
     compat: CompatControl
     changed: Callable[[], Awaitable[None]]
+    opening: Callable[[], Awaitable[None]]
     headers: dict[str, str]
 
 
@@ -105,6 +106,9 @@ def admin_app(plane: AdminPlane) -> Litestar:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], *headers]
 
+    async def awaited(_: Request[Any, Any, Any]) -> None:
+        await plane.opening()
+
     async def settled(response: Response[Any]) -> Response[Any]:
         """Whoever has his answer finds it in force, on this host; a store that went away in between is told elsewhere."""
         with contextlib.suppress(StoreUnavailable):
@@ -123,6 +127,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
             call_routes(plane.calls, by),
             store_routes(plane.store, by),
         ],
+        before_request=awaited,
         after_request=settled,
     )
     steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, by)
@@ -137,9 +142,9 @@ def admin_app(plane: AdminPlane) -> Litestar:
                 ledger=plane.ledger,
                 by=by,
                 guard=guard,
-                settled=settled,
+                around={"before_request": awaited, "after_request": settled},
             ),
-            management_routes(plane.compat, by=by, guard=guard, settled=settled),
+            management_routes(plane.compat, by=by, guard=guard, around={"before_request": awaited, "after_request": settled}),
         ],
         exception_handlers=HANDLERS,
         before_send=[marked],

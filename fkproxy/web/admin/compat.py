@@ -84,7 +84,7 @@ def fallback_routes(
     ledger: Ledger,
     by: Asking,
     guard: Guard,
-    settled: Any,
+    around: dict[str, Any],
     now_s: Callable[[], float] = time.time,
 ) -> Router:
     """Providers as one list, their states, and the longest cooldown."""
@@ -121,7 +121,8 @@ def fallback_routes(
     @get("/settings")
     async def get_settings() -> dict[str, float]:
         """The longest cooldown, in seconds."""
-        return {"cooldownDuration": float((await settings.get(_COOLDOWN)).value)}
+        seconds = float((await settings.get(_COOLDOWN)).value)
+        return {"cooldownDuration": int(seconds) if seconds.is_integer() else seconds}
 
     @post("/settings", status_code=200)
     async def post_settings(data: JSONBody[dict[str, Any]], request: Asked) -> dict[str, bool]:
@@ -137,7 +138,7 @@ def fallback_routes(
         FALLBACK_PREFIX,
         route_handlers=handlers,
         guards=[guard],
-        after_request=settled,
+        **around,
         exception_handlers=_HANDLERS,
         include_in_schema=False,
     )
@@ -146,7 +147,7 @@ def fallback_routes(
 # --- /v0/management
 
 
-def management_routes(compat: CompatControl, *, by: Asking, guard: Guard, settled: Any) -> Router:
+def management_routes(compat: CompatControl, *, by: Asking, guard: Guard, around: dict[str, Any]) -> Router:
     """The verbs of `control.compat_verbs`."""
 
     @get("/config")
@@ -214,7 +215,7 @@ def management_routes(compat: CompatControl, *, by: Asking, guard: Guard, settle
         MANAGEMENT_PREFIX,
         route_handlers=[*handlers, *(handler for path in SCALARS for handler in _scalar(compat, path, by))],
         guards=[guard],
-        after_request=settled,
+        **around,
         exception_handlers=_HANDLERS,
         include_in_schema=False,
     )

@@ -35,7 +35,7 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
 
 def upstream_routes(
     upstreams: UpstreamControl,
-    explain: Callable[[str], Explanation | None],
+    explain: Callable[[str], Awaitable[Explanation | None]],
     reload: Callable[[], Awaitable[list[Problem]]],
     ledger: Ledger,
     by: Asking,
@@ -78,12 +78,12 @@ def upstream_routes(
         model_id, duration_ms = await upstreams.test(key)
         return Tested(key=key, model_id=model_id, duration_ms=round(duration_ms, 1))
 
-    @get("/explain/{request_id:str}", sync_to_thread=False)
-    def explain_call(request_id: FromPath[str]) -> Explanation:
+    @get("/explain/{request_id:str}")
+    async def explain_call(request_id: FromPath[str]) -> Explanation:
         """Why a call went where it went."""
-        found = explain(request_id)
+        found = await explain(request_id)
         if found is None:
-            raise NotFoundException("this call is not remembered: the last few thousand are, since the start of the process")
+            raise NotFoundException("there is no call with this id, neither among the last few thousand nor in the log of calls")
         return found
 
     @post("/providers/reload", status_code=200)
