@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,9 @@ logger = logging.getLogger("fkproxy.server")
 _BACKPRESSURE = 4096
 """Connections that the worker takes at once; each open stream is one."""
 
+
+_LOOK_EVERY_S = 0.5
+"""How soon a worker notices that its main process is gone."""
 
 _LEAVING, _FAILED_HANDOVERS = range(2)
 """Places in the memory that the main process shares with its worker."""
@@ -101,7 +105,10 @@ def serve(loaded: LoadedSettings) -> None:
         failed=failed,
     )
 
+    main = os.getpid()
+
     def load() -> Any:
+        threading.Thread(target=_follow, args=(main, shared, server.lame_duck_secs), name="orphan", daemon=True).start()
         app = create_app(
             loaded,
             leaving=lambda: shared[_LEAVING] != 0,
@@ -114,6 +121,15 @@ def serve(loaded: LoadedSettings) -> None:
         return app
 
     granian.serve(target_loader=load, wrap_loader=False)
+
+
+def _follow(main: int, shared: memoryview[int], lame_duck_s: float) -> None:
+    """Leave when the main process was killed: nobody else would ask the worker to, and who is started next would find the port taken."""
+    while os.getppid() == main:
+        time.sleep(_LOOK_EVERY_S)
+    shared[_LEAVING] = 1
+    time.sleep(lame_duck_s + _LOOK_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _stop_accepting(descriptor: int) -> None:
