@@ -129,8 +129,15 @@ class Administration:
 
     @property
     def status(self) -> StoreStatus | None:
-        """How the store stands; None where there is none."""
-        return self._keeper.status if self._keeper is not None else None
+        """How the store stands; None where there is none. One that does not take the records of calls cannot be used."""
+        if self._keeper is None:
+            return None
+        status, calls = self._keeper.status, self._calls
+        if status.state != "open" or calls is None or calls.figures.trouble is None:
+            return status
+        figures = calls.figures
+        told = "the records of calls cannot be written to the store and wait in the journal"
+        return msgspec.structs.replace(status, state=figures.trouble, since_s=figures.trouble_since_s, message=told)
 
     def store(self) -> Store:
         """Raises `StoreUnavailable`."""

@@ -85,10 +85,13 @@ class Keeper(Generic[S]):
         self._looking = asyncio.Lock()
         self.opened = asyncio.Event()
         self._state, self._since_s, self._message = "opening", now_s(), ""
+        self._undone: dict[str, StoreStatus] = {}
 
     @property
     def status(self) -> StoreStatus:
-        """How the store stands."""
+        """How the store stands: one that can be read, and not written to by a chore, cannot be used."""
+        if self._state == "open" and self._undone:
+            return msgspec.structs.replace(next(iter(self._undone.values())), revision=self._revision)
         return StoreStatus(state=self._state, since_s=self._since_s, message=self._message, revision=self._revision)
 
     @property
@@ -138,19 +141,20 @@ class Keeper(Generic[S]):
             await self._sleep(_LOOK_EVERY_S)
 
     async def _again_and_again(self, chore: Chore) -> None:
-        told = ""
         while True:
             try:
                 await chore.do()
-                told = ""
+                self._undone.pop(chore.name, None)
             except StoreError as error:
-                if told != str(error):
-                    told = str(error)
+                before, told = self._undone.get(chore.name), str(error)
+                if before is None or before.message != told:
                     logger.warning("%s has to wait for the store", chore.name, extra={"reason": told})
+                since_s = self._now_s() if before is None else before.since_s
+                self._undone[chore.name] = StoreStatus(state=_word(error), since_s=since_s, message=told)
             await self._sleep(chore.every_s)
 
     def _failed(self, error: StoreError) -> None:
-        state = error.reason if isinstance(error, StoreUnavailable) else "broken"
+        state = _word(error)
         if state != self._state:
             logger.error("the store cannot be used; calls go on without it", extra={"store": state, "reason": str(error)})
             self._state, self._since_s = state, self._now_s()
@@ -161,3 +165,7 @@ class Keeper(Generic[S]):
             away_s = self._now_s() - self._since_s
             logger.info("the store is open", extra={"revision": self._revision, "away_s": round(away_s, 1)})
             self._state, self._since_s, self._message = "open", self._now_s(), ""
+
+
+def _word(error: StoreError) -> str:
+    return error.reason if isinstance(error, StoreUnavailable) else "broken"

@@ -155,6 +155,25 @@ async def test_chores_are_done_at_once_and_then_every_so_often_whatever_becomes_
         assert {5.0, 7.0} < set(scene.slept)
 
 
+async def test_a_store_that_can_be_read_and_not_written_to_cannot_be_used() -> None:
+    faults = [StoreUnavailable("full", "no space is left for the database")] * 2
+
+    async def fails_twice() -> None:
+        if faults:
+            raise faults.pop()
+
+    async with Scene(chores=[Chore("one", 1.0, fails_twice)]) as scene:
+        status = scene.keeper.status
+        assert (status.state, status.since_s, status.message) == ("full", 1000.0, "no space is left for the database")
+        scene.time_s = 1001.0
+        for _ in range(2):
+            await scene.tick()
+        assert (scene.keeper.status.state, scene.keeper.status.since_s) == ("full", 1000.0)
+        for _ in range(2):
+            await scene.tick()
+        assert scene.keeper.status.state == "open"
+
+
 async def test_it_is_closed_at_the_end() -> None:
     async with Scene() as scene:
         pass

@@ -48,7 +48,8 @@ logger = logging.getLogger("fkproxy.storage.calls")
 class ImporterFigures(msgspec.Struct, kw_only=True):
     """How far the importer is. `waiting_bytes`: in the journal's files and not yet in the store, when it last looked.
 
-    `working`: this process imports; another one may do it. `trouble`: why the store cannot be written to; None while it can.
+    `working`: this process imports; another one may do it. `trouble`: why the store cannot be written to, and since when (unix seconds);
+    None while it can.
     """
 
     working: bool = False
@@ -58,6 +59,7 @@ class ImporterFigures(msgspec.Struct, kw_only=True):
     files: int = 0
     waiting_bytes: int = 0
     trouble: Reason | None = None
+    trouble_since_s: float = 0.0
 
 
 class _Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +231,7 @@ class Importer:
     def _begin_trouble(self, reason: Reason) -> None:
         if self.figures.trouble is None:
             logger.warning("the store does not take the records of calls; they wait in the journal", extra={"reason": reason})
+            self.figures.trouble_since_s = self._now()
         self.figures.trouble = reason
 
     def _end_trouble(self) -> None:

@@ -114,7 +114,11 @@ class Database:
                     await connection.exec_driver_sql(opening)
                 yield connection
         except SQLAlchemyError as error:
-            raise told(error) from None
+            said = told(error)
+            if isinstance(said, StoreUnavailable) and said.reason == "read_only":
+                # SQLite opens for reading what it may not write to, and such a connection stays so when it might.
+                await self.close()
+            raise said from None
         except TimeoutError:
             raise StoreUnavailable("timeout", MESSAGES["timeout"]) from None
 

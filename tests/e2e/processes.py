@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -107,9 +107,9 @@ class Process:
 
 
 class Service(Process):
-    """The built file, serving on loopback."""
+    """The built file, serving on loopback. `before`: what stands in front of its command."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str], before: Sequence[str] = ()) -> None:
         self.port = int(settings.get("APP_SERVER__PORT", 0)) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.v1 = f"{self.url}/v1"
@@ -121,7 +121,7 @@ class Service(Process):
             "APP_STORE__DIRECTORY": str(state),
         }
         env |= settings
-        super().__init__([str(BINARY)], directory / f"service-{self.port}.log", env)
+        super().__init__([*before, str(BINARY)], directory / f"service-{self.port}.log", env)
         self.wait_for(f"{self.url}/livez")
 
     def lines(self) -> list[dict[str, Any]]:
@@ -145,9 +145,9 @@ def clean_environment() -> dict[str, str]:
 
 
 @contextmanager
-def service(directory: Path, **settings: str) -> Iterator[Service]:
+def service(directory: Path, before: Sequence[str] = (), **settings: str) -> Iterator[Service]:
     """A running service that is stopped, and must stop well, at the end."""
-    running = Service(directory, settings)
+    running = Service(directory, settings, before)
     try:
         yield running
     finally:
