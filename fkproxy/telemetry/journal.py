@@ -188,5 +188,5 @@ class Journal:
 
     def _end(self) -> None:
         if self._trouble is not None:
-            self._trouble = None
             logger.warning("the records of calls are written again", extra={"dropped": self._dropped})
+            self._trouble = None
