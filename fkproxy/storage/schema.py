@@ -28,7 +28,7 @@ from fkproxy.storage.engines import Deadlines
 from fkproxy.storage.tables import LEVEL, OLDEST_READER, meta
 from fkproxy.storage.values import BackupFailed, StoreUnavailable
 
-__all__ = ["KEPT_BACKUPS", "MIGRATION_S", "THIS", "Level", "Migrated", "Program", "bring_up", "level_of"]
+__all__ = ["KEPT_BACKUPS", "MIGRATION_S", "THIS", "Level", "Migrated", "Program", "bring_up", "due", "level_of"]
 
 KEPT_BACKUPS = 3
 MIGRATION_S = 600.0
@@ -77,7 +77,7 @@ async def level_of(database: Database) -> Level:
 
 async def bring_up(database: Database, program: Program = THIS) -> Migrated | None:
     """Migrate if that is needed; None when nothing was done. Raises StoreUnavailable."""
-    if not _behind(await level_of(database), program, database.path):
+    if not due(await level_of(database), program, database.path):
         return None
     patient = database.patient(_PATIENT)
     try:
@@ -94,7 +94,7 @@ async def _migrate(database: Database, program: Program) -> Migrated | None:
         backup = await asyncio.to_thread(_back_up, database.path, found.level)
     async with database.begin(lock="migration") as connection:
         found = await _level(connection)
-        if not _behind(found, program, database.path):
+        if not due(found, program, database.path):
             return None  # another process did it meanwhile
         await connection.run_sync(_upgrade, program.scripts)
         done = {"schema_level": program.level, "oldest_reader": program.oldest_reader, "written_by": program.version}
@@ -109,7 +109,7 @@ async def _level(connection: AsyncConnection) -> Level:
     return Level(level=row.schema_level, oldest_reader=row.oldest_reader, written_by=row.written_by)
 
 
-def _behind(found: Level, program: Program, path: Path | None) -> bool:
+def due(found: Level, program: Program, path: Path | None) -> bool:
     """Whether a migration is due. Raises StoreUnavailable when the program cannot use what is there."""
     if program.level < found.oldest_reader:
         raise StoreUnavailable("too_new", _too_new(found, program, path))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from fkproxy import __version__
 from fkproxy.storage import maintenance, open_store
+from fkproxy.storage.database import Database
 from fkproxy.storage.secrets import sealed_in
 from fkproxy.storage.store import Store
-from fkproxy.storage.values import Actor, AuditEntry, BackupFailed
+from fkproxy.storage.tables import LEVEL, meta
+from fkproxy.storage.values import Actor, AuditEntry, BackupFailed, SecretLost, StoreUnavailable
 from tests.storage.conftest import KEYS, NEWER_KEYS
 
 
@@ -79,14 +84,61 @@ async def test_configured_keys_are_rotated_by_a_newer_one_in_front(store: Store,
     await newest.close()
 
 
-async def test_the_audit_log_is_verified(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
+async def test_a_store_and_a_copy_of_it_are_looked_at_as_a_whole(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "secrets.key"
+    store, _ = await open_store(url, key_file=file)
+    await put_secret(store, "value")
+    report = await maintenance.verify(url, key_file=file)
+    assert (report.ok, report.lines[-1]) == (True, "the audit log is whole: 3 entries")
+    assert "the keys for secrets are those that it was made with" in report.lines
+    if store.database.path is not None:
+        await store.backup(tmp_path / "copy.db")
+        before = (tmp_path / "copy.db").read_bytes()
+        copied = await maintenance.verify_copy(tmp_path / "copy.db", key_file=file)
+        assert copied == maintenance.Report(ok=True, lines=(f"{tmp_path}/copy.db is whole", *report.lines[1:]))
+        assert (tmp_path / "copy.db").read_bytes() == before
+    await store.close()
+
+
+async def test_what_is_wrong_with_a_store_is_told(tmp_path: Path) -> None:
+    url, file = f"sqlite:///{tmp_path}/store.db", tmp_path / "store.db"
     store, _ = await open_store(url)
     await put_secret(store, "value")
     await store.close()
-    assert await maintenance.verify_audit(url) == maintenance.Report(ok=True, lines=("the audit log is whole: 3 entries",))
-    with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+    with pytest.raises(SecretLost):
+        await maintenance.verify(url, secret_keys=KEYS)
+    with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.executescript("DROP TRIGGER audit_loses_nothing; DELETE FROM audit WHERE id = 2")
-    report = await maintenance.verify_audit(url)
-    assert not report.ok
-    assert "entry 2 is missing or altered" in report.lines[0]
+    altered = await maintenance.verify(url)
+    assert not altered.ok
+    assert "entry 2 is missing or altered" in altered.lines[-1]
+    with file.open("r+b") as out:
+        out.seek(file.stat().st_size - 20_000)
+        out.write(b"\xff" * 16_000)
+    damaged = await maintenance.verify(url)
+    assert not damaged.ok
+    assert damaged.lines[0] == f"{file} is damaged; restore a backup"
+    with pytest.raises(BackupFailed):
+        await maintenance.verify_copy(tmp_path / "nothing.db")
+
+
+async def test_where_a_store_stands_is_told_without_touching_it(database: Database, url: str) -> None:
+    assert await maintenance.standing(url) == maintenance.Report(
+        ok=True, lines=("nothing to migrate", f"level {LEVEL}, written by version {__version__}; this program has level {LEVEL}")
+    )
+    async with database.begin() as connection:
+        await connection.execute(update(meta).values(schema_level=LEVEL - 1, written_by="0.0.9"))
+    behind = await maintenance.standing(url)
+    assert (behind.ok, behind.lines[0]) == (False, f"from level {LEVEL - 1} to {LEVEL}: a migration is due")
+    async with database.begin() as connection:
+        await connection.execute(update(meta).values(schema_level=LEVEL + 2, oldest_reader=LEVEL + 1, written_by="9.0.0"))
+    with pytest.raises(StoreUnavailable, match=r"use version 9\.0\.0 or a newer one"):
+        await maintenance.standing(url)
+
+
+def test_what_is_not_there_is_neither_made_nor_verified(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    assert not asyncio.run(maintenance.standing(url)).ok
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(maintenance.verify(url))
+    assert list(tmp_path.iterdir()) == []
