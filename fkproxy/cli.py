@@ -41,10 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except SettingsError as error:
         _report(error, as_json=getattr(options, "json", False))
         return 1
+    except BrokenPipeError:
+        # Whoever read it has seen enough (`… | head`); without this the interpreter would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
 
@@ -198,16 +204,20 @@ def _service_file() -> Path | None:
 
 def _remotely(options: argparse.Namespace, act: remote.Act) -> int:
     try:
-        value, lines = act(remote.Administrator(*_reached_at(options)), options)
+        value, lines, remarks = act(remote.Administrator(*_reached_at(options)), options)
     except remote.Refusal as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 2
-    told = json.dumps(value, indent=2) if options.json and value is not None else "\n".join(lines)
-    if told:
-        print(told)
+    if options.json and value is not None:
+        print(json.dumps(value, indent=2))
+        return 0
+    for line in lines:
+        print(line)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     return 0
 
 

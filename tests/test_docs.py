@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 README, RUNBOOK, CHANGELOG = ROOT / "README.md", ROOT / "runbook.md", ROOT / "CHANGELOG.md"
 ENV_EXAMPLE = ROOT / "packaging" / "env.example"
 DOCUMENTS = [README, RUNBOOK, CHANGELOG, *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = {"serve", "check", "doctor", "explain", "smoke", "selftest", "upstreams", "install", "upgrade", "rollback", "prepare", "version"}
+COMMANDS = {
+    "serve", "check", "doctor", "explain", "smoke", "selftest", "upstreams", "install", "upgrade", "rollback", "prepare", "version",
+    "keys", "pools", "providers", "settings", "config", "logs", "usage", "audit", "store", "migrate",
+}  # fmt: skip
 MADE = {"dist/fkllmproxy"}
 """Files that `make build` makes."""
 

@@ -16,7 +16,11 @@ _PIECE_BYTES = 64 * 1024
 
 
 class Refusal(Exception):
-    """It did not do what was asked, or could not be reached. The message says why."""
+    """It did not do what was asked, or could not be reached. The message says why; `status` is that of its answer, if there was one."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Administrator:
@@ -28,6 +32,7 @@ class Administrator:
             raise ValueError(f"{url!r} is not an http address")
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._host, self._port = parts.hostname, parts.port
+        self._at = parts.netloc.rpartition("@")[2]
         self._headers = {"user-agent": "fkllmproxy-cli"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
@@ -62,7 +67,7 @@ class Administrator:
             try:
                 return _value(reply.status, reply.read())
             except (OSError, http.client.HTTPException) as error:
-                raise Refusal(f"the answer of {self._host} broke off: {error}") from error
+                raise Refusal(f"the answer of {self._at} broke off: {error}") from error
 
     def read(self, path: str, **query: object) -> Iterator[bytes]:
         """A long answer in pieces, as it comes. Raises `Refusal`."""
@@ -74,7 +79,7 @@ class Administrator:
                 while piece := reply.read(_PIECE_BYTES):
                     yield piece
             except (OSError, http.client.HTTPException) as error:
-                raise Refusal(f"the answer of {self._host} broke off: {error}") from error
+                raise Refusal(f"the answer of {self._at} broke off: {error}") from error
 
     def _send(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: object, query: Mapping[str, object]
@@ -88,16 +93,16 @@ class Administrator:
             connection.request(method, f"/admin/api{path}{f'?{urlencode(given, doseq=True)}' if given else ''}", data, headers)
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            raise Refusal(f"no answer from {self._host}: {error}") from error
+            raise Refusal(f"no answer from {self._at}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _value(status: int, data: bytes) -> Any:
     try:
         value = json.loads(data) if data else None
     except ValueError:
-        raise Refusal(f"{status}, and no JSON; is this the right address?") from None
+        raise Refusal(f"{status}, and no JSON; is this the right address?", status) from None
     if status >= 300:
-        raise Refusal("\n".join(_told(status, value)))
+        raise Refusal("\n".join(_told(status, value)), status)
     return value
 
 
@@ -107,3 +112,5 @@ def _told(status: int, value: Any) -> Iterator[str]:
     for problem in error.get("problems", ()):
         yield f"{problem.get('name')}: {problem.get('message')}{'; ' + problem['hint'] if problem.get('hint') else ''}"
     yield f"{status} {error.get('message', 'no reason given')}"
+    if status == 401:
+        yield "the master key opens it: name a file that holds it with --key-file, or ask as root on the gateway's own host"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["explanation_lines", "fields", "lines_of", "upstream_lines", "when"]
+__all__ = ["Column", "explanation_lines", "fields", "item_lines", "lines_of", "moment", "upstream_lines", "when"]
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 """A heading, and what stands below it for one row."""
@@ -34,7 +34,7 @@ def _shown(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case float():
-            return f"{value:g}"
+            return f"{value:.6f}".rstrip("0").rstrip(".")
         case list():
             return ",".join(map(str, value))
         case dict():
@@ -53,9 +53,44 @@ def when(name: str, unit_s: float = 1.0) -> Callable[[Mapping[str, Any]], str]:
 
     def show(row: Mapping[str, Any]) -> str:
         at = _inside(row, name)
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at * unit_s)) if at else "-"
+        return moment(at * unit_s) if at else "-"
 
     return show
+
+
+def moment(at_s: float) -> str:
+    """Unix seconds as UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_s))
+
+
+def item_lines(found: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """One thing with all its fields, each on a line; what it holds stands below it, further in."""
+    for name, value in found.items():
+        if isinstance(value, dict) and value:
+            yield f"{indent}{name}:"
+            yield from item_lines(value, f"{indent}  ")
+        elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
+            yield f"{indent}{name}:"
+            for each in value:
+                first, *rest = item_lines(each, f"{indent}    ")
+                yield from (f"{indent}  - {first.lstrip()}", *rest)
+        elif unit_s := _unit_s_of_time(name, value):
+            yield f"{indent}{name.rpartition('_')[0]}: {moment(value * unit_s)}"
+        else:
+            yield f"{indent}{name}: {_shown(value)}"
+
+
+_LONG_AGO_S = 1e9
+"""Seconds above it are a time, below it a duration."""
+
+
+def _unit_s_of_time(name: str, value: Any) -> float | None:
+    """What a field that holds a time counts in; None for any other one."""
+    if isinstance(value, (int, float)):
+        for suffix, unit_s in (("_s", 1.0), ("_ms", 1e-3)):
+            if name.endswith(suffix) and value * unit_s > _LONG_AGO_S:
+                return unit_s
+    return None
 
 
 def upstream_lines(upstreams: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import re
 import time
 from datetime import UTC, datetime
 
-__all__ = ["duration_s", "moment_s", "pair"]
+__all__ = ["amount", "duration_s", "lifetime_s", "moment_s", "pair", "text_or_none"]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+)([smhdw]?)")
@@ -38,3 +38,23 @@ def pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
     return name, value
+
+
+def lifetime_s(text: str) -> int | None:
+    """As `duration_s`; None for `never`."""
+    return None if text == "never" else duration_s(text)
+
+
+def text_or_none(text: str) -> str | None:
+    """None for a blank, which takes something away."""
+    return text or None
+
+
+def amount(text: str) -> float | int | None:
+    """A number; None for `none`, which takes a limit away. Raises ValueError."""
+    if text in ("", "none"):
+        return None
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number; none takes a limit away") from None
