@@ -64,6 +64,9 @@ _STATIC_HEADERS: Headers = [
 """On every reply. A reply is JSON or an event stream and never a page; these keep a browser from taking it for one."""
 
 
+_LEAVE_WITHIN_S = 3.0
+"""How long the end may take for what goes on beside the calls."""
+
 _LOOK_EVERY_S = 0.05
 """How soon the worker notices that it is to leave."""
 
@@ -163,6 +166,8 @@ def create_app(
     async def close() -> None:
         for task in watching:
             task.cancel()
+        # The store is closed by whoever looks after it: a database whose last user said goodbye is one file again.
+        await asyncio.wait(watching, timeout=_LEAVE_WITHIN_S)
         await assembly.aclose()
         await client.aclose()
         if journal is not None:

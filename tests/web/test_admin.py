@@ -64,6 +64,21 @@ async def test_mistakes_are_told_in_one_shape(method: str, path: str, status: in
     assert (reply.status, reply.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("POST", "/admin/api/keys", {"pool": "a", "limits": {"tokens_per_dya": 1}}, "limits"),
+        ("POST", "/admin/api/pools", {"name": "a", "strategy": "sk-typed-into-the-wrong-field"}, "strategy"),
+        ("GET", "/admin/api/calls?limit=many", {}, "limit"),
+    ],
+)
+async def test_what_cannot_be_read_is_told_by_field_and_not_repeated(method: str, path: str, body: dict[str, object], field: str) -> None:
+    reply = await App(APP_AUTH__MASTER_KEY=KEY).ask(method, path, body=body, headers=BEARER)
+    (problem,) = reply.json()["error"]["problems"]
+    assert (reply.status, problem["name"]) == (400, field)
+    assert "wrong-field" not in reply.body.decode()
+
+
 async def test_a_call_is_explained_by_its_id() -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     served = await app.ask("POST", "/v1/chat/completions", body=chat(), headers={**BEARER, "x-request-id": "call-1"})

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from fkproxy.control.refusals import Forbidden, Invalid, Unknown
@@ -35,6 +35,15 @@ def _told(status: int, code: str, message: str, headers: dict[str, str] | None =
 
 def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     return _told(error.status_code, _CODES.get(error.status_code, "invalid_request"), error.detail, error.headers)
+
+
+def _misread(_: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
+    """By field, as far as the library knows; what was given is not repeated."""
+    found = error.extra if isinstance(error.extra, list) else []
+    if not found:
+        return _told(400, "invalid_request", error.detail)
+    problems = [{"name": each.get("key", ""), "message": each["message"].partition(" '")[0], "hint": None} for each in found]
+    return _told(400, "invalid_request", "what was given cannot be read", problems=problems)
 
 
 def _broken(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -78,6 +87,7 @@ def _invalid(_: Request[Any, Any, Any], error: SettingsError) -> Response[Any]:
 
 HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refused,
+    ValidationException: _misread,
     UnknownUpstream: _unknown,
     TestFailed: _no_answer,
     SettingsError: _invalid,
