@@ -1,17 +1,21 @@
-"""The administrator's verbs, on the command line and over a socket."""
+"""Upstreams, the store, and what all commands have in common."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fkproxy import cli
-from fkproxy.remote import Administrator, Refusal
+from tests.remote.conftest import Type
+from tests.remote.instance import KEY, Instance
+from tests.remote.scripted import Scripted
 
 UPSTREAM: dict[str, Any] = {
     "key": "one/a",
@@ -24,132 +28,120 @@ UPSTREAM: dict[str, Any] = {
     "last_error": "timeout",
     "models": [{"model_id": "m", "state": "exhausted", "cause": "model_quota", "retry_after_s": 60.0}],
 }
-EXPLAINED: dict[str, Any] = {
-    "request_id": "r/1",
-    "route": "/v1/messages",
-    "status": 502,
-    "error_code": "timeout",
-    "model_requested": "asked",
-    "model_id": "got",
-    "attempts": 1,
-    "duration_ms": 5,
-    "candidates": [
-        {"provider_key": "one", "credential": "a", "model_id": "m", "verdict": "failed", "reason": "timeout", "duration_ms": 4.5},
-        {"provider_key": "two", "verdict": "passed_over", "reason": "limited", "retry_after_s": 30},
-    ],
-    "notes": ["waited"],
-    "waited_ms": 1.5,
-    "reasoning_requested": "effort high",
-}
 
 
-class Instance(BaseHTTPRequestHandler):
-    """Answers as an instance would, and remembers what it was asked."""
-
-    asked: list[tuple[str, str, str | None]] = []
-
-    def answer(self) -> None:
-        self.asked.append((self.command, self.path, self.headers.get("authorization")))
-        status, body = 200, b""
-        if "broken" in self.path:
-            body = b"<html>"
-        elif "nobody" in self.path:
-            status, body = 404, json.dumps({"error": {"code": "not_found", "message": "there is no such upstream"}}).encode()
-        elif "explain" in self.path:
-            body = json.dumps(EXPLAINED).encode()
-        elif self.path.endswith("reload"):
-            body = json.dumps({"upstreams": [UPSTREAM], "warnings": ["odd"]}).encode()
-        elif "pause" in self.path:
-            body = json.dumps({**UPSTREAM, "retry_after_s": None, "state": "paused", "cause": "operator", "models": []}).encode()
-        else:
-            body = json.dumps([UPSTREAM]).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = answer  # noqa: N815 - names that http.server calls
-
-    def log_message(self, *_: object) -> None:
-        return
+# --- upstreams
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    Instance.asked = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Instance) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("APP_AUTH__MASTER_KEY", "sk-master-0123456789")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = cli.main(list(arguments))
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
-
-
-def test_upstreams_are_a_table(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "upstreams", "--url", url)
-    assert code == 0
-    _, one, model = out.splitlines()
-    assert one.split() == ["one/a", "limited", "(failure)", "closed", "12.5", "s", "3", "1", "timeout"]
-    assert model.split() == ["m", "exhausted", "(model_quota)", "60", "s"]
-    assert Instance.asked == [("GET", "/admin/api/upstreams", "Bearer sk-master-0123456789")]
+def test_upstreams_are_a_table(tell: Type, stand_in: Scripted) -> None:
+    stand_in.say("/admin/api/upstreams", [UPSTREAM])
+    one, model = tell("upstreams").rows
+    assert one == ["one/a", "limited", "(failure)", "closed", "12.5", "s", "3", "1", "timeout"]
+    assert model == ["m", "exhausted", "(model_quota)", "60", "s"]
+    assert [asked[:3] for asked in stand_in.asked] == [("GET", "/admin/api/upstreams", f"Bearer {KEY}")]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "asked", "told"),
+    ("arguments", "path", "answer"),
     [
-        (["pause", "one/a"], ("POST", "/admin/api/upstreams/pause?key=one%2Fa"), "when resumed"),
-        (["reset"], ("POST", "/admin/api/upstreams/reset"), "12.5 s"),
-        (["resume", "one/a"], ("POST", "/admin/api/upstreams/resume?key=one%2Fa"), "12.5 s"),
-        (["reload"], ("POST", "/admin/api/providers/reload"), "warning: odd"),
+        (["pause", "one/a"], "/admin/api/upstreams/pause?key=one%2Fa", UPSTREAM),
+        (["reset"], "/admin/api/upstreams/reset", [UPSTREAM]),
+        (["resume", "one/a"], "/admin/api/upstreams/resume?key=one%2Fa", UPSTREAM),
+        (["reload"], "/admin/api/providers/reload", {"upstreams": [UPSTREAM], "warnings": ["odd"]}),
     ],
 )
-def test_verbs(arguments: list[str], asked: tuple[str, str], told: str, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "upstreams", *arguments, "--url", url)
-    assert code == 0
-    assert told in out
-    assert Instance.asked[0][:2] == asked
+def test_upstreams_are_steered(arguments: list[str], path: str, answer: Any, tell: Type, stand_in: Scripted) -> None:
+    stand_in.say(path.partition("?")[0], answer)
+    said = tell("upstreams", *arguments)
+    assert (said.code, "12.5 s" in said.out) == (0, True)
+    assert said.err == ("warning: odd\n" if "reload" in arguments else "")
+    assert [asked[:2] for asked in stand_in.asked] == [("POST", path)]
 
 
-def test_a_call_is_explained(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "explain", "r/1", "--url", url)
-    assert code == 0
-    assert Instance.asked[0][1] == "/admin/api/explain/r%2F1"
-    lines = [line.split() for line in out.splitlines()]
-    assert ["one/a", "m", "failed", "timeout", "-", "4.5", "ms", "-"] in lines
-    assert ["two", "got", "passed", "over", "limited", "-", "-", "30", "s"] in lines
-    assert "notes: waited" in out
-    assert "thinking: asked for effort high, applied -" in out
-    assert json.loads(run(capsys, "explain", "r/1", "--url", url, "--json")[1]) == EXPLAINED
+def test_an_upstream_is_tested_with_a_real_call(type_: Type) -> None:
+    said = type_("upstreams", "test", "sandbox")
+    assert said.code == 0
+    assert said.out.startswith("sandbox: sandbox answered in ")
+    assert type_("upstreams", "list").rows[0][:2] == ["sandbox", "active"]
+
+
+# --- the store
+
+
+def test_how_the_store_stands(type_: Type) -> None:
+    lines = type_("store", "status").out.splitlines()
+    assert "state: open" in lines
+    assert "  dropped: 0" in lines
+    assert type_("store", "status", "--json").json()["in_force"] is True
+
+
+def test_a_backup_is_whole_and_says_what_is_not_in_it(type_: Type, key: tuple[str, str], gateway: Instance) -> None:
+    said = type_("store", "backup")
+    assert "secrets.key" in said.err
+    path = Path(said.out.split()[0])
+    assert path.parent == gateway.directory / "backups"
+    copy = sqlite3.connect(path)
+    assert (key[0],) in copy.execute("SELECT id FROM client_keys").fetchall()
+    copy.close()
+
+
+def test_there_is_nothing_to_seal_anew_with_the_same_key(type_: Type) -> None:
+    assert type_("store", "reseal").out == "0 places were sealed anew\n"
+
+
+# --- all of them
+
+
+def parsers(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Any:
+    """Every command with its verbs, by its words."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield words, parser
+    for name, child in (below[0].choices if below else {}).items():
+        yield from parsers(child, (*words, name))
+
+
+def test_every_command_says_what_it_does_and_what_each_of_its_words_means() -> None:
+    found = dict(parsers(cli._parser()))
+    assert len(found) > 40
+    for words, parser in found.items():
+        undescribed = [action.dest for action in parser._actions if not action.help and action.option_strings]
+        assert not undescribed, f"{' '.join(words)}: {undescribed}"
+        assert len(parser.format_usage().splitlines()) < 12
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (["upstreams", "pause", "nobody"], 1, "404 there is no such upstream"),
-        (["upstreams", "pause", "broken"], 1, "no JSON"),
+        (["upstreams", "resume", "broken"], 1, "200, and no JSON; is this the right address?"),
         (["upstreams", "pause"], 2, "name the upstream to pause"),
         (["explain", "x", "--key-file", "/nonexistent"], 2, "cannot be read"),
+        (["keys", "list"], 1, "name a file that holds it with --key-file"),
     ],
 )
-def test_refusals_are_plain(arguments: list[str], code: int, told: str, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found, out, err = run(capsys, *arguments, "--url", url)
-    assert (found, out) == (code, "")
-    assert told in err
+def test_refusals_are_plain(arguments: list[str], code: int, told: str, tell: Type, stand_in: Scripted) -> None:
+    stand_in.say("/admin/api/upstreams/pause", {"error": {"message": "there is no such upstream"}}, 404)
+    stand_in.say("/admin/api/upstreams/resume", b"<html>")
+    stand_in.say("/admin/api/keys", {"error": {"message": "the API key is not valid"}}, 401)
+    said = tell(*arguments)
+    assert (said.code, said.out) == (code, "")
+    assert told in said.err
+    assert said.err.startswith("fkllmproxy: ")
 
 
-def test_nobody_there_and_no_address() -> None:
-    with pytest.raises(Refusal, match="no answer from"):
-        Administrator("127.0.0.1:1", None).upstreams()
-    with pytest.raises(ValueError, match="not an http address"):
-        Administrator("ftp://x", None)
+def test_json_is_all_that_was_answered_and_nothing_else(type_: Type, team: str) -> None:
+    made = type_("keys", "create", "--pool", team, "--json")
+    assert set(json.loads(made.out)) == {"key", "secret"}
+    assert made.err == ""
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(gateway: Instance, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    command = [sys.executable, "-m", "fkproxy", "settings", "list", "--url", gateway.url, "--key-file", str(tmp_path / "key")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        told = running.stderr.read()
+    assert (running.returncode, told) == (141, b"")

@@ -43,7 +43,7 @@ class App:
         for start in self._app.on_startup:
             await start()  # type: ignore[call-arg,misc]  # ours take no argument and are coroutines
         async with asyncio.timeout(60):
-            while (await self.ask("GET", "/health")).json().get("store", {}).get("state", "open") != "open":
+            while (await self.ask("GET", "/health")).json().get("store", {}).get("state", "open") != "open":  # noqa: ASYNC110 - asked from outside
                 await asyncio.sleep(0.01)
         return self
 
