@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import bindparam, delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fkproxy.directory import ClientKey
@@ -16,6 +16,10 @@ from fkproxy.storage.values import Tombstone
 __all__ = ["bury", "everyone", "put", "tombstones", "touch", "uses"]
 
 _log = logging.getLogger(__name__)
+
+_DELETE_KEY = delete(client_keys).where(client_keys.c.id == bindparam("name"))
+"""Its secrets go with it."""
+_DELETE_TOMBSTONE = delete(key_tombstones).where(key_tombstones.c.id == bindparam("name"))
 
 # The same words in both databases. Never back in time: several processes report.
 _TOUCH = text(
@@ -37,9 +41,9 @@ async def everyone(connection: AsyncConnection) -> dict[str, ClientKey]:
 
 async def put(connection: AsyncConnection, keys: Sequence[ClientKey]) -> None:
     """Write these, new or not. A secret that another key has is a Conflict at the door."""
-    names = [key.id for key in keys]
-    await connection.execute(delete(client_keys).where(client_keys.c.id.in_(names)))
-    await connection.execute(delete(key_tombstones).where(key_tombstones.c.id.in_(names)))
+    names = [{"name": key.id} for key in keys]
+    await connection.execute(_DELETE_KEY, names)
+    await connection.execute(_DELETE_TOMBSTONE, names)
     rows = [{"id": key.id, "state": key.state, "pool": key.pool, "body": msgspec.json.encode(key).decode()} for key in keys]
     await connection.execute(insert(client_keys), rows)
     if digests := [{"digest": secret.digest, "key_id": key.id} for key in keys for secret in key.secrets]:
@@ -48,8 +52,7 @@ async def put(connection: AsyncConnection, keys: Sequence[ClientKey]) -> None:
 
 async def bury(connection: AsyncConnection, keys: Collection[ClientKey], at_s: float) -> None:
     """Delete these, with their secrets; a name stays for their usage."""
-    names = [key.id for key in keys]
-    await connection.execute(delete(client_keys).where(client_keys.c.id.in_(names)))
+    await connection.execute(_DELETE_KEY, [{"name": key.id} for key in keys])
     rows = [{"id": key.id, "label": key.label, "prefix": key.prefix, "pool": key.pool, "deleted_s": at_s} for key in keys]
     await connection.execute(insert(key_tombstones), rows)
 
