@@ -156,12 +156,12 @@ def test_the_database_server_is_stopped_and_started(tmp_path: Path) -> None:
     server = Server()
     try:
         server.start()
-        url = asyncio.run(server.create())
+        url = asyncio.run(server.fresh())
         state = tmp_path / "state"
         with service(tmp_path, **SETTINGS, APP_STORE__DIRECTORY=str(state), APP_STORE__URL=url) as running:
             scene = Scene(running, state)
             with under_load(scene) as load:
-                server.stop()
+                server.stop(orderly=False)
                 hold(scene, load, "unreachable")
                 server.start()
                 recovered(scene)
