@@ -14,10 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from fkproxy.clientele import Clientele
 from fkproxy.control.key_views import Spending
@@ -25,6 +22,7 @@ from fkproxy.control.ledger import Ledger
 from fkproxy.directory import Directory, Document
 from fkproxy.keeper import Chore, Keeper, StoreStatus
 from fkproxy.limits.budget import WINDOWS, Spent, window_of
+from fkproxy.place import Place
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
 from fkproxy.settings.managed import effective
 from fkproxy.storage import open_store, snapshot
@@ -37,50 +35,12 @@ if TYPE_CHECKING:
     from fkproxy.storage.secrets import SecretBox
     from fkproxy.storage.store import Store
 
-__all__ = ["Administration", "Place", "place_of"]
+__all__ = ["Administration"]
 
 logger = logging.getLogger("fkproxy.administration")
 
 _FIRST_OPENING_S = 10.0
 """How long a process without a copy waits for a store that is there already, before it serves without its keys."""
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where things are kept. `url` as `open_store` wants it; `database`: the file of an SQLite store."""
-
-    url: str
-    directory: Path
-    secret_keys: str | None
-
-    @property
-    def snapshot(self) -> Path:
-        """The copy of what is in force."""
-        return self.directory / "in-force.json"
-
-    @property
-    def key_file(self) -> Path:
-        """The keys that secrets are sealed with, where none are configured."""
-        return self.directory / "secrets.key"
-
-    @property
-    def journal(self) -> Path:
-        """Records of calls on their way into the store."""
-        return self.directory / "journal"
-
-    @property
-    def database(self) -> Path | None:
-        """The file of an SQLite store."""
-        return Path("/" + self.url.removeprefix("sqlite:").lstrip("/")) if self.url.startswith("sqlite:") else None
-
-
-def place_of(loaded: LoadedSettings) -> Place | None:
-    """Where this process is to remember; None: nowhere."""
-    store, directory = loaded.settings.store, loaded.environment.state_directory
-    url = store.url.get_secret_value() if store.url is not None else None
-    if url == "none" or directory is None:
-        return None
-    keys = store.secret_keys.get_secret_value() if store.secret_keys is not None else None
-    return Place(url=url or f"sqlite://{directory / 'fkllmproxy.db'}", directory=directory, secret_keys=keys)
 
 
 class Administration:

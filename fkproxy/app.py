@@ -18,7 +18,7 @@ from litestar.types import Receive, Scope, Send
 from fkproxy import __version__
 from fkproxy.access import KeyRing
 from fkproxy.adapters.http import HttpClient
-from fkproxy.administration import Administration, place_of
+from fkproxy.administration import Administration
 from fkproxy.assembly import Assembly, rows
 from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
@@ -32,6 +32,7 @@ from fkproxy.fleet import Fleet
 from fkproxy.gateway import Gateway
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
+from fkproxy.place import place_of
 from fkproxy.policies import Policies
 from fkproxy.quota_watch import QuotaWatch
 from fkproxy.seals import SealStore

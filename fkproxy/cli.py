@@ -8,7 +8,8 @@
     fkllmproxy explain ID     why a call went where it went
     fkllmproxy keys           client keys; pools, providers, settings and config: what else the store keeps of the configuration
     fkllmproxy logs           calls as the store remembers them; usage: their sums; audit: what administrators did
-    fkllmproxy store          the database behind a running instance
+    fkllmproxy store          the database: how it stands, a copy of it, is it whole, another key for its secrets
+    fkllmproxy migrate        bring the database to this version, which a start does by itself
     fkllmproxy selftest       every client dialect towards every upstream dialect, through this file itself, without a network
     fkllmproxy install        make this file a service of the host
     fkllmproxy upgrade FILE   replace the installed file, dropping nothing
@@ -30,7 +31,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from fkproxy import __version__, remote, smoke
+from fkproxy import __version__, remote, smoke, upkeep
+from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, describe, is_journal, load, process_variables
 from fkproxy.smoke import Step
 
@@ -90,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--url", metavar="URL", help="address of the instance; default: the configured one on this host")
     running.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the master key; default: the configured one")
     running.add_argument("--json", action="store_true", help="print JSON")
-    remote.add_commands(commands, running, lambda act: lambda options: _remotely(options, act))
+    store_verbs = remote.add_commands(commands, running, lambda act: lambda options: _remotely(options, act))
+    upkeep.add_commands(commands, store_verbs, configured, _of_this_host)
     doctor = commands.add_parser("doctor", parents=[configured], help="look at everything on this host that the service depends on")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.add_argument("--offline", action="store_true", help="ask no upstream for anything")
@@ -154,11 +157,13 @@ def _not_started(reasons: list[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    loaded = load(env_file=options.env_file)
+    loaded = _load(options.env_file)
     rows = describe(loaded)
+    place = place_of(loaded)
     if options.json:
         settings = [{"name": row.name, "value": row.value, "source": row.source, "default": row.default, "unit": row.unit} for row in rows]
-        print(json.dumps({"ok": True, "settings": settings, "warnings": [str(warning) for warning in loaded.warnings]}, indent=2))
+        told = {"store": str(place) if place is not None else None, "warnings": [str(warning) for warning in loaded.warnings]}
+        print(json.dumps({"ok": True, "settings": settings, **told}, indent=2))
         return 0
     width = max(len(row.name) for row in rows)
     value_width = min(40, max(len(row.value) for row in rows))
@@ -166,6 +171,7 @@ def _check(options: argparse.Namespace) -> int:
         print(f"{row.name:<{width}}  {row.value:<{value_width}}  {row.source}")
     for warning in loaded.warnings:
         print(f"warning: {warning}")
+    print(f"store: {place if place is not None else 'none, nothing is remembered'}")
     print(f"ok: the configuration is valid; {_listening(loaded)}")
     return 0
 
@@ -188,18 +194,26 @@ def _reached_at(options: argparse.Namespace) -> tuple[str, str | None]:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{options.key_file} cannot be read: {error}") from error
     if url is None or key is None:
-        loaded = load(env_file=options.env_file or _service_file())
+        loaded = _of_this_host(options)
         url = url or _own_address(loaded)
         configured = loaded.settings.auth.master_key
         key = key or (configured.get_secret_value() if configured is not None else None)
     return url, key
 
 
-def _service_file() -> Path | None:
-    """The settings of the service on this host, for whoever may read them."""
+def _of_this_host(options: argparse.Namespace) -> LoadedSettings:
+    """The settings that are named, or those of the service on this host for whoever may read them."""
     from fkproxy.installation.places import ENV_FILE
 
-    return ENV_FILE if os.access(ENV_FILE, os.R_OK) else None
+    return _load(options.env_file or (ENV_FILE if os.access(ENV_FILE, os.R_OK) else None))
+
+
+def _load(env_file: Path | None) -> LoadedSettings:
+    """The settings; those of the service with what systemd gives it. The environment wins."""
+    from fkproxy.installation.places import ENV_FILE, service_variables
+
+    given = process_variables()
+    return load(env_file=env_file, environ={**service_variables(), **given} if env_file == ENV_FILE else given)
 
 
 def _remotely(options: argparse.Namespace, act: remote.Act) -> int:
@@ -309,9 +323,13 @@ def _version(_: argparse.Namespace) -> int:
 
 
 def _own_address(loaded: LoadedSettings) -> str:
+    from fkproxy.installation.manager import socket_address
+
     server = loaded.settings.server
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+    named = any(name in loaded.environment.variables for name in ("APP_SERVER__HOST", "APP_SERVER__PORT"))
+    host, port = (None if named else socket_address()) or (host, server.port)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listening(loaded: LoadedSettings) -> str:

@@ -85,5 +85,5 @@ def verbs(
             clients=[dialect.name for dialect in CLIENT_DIALECTS],
             ledger=ledger,
         ),
-        store=StoreControl(administration.store, status, place.directory / "backups" if place is not None else None, ledger),
+        store=StoreControl(administration.store, status, place.backups if place is not None else None, ledger),
     )

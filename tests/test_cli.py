@@ -90,6 +90,7 @@ def test_a_wrong_configuration_starts_nothing(
 
 def test_check_prints_what_is_in_force(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("APP_AUTH__MASTER_KEY", KEY)
+    monkeypatch.setenv("APP_STORE__DIRECTORY", "/srv/state")
     assert cli.main(["check"]) == 0
     printed = capsys.readouterr()
     lines = [line.split() for line in printed.out.splitlines()]
@@ -97,13 +98,15 @@ def test_check_prints_what_is_in_force(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert ["APP_AUTH__MASTER_KEY", "set", f"({len(KEY)}", "characters)", "APP_AUTH__MASTER_KEY"] in lines
     assert printed.out.endswith("ok: the configuration is valid; 127.0.0.1:4000, a key is required\n")
     assert "warning: providers: none is configured" in printed.out
+    assert "store: /srv/state/fkllmproxy.db" in printed.out.splitlines()
     assert "0123456789" not in printed.out + printed.err
 
 
 def test_check_speaks_json_in_either_case(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("APP_STORE__URL", "none")
     assert cli.main(["check", "--json"]) == 0
     body = json.loads(capsys.readouterr().out)
-    assert body["ok"] is True
+    assert (body["ok"], body["store"]) == (True, None)
     assert {"name": "APP_SERVER__PORT", "value": "4000", "source": "default", "default": "4000", "unit": None} in body["settings"]
     assert len(body["warnings"]) == 1
     monkeypatch.setenv("APP_SERVER__PORT", "x")
@@ -148,6 +151,32 @@ def test_smoke_finds_its_own_instance_and_key(host: str, url: str, smoked: list[
     monkeypatch.setenv("APP_AUTH__MASTER_KEY", KEY)
     assert cli.main(["smoke"]) == 0
     assert smoked == [(url, KEY, None)]
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings of a service on this host, whose socket unit listens elsewhere than they say and whose key is a credential."""
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "app_auth__master_key").write_text(KEY)
+    (tmp_path / "env").write_text("APP_LOG__LEVEL=warning\n")
+    monkeypatch.setattr("fkproxy.installation.places.ENV_FILE", tmp_path / "env")
+    monkeypatch.setattr("fkproxy.installation.places._CREDENTIALS", tmp_path / "credentials")
+    monkeypatch.setattr("fkproxy.installation.manager.socket_address", lambda: ("::1", 4100))
+    return tmp_path / "env"
+
+
+def test_what_the_service_was_given_is_known_to_whoever_asks_it(service: Path, smoked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["smoke"]) == 0
+    monkeypatch.setenv("APP_SERVER__PORT", "4321")
+    assert cli.main(["smoke"]) == 0
+    assert smoked == [("http://[::1]:4100", KEY, None), ("http://127.0.0.1:4321", KEY, None)]
+
+
+def test_the_settings_of_the_service_are_checked_as_it_will_have_them(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--env-file", str(service)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "store: /var/lib/fkllmproxy/fkllmproxy.db" in lines
+    assert any(line.startswith("APP_AUTH__MASTER_KEY ") and f"set ({len(KEY)} characters)" in line for line in lines)
 
 
 def test_smoke_with_address_and_key_needs_no_configuration(

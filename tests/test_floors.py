@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
     "allowances": 3, "clientele": 3, "pools": 3, "under_way": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
     "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
-    "administration": 4, "control_room": 4, "keeper": 4, "policies": 4,
+    "administration": 4, "control_room": 4, "keeper": 4, "place": 4, "policies": 4, "upkeep": 4,
     "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
@@ -60,15 +60,17 @@ SIDEWAYS: dict[str, set[str]] = {
     "web": {"control", "explain", "settings", "gateway", "call", "catalogue", "fleet", "upstream"},
     "providers": {"settings"},
     "assembly": {"providers", "settings"},
-    "administration": {"keeper", "settings"},
+    "place": {"settings"},
+    "upkeep": {"place", "settings"},
+    "administration": {"keeper", "place", "settings"},
     "control_room": {"administration", "settings"},
     "policies": {"settings"},
-    "app": {"administration", "assembly", "control_room", "policies", "settings", "web"},
+    "app": {"administration", "assembly", "control_room", "place", "policies", "settings", "web"},
     "server": {"settings", "app", "supervision", "systemd"},
     "supervision": {"systemd", "web"},
     "selftest": {"smoke", "supervision", "systemd"},
-    "doctor": {"installation", "providers", "settings"},
-    "cli": {"doctor", "installation", "remote", "selftest", "server", "settings", "smoke", "supervision"},
+    "doctor": {"installation", "place", "providers", "settings"},
+    "cli": {"doctor", "installation", "place", "remote", "selftest", "server", "settings", "smoke", "supervision", "upkeep"},
     "__main__": {"cli"},
 }
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""

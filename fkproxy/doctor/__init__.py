@@ -3,6 +3,7 @@
 situation.py   what is looked at: configuration, service, address, environment
 service.py     the unit, its files, the process, what answers at the address
 host.py        permissions, disk, descriptors, memory, clock
+store.py       what the gateway remembers: directory, database, keys for secrets
 vendors.py     what only one provider needs: its credentials file, its command line tool
 upstreams.py   name, TLS, clock and credential of each upstream; one token of each if asked
 clients.py     where the clients of this shell really go
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from fkproxy.doctor import clients, host, service, upstreams, vendors
+from fkproxy.doctor import clients, host, service, store, upstreams, vendors
 from fkproxy.doctor.finding import Finding, as_json, as_table, error, exit_code, ok, warning
 from fkproxy.doctor.situation import Situation, look
 
@@ -38,6 +39,7 @@ def examine(env_file: Path | None, variables: Mapping[str, str], *, offline: boo
         service.check_process,
         service.check_address,
         *host.CHECKS,
+        store.check,
         *vendors.CHECKS,
         clients.check,
     ):

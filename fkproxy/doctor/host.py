@@ -45,9 +45,10 @@ def kept(path: Path) -> Iterable[Finding]:
         yield ok("secrets", f"{path} is for its owner only")
 
 
-def _check_disk(_: Situation) -> Iterable[Finding]:
+def _check_disk(situation: Situation) -> Iterable[Finding]:
     seen: set[int] = set()
-    for name in _PLACES:
+    store = situation.loaded.environment.state_directory if situation.loaded is not None else None
+    for name in (*([str(store)] if store is not None else ()), *_PLACES):
         place = Path(name)
         while not place.exists():
             place = place.parent

@@ -8,7 +8,7 @@ import json
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +137,20 @@ def check_address(situation: Situation) -> Iterable[Finding]:
         yield warning("address", f"{at} answers: {health.get('status')}", f"curl -s http://{at}/health | jq .upstreams")
     else:
         yield error("address", f"{at} answers: {health.get('status')}", f"curl -s http://{at}/health | jq .upstreams")
+    yield from _store(health.get("store") or {})
     if health.get("version") != __version__:
         fix = "systemctl reload fkllmproxy, if this is the installed file"
         yield warning("version", f"version {health.get('version')} runs, and this file is {__version__}", fix)
+
+
+def _store(told: Mapping[str, Any]) -> Iterable[Finding]:
+    """What the process says of its store: calls go on without it, so nothing else would show it."""
+    state = told.get("state", "open")
+    if state not in ("open", "opening"):
+        yield error("store", f"the service cannot use it: {told.get('message')} ({state})", "see 'The store cannot be used' in the runbook")
+    if not told.get("in_force", True):
+        fix = "journalctl -t fkllmproxy -o cat | jq -c 'select(.logger == \"fkproxy.administration\")' | tail -n 5"
+        yield warning("store", "what is managed in it cannot be put in force", fix)
 
 
 def _health(host: str, port: int) -> tuple[int, dict[str, Any]]:

@@ -8,12 +8,11 @@ from pathlib import Path
 import msgspec
 
 from fkproxy.installation import manager
-from fkproxy.installation.places import ENV_FILE, SERVICE, SOCKET
+from fkproxy.installation.places import ENV_FILE, SERVICE, SOCKET, service_variables
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load
 
 __all__ = ["Situation", "look"]
 
-_CREDENTIALS = Path("/run/credentials") / SERVICE
 _PROPERTIES = (
     "ActiveState", "DynamicUser", "DropInPaths", "FragmentPath", "LoadState", "MainPID", "NRestarts", "NeedDaemonReload", "Result",
     "StatusText", "UnitFileState",
@@ -39,12 +38,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         host, port = "127.0.0.1", 4000
         if self.loaded is not None:
             host, port = self.loaded.settings.server.host, self.loaded.settings.server.port
-        if self.socket.get("ActiveState") == "active":
-            listed = self.socket.get("Listen", "").partition(" ")[0]
-            named, _, number = listed.rpartition(":")
-            if number.isdigit():
-                host, port = named.strip("[]"), int(number)
-        return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1", "": "127.0.0.1"}.get(host, host), port  # noqa: S104 - compared, not bound
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        return manager.listens_at(self.socket) or (host, port)
 
     @property
     def key(self) -> str | None:
@@ -60,9 +55,7 @@ def look(env_file: Path | None, variables: Mapping[str, str]) -> Situation:
     if env_file is None and ENV_FILE.exists():
         env_file = ENV_FILE
     # The service's settings, not those of the shell: only where there is no file do the shell's count.
-    given = dict(variables) if env_file is None else {}
-    if _CREDENTIALS.is_dir():
-        given["CREDENTIALS_DIRECTORY"] = str(_CREDENTIALS)
+    given = dict(variables) if env_file is None else service_variables()
     loaded: LoadedSettings | None = None
     problems: tuple[Problem, ...] = ()
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-from fkproxy.installation.places import SERVICE
+from fkproxy.installation.places import SERVICE, SOCKET
 
-__all__ = ["Refused", "is_here", "main_pid", "require", "show", "tell"]
+__all__ = ["Refused", "is_here", "listens_at", "main_pid", "require", "show", "socket_address", "tell"]
 
 _TIMEOUT_S = 180.0
 
@@ -47,6 +48,22 @@ def show(*names: str, unit: str = SERVICE) -> dict[str, str]:
     lines = tell("show", unit, *(f"--property={name}" for name in names)).splitlines()
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     return {name: found.get(name, "") for name in names}
+
+
+def socket_address() -> tuple[str, int] | None:
+    """See `listens_at`; None where there is no systemd, or no such unit."""
+    try:
+        return listens_at(show("ActiveState", "Listen", unit=SOCKET)) if is_here() else None
+    except Refused:
+        return None
+
+
+def listens_at(socket: Mapping[str, str]) -> tuple[str, int] | None:
+    """(host, port) at which clients of this host find the service, by the properties of its socket unit; None where that is not up."""
+    named, _, number = socket.get("Listen", "").partition(" ")[0].rpartition(":")
+    if socket.get("ActiveState") != "active" or not number.isdigit():
+        return None
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host := named.strip("[]"), host), int(number)  # noqa: S104 - compared, not bound
 
 
 def main_pid() -> int:

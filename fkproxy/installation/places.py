@@ -17,9 +17,11 @@ __all__ = [
     "RUNBOOK",
     "SERVICE",
     "SOCKET",
+    "STATE",
     "UNITS",
     "own_file",
     "packaged",
+    "service_variables",
     "unit_file",
 ]
 
@@ -36,6 +38,10 @@ NEXT = BINARY.with_name("fkllmproxy.new")
 REPLACED = BINARY.with_name("fkllmproxy.replaced")
 """What `BINARY` was, until it is known that the next one works."""
 
+STATE = Path("/var/lib/fkllmproxy")
+"""Where the service remembers."""
+_CREDENTIALS = Path("/run/credentials") / SERVICE
+
 _CARRIED = Path(fkproxy.__file__).parent / "packaged"
 _CHECKOUT = Path(fkproxy.__file__).parent.parent
 """In a checkout the same files stand where they are kept."""
@@ -50,6 +56,14 @@ def packaged(name: str) -> str:
 def unit_file(name: str) -> str:
     """The text of a unit, as this version has it."""
     return packaged(f"packaging/systemd/{name}")
+
+
+def service_variables() -> dict[str, str]:
+    """What systemd gives the service beside its environment file, for commands that ask or act for it."""
+    given = {"STATE_DIRECTORY": str(STATE)}
+    if _CREDENTIALS.is_dir():
+        given["CREDENTIALS_DIRECTORY"] = str(_CREDENTIALS)
+    return given
 
 
 def own_file() -> Path | None:

@@ -60,6 +60,22 @@ def test_what_answers(status: int, body: bytes, severity: str, words: str) -> No
     assert words in last[1]
 
 
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        (None, []),
+        ({"state": "open", "message": "", "in_force": True}, []),
+        ({"state": "opening", "message": "", "in_force": True}, []),
+        ({"state": "locked", "message": "the database is locked", "in_force": True}, ["error"]),
+        ({"state": "open", "message": "", "in_force": False}, ["warning"]),
+    ],
+)
+def test_what_the_process_says_of_its_store(store: Any, expected: list[str]) -> None:
+    with answering(200, health(store=store)) as port:
+        found = list(check_address(patient(settings={"APP_SERVER__PORT": str(port)})))
+    assert [each.severity for each in found if each.check == "store"] == expected
+
+
 @pytest.mark.parametrize(("state", "severity"), [("active", "error"), ("inactive", "note")])
 def test_nobody_there_is_an_error_if_somebody_should_be(state: str, severity: str) -> None:
     port = free_port()

@@ -40,3 +40,28 @@ def test_changes_need_systemd_and_root(here: bool, user: int, told: str | None, 
         return
     with pytest.raises(manager.Refused, match=told):
         manager.require()
+
+
+@pytest.mark.parametrize(
+    ("listen", "active", "found"),
+    [
+        ("127.0.0.1:4200 (Stream)", "active", ("127.0.0.1", 4200)),
+        ("0.0.0.0:4200 (Stream) [::]:4201 (Stream)", "active", ("127.0.0.1", 4200)),
+        ("[::]:4200 (Stream)", "active", ("::1", 4200)),
+        ("/run/gateway.sock (Stream)", "active", None),
+        ("127.0.0.1:4200 (Stream)", "inactive", None),
+        ("", "active", None),
+    ],
+)
+def test_the_address_of_a_socket_unit(listen: str, active: str, found: tuple[str, int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = {"Listen": listen, "ActiveState": active}
+    assert manager.listens_at(properties) == found
+    monkeypatch.setattr(manager, "is_here", lambda: True)
+    monkeypatch.setattr(manager, "show", lambda *names, unit: properties)
+    assert manager.socket_address() == found
+
+
+def test_without_a_socket_unit_there_is_no_address_of_one(systemctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "is_here", lambda: True)
+    systemctl.write_text("#!/bin/sh\nexit 1\n")
+    assert manager.socket_address() is None
