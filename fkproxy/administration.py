@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fkproxy.clientele import Clientele
 from fkproxy.control.key_views import Spending
 from fkproxy.control.ledger import Ledger

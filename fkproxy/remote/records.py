@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 from fkproxy.remote.administrator import Administrator, Refusal
-from fkproxy.remote.tables import Column, explanation_lines, fields, item_lines, moment, when
+from fkproxy.remote.tables import Column, explanation_lines, fields, moment, when
 from fkproxy.remote.values import moment_s
-from fkproxy.remote.verbs import Result, Run, family, leaf, path_of, rows
+from fkproxy.remote.verbs import Result, Run, family, leaf, rows
 
 __all__ = ["add_audit", "add_explain", "add_logs", "add_usage"]
 
@@ -90,16 +90,7 @@ def add_explain(commands: Any, parent: argparse.ArgumentParser, run: Run) -> Non
 
 
 def _explained(administrator: Administrator, options: argparse.Namespace) -> Result:
-    """As the process remembers it, with the upstreams that were not needed; else as the log of calls has it."""
-    try:
-        found = administrator.explain(options.id)
-    except Refusal as refusal:
-        if refusal.status != 404:
-            raise
-        logged = administrator.ask("GET", path_of("calls", options.id))
-        return Result(
-            logged, (line for row in logged for line in item_lines(row)), ["this process did not serve it: from the log of calls"]
-        )
+    found = administrator.explain(options.id)
     return Result(found, explanation_lines(found))
 
 

@@ -72,18 +72,7 @@ def test_a_call_is_explained_by_the_process_that_served_it(type_: Type, called: 
     said = type_("explain", f"{called}-bad")
     assert said.out.splitlines()[0] == f"{called}-bad: /v1/chat/completions 503 upstream_overloaded"
     assert "failed" in said.out
-
-
-def test_an_older_call_is_explained_by_the_log(tell: Type, stand_in: Scripted) -> None:
-    row = {"request_id": "r/1", "status": 502, "detail": {"tries": [{"provider_key": "one", "outcome": "timeout"}], "notes": ["waited"]}}
-    stand_in.say("/admin/api/explain/r%2F1", {"error": {"message": "it is not remembered"}}, 404)
-    stand_in.say("/admin/api/calls/r%2F1", [row])
-    said = tell("explain", "r/1")
-    assert said.err == "this process did not serve it: from the log of calls\n"
-    assert "    - provider_key: one" in said.out.splitlines()
-    assert "  notes: waited" in said.out.splitlines()
-    stand_in.say("/admin/api/calls/r%2F1", {"error": {"message": "there is no call with this id in the log"}}, 404)
-    assert tell("explain", "r/1") == (1, "", "fkllmproxy: 404 there is no call with this id in the log\n")
+    assert "there is no call with this id" in type_("explain", "never").err
 
 
 def test_an_explanation_has_every_candidate(tell: Type, stand_in: Scripted) -> None:
