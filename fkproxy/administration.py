@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -241,6 +242,8 @@ class Administration:
         if opened.key_file_made is not None:
             told = "a key that seals secrets was made: keep a copy of it, without it they cannot be read"
             logger.warning(told, extra={"file": str(opened.key_file_made)})
+        # The libraries that were loaded for it live for ever: the collector need not walk them again and again.
+        gc.freeze()
         if opened.migrated_from:
             logger.warning("the store was brought up to this version", extra={"from_level": opened.migrated_from, "backup": opened.backup})
         return store

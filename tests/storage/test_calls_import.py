@@ -280,12 +280,13 @@ async def test_a_server_that_crashed_gets_the_rows_when_it_is_back(directory: Pa
     server = Server()
     try:
         server.start()
-        database = Database(await server.create())
+        database = Database(await server.fresh())
         await bring_up(database)
+        await server.execute("CHECKPOINT")
         importer = Importer(database, directory)
         leave(directory, named(1))
         await import_all(importer)
-        server.stop()
+        server.stop(orderly=False)
         leave(directory, named(2))
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
