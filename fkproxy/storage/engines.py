@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
-import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
 import msgspec
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL
@@ -113,6 +112,8 @@ def sqlite(path: Path, deadlines: Deadlines) -> AsyncEngine:
 
 def postgresql(url: str, deadlines: Deadlines) -> AsyncEngine:
     """The driver reads the URL itself: it knows libpq's parameters (sslmode, a socket's directory as host, …)."""
+    import asyncpg  # type: ignore[import-untyped]  # it has no types of its own; most installations never load it
+
     settings = {
         "application_name": "fkllmproxy",
         "jit": "off",  # compiling takes longer than any statement of ours
