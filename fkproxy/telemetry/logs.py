@@ -27,6 +27,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from fkproxy.model.errors import FkproxyError
+from fkproxy.telemetry.entry import cleaned
 from fkproxy.telemetry.output import Output
 from fkproxy.telemetry.record import Attempt, CallRecord
 
@@ -242,6 +243,9 @@ class AccessLog:
         output = _State.output
         if output is None or _State.level > logging.INFO:
             return
+        if record.provider_key is None and record.model_requested is not None:
+            # Nobody knows this name: it may be anything that was typed into the wrong field.
+            record = cleaned(record)
         line = _pretty(record).encode("ascii", "replace") if _State.format == "pretty" else self._encode(self._access(record))
         output.write(b"%s%s\n" % (b"<6>" if _State.journal else b"", line))
 

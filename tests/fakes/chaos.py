@@ -114,6 +114,9 @@ class Vendor:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
+        if "content-length" not in headers:
+            writer.writelines(whole(b"{}", "404 Not Found"))
+            return True
         asked = json.loads(await reader.readexactly(int(headers["content-length"])))
         key = headers["authorization"].removeprefix("bearer ")
         self.asked[key] += 1
