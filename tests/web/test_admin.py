@@ -33,8 +33,27 @@ async def test_nothing_else_does(headers: dict[str, str]) -> None:
 async def test_where_no_key_is_required_only_this_host_may_ask() -> None:
     app = App()
     assert (await app.ask("GET", "/admin/api/upstreams", peer="192.0.2.1")).status == 401
-    for peer in ("127.0.0.1", "::1"):
+    for peer in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
         assert (await app.ask("GET", "/admin/api/upstreams", peer=peer)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("127.0.0.1:4000", None, 200),
+        ("localhost:4000", "http://localhost:4000", 200),
+        ("[::1]:4000", "http://[::1]:4000", 200),
+        ("127.0.0.1:4000", "https://page.example", 401),
+        ("127.0.0.1:4000", "null", 401),
+        ("rebound.example:4000", "http://rebound.example:4000", 401),
+        ("rebound.example:4000", None, 401),
+        ("[bad", None, 401),
+    ],
+)
+async def test_where_no_key_is_required_no_page_from_elsewhere_may_ask(host: str, origin: str | None, status: int) -> None:
+    headers = {"host": host, **({"origin": origin} if origin else {})}
+    reply = await App().ask("POST", "/admin/api/upstreams/reset", headers=headers, peer="127.0.0.1")
+    assert reply.status == status
 
 
 async def test_an_upstream_is_paused_resumed_and_reset() -> None:
@@ -125,6 +144,24 @@ async def test_guessing_is_slowed_for_whoever_guesses() -> None:
     assert (banned.status, banned.headers["retry-after"]) == (429, "1")
     assert banned.json()["error"]["code"] == "rate_limit_exceeded"
     assert (await app.ask("GET", "/admin/api/upstreams", headers=BEARER, peer="192.0.2.2")).status == 200
+
+
+async def test_who_forgot_his_key_does_not_guess() -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    assert {(await app.ask("GET", "/admin/api/upstreams")).status for _ in range(20)} == {401}
+    assert (await app.ask("GET", "/admin/api/upstreams", headers=BEARER)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("peers", "other"),
+    [(["2001:db8::1", "2001:db8::2"], "2001:db8:0:1::1"), (["192.0.2.1", "::ffff:192.0.2.1"], "::ffff:192.0.2.2")],
+    ids=["IPv6", "IPv4 on a socket for both"],
+)
+async def test_who_has_a_network_of_addresses_is_one_who_guesses(peers: list[str], other: str) -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    wrong = {"authorization": "Bearer sk-wrong-key-0123456789"}
+    assert [(await app.ask("GET", "/admin/api/upstreams", headers=wrong, peer=peers[n % 2])).status for n in range(7)] == [401] * 6 + [429]
+    assert (await app.ask("GET", "/admin/api/upstreams", headers=BEARER, peer=other)).status == 200
 
 
 async def test_behind_a_trusted_proxy_the_one_who_guesses_is_slowed_and_not_the_proxy() -> None:

@@ -36,17 +36,17 @@ _OK = {"status": "ok"}
 # --- errors: {"error": "…"}
 
 
-def _told(status: int, message: str, **more: Any) -> Response[Any]:
-    return Response({"error": message, **more}, status_code=status, media_type="application/json")
+def _told(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> Response[Any]:
+    return Response({"error": message, **more}, status_code=status, headers=headers, media_type="application/json")
 
 
 def _refused_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     if isinstance(error, NotAuthorizedException):
         given = any(name in request.headers for name in ("authorization", "x-management-key", "x-management-secret"))
-        return _told(401, "invalid management key" if given else "missing management key")
+        return _told(401, "invalid management key" if given else "missing management key", error.headers)
     if isinstance(error, ValidationException):
         return _told(400, "invalid body")
-    return _told(error.status_code, error.detail)
+    return _told(error.status_code, error.detail, error.headers)
 
 
 def _refused(_: Asked, error: Refused) -> Response[Any]:
@@ -60,7 +60,7 @@ def _wrong(_: Asked, error: Exception) -> Response[Any]:
 
 
 def _away(_: Asked, error: StoreError) -> Response[Any]:
-    return _told(409 if isinstance(error, Conflict) else 503, str(error))
+    return _told(409, str(error)) if isinstance(error, Conflict) else _told(503, str(error), {"retry-after": "5"})
 
 
 _HANDLERS: ExceptionHandlersMap = {

@@ -1,8 +1,8 @@
 """Who may administer. Floor 4.
 
 The master key opens everything here, as `Authorization: Bearer`, `X-Management-Secret` or `X-Management-Key`. Where no key is
-configured only this host may ask. Who sends wrong keys waits longer and longer; this host itself a second at most, so that nobody on it
-can lock its operator out.
+configured only this host may ask, and no page of somebody else's that its browser shows. Who sends wrong keys waits longer and longer; this
+host itself a second at most, so that nobody on it can lock its operator out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ipaddress
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
@@ -41,22 +42,25 @@ class Guard:
         """Raises `NotAuthorizedException` (401) and `TooManyRequestsException` (429)."""
         peer = self._peer_of(connection) or "unknown"
         if not self._keys.closed:
-            if not _on_this_host(peer):
-                raise NotAuthorizedException("no key is configured: only this host may ask")
+            if not (_on_this_host(peer) and _asks_this_host(connection)):
+                raise NotAuthorizedException("no key is configured: only this host may ask, by its own name")
             return
+        source = _source(peer)
         now = self._now()
-        wait_s = self._failures.wait_s(peer, now)
+        wait_s = self._failures.wait_s(source, now)
         if wait_s > 0:
             headers = {"retry-after": str(int(wait_s) + 1)}
             raise TooManyRequestsException("too many wrong keys came from this address; wait before the next one", headers=headers)
+        presented = _presented(connection)
         try:
-            self._keys.check_administrator(_presented(connection))
+            self._keys.check_administrator(presented)
         except NotAuthenticated as error:
-            self._failures.failed(peer, now, _LONGEST_ON_THIS_HOST_S if _on_this_host(peer) else None)
+            if presented:
+                self._failures.failed(source, now, _LONGEST_ON_THIS_HOST_S if _on_this_host(peer) else None)
             raise NotAuthorizedException(str(error), headers={"www-authenticate": "Bearer"}) from None
         except NotAllowed as error:
             raise PermissionDeniedException(str(error)) from None
-        self._failures.succeeded(peer)
+        self._failures.succeeded(source)
 
 
 def _presented(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | None:
@@ -67,8 +71,36 @@ def _presented(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | None:
     return presented_key(bearer.encode() if bearer else None, None, None)
 
 
-def _on_this_host(peer: str) -> bool:
+def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """A socket for both families shows IPv4 as `::ffff:192.0.2.1`."""
     try:
-        return ipaddress.ip_address(peer).is_loopback
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _on_this_host(peer: str) -> bool:
+    address = _address(peer)
+    return address is not None and address.is_loopback
+
+
+def _asks_this_host(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """A browser tells which page makes it ask, and by which name. A page from elsewhere may send what it likes, and a name that is led here
+    makes its page one of ours (DNS rebinding): neither is somebody on this host."""
+    asked = [f"//{connection.headers.get('host', 'localhost')}"]
+    if origin := connection.headers.get("origin"):
+        asked.append(origin)
+    try:
+        names = [urlsplit(each).hostname or "" for each in asked]
     except ValueError:
         return False
+    return all(name == "localhost" or _on_this_host(name) for name in names)
+
+
+def _source(peer: str) -> str:
+    """Who is counted as one: an address, or the network that one subscriber has of IPv6 (RFC 6177)."""
+    address = _address(peer)
+    if address is None or address.version == 4:
+        return str(address or peer)
+    return str(ipaddress.ip_network((address, 64), strict=False))
