@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from litestar import Request, Response, Router, delete, get, patch, post, put
@@ -36,7 +36,7 @@ _OK = {"status": "ok"}
 # --- errors: {"error": "…"}
 
 
-def _told(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> Response[Any]:
+def _told(status: int, message: str, headers: dict[str, str] | None = None, more: Mapping[str, str] = {}) -> Response[Any]:
     return Response({"error": message, **more}, status_code=status, headers=headers, media_type="application/json")
 
 
@@ -51,7 +51,7 @@ def _refused_http(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 def _refused(_: Asked, error: Refused) -> Response[Any]:
     if isinstance(error, NoCredential):
-        return _told(400, str(error), **({"auth_index": error.index} if error.index is not None else {}))
+        return _told(400, str(error), more={"auth_index": error.index} if error.index is not None else {})
     return _told(404 if isinstance(error, Unknown) else 400, str(error))
 
 
