@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fkproxy.administration import Administration, place_of
+from fkproxy.administration import Administration
 from fkproxy.control.ledger import By
 from fkproxy.directory import ClientKey, Directory, Document, Pool
+from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, load
 from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
 
