@@ -21,6 +21,10 @@ _TIMEOUT_S = 60.0
 _PROMPT = "Say hello in one short sentence."
 
 
+_HINTS = {"administrator_key": "; put one into a file and name that with --key-file"}
+"""What to do about a refusal, by its code."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was tried. `detail` says what came or what to do; it never quotes a key or what the model said."""
 
@@ -135,7 +139,8 @@ def _refusal(status: int, data: bytes) -> str:
         error = _object(data).get("error") or {}
     except _Unexpected:
         error = {}
-    return f"{status} {error.get('code', '')}: {error.get('message', 'no reason given')}"
+    hint = _HINTS.get(error.get("code"), "")
+    return f"{status} {error.get('code', '')}: {error.get('message', 'no reason given')}{hint}"
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import openai
 import pytest
 
 from tests.e2e.plane import SLOW, Admin, Key, providers, until, vendors
-from tests.e2e.processes import KEY, Service, ask, service
+from tests.e2e.processes import BINARY, KEY, Service, ask, clean_environment, service
 from tests.e2e.sdks import Refused, Streaming, by_anthropic, by_openai, refusal
 from tests.fakes.chaos import TEXT, Vendor
 
@@ -240,3 +241,19 @@ def test_the_master_key_administers_and_no_longer_calls(running: Service, admin:
     for headers in ({"x-management-secret": KEY}, {"x-management-key": KEY}, {"authorization": f"Bearer {KEY}"}):
         assert ask(f"{admin.url}/keys", headers=headers).status == 200
     assert ask(f"{running.url}/metrics", key=key.secret).status == 403
+
+
+def test_smoke_says_whose_key_it_needs(running: Service, admin: Admin, pool: str, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+
+    def smoke(key: str) -> tuple[int, str]:
+        file.write_text(key)
+        command = [str(BINARY), "smoke", running.url, "--key-file", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment(), check=False)
+        return done.returncode, done.stdout
+
+    key = admin.key(pool)
+    assert smoke(key.secret)[0] == 0
+    code_, told = smoke(KEY)
+    assert code_ == 1
+    assert "a call needs the key of a pool; put one into a file and name that with --key-file" in told
