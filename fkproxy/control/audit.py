@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fkproxy.control import checks
 from fkproxy.control.ledger import By, Ledger
 from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.storage.values import ACTIONS, AuditRow, AuditVerdict
@@ -51,6 +52,7 @@ class AuditControl:
         faults += [
             Fault(name, "is no time", "unix seconds") for name, at in (("since_s", since_s), ("until_s", until_s)) if not _is_time(at)
         ]
+        checks.moments(faults, since_s=since_s, until_s=until_s)
         if faults:
             raise Invalid(faults)
         return await self._ledger.store().audit(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from fkproxy.control import checks
 from fkproxy.control.ledger import By, Ledger
 from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, ExportFormat, GroupBy, UsageFilter, UsageRow
@@ -48,8 +49,10 @@ class CallControl:
 
     async def search(self, which: CallFilter, *, limit: int = 50, cursor: str | None = None) -> CallPage:
         """A page, the newest first."""
+        faults: list[Fault] = []
         if not 1 <= limit <= MAX_PAGE:
-            raise Invalid([Fault("limit", f"is not between 1 and {MAX_PAGE}")])
+            faults.append(Fault("limit", f"is not between 1 and {MAX_PAGE}"))
+        _check(which, faults)
         try:
             return await self._calls().search(which, limit=limit, cursor=cursor)
         except ValueError as error:
@@ -57,6 +60,7 @@ class CallControl:
 
     async def get(self, request_id: str) -> tuple[CallRow, ...]:
         """Calls of one id: one, unless a client used its own id again."""
+        _check(CallFilter(request_id=request_id), [])
         return await self._calls().get(request_id)
 
     async def record(self, request_id: str) -> CallRecord | None:
@@ -66,17 +70,37 @@ class CallControl:
 
     async def export(self, which: CallFilter, kind: ExportFormat, *, by: By) -> AsyncIterator[bytes]:
         """All that fit, as pieces of a file. That it was taken is written down."""
+        _check(which, [])
         pieces = self._calls().export(which, kind)
+        # A store that cannot be read says so now, and not in the middle of the file.
+        first = await anext(pieces, b"")
         await self._ledger.note(by, "log.export", "calls", kind)
-        return pieces
+        return _all(first, pieces)
 
     async def usage(self, group_by: GroupBy, *, since_s: float | None, until_s: float | None, which: UsageFilter, limit: int) -> Grouped:
         """Sums over the last week, if nothing else is said; those with most calls first, times in their order."""
         since_s = self._now() - _WEEK_S if since_s is None else since_s
+        _check(CallFilter(since_s=since_s, until_s=until_s), [])
+        _check(which, [])
         rows = await self._calls().usage(group_by, since_s=since_s, until_s=until_s, which=which)
         if group_by not in ("hour", "day"):
             rows.sort(key=lambda row: row.calls, reverse=True)
         return Grouped(group_by=group_by, since_s=since_s, rows=rows[:limit])
+
+
+def _check(which: CallFilter | UsageFilter, faults: list[Fault]) -> None:
+    """Raises `Invalid`. PostgreSQL has no texts with a NUL in them, and does not look for any."""
+    values = msgspec.structs.asdict(which)
+    checks.moments(faults, since_s=values.get("since_s"), until_s=values.get("until_s"))
+    faults += [Fault(name, "holds a NUL character") for name, value in values.items() if isinstance(value, str) and "\0" in value]
+    if faults:
+        raise Invalid(faults)
+
+
+async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def _record(row: CallRow) -> CallRecord:

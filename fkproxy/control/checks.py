@@ -13,13 +13,16 @@ from fkproxy.control.refusals import Fault
 from fkproxy.routing import STRATEGIES
 from fkproxy.suffix import reasoning_of_word
 
-__all__ = ["amount", "future", "label", "model_name", "patterns", "slug", "strategy", "thinking"]
+__all__ = ["amount", "future", "label", "model_name", "moments", "patterns", "slug", "strategy", "thinking"]
 
 _MAX_LABEL_CHARS = 100
 _MAX_NAME_CHARS = 256
 _MAX_NAMES = 1000
 _MOST = 2**53
 """Whole numbers up to here are the same in every JSON library."""
+
+_LATEST_S = 1e11
+"""The year 5138: what is behind it was given in milliseconds."""
 
 _SLUG = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 """As the names of providers: it goes into logs and labels of metrics."""
@@ -88,3 +91,10 @@ def future(field: str, value: float | None, now_s: float, faults: list[Fault]) -
     """A time that is still to come; None for never."""
     if value is not None and not (math.isfinite(value) and now_s < value <= _MOST):
         faults.append(Fault(field, "is not a time to come", "unix seconds; null for never"))
+
+
+def moments(faults: list[Fault], **given: float | None) -> None:
+    """Times that something is looked for by, in unix seconds; before 1970 is long ago."""
+    for field, value in given.items():
+        if value is not None and not -_LATEST_S <= value <= _LATEST_S:
+            faults.append(Fault(field, "is no time in unix seconds"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, Protocol
 import msgspec
 
 from fkproxy.control.ledger import By, Ledger
-from fkproxy.storage.values import AuditEntry
+from fkproxy.control.refusals import Forbidden
+from fkproxy.storage.values import AuditEntry, BackupFailed
 
 __all__ = ["Backup", "Resealed", "StoreControl", "Stored"]
 
@@ -54,18 +56,28 @@ class StoreControl:
         self._directory = directory
         self._ledger = ledger
         self._now = now
+        self._copying = asyncio.Lock()
 
     def status(self) -> dict[str, Any]:
         """How the store stands, and what waits for it."""
         return self._status() or {"state": "none"}
 
     async def backup(self, *, by: By) -> Backup:
-        """A whole copy while everybody goes on. Raises `StoreUnavailable`, and `BackupFailed` which says how PostgreSQL is copied."""
+        """A whole copy while everybody goes on, one at a time.
+
+        Raises `Forbidden`, `StoreUnavailable`, and `BackupFailed` which says how PostgreSQL is copied.
+        """
         store = self._store()
         assert self._directory is not None
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise BackupFailed(f"the directory {self._directory.name} cannot be made ({error.strerror})") from error
         path = self._directory / time.strftime("fkllmproxy-%Y%m%dT%H%M%SZ.db", time.gmtime(self._now()))
-        await store.backup(path)
+        async with self._copying:
+            if path.exists():
+                raise Forbidden("just_made", f"{path.name} was made this very second")
+            await store.backup(path)
         for older in sorted(self._directory.glob("fkllmproxy-*.db"))[:-_KEPT]:
             older.unlink(missing_ok=True)
         await self._ledger.note(by, "store.backup", "store", path.name)

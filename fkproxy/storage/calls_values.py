@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -26,6 +27,9 @@ __all__ = [
     "UsageFilter",
     "UsageRow",
 ]
+
+_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
+"""Numbers that fit into those of a database."""
 
 Family = Literal["chat", "responses", "messages", "generate", "completions", "embeddings", "count", "other"]
 """What kind of route a call came by."""
@@ -103,9 +107,9 @@ class Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """The reverse of `str`. Raises ValueError."""
-        started, dash, number = text.partition("-")
-        if not (dash and started.isascii() and started.isdigit() and number.isascii() and number.isdigit() and len(text) <= 40):
+        if not _CURSOR.fullmatch(text):
             raise ValueError("a cursor as a page gave it was expected")
+        started, _, number = text.partition("-")
         return cls(int(started), int(number))
 
 

@@ -6,11 +6,14 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from pathlib import Path
 
 from fkproxy.storage.values import Reason, StoreUnavailable
 
-__all__ = ["create", "identity", "prepare", "write_beside"]
+__all__ = ["create", "identity", "prepare", "remove_strays", "write_beside"]
+
+_STRAY_AFTER_S = 30.0
 
 
 def prepare(path: Path) -> bool:
@@ -57,6 +60,14 @@ def write_beside(path: Path, data: bytes) -> Path:
             part.unlink(missing_ok=True)
         raise
     return part
+
+
+def remove_strays(path: Path) -> None:
+    """What `write_beside` had begun for `path` when its process was killed. Somebody else may be writing one at this moment."""
+    for part in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _STRAY_AFTER_S:
+                part.unlink()
 
 
 def identity(path: Path) -> tuple[int, int] | None:

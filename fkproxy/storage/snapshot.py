@@ -44,4 +44,5 @@ def write(path: Path, picture: Picture) -> None:
     """Replace it at once and whole, mode 0600, on the disk when this returns. Raises OSError, and then the old one stands."""
     body = msgspec.json.encode(picture)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.remove_strays(path)
     files.write_beside(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body).replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,16 @@ def test_the_newer_one_replaces_the_older_and_leaves_nothing_else(tmp_path: Path
     assert found is not None
     assert found.revision == 2
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_had_begun_is_removed_and_what_another_one_is_writing_stays(tmp_path: Path) -> None:
+    path = tmp_path / "picture.snapshot"
+    killed, writing = tmp_path / f".{path.name}.0001", tmp_path / f".{path.name}.0002"
+    for stray in (killed, writing):
+        stray.write_bytes(b"half")
+    os.utime(killed, (1, 1))
+    snapshot.write(path, PICTURE)
+    assert sorted(tmp_path.iterdir()) == [writing, path]
 
 
 def test_none_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -155,7 +155,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
             components=Components(security_schemes={"master_key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"master_key": []}],
             # Litestar's own page of it, which says 404 in HTML to whatever stands beside it.
-            openapi_router=Router(f"{ADMIN_PREFIX}/schema", route_handlers=[], guards=[guard]),
+            openapi_router=Router(f"{ADMIN_PREFIX}/schema", route_handlers=[], guards=[guard], include_in_schema=False),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,

@@ -12,7 +12,7 @@ from litestar.types import ExceptionHandlersMap
 from fkproxy.control.refusals import Forbidden, Invalid, Unknown
 from fkproxy.control.upstreams import TestFailed, UnknownUpstream
 from fkproxy.settings import SettingsError
-from fkproxy.storage.values import Conflict, StoreError, StoreUnavailable
+from fkproxy.storage.values import BackupFailed, Conflict, StoreError, StoreUnavailable
 
 __all__ = ["HANDLERS"]
 
@@ -51,6 +51,11 @@ def _broken(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _told(500, "internal_error", "internal error")
 
 
+def _too_deep(_: Request[Any, Any, Any], __: RecursionError) -> Response[Any]:
+    """Out of the reader of JSON, which goes one level deeper for each bracket."""
+    return _told(400, "invalid_request", "the body is nested too deeply")
+
+
 def _unknown(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _told(404, "not_found", str(error))
 
@@ -76,6 +81,10 @@ def _away(_: Request[Any, Any, Any], error: StoreUnavailable) -> Response[Any]:
     return _told(503, "store_unavailable", str(error), {"retry-after": "5"}, reason=error.reason)
 
 
+def _not_copied(_: Request[Any, Any, Any], error: BackupFailed) -> Response[Any]:
+    return _told(409, "backup_failed", str(error))
+
+
 def _store_failed(_: Request[Any, Any, Any], error: StoreError) -> Response[Any]:
     return _told(503, "store_failed", str(error))
 
@@ -96,7 +105,9 @@ HANDLERS: ExceptionHandlersMap = {
     Invalid: _faulty,
     Conflict: _conflict,
     StoreUnavailable: _away,
+    BackupFailed: _not_copied,
     StoreError: _store_failed,
+    RecursionError: _too_deep,
     Exception: _broken,
 }
 """By exception."""

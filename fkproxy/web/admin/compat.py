@@ -67,6 +67,7 @@ _HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refused_http,
     **dict.fromkeys((Refused, Invalid, Unknown, Forbidden, WrongList, Malformed, NoCredential), _refused),
     SettingsError: _wrong,
+    RecursionError: lambda *_: _told(400, "invalid body"),
     **dict.fromkeys((StoreError, StoreUnavailable, Conflict), _away),
 }
 """Each one that the application has a handler for as well: the nearest class wins there, whoever names it."""
