@@ -77,7 +77,7 @@ def test_secrets_are_sealed_with_another_key_and_the_old_one_stays(run: Run, tmp
     run("migrate")
     before = (tmp_path / "secrets.key").read_text()
     turned = run("store", "rotate-key", "--json").json()
-    assert (turned["ok"], turned["lines"][0]) == (True, "1 places are sealed with version 2 now")
+    assert (turned["ok"], turned["lines"][0]) == (True, "sealed with version 2 now: 1 place")
     after = (tmp_path / "secrets.key").read_text()
     assert after.startswith("2:")
     assert after.endswith(before)

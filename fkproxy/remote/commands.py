@@ -64,4 +64,4 @@ def _back_up(administrator: Administrator, options: argparse.Namespace) -> Resul
 
 def _reseal(administrator: Administrator, options: argparse.Namespace) -> Result:
     found = administrator.ask("POST", "/store/reseal")
-    return Result(found, [f"{found['values']} places were sealed anew"])
+    return Result(found, [f"sealed anew: {found['values']}"])

@@ -20,7 +20,7 @@ _PROVIDERS: list[Column] = [
 _SETTINGS: list[Column] = [
     *fields(setting="name", value="value"),
     ("SOURCE", lambda row: row["source_detail"] or row["source"]),
-    *fields(unit="unit"),
+    *fields(unit="unit", live="live"),
 ]
 _REVISIONS: list[Column] = [
     *fields(revision="revision"),
@@ -78,7 +78,9 @@ def reload(administrator: Administrator, options: argparse.Namespace) -> Result:
 def add_settings(commands: Any, parent: argparse.ArgumentParser, run: Run) -> None:
     """`fkllmproxy settings`."""
     verbs = family(commands, "settings", "settings that change without a restart; what a variable says is not overruled")
-    listed = leaf(verbs, [parent], run, "list", "each with its value and where that comes from", _list_settings)
+    listed = leaf(
+        verbs, [parent], run, "list", "each with its value and where that comes from; those that are live can be set here", _list_settings
+    )
     listed.add_argument("--section", metavar="SECTION", help="of one section: rate_limit, timeout …")
     listed.add_argument("--changed", action="store_true", help="only those that are not as they come")
     show(verbs, parent, run, "settings", "NAME")

@@ -102,7 +102,11 @@ async def rotate_secrets(url: str, *, secret_keys: str | None = None, key_file: 
     if not changed:
         return Report(ok=True, lines=(f"everything is sealed with version {version} already; a higher version in front would be used",))
     return Report(
-        ok=True, lines=(f"{changed} places are sealed with version {version} now", "keep the older keys as long as older backups")
+        ok=True,
+        lines=(
+            f"sealed with version {version} now: {changed} {'place' if changed == 1 else 'places'}",
+            "keep the older keys as long as older backups",
+        ),
     )
 
 

@@ -213,6 +213,10 @@ class Machine:
             self.nspawn.kill()
             self.nspawn.wait()
 
+    def callback(self, function, *arguments) -> None:
+        """Something to do when the machine is gone, the last one first."""
+        self._stack.callback(function, *arguments)
+
     # -- inside -------------------------------------------------------------------------------
     def _leader(self) -> int | None:
         try:

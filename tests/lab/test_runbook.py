@@ -6,7 +6,11 @@ order. Commands run as they are printed, with a shell of their own for each bloc
 
 from __future__ import annotations
 
+import asyncio
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,15 +20,17 @@ import pytest
 from fkproxy import __version__
 from tests.e2e.processes import BINARY, ROOT
 from tests.lab.conftest import NEW, serving
-from tests.lab.inside import said, until
+from tests.lab.inside import health, said, until
 from tests.lab.machine import Machine
 from tests.lab.variants import variant
+from tests.storage.postgres import Server
 
 _NEW_VERSION = "9.9.9"
 _PIECES = re.compile(r"^(?P<title>##+ [^\n]+)$|^<!-- scene: (?P<scene>[^\n]+) -->$|^```sh\n(?P<block>.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMISE = re.compile(r"# shows: (.+)$", re.MULTILINE)
 _NAMES = {"<new version>": _NEW_VERSION, "<old version>": __version__}
 _BODY = '{"model": "%s", "stream": %s, "messages": [{"role": "user", "content": "x"}]}'
+_RELAY = Path(__file__).with_name("relay.py")
 _CALL = f"curl -s -o /dev/null http://127.0.0.1:4000/v1/chat/completions -d '{_BODY}'"
 
 
@@ -78,6 +84,56 @@ def with_key(machine: Machine) -> None:
     installed(machine)
     said(machine, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
     said(machine, "curl -s -o /dev/null http://127.0.0.1:4000/v1/models")
+
+
+def team(machine: Machine) -> None:
+    """A pool, a key, a call that was served and one that was not; both are in the log."""
+    with_key(machine)
+    said(machine, "fkllmproxy pools create team-a --model 'sandbox*' && fkllmproxy keys create --pool team-a --label ci > /root/key")
+    as_team = '-H "authorization: Bearer $(cat /root/key)"'
+    for name, model in (("try-1", "sandbox"), ("try-2", "other")):
+        said(machine, f"{_CALL % (model, 'false')} {as_team} -H 'x-request-id: {name}'")
+    until(lambda: "try-2" in said(machine, "fkllmproxy logs"))
+
+
+def other_host(machine: Machine) -> None:
+    """An archive of a gateway with a team, on a host whose own gateway has another store."""
+    team(machine)
+    said(machine, "fkllmproxy store backup")
+    said(machine, "cd /var/lib/fkllmproxy && tar -czf /root/gateway-old.tar.gz secrets.key backups/*.db -C / etc/fkllmproxy")
+    said(machine, "systemctl stop fkllmproxy.socket fkllmproxy.service")
+    said(machine, "rm -rf /var/lib/fkllmproxy/* && sed -i /MASTER_KEY/d /etc/fkllmproxy/env")
+    said(machine, "systemctl start fkllmproxy.socket fkllmproxy.service")
+    until(lambda: "team-a" not in said(machine, "fkllmproxy keys list"))
+
+
+def too_new(machine: Machine) -> None:
+    """A later version was there and made a copy before it changed the database so that this one cannot use it."""
+    team(machine)
+    said(machine, "systemctl stop fkllmproxy.socket fkllmproxy.service")
+    said(machine, "cd /var/lib/fkllmproxy && cp -p fkllmproxy.db fkllmproxy.db.level-1.20260101T000000Z.backup")
+    changed = "UPDATE meta SET schema_level = 99, oldest_reader = 99, written_by = '9.9.9'"
+    program = f'import sqlite3; c = sqlite3.connect("/var/lib/fkllmproxy/fkllmproxy.db"); c.execute("{changed}"); c.commit(); c.close()'
+    said(machine, f"python3 -c {shlex.quote(program)}")
+    said(machine, "systemctl start fkllmproxy.socket fkllmproxy.service")
+    until(lambda: health(machine)["store"]["state"] == "too_new")
+
+
+def postgres(machine: Machine) -> None:
+    """An empty database of a server outside of the machine, at the machine's own 127.0.0.1:5432."""
+    with_key(machine)
+    server = Server()
+    machine.callback(server.remove)
+    server.start()
+    asyncio.run(server.execute("CREATE ROLE gateway LOGIN"))
+    asyncio.run(server.execute("CREATE DATABASE gateway OWNER gateway"))
+    door = Path(machine.root) / "srv" / "postgresql"
+    outside = subprocess.Popen([sys.executable, _RELAY, str(door), server.socket])
+    machine.callback(outside.wait)
+    machine.callback(outside.kill)
+    machine.copy_in(_RELAY, "/opt/relay.py", 0o644)
+    said(machine, "systemd-run --unit relay python3 /opt/relay.py 127.0.0.1:5432 /srv/postgresql")
+    until(lambda: machine.run("ss -ltn | grep -q 127.0.0.1:5432", capture_output=True).returncode == 0)
 
 
 def bad_settings(machine: Machine) -> None:
@@ -140,6 +196,10 @@ SCENES: dict[str, Callable[[Machine], None]] = {
     "sources": sources,
     "next": next_version,
     "key": with_key,
+    "team": team,
+    "other host": other_host,
+    "too-new": too_new,
+    "postgres": postgres,
     "bad-settings": bad_settings,
     "port-taken": port_taken,
     "killed": killed,

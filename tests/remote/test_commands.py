@@ -86,7 +86,7 @@ def test_a_backup_is_whole_and_says_what_is_not_in_it(type_: Type, key: tuple[st
 
 
 def test_there_is_nothing_to_seal_anew_with_the_same_key(type_: Type) -> None:
-    assert type_("store", "reseal").out == "0 places were sealed anew\n"
+    assert type_("store", "reseal").out == "sealed anew: 0\n"
 
 
 # --- all of them

@@ -58,8 +58,8 @@ def test_a_providers_file_that_is_not_there_is_nothing_to_reload(type_: Type) ->
 
 def test_settings_change_at_once_and_go_back(type_: Type) -> None:
     name = "APP_RATE_LIMIT__CAPACITY"
-    assert [name, "7", "managed", "calls"] in type_("settings", "set", f"{name}=7", "APP_LOG__LEVEL=warning").rows
-    assert [name, "7", "managed", "calls"] in type_("settings", "list", "--changed").rows
+    assert [name, "7", "managed", "calls", "yes"] in type_("settings", "set", f"{name}=7", "APP_LOG__LEVEL=warning").rows
+    assert [name, "7", "managed", "calls", "yes"] in type_("settings", "list", "--changed").rows
     assert "value: 7" in type_("settings", "show", name).out.splitlines()
     assert type_("settings", "clear", name, "APP_LOG__LEVEL").code == 0
     assert name not in type_("settings", "list", "--changed").out
@@ -67,7 +67,7 @@ def test_settings_change_at_once_and_go_back(type_: Type) -> None:
 
 
 def test_what_a_variable_says_is_not_overruled(type_: Type, gateway: Instance) -> None:
-    directory = ["APP_STORE__DIRECTORY", str(gateway.directory), "APP_STORE__DIRECTORY", "-"]
+    directory = ["APP_STORE__DIRECTORY", str(gateway.directory), "APP_STORE__DIRECTORY", "-", "no"]
     assert directory in type_("settings", "list").rows, "the variable is named"
     refused = type_("settings", "set", "APP_AUTH__MASTER_KEY=sk-another-0123456789")
     assert (refused.code, "set it in the environment" in refused.err) == (1, True)

@@ -41,6 +41,11 @@ class Server:
         initdb = [str(_program("initdb")), "-D", str(self._home / "data"), "-U", "fk", "-E", "UTF8", "--no-locale", "--auth=trust", "-N"]
         subprocess.run([*self._as_user, *initdb], check=True, stdout=subprocess.DEVNULL, cwd=self._home)
 
+    @property
+    def socket(self) -> str:
+        """The path at which it listens."""
+        return str(self._home / ".s.PGSQL.5432")
+
     def url(self, database: str) -> str:
         return f"postgresql://fk@/{database}?host={self._home}"
 
