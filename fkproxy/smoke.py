@@ -139,7 +139,7 @@ def _refusal(status: int, data: bytes) -> str:
         error = _object(data).get("error") or {}
     except _Unexpected:
         error = {}
-    hint = _HINTS.get(error.get("code"), "")
+    hint = _HINTS.get(str(error.get("code")), "")
     return f"{status} {error.get('code', '')}: {error.get('message', 'no reason given')}{hint}"
 
 
