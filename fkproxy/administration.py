@@ -267,11 +267,10 @@ class Administration:
         from fkproxy.storage.calls import Calls  # a database library, which is loaded by now
 
         assert self.place is not None
-        calls = Calls(store.database, self.place.journal, retention=self._retention)
+        calls = self._calls = Calls(store.database, self.place.journal, retention=self._retention)
         if self._clientele is not None and not self._seeded:
             await self._seed(calls, self._clientele)
             self._seeded = True
-        self._calls = calls
         await calls.run()
 
     async def _seed(self, calls: Calls, clientele: Clientele) -> None:

@@ -58,9 +58,10 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keeper(Generic[S]):
-    """`open_store` raises `StoreUnavailable`. `take` puts a picture in force, `keep` writes its copy; neither may raise.
+    """`open_store` raises `StoreUnavailable`. `take` puts a picture in force, `keep` writes its copy; neither should raise.
 
-    `chores` are what to do with an open store; a failure of one is told and does not end it.
+    `chores` are what to do with an open store, once something is in force; a failure of one is told and does not end it. Nothing ends the
+    keeper but its cancellation: what nobody thought of is logged with its place, told as `broken`, and tried again.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Keeper(Generic[S]):
         self._store: S | None = None
         self._looking = asyncio.Lock()
         self.opened = asyncio.Event()
+        self._in_force = asyncio.Event()
         self._state, self._since_s, self._message = "opening", now_s(), ""
         self._undone: dict[str, StoreStatus] = {}
 
@@ -107,8 +109,8 @@ class Keeper(Generic[S]):
         while self._store is None:
             try:
                 self._store = await self._open_store()
-            except StoreError as error:
-                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - see the class
+                self._failed(_known(error, "the store cannot be opened"))
                 await self._sleep(wait_s)
                 wait_s = min(wait_s * 2, _LONGEST_RETRY_S)
         try:
@@ -135,17 +137,19 @@ class Keeper(Generic[S]):
         while True:
             try:
                 await self.look()
-            except StoreError as error:
-                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - see the class
+                self._failed(_known(error, "what is in the store cannot be put in force"))
             self.opened.set()
             await self._sleep(_LOOK_EVERY_S)
 
     async def _again_and_again(self, chore: Chore) -> None:
+        await self._in_force.wait()
         while True:
             try:
                 await chore.do()
                 self._undone.pop(chore.name, None)
-            except StoreError as error:
+            except Exception as caught:  # noqa: BLE001 - see the class
+                error = _known(caught, f"{chore.name} cannot be kept")
                 before, told = self._undone.get(chore.name), str(error)
                 if before is None or before.message != told:
                     logger.warning("%s has to wait for the store", chore.name, extra={"reason": told})
@@ -161,10 +165,19 @@ class Keeper(Generic[S]):
         self._message = str(error)
 
     def _works(self) -> None:
+        self._in_force.set()
         if self._state != "open":
             away_s = self._now_s() - self._since_s
             logger.info("the store is open", extra={"revision": self._revision, "away_s": round(away_s, 1)})
             self._state, self._since_s, self._message = "open", self._now_s(), ""
+
+
+def _known(error: Exception, what: str) -> StoreError:
+    """It, or what stands for one that is a mistake of ours: its own words may hold values."""
+    if isinstance(error, StoreError):
+        return error
+    logger.error("%s: the keeper of the store failed in itself", what, exc_info=error)
+    return StoreUnavailable("broken", f"{what}: internal error")
 
 
 def _word(error: StoreError) -> str:

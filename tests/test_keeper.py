@@ -178,3 +178,51 @@ async def test_it_is_closed_at_the_end() -> None:
     async with Scene() as scene:
         pass
     assert scene.store.closed
+
+
+async def test_a_mistake_of_ours_is_told_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+    mistakes = [ZeroDivisionError("hunter2")]
+
+    async def mistaken() -> None:
+        if mistakes:
+            raise mistakes.pop()
+        done.append("mistaken")
+
+    async def works() -> None:
+        done.append("works")
+
+    async with Scene(chores=[Chore("one", 5.0, mistaken), Chore("two", 7.0, works)]) as scene:
+        status = scene.keeper.status
+        assert (status.state, status.message) == ("broken", "one cannot be kept: internal error")
+        assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]
+        for _ in range(3):
+            await scene.tick()
+        assert (scene.keeper.status.state, sorted(done)) == ("open", ["mistaken", "works", "works"])
+
+
+async def test_what_cannot_be_taken_because_of_a_mistake_is_tried_again() -> None:
+    async with Scene(revision=1) as scene:
+        scene.store.now = Picture(revision=2, document=Document())
+        take, scene.keeper._take = scene.keeper._take, None  # type: ignore[assignment]  # cannot be called
+        await scene.tick()
+        assert (scene.keeper.status.state, scene.taken) == ("broken", [])
+        scene.keeper._take = take
+        await scene.tick()
+        assert (scene.keeper.status.state, scene.taken) == ("open", [2])
+
+
+async def test_chores_wait_until_something_is_in_force() -> None:
+    seen: list[list[int]] = []
+    scene = Scene(chores=[])
+
+    async def looks() -> None:
+        seen.append(list(scene.taken))
+
+    scene.keeper._chores = lambda store: [Chore("one", 5.0, looks)]
+    scene.store.fault = StoreUnavailable("locked", "the database is locked")
+    async with scene:
+        assert seen == []
+        scene.store.fault = None
+        await scene.tick()
+        assert seen == [[1]]
