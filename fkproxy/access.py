@@ -130,7 +130,7 @@ class KeyRing:
         self._masters = {
             hashed: Caller(master.key_id, barred=AdministratorKey if taken else None) for hashed, master in self._masters.items()
         }
-        self.required = self.closed or taken
+        self.required = self.closed or taken or not directory.known
         self.ends_s = sorted({caller.ends_s for caller in clients.values()} - {_NEVER})
 
     def identify(self, presented: bytes | None) -> Caller:

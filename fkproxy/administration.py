@@ -68,6 +68,10 @@ class Administration:
         self.journal = Journal(place.journal, max_bytes=declared.settings.store.journal_max_size) if place is not None else None
         picture = snapshot.read(place.snapshot) if place is not None else None
         self._recalled = picture is not None and self._recall(picture)
+        if place is not None and not self._recalled:
+            # Where there may be client keys that nobody can look up, whoever has none is not let in.
+            there = picture is not None or place.database is None or place.database.exists()
+            self.directory = Directory(known=not there)
         self._keeper: Keeper[Store] | None = None
         if place is not None:
             self._keeper = Keeper(
@@ -177,7 +181,9 @@ class Administration:
             async with asyncio.timeout(_FIRST_OPENING_S):
                 await self._keeper.opened.wait()
         except TimeoutError:
-            logger.error("the store does not open, and there is no copy of what was in force: client keys are not known")
+            logger.error(
+                "the store does not open, and there is no copy of what was in force: no client key is known, nor whether there are any"
+            )
 
     # --- pictures
 

@@ -104,8 +104,9 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True):
-    """Everybody who may call: an immutable picture. `pepper` is the key of the keys' digests."""
+    """Everybody who may call: an immutable picture. `pepper` is the key of the keys' digests. `known` False: there may be others."""
 
     pools: tuple[Pool, ...] = ()
     keys: tuple[ClientKey, ...] = ()
     pepper: bytes = b""
+    known: bool = True

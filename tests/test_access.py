@@ -182,3 +182,12 @@ def test_a_revoked_key_is_told_nothing_at_the_administrators_door() -> None:
 def test_another_pepper_ends_every_key() -> None:
     ring = KeyRing([], required=True, directory=msgspec.structs.replace(directory(key()), pepper=b"another"))
     assert told(ring, "a") == "invalid_api_key"
+
+
+def test_nobody_comes_in_without_a_key_where_nobody_knows_whether_there_are_any() -> None:
+    ring = KeyRing([], required=False, directory=Directory(known=False))
+    with pytest.raises(NotAuthenticated):
+        ring.identify(None)
+    assert not ring.closed
+    ring.replace(Directory())
+    assert ring.identify(None) is ANONYMOUS

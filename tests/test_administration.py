@@ -169,7 +169,16 @@ async def test_the_key_of_the_secrets_is_needed_for_the_copy_too(tmp_path: Path)
         await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
     shutil.move(tmp_path / "state" / "secrets.key", tmp_path / "secrets.key")
     after = Administration(declared, place_of(declared))
-    assert after.directory.keys == ()
+    assert (after.directory.keys, after.directory.known) == ((), False)
+
+
+@pytest.mark.parametrize("url", ["", "postgresql://u:p@127.0.0.1:9/d"])
+def test_a_store_that_was_never_asked_may_have_keys(tmp_path: Path, url: str) -> None:
+    declared = loaded(tmp_path, **({"APP_STORE__URL": url} if url else {}))
+    assert Administration(declared, place_of(declared)).directory.known is (not url)
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "fkllmproxy.db").touch()
+    assert not Administration(declared, place_of(declared)).directory.known
 
 
 def test_what_is_managed_is_given_up_for_what_is_declared(tmp_path: Path) -> None:
