@@ -48,12 +48,48 @@ async def test_where_no_key_is_required_only_this_host_may_ask() -> None:
         ("rebound.example:4000", "http://rebound.example:4000", 401),
         ("rebound.example:4000", None, 401),
         ("[bad", None, 401),
+        ("127.0.0.1:4000", "http://[bad", 401),
+        ("localhost:4000", "http://localhost:8080", 401),
+        ("localhost:4000", "http://127.0.0.1:4000", 401),
     ],
 )
 async def test_where_no_key_is_required_no_page_from_elsewhere_may_ask(host: str, origin: str | None, status: int) -> None:
     headers = {"host": host, **({"origin": origin} if origin else {})}
     reply = await App().ask("POST", "/admin/api/upstreams/reset", headers=headers, peer="127.0.0.1")
     assert reply.status == status
+
+
+@pytest.mark.parametrize("name", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"])
+async def test_where_no_key_is_required_what_was_passed_on_is_not_from_this_host(name: str) -> None:
+    headers = {"host": "127.0.0.1:4000", name: "127.0.0.1"}
+    assert (await App().ask("GET", "/admin/api/upstreams", headers=headers, peer="127.0.0.1")).status == 401
+
+
+_DEEP = [b"[" * 5000 + b"]" * 5000, b'{"a":' * 900 + b"1" + b"}" * 900]
+
+
+@pytest.mark.parametrize("body", _DEEP)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/admin/api/providers/p"),
+        ("PUT", "/admin/api/config"),
+        ("PATCH", "/admin/api/settings"),
+        ("POST", "/admin/config"),
+        ("PUT", "/v0/management/debug"),
+    ],
+)
+async def test_what_is_nested_too_deeply_is_refused(tmp_path: Path, method: str, path: str, body: bytes) -> None:
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        assert (await app.ask(method, path, body=body, headers=BEARER)).status in (400, 422)
+
+
+@pytest.mark.parametrize("path", ["calls", "calls/export", "usage"])
+@pytest.mark.parametrize("when", ["since_s=nan", "since_s=inf", "until_s=-inf", "since_s=1e300", "until_s=-1e300"])
+async def test_a_time_that_is_none_is_refused(tmp_path: Path, path: str, when: str) -> None:
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        reply = await app.ask("GET", f"/admin/api/{path}?{when}", headers=BEARER)
+    assert (reply.status, [each["name"] for each in reply.json()["error"]["problems"]]) == (422, [when.partition("=")[0]])
 
 
 async def test_an_upstream_is_paused_resumed_and_reset() -> None:

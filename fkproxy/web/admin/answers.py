@@ -46,14 +46,13 @@ def _misread(_: Request[Any, Any, Any], error: ValidationException) -> Response[
     return _told(400, "invalid_request", "what was given cannot be read", problems=problems)
 
 
+def _too_deep(_: Request[Any, Any, Any], __: Exception) -> Response[Any]:
+    return _told(400, "invalid_request", "what was given is nested too deeply")
+
+
 def _broken(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     logger.error("an administrator's request failed in the gateway", exc_info=error)
     return _told(500, "internal_error", "internal error")
-
-
-def _too_deep(_: Request[Any, Any, Any], __: RecursionError) -> Response[Any]:
-    """Out of the reader of JSON, which goes one level deeper for each bracket."""
-    return _told(400, "invalid_request", "the body is nested too deeply")
 
 
 def _unknown(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
