@@ -89,8 +89,8 @@ def with_key(machine: Machine) -> None:
 def team(machine: Machine) -> None:
     """A pool, a key, a call that was served and one that was not; both are in the log."""
     with_key(machine)
-    said(machine, "fkllmproxy pools create team-a --model 'sandbox*' && fkllmproxy keys create --pool team-a --label ci > ~/key")
-    as_team = '-H "authorization: Bearer $(cat ~/key)"'
+    said(machine, "fkllmproxy pools create team-a --model 'sandbox*' && fkllmproxy keys create --pool team-a --label ci > /run/key")
+    as_team = '-H "authorization: Bearer $(cat /run/key)"'
     for name, model in (("try-1", "sandbox"), ("try-2", "other")):
         said(machine, f"{_CALL % (model, 'false')} {as_team} -H 'x-request-id: {name}'")
     until(lambda: "try-2" in said(machine, "fkllmproxy logs"))
@@ -100,7 +100,7 @@ def other_host(machine: Machine) -> None:
     """An archive of a gateway with a team, on a host whose own gateway has another store."""
     team(machine)
     said(machine, "fkllmproxy store backup")
-    said(machine, "cd /var/lib/fkllmproxy && tar -czf ~/gateway-old.tar.gz secrets.key backups/*.db -C / etc/fkllmproxy")
+    said(machine, "cd /var/lib/fkllmproxy && tar -czf /var/backups/gateway-old.tar.gz secrets.key backups/*.db -C / etc/fkllmproxy")
     said(machine, "systemctl stop fkllmproxy.socket fkllmproxy.service")
     said(machine, "rm -rf /var/lib/fkllmproxy/* && sed -i /MASTER_KEY/d /etc/fkllmproxy/env")
     said(machine, "systemctl start fkllmproxy.socket fkllmproxy.service")

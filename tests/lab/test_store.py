@@ -14,16 +14,16 @@ from tests.lab.variants import variant
 
 _STATE = "/var/lib/fkllmproxy"
 _CALL = (
-    "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/chat/completions -H \"authorization: Bearer $(cat /root/key)\""
+    "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/chat/completions -H \"authorization: Bearer $(cat /run/key)\""
     ' -d \'{"model": "sandbox", "messages": [{"role": "user", "content": "x"}]}\' -H "x-request-id: '
 )
 
 
 @pytest.fixture
 def team(installed: Machine) -> Machine:
-    """With a master key, a pool and a key of it in /root/key."""
+    """With a master key, a pool and a key of it in /run/key."""
     said(installed, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
-    said(installed, "fkllmproxy pools create team-a && fkllmproxy keys create --pool team-a --label ci > /root/key")
+    said(installed, "fkllmproxy pools create team-a && fkllmproxy keys create --pool team-a --label ci > /run/key")
     return installed
 
 
@@ -119,11 +119,11 @@ def test_calls_go_on_while_it_cannot_be_written_and_are_not_lost(team: Machine) 
 def test_the_journal_has_only_json(team: Machine) -> None:
     call(team, "first")
     said(team, "fkllmproxy keys list && fkllmproxy store backup && systemctl restart fkllmproxy")
-    said(team, f"systemctl stop fkllmproxy.service && mv {_STATE}/fkllmproxy.db /root/ && systemctl start fkllmproxy.service")
+    said(team, f"systemctl stop fkllmproxy.service && mv {_STATE}/fkllmproxy.db /var/backups/ && systemctl start fkllmproxy.service")
     until(lambda: health(team)["store"]["state"] == "gone")
     assert call(team, "second") == "200", "keys are known from the copy of what was in force"
     assert "says that there was one" in refused(team, "fkllmproxy migrate")
     levels = said(team, "journalctl -t fkllmproxy -o cat | jq -e -r .level | sort -u").split()
     assert levels == ["ERROR", "INFO", "WARNING"]
-    said(team, f"mv /root/fkllmproxy.db {_STATE}/")
+    said(team, f"mv /var/backups/fkllmproxy.db {_STATE}/")
     until(lambda: logged(team) == ["first", "second"])
