@@ -28,8 +28,9 @@ __all__ = [
     "UsageRow",
 ]
 
-_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
-"""Numbers that fit into those of a database."""
+_CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_LARGEST = 2**63 - 1
+"""Of a database's numbers."""
 
 Family = Literal["chat", "responses", "messages", "generate", "completions", "embeddings", "count", "other"]
 """What kind of route a call came by."""
@@ -110,7 +111,7 @@ class Cursor(NamedTuple):
         if not _CURSOR.fullmatch(text):
             raise ValueError("a cursor as a page gave it was expected")
         started, _, number = text.partition("-")
-        return cls(int(started), int(number))
+        return cls(min(int(started), _LARGEST), min(int(number), _LARGEST))
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
