@@ -26,6 +26,9 @@ __all__ = ["Guard"]
 _SECRET_HEADERS = ("x-management-secret", "x-management-key")
 _LONGEST_ON_THIS_HOST_S = 1.0
 
+_PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""What a proxy adds. One on this host makes the whole world look like this host."""
+
 
 class Guard:
     """A Litestar guard. `peer_of` names the peer, behind trusted proxies too."""
@@ -87,15 +90,18 @@ def _on_this_host(peer: str) -> bool:
 
 def _asks_this_host(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
     """A browser tells which page makes it ask, and by which name. A page from elsewhere may send what it likes, and a name that is led here
-    makes its page one of ours (DNS rebinding): neither is somebody on this host."""
-    asked = [f"//{connection.headers.get('host', 'localhost')}"]
-    if origin := connection.headers.get("origin"):
-        asked.append(origin)
+    makes its page one of ours (DNS rebinding): neither is somebody on this host. Nor is a page on another port of it, or what a proxy passes
+    on."""
+    headers = connection.headers
+    if any(name in headers for name in _PASSED_ON):
+        return False
+    host, origin = headers.get("host", "localhost"), headers.get("origin")
     try:
-        names = [urlsplit(each).hostname or "" for each in asked]
+        name = urlsplit(f"//{host}").hostname or ""
+        from_elsewhere = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
     except ValueError:
         return False
-    return all(name == "localhost" or _on_this_host(name) for name in names)
+    return not from_elsewhere and (name == "localhost" or _on_this_host(name))
 
 
 def _source(peer: str) -> str:
