@@ -66,6 +66,7 @@ def test_every_block_stands_in_a_scene() -> None:
 
 def installed(machine: Machine) -> None:
     until(lambda: serving(machine))
+    until(lambda: health(machine)["store"]["state"] == "open")
 
 
 def sources(machine: Machine) -> None:
