@@ -89,8 +89,8 @@ class ConfigControl:
             after = self._document(given, _with(change.document, forgotten), faults)
             if faults:
                 raise Invalid(faults)
-            await self._take(change, after, "cleared" if empty else "restored")
-        return await self.export(by=by)
+            revision = await self._take(change, after, "cleared" if empty else "restored")
+        return self._exported(revision, after, with_secrets=False)
 
     async def revisions(self, *, limit: int = 50, before: int | None = None) -> list[RevisionInfo]:
         """The newest first."""
@@ -105,8 +105,8 @@ class ConfigControl:
         """Make an older revision the newest, with the secrets that it had."""
         document = await self._revision(revision) if revision else Document()
         async with self._documents.ledger.change(by, "config.roll_back", "config", str(revision), based_on=based_on) as change:
-            await self._take(change, document, f"rolled back to {revision}")
-        return await self.export(by=by)
+            newest = await self._take(change, document, f"rolled back to {revision}")
+        return self._exported(newest, document, with_secrets=False)
 
     # --- providers as another system has them
 
@@ -169,11 +169,14 @@ class ConfigControl:
             raise Unknown("revision")
         return document
 
-    async def _take(self, change: Change, after: Document, summary: str) -> None:
+    async def _take(self, change: Change, after: Document, summary: str) -> int:
+        """Which revision it is."""
         await self._documents.check(after, keys=change.keys)
         change.changed = changed_fields(change.document, after)
-        if after != change.document:
-            change.put_document(after, summary)
+        if after == change.document:
+            return change.revision
+        change.put_document(after, summary)
+        return change.revision + 1
 
     def _document(self, given: Mapping[str, Any], before: Document, faults: list[Fault]) -> Document:
         unknown = [name for name in given if name not in ("revision", "providers", "pools", "settings")]

@@ -18,6 +18,7 @@ from fkproxy.control.ledger import By, Ledger, safe_target
 from fkproxy.control.refusals import Fault, Forbidden, Invalid, Unknown
 from fkproxy.control.seams import Change
 from fkproxy.directory import ClientKey, Document, KeyLimits, KeySecret, Pool
+from fkproxy.storage.values import StoreError
 
 __all__ = ["DAY_S", "MAX_KEYS", "MAX_OVERLAP_S", "KeyControl", "is_prefix"]
 
@@ -106,7 +107,7 @@ class KeyControl:
             change.put_key(key)
             change.changed = ("pool", *changed)
             document = change.document
-        return MadeKey(key=await self._view(key, document), secret=raw)
+        return MadeKey(key=await self._changed(key, document), secret=raw)
 
     async def update(self, name: str, patch: KeyPatch, *, by: By) -> KeyView:
         """Change the fields that are given."""
@@ -193,12 +194,22 @@ class KeyControl:
             if key != before:
                 change.put_key(key)
             document = change.document
-        return await self._view(key, document)
+        return await self._changed(key, document)
+
+    async def _changed(self, key: ClientKey, document: Document) -> KeyView:
+        """What was done is told, with the only showing of a secret, although the store went away right after it."""
+        try:
+            return await self._view(key, document)
+        except StoreError:
+            return view_of(key, _pool_of(key, document), self._ledger.now(), None, None)
 
     async def _view(self, key: ClientKey, document: Document) -> KeyView:
         uses, spent = await self._ledger.store().key_uses(), await self._spent()
-        pool = next((pool for pool in document.pools if pool.name == key.pool), None)
-        return view_of(key, pool, self._ledger.now(), uses.get(key.id), spent.get(key.id))
+        return view_of(key, _pool_of(key, document), self._ledger.now(), uses.get(key.id), spent.get(key.id))
+
+
+def _pool_of(key: ClientKey, document: Document) -> Pool | None:
+    return next((pool for pool in document.pools if pool.name == key.pool), None)
 
 
 def is_prefix(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -43,43 +43,42 @@ class SettingControl:
 
     async def set(self, values: Mapping[str, Value], *, by: By, based_on: int | None = None) -> list[SettingView]:
         """Keep these. They are checked together with all others, and all are taken or none."""
-        async with self._documents.ledger.change(by, "settings.update", "settings", _target(values), based_on=based_on) as change:
-            document = change.document
-            views = self._documents.configuration.settings(document)
-            faults: list[Fault] = []
-            texts = {name: _text(name, value, faults) for name, value in values.items()}
-            for name in texts:
-                _may_be_set(_find(views, name))
-            if faults:
-                raise Invalid(faults)
-            after = msgspec.structs.replace(document, settings=document.settings | texts)
-            await self._documents.check(after, document)
-            change.changed = tuple(name for name, text in texts.items() if document.settings.get(name) != text)
-            if change.changed:
-                change.put_document(after, f"settings: {', '.join(change.changed)}"[:200])
-        return self._chosen(after, texts)
+        return await self.change(values, by=by, based_on=based_on)
 
     async def clear(self, names: Sequence[str], *, by: By, based_on: int | None = None) -> list[SettingView]:
         """Keep these no longer: what the environment says is in force, or the default."""
-        async with self._documents.ledger.change(by, "settings.clear", "settings", _target(names), based_on=based_on) as change:
+        return await self.change(dict.fromkeys(names), by=by, based_on=based_on)
+
+    async def change(self, values: Mapping[str, Value | None], *, by: By, based_on: int | None = None) -> list[SettingView]:
+        """Keep these, and those no longer that are None: all or none."""
+        cleared = [name for name, value in values.items() if value is None]
+        done = "settings cleared" if cleared and len(cleared) == len(values) else "settings"
+        action = "settings.clear" if done == "settings cleared" else "settings.update"
+        async with self._documents.ledger.change(by, action, "settings", _target(values), based_on=based_on) as change:
             document = change.document
             views = self._documents.configuration.settings(document)
-            for name in names:
+            faults: list[Fault] = []
+            texts = {name: _text(name, value, faults) for name, value in values.items() if value is not None}
+            for name in texts:
+                _may_be_set(_find(views, name))
+            for name in cleared:
                 # What a newer program kept and this one does not know can be cleared all the same.
                 if name not in document.settings:
                     _find(views, name)
-            rest = {name: text for name, text in document.settings.items() if name not in names}
-            after = msgspec.structs.replace(document, settings=rest)
+            if faults:
+                raise Invalid(faults)
+            kept = {name: text for name, text in document.settings.items() if name not in cleared} | texts
+            after = msgspec.structs.replace(document, settings=kept)
             await self._documents.check(after, document)
-            change.changed = tuple(name for name in names if name in document.settings)
+            change.changed = tuple(name for name in values if document.settings.get(name) != kept.get(name))
             if change.changed:
-                change.put_document(after, f"settings cleared: {', '.join(change.changed)}"[:200])
-        return self._chosen(after, names)
+                change.put_document(after, f"{done}: {', '.join(change.changed)}"[:200])
+        return self._chosen(after, values)
 
     def _views(self, picture: Picture) -> list[SettingView]:
         return self._documents.configuration.settings(picture.document)
 
-    def _chosen(self, document: Document, names: Mapping[str, str] | Sequence[str]) -> list[SettingView]:
+    def _chosen(self, document: Document, names: Collection[str]) -> list[SettingView]:
         return [view for view in self._documents.configuration.settings(document) if view.name in names]
 
 
@@ -112,6 +111,6 @@ def _text(name: str, value: Value, faults: list[Fault]) -> str:
     return text
 
 
-def _target(names: Mapping[str, Value] | Sequence[str]) -> str:
+def _target(names: Collection[str]) -> str:
     """One name, or none where there are several: what changed says which."""
     return next(iter(names)) if len(names) == 1 else ""

@@ -11,7 +11,7 @@ from fkproxy.control.fallback_list import WrongList
 from fkproxy.control.key_views import NewKey
 from fkproxy.control.refusals import Forbidden, Invalid, Unknown
 from fkproxy.directory import Document, Pool
-from fkproxy.storage.values import Conflict
+from fkproxy.storage.values import Conflict, StoreUnavailable
 from tests.control.acting import BY, SECRET, Office, begun, entry, rows, told
 from tests.fakes.box import lost_box
 
@@ -219,3 +219,18 @@ async def test_a_name_that_was_declared_elsewhere_gets_a_number(office: Office) 
     await office.config.replace_from_fallback_list([{**ITEM, "name": "filed"}], by=BY)
     assert [each.name for each in (await office.in_force()).providers] == ["anthropic", "filed", "filed-2"]
     assert (await office.config.as_fallback_list(by=BY))[0]["name"] == "filed"
+
+
+async def test_what_was_put_back_is_told_although_the_store_goes_away_after_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY)
+    before = await office.config.export(by=BY)
+    await office.settings.clear(["APP_LOG__LEVEL"], by=BY)
+
+    async def away() -> None:
+        raise StoreUnavailable("locked", "somebody else writes")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(office.store, "picture", away)
+        after = await office.config.rollback(before.revision, by=BY)
+        again = await office.config.restore({"settings": {"APP_LOG__LEVEL": "debug"}}, by=BY)
+    assert (after.settings, after.revision, again) == (before.settings, before.revision + 2, await office.config.export(by=BY))

@@ -222,3 +222,18 @@ def test_what_a_key_is_and_what_it_may_be_are_the_same_fields() -> None:
     fixed = {"id", "pool", "state", "secrets", "created_s", "revoked_s"}
     assert set(ClientKey.__struct_fields__) - fixed == set(KeyPatch.__struct_fields__)
     assert issubclass(Invalid, Refused)
+
+
+async def test_a_secret_is_told_although_the_store_goes_away_after_the_change(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await office.keys.create(NewKey(pool="team"), by=BY)
+
+    async def away() -> dict[str, float]:
+        raise StoreUnavailable("locked", "somebody else writes")
+
+    monkeypatch.setattr(office.store, "key_uses", away)
+    for told_of in (await office.keys.create(NewKey(pool="team"), by=BY), await office.keys.rotate(made.key.id, overlap_s=0, by=BY)):
+        kept = await office.kept(told_of.key.id)
+        assert kept.secrets[-1].digest == digest(PEPPER, told_of.secret.encode())
+        assert (told_of.key.effective_state, told_of.key.last_used_s) == ("active", None)
+    with pytest.raises(StoreUnavailable):
+        await office.keys.get(made.key.id)

@@ -98,3 +98,14 @@ async def test_the_same_value_again_makes_no_revision(office: Office) -> None:
     await office.settings.set({"APP_LOG__LEVEL": "error"}, by=BY, based_on=2)
     with pytest.raises(Conflict):
         await office.settings.set({"APP_LOG__LEVEL": "info"}, by=BY, based_on=2)
+
+
+async def test_some_are_kept_and_others_cleared_all_or_none(office: Office) -> None:
+    await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY)
+    with pytest.raises(Unknown):
+        await office.settings.change({"APP_ROUTING__STRATEGY": "sticky", "APP_NO__SUCH": None}, by=BY)
+    assert (await office.document()).settings == {"APP_LOG__LEVEL": "debug"}
+    views = await office.settings.change({"APP_ROUTING__STRATEGY": "sticky", "APP_LOG__LEVEL": None}, by=BY)
+    assert {view.name: view.value for view in views} == {"APP_ROUTING__STRATEGY": "sticky", "APP_LOG__LEVEL": "info"}
+    assert (await told(office.store))[-1] == ("settings.update", "done", ("APP_ROUTING__STRATEGY", "APP_LOG__LEVEL"))
+    assert await office.settings.change({}, by=BY) == []

@@ -30,12 +30,6 @@ def setting_routes(settings: SettingControl, by: Asking) -> Router:
     @patch("/")
     async def change_settings(data: JSONBody[dict[str, Value]], request: Asked) -> list[SettingView]:
         """Keep these values, all or none; null goes back to what the environment or the default says. New calls see them at once."""
-        kept = {name: value for name, value in data.items() if value is not None}
-        cleared = [name for name, value in data.items() if value is None]
-        asked, revision = by(request), based_on(request)
-        views = await settings.set(kept, by=asked, based_on=revision) if kept else []
-        if cleared:
-            views += await settings.clear(cleared, by=asked, based_on=None if kept else revision)
-        return views
+        return await settings.change(data, by=by(request), based_on=based_on(request))
 
     return Router("/settings", route_handlers=[list_settings, get_setting, change_settings], tags=["settings"])
