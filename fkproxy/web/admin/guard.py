@@ -90,8 +90,8 @@ def _on_this_host(peer: str) -> bool:
 
 def _asks_this_host(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
     """A browser tells which page makes it ask, and by which name. A page from elsewhere may send what it likes, and a name that is led here
-    makes its page one of ours (DNS rebinding): neither is somebody on this host. Nor is a page on another port of it, or what a proxy passes
-    on."""
+    makes its page one of ours (DNS rebinding): neither is somebody on this host. Nor is a page on another port of it, or what a proxy
+    passes on."""
     headers = connection.headers
     if any(name in headers for name in _PASSED_ON):
         return False
