@@ -192,6 +192,11 @@ def table(subjects: list[Subject]) -> str:
     return "\n".join(lines)
 
 
+def opened(directory: Path, port: int) -> dict[str, str]:
+    """Settings without limits, with a store of its own."""
+    return {**OPEN, "APP_SERVER__PORT": str(port), "APP_STORE__DIRECTORY": str(directory / f"state-{port}")}
+
+
 def main() -> None:
     """Build, start, measure in turns, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -219,13 +224,13 @@ def main() -> None:
                 "same dialect",
                 GATEWAY_PORT,
                 [binary],
-                {**OPEN, "APP_SERVER__PORT": str(GATEWAY_PORT), "OPENAI_API_KEY": "sk-upstream", "APP_OPENAI__BASE_URL": upstream + "/v1"},
+                {**opened(tools, GATEWAY_PORT), "OPENAI_API_KEY": "sk-upstream", "APP_OPENAI__BASE_URL": upstream + "/v1"},
             ),
             Subject(
                 "other dialect",
                 GEMINI_PORT,
                 [binary],
-                {**OPEN, "APP_SERVER__PORT": str(GEMINI_PORT), "GOOGLE_API_KEY": "upstream", "APP_VERTEX__API_KEY_BASE_URL": upstream},
+                {**opened(tools, GEMINI_PORT), "GOOGLE_API_KEY": "upstream", "APP_VERTEX__API_KEY_BASE_URL": upstream},
                 model="gemini-",
             ),
         ]
