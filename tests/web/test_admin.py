@@ -169,6 +169,12 @@ async def test_it_describes_itself() -> None:
     assert found["openapi"].startswith("3.1")
     assert "/admin/api/upstreams/pause" in found["paths"]
     assert found["security"] == [{"master_key": []}]
+    for operations in found["paths"].values():
+        for operation in operations.values():
+            assert "400" not in operation["responses"]
+            assert operation["responses"]["default"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
+    export = found["paths"]["/admin/api/calls/export"]["get"]["responses"]["200"]
+    assert set(export["content"]) == {"text/csv", "application/x-ndjson"}
 
 
 async def test_guessing_is_slowed_for_whoever_guesses() -> None:

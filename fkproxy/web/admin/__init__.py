@@ -44,6 +44,7 @@ from fkproxy.web.admin.caller import Asking, asking
 from fkproxy.web.admin.calls import call_routes
 from fkproxy.web.admin.compat import FALLBACK_PREFIX, MANAGEMENT_PREFIX, fallback_routes, management_routes
 from fkproxy.web.admin.config import config_routes
+from fkproxy.web.admin.description import described
 from fkproxy.web.admin.guard import Guard
 from fkproxy.web.admin.keys import key_routes
 from fkproxy.web.admin.lazy import Lazy
@@ -92,7 +93,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
     def description(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        return request.app.openapi_schema.to_schema()
+        return described(request.app.openapi_schema.to_schema())
 
     by = plane.by
     headers = [(name.encode(), value.encode()) for name, value in {**plane.headers, "cache-control": "no-store"}.items()]

@@ -15,7 +15,7 @@ from fkproxy.web.admin.caller import Asked, Asking
 
 __all__ = ["call_routes"]
 
-_TYPES: dict[ExportFormat, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+_TYPES: dict[ExportFormat, str] = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 
 
 def call_routes(calls: CallControl, by: Asking) -> Router:
