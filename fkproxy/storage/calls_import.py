@@ -98,13 +98,14 @@ class Importer:
         self._positions: dict[str, int] | None = None
         self._statements = Statements(database.kind)
         self._lock: int | None = None
+        self._worked_s = 0.0
 
     async def run(self) -> None:
         """Import for ever."""
         backoff_s = self._poll_s
         try:
             while True:
-                began = time.monotonic()
+                self._worked_s = 0.0
                 try:
                     more = await self.step()
                 except StoreError as error:
@@ -113,13 +114,16 @@ class Importer:
                     backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
                     continue
                 backoff_s = self._poll_s
-                await self._sleep(self._rest_s(time.monotonic() - began) if more else self._poll_s)
+                await self._sleep(self._rest_s() if more else self._poll_s)
         finally:
             self.close()
 
-    def _rest_s(self, took_s: float) -> float:
-        """Calls come first: a tenth of a core is the importer's. Only where records pile up is it half, before their bound is reached."""
-        return took_s * (1.0 if self.figures.waiting_bytes > _MANY_BYTES else 9.0)
+    def _rest_s(self) -> float:
+        """Calls come first: a tenth of a core is the importer's. Only where records pile up is it half, before their bound is reached.
+
+        To wait for somebody else's lock is no work.
+        """
+        return self._worked_s * (1.0 if self.figures.waiting_bytes > _MANY_BYTES else 9.0)
 
     async def step(self) -> bool:
         """Import one piece, or take leave of one file; False when there was neither. Raises StoreError: the piece comes again."""
@@ -207,20 +211,23 @@ class Importer:
             return {row.file: row.read_bytes for row in found}
 
     async def _import(self, piece: _Piece) -> None:
-        batch = Batch()
+        batch, began = Batch(), time.monotonic()
         lines = piece.data.split(b"\n")
         if lines.pop():
             batch.undecodable += 1  # longer than any line
         for first in range(0, len(lines), _SLICE_LINES):
             batch.add(lines[first : first + _SLICE_LINES])
             await asyncio.sleep(0)
+        self._worked_s = time.monotonic() - began
         name, after = piece.path.name, piece.offset + len(piece.data)
         # Until the transaction is known to have taken place nothing is known: the store is asked again after any failure.
         positions, self._positions = self._positions, None
         async with self._database.begin(lock="calls") as connection:
+            began = time.monotonic()
             moved = await self._statements.advance(connection, name, piece.offset, after, self._now())
             if moved:
                 await self._statements.insert(connection, batch)
+            self._worked_s += time.monotonic() - began
         if moved and positions is not None:
             positions[name] = after
             self._positions = positions

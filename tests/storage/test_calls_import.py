@@ -395,3 +395,29 @@ def test_nothing_is_imported_by_what_only_reads_the_values() -> None:
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+
+
+async def test_a_lock_that_was_waited_for_is_nothing_to_rest_from(database: Database, directory: Path) -> None:
+    slept: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        raise Enough
+
+    leave(directory, named(1))
+    held = asyncio.Event()
+
+    async def hold() -> None:
+        async with database.begin(lock="calls"):
+            held.set()
+            await asyncio.sleep(0.2)
+
+    holding = asyncio.create_task(hold())
+    await held.wait()
+    with pytest.raises(Enough):
+        await Importer(database, directory, sleep=sleep).run()
+    await holding
+    assert slept[0] < 1.0, "nine times as long as the wait would be 1.8 s"
