@@ -65,6 +65,7 @@ class Database:
         self._engine = engines.sqlite(self.path, self.deadlines) if self.path else engines.postgresql(url, self.deadlines)
         self._file = files.identity(self.path) if self.path else None
         self._writing = asyncio.Lock() if self.path else None
+        self._generation = 0
 
     @contextlib.asynccontextmanager
     async def begin(self, *, lock: str | None = None, timeout_s: float | None = None) -> AsyncIterator[AsyncConnection]:
@@ -94,8 +95,11 @@ class Database:
 
     async def close(self) -> None:
         """Close what is idle, and what is in use as soon as it is given back."""
+        self._generation += 1
         with contextlib.suppress(SQLAlchemyError, OSError):
             await self._engine.dispose()
+        # Closing takes a moment, in which somebody may have taken one from the pool that is left behind.
+        self._generation += 1
 
     @contextlib.asynccontextmanager
     async def _transaction(self, write: bool, timeout_s: float | None) -> AsyncIterator[AsyncConnection]:
@@ -131,9 +135,16 @@ class Database:
         except TimeoutError:
             raise StoreUnavailable("locked", MESSAGES["locked"]) from None
         try:
-            return await stack.enter_async_context(self._engine.connect())
+            connection = await stack.enter_async_context(self._engine.connect())
+            stack.push_async_callback(self._let_go, connection, self._generation)
+            return connection
         except CONNECTING as error:
             raise told(error) from None
+
+    async def _let_go(self, connection: AsyncConnection, generation: int) -> None:
+        """One that was in use when all were closed would go back to a pool that nobody looks at any more, and stay open."""
+        if generation != self._generation:
+            await connection.invalidate()
 
     async def _find_file(self) -> None:
         """Let go of connections to a file that is not the one under its name any more."""
@@ -141,7 +152,7 @@ class Database:
             return
         found = files.identity(self.path)
         if found != self._file:
-            await self._engine.dispose()
+            await self.close()
             self._file = found
         if found is None:
             raise StoreUnavailable("gone", MESSAGES["gone"])

@@ -315,6 +315,22 @@ async def test_a_deleted_file_is_noticed_and_its_return_as_well(database: Databa
 
 
 @only_sqlite
+async def test_what_was_in_use_when_all_were_closed_is_closed_when_it_is_given_back(database: Database, file: Path) -> None:
+    """SQLite shares between the connections of a process what it knows of a file: one that stays keeps the others from seeing it anew."""
+
+    def opened() -> set[str]:
+        found = {path.readlink().name for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+        return {name for name in found if name.startswith(file.name) and not name.endswith(".lock")}
+
+    async with database.read():
+        await count(database)
+        await database.close()
+        assert opened()
+    assert not opened()
+    assert await count(database) == 0
+
+
+@only_sqlite
 async def test_a_file_that_is_no_database(database: Database, file: Path) -> None:
     await database.close()
     scribble(file)
