@@ -56,18 +56,18 @@ class Installed:
             time.sleep(0.05)
 
     def hand_over(self) -> None:
-        """Until another process answers."""
+        """Until another process answers, and the one before no more."""
         before = self.main_pid()
         assert before is not None
         os.kill(before, signal.SIGHUP)
         self.wait(lambda: self.main_pid() not in (None, before))
+        self.wait(lambda: all(self.main_pid() not in (None, before) for _ in range(20)))
 
 
 @contextmanager
 def installation(directory: Path, **settings: str) -> Iterator[Installed]:
     """Running, and stopped at the end, whichever process it is by then."""
     running = Installed(directory, settings)
-    yield running
     asked: set[int] = set()
 
     def all_gone() -> bool:
@@ -77,5 +77,8 @@ def installation(directory: Path, **settings: str) -> Iterator[Installed]:
             os.kill(pid, signal.SIGTERM)
         return pid is None
 
-    running.wait(all_gone)
-    running.first.wait(30)
+    try:
+        yield running
+    finally:
+        running.wait(all_gone)
+        running.first.wait(30)

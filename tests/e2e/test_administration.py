@@ -257,3 +257,37 @@ def test_smoke_says_whose_key_it_needs(running: Service, admin: Admin, pool: str
     code_, told = smoke(KEY)
     assert code_ == 1
     assert "a call needs the key of a pool; put one into a file and name that with --key-file" in told
+
+
+# --- settings and providers
+
+
+def test_a_setting_holds_for_new_calls_and_those_under_way_keep_theirs(running: Service, admin: Admin, pool: str) -> None:
+    key, name = admin.key(pool), "APP_CONCURRENCY__MAX_STREAMS"
+    with Streaming(running, key) as stream:
+        (view,) = admin.patch("/settings", {name: 1})
+        assert (view["value"], view["source"]) == ("1", "managed")
+        body = {"model": SLOW, "stream": True, "messages": [{"role": "user", "content": "x"}]}
+        told = ask(f"{running.v1}/chat/completions", key=key.secret, body=body)
+        assert (told.status, told.json()["error"]["code"]) == (429, "concurrency_exceeded")
+        pieces = stream.pieces
+        until(lambda: stream.pieces > pieces + 3)
+        (view,) = admin.patch("/settings", {name: None})
+        assert view["source"] == "default"
+        with Streaming(running, key):
+            assert stream.error is None
+    fixed = admin.answer("PATCH", "/settings", {"APP_ROUTING__MAX_WAIT_SECS": 1})
+    assert (fixed.status, fixed.json()["error"]["code"]) == (409, "fixed_by_environment")
+
+
+def test_a_provider_serves_from_the_moment_it_is_added_until_it_is_removed(
+    running: Service, admin: Admin, pool: str, behind: list[Vendor]
+) -> None:
+    key = admin.key(pool)
+    entry = {"adapter": "openai", "base_url": behind[0].url, "models": ["of-new"], "credentials": [{"name": "a", "key": "key-new"}]}
+    assert refusal(by_openai(running, key.secret, "of-new")) == (404, "model_not_found")
+    admin.put("/providers/new", entry)
+    assert by_openai(running, key.secret, "of-new") == TEXT
+    assert behind[0].asked["key-new"] == 1
+    assert admin.answer("DELETE", "/providers/new").status == 204
+    assert refusal(by_openai(running, key.secret, "of-new")) == (404, "model_not_found")
