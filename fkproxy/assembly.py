@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from fkproxy.adapters.http import HttpClient
-from fkproxy.dialects import DIALECTS
+from fkproxy.dialects import UPSTREAM_DIALECTS
 from fkproxy.fleet import Fleet, QuotaPolicy, Stand
 from fkproxy.hedging import HedgePolicy, Hedger
 from fkproxy.limits.breaker import Breaker
@@ -28,7 +28,7 @@ class Assembly:
 
     def __init__(self, client: HttpClient, settings: Settings, count_transition: Callable[[str, str], None]) -> None:
         self._settings = settings
-        self._workshop = Workshop(client, settings)
+        self._workshop = Workshop(client)
         self._count_transition = count_transition
         self._kept: dict[str, Upstream] = {}
         self._stands: dict[FallbackAlias, Stand] = {}
@@ -45,8 +45,8 @@ class Assembly:
 
     def fleet(self, loaded: LoadedSettings, before: Fleet | None = None) -> Fleet:
         """All upstreams of a configuration, with its settings. Raises `ValueError`, and then no fleet has changed."""
-        self._settings = self._workshop.settings = loaded.settings
-        built = self._workshop.build(loaded.providers)
+        self._settings = loaded.settings
+        built = self._workshop.build(loaded)
         upstreams = [self._kept.get(member.signature) or self._upstream(member) for member in built.members]
         for member, upstream in zip(built.members, upstreams, strict=True):
             _tune(upstream, member, loaded.settings)
@@ -64,6 +64,7 @@ class Assembly:
             hedger=self._hedger(file.hedging),
         )
         self._kept = {member.signature: upstream for member, upstream in zip(built.members, upstreams, strict=True)}
+        self._workshop.settle(built)
         self._stands = {alias: fleet.stands[alias.model] for alias in file.fallback_aliases}
         return fleet
 
@@ -92,7 +93,7 @@ class Assembly:
             observer=changed,
         )
         standing = Standing(max_s=cooldown.max_secs, exhausted_max_s=cooldown.exhausted_max_secs)
-        return Upstream(adapter, DIALECTS[adapter.dialect], breaker, standing, member.terms, member.probe)
+        return Upstream(adapter, UPSTREAM_DIALECTS[adapter.dialect], breaker, standing, member.terms, member.probe)
 
 
 def _tune(upstream: Upstream, member: Member, settings: Settings) -> None:

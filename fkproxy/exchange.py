@@ -143,6 +143,7 @@ def _request(call: Call, peek: Peek, codec: Dialect, model: str, body: bytes) ->
         request_id=call.request_id,
         client_headers=call.client_headers if codec is call.dialect else None,
         dialect=codec.name,
+        caller=call.payer,
     )
 
 

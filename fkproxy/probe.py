@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from fkproxy.adapters.base import Adapter, UpstreamCall
-from fkproxy.dialects import DIALECTS
+from fkproxy.dialects import UPSTREAM_DIALECTS
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamRejected
 from fkproxy.model.parts import Message, Text
 from fkproxy.model.request import ChatRequest, Sampling
@@ -61,7 +61,7 @@ def _serves(table: RoutingTable, model: str) -> bool:
 
 async def ask_one_token(adapter: Adapter, model: str) -> float:
     """Milliseconds to a whole reply of one token. Raises `UpstreamError`."""
-    dialect = DIALECTS[adapter.dialect]
+    dialect = UPSTREAM_DIALECTS[adapter.dialect]
     message = Message(role="user", parts=(Text(text="Hi"),))
     asked = ChatRequest(dialect="probe", model=model, messages=(message,), sampling=Sampling(max_output_tokens=1))
     body = dialect.encode_request(asked, model).body

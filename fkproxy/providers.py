@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,9 +12,10 @@ from fkproxy import __version__
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
 from fkproxy.adapters.base import Adapter, Credential, Timeouts
+from fkproxy.adapters.codex import CodexCli, Crew, Limits, Options, command_of, thread_settings
 from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
 from fkproxy.adapters.google_auth import GoogleTokens
-from fkproxy.adapters.http import HttpClient, Origin
+from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.openai import OPENAI_BASE_URL, OpenAiCompatible
 from fkproxy.adapters.quota import QuotaProbe
 from fkproxy.adapters.sandbox import Sandbox
@@ -22,7 +23,7 @@ from fkproxy.adapters.secret import StaticSecret
 from fkproxy.adapters.token_file import TokenFile
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
-from fkproxy.settings import CredentialEntry, Provider, Settings, expressions_of, member_name, members_of, rule_of
+from fkproxy.settings import Child, CredentialEntry, LoadedSettings, Provider, expressions_of, member_name, members_of, rule_of
 from fkproxy.suffix import reasoning_of_word
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
@@ -51,13 +52,14 @@ class Built(msgspec.Struct, frozen=True):
 
 
 class Workshop:
-    """Makes adapters. Sources of tokens are shared by everybody who names the same file. `settings` are those for what is made next."""
+    """Makes adapters. Sources of tokens and children are shared by everybody who names the same ones."""
 
-    def __init__(self, client: HttpClient, settings: Settings) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self._client = client
-        self.settings = settings
         self._token_files: dict[str, TokenFile] = {}
         self._google: dict[tuple[object, ...], GoogleTokens] = {}
+        self._crews: dict[str, Crew] = {}
+        self._retired: list[Crew] = []
 
     @property
     def minted_tokens(self) -> list[GoogleTokens]:
@@ -65,22 +67,33 @@ class Workshop:
         return list(self._google.values())
 
     async def aclose(self) -> None:
-        """Wait for renewals under way."""
+        """Wait for renewals under way, end children."""
         for tokens in self._token_files.values():
             await tokens.aclose()
+        for crew in (*self._crews.values(), *self._retired):
+            await crew.aclose()
 
-    def build(self, providers: Sequence[Provider]) -> Built:
+    def settle(self, built: Built) -> None:
+        """What was built is in force: children that nobody names any more end when their calls are over."""
+        used = {id(crew) for member in built.members if isinstance(member.adapter, CodexCli) and (crew := member.adapter.crew)}
+        for key in [key for key, crew in self._crews.items() if id(crew) not in used]:
+            crew = self._crews.pop(key)
+            crew.retire()
+            self._retired.append(crew)
+
+    def build(self, loaded: LoadedSettings) -> Built:
         """All of them, and the sandbox where it is wanted. Raises `ValueError` for credentials that cannot be used."""
+        self._loaded = loaded
         rules: list[Rule] = []
         members: list[Member] = []
-        for provider in providers:
+        for provider in loaded.providers:
             if provider.disabled:
                 continue
             rules.append(rule_of(provider))
             several = len(list(members_of(provider))) > 1
             for entry, project in members_of(provider):
                 members.append(self._member(provider, entry, project, several=several))
-        sandbox = self.settings.sandbox.enabled
+        sandbox = loaded.settings.sandbox.enabled
         if sandbox or (sandbox is None and not members):
             adapter = Sandbox(answer_everything=not members)
             rules.append(Rule(provider_key=adapter.provider_key, models=adapter.models))
@@ -89,12 +102,7 @@ class Workshop:
 
     def _member(self, provider: Provider, entry: CredentialEntry, project: str | None, *, several: bool) -> Member:
         name = member_name(entry, project, several=several)
-        origin = self._client.origin(
-            provider.base_url or _BASE_URLS[provider.adapter](provider),
-            proxy=entry.proxy or provider.proxy,
-            connect_timeout_s=provider.timeouts.connect,
-        )
-        adapter = _ADAPTERS[provider.adapter](self, provider, entry, origin, name, project)
+        adapter = _ADAPTERS[provider.adapter](self, provider, entry, name, project)
         limits = provider.limits
         terms = Terms(
             timeouts=self._timeouts(provider),
@@ -102,7 +110,7 @@ class Workshop:
             retries=provider.retries,
             reasoning=reasoning_of_word(provider.thinking) if provider.thinking is not None else None,
             pricing=_pricing(provider),
-            max_concurrency=limits.max_concurrency,
+            max_concurrency=limits.max_concurrency or _places(provider),
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
         )
@@ -127,7 +135,7 @@ class Workshop:
         )
 
     def _timeouts(self, provider: Provider | None) -> Timeouts:
-        usual, own = self.settings.timeout, provider.timeouts if provider is not None else None
+        usual, own = self._loaded.settings.timeout, provider.timeouts if provider is not None else None
         return Timeouts(
             connect_s=(own.connect if own else None) or usual.connect_secs,
             first_byte_s=(own.first_byte if own else None) or usual.first_byte_secs,
@@ -138,9 +146,15 @@ class Workshop:
 
     # --- adapters
 
-    def _access(self, provider: Provider, origin: Origin, credential: Credential, auth_header: str, *more: tuple[str, str]) -> Access:
+    def _access(
+        self, provider: Provider, entry: CredentialEntry, credential: Credential, auth_header: str, *more: tuple[str, str]
+    ) -> Access:
         return Access(
-            origin,
+            self._client.origin(
+                provider.base_url or _BASE_URLS[provider.adapter](provider),
+                proxy=entry.proxy or provider.proxy,
+                connect_timeout_s=provider.timeouts.connect,
+            ),
             credential,
             auth_header=provider.auth_header or auth_header,
             fixed=(*_FIXED, *more, *((name, value.get_secret_value()) for name, value in provider.headers.items())),
@@ -173,54 +187,54 @@ class Workshop:
             self._google[key] = GoogleTokens(credentials_file=entry.credentials_file, project_id=project, name=name)
         return self._google[key]
 
-    def openai(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+    def openai(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
         return OpenAiCompatible(
             self._client,
             DIALECTS["openai_chat"],
-            self._access(provider, origin, self._credential(provider, entry, name), "authorization"),
+            self._access(provider, entry, self._credential(provider, entry, name), "authorization"),
             provider_key=provider.name,
             models=rule_of(provider).models,
             api=provider.api or ("both" if provider.base_url is None else "chat_completions"),
         )
 
-    def anthropic(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+    def anthropic(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
         header = "x-api-key" if entry.token_file is None else "authorization"
         return AnthropicApi(
             self._client,
             DIALECTS["anthropic"],
-            self._access(provider, origin, self._credential(provider, entry, name), header, *ANTHROPIC_HEADERS),
+            self._access(provider, entry, self._credential(provider, entry, name), header, *ANTHROPIC_HEADERS),
             provider_key=provider.name,
             models=rule_of(provider).models,
             beta_features=("*",) if provider.beta_features is None else provider.beta_features,
         )
 
-    def gemini(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+    def gemini(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
         header = "x-goog-api-key" if entry.token_file is None else "authorization"
         return GeminiApi(
             self._client,
             DIALECTS["gemini"],
-            self._access(provider, origin, self._credential(provider, entry, name), header),
+            self._access(provider, entry, self._credential(provider, entry, name), header),
             provider_key=provider.name,
             models=rule_of(provider).models,
         )
 
-    def vertex(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+    def vertex(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
         tokens = self._tokens(entry, project, name)
         return VertexAi(
             self._client,
-            self._access(provider, origin, tokens, "authorization"),
+            self._access(provider, entry, tokens, "authorization"),
             tokens,
             provider_key=provider.name,
             region=provider.region or "global",
             models=rule_of(provider).models,
         )
 
-    def vertex_claude(self, provider: Provider, entry: CredentialEntry, origin: Origin, name: str, project: str | None) -> Adapter:
+    def vertex_claude(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
         tokens = self._tokens(entry, project, name)
-        usual = self.settings.anthropic.vertex_beta_features
+        usual = self._loaded.settings.anthropic.vertex_beta_features
         return VertexClaude(
             self._client,
-            self._access(provider, origin, tokens, "authorization"),
+            self._access(provider, entry, tokens, "authorization"),
             tokens,
             provider_key=provider.name,
             region=provider.region or "global",
@@ -228,12 +242,52 @@ class Workshop:
             beta_features=usual if provider.beta_features is None else provider.beta_features,
         )
 
+    def codex(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
+        child = provider.codex or Child()
+        environment = self._loaded.environment
+        home = child.home or (environment.state_directory / "codex" if environment.state_directory is not None else None)
+        if home is None:
+            raise ValueError("there is no directory for the Codex CLI's home: set APP_CODEX__HOME, or codex.home in the providers file")
+        options = Options(
+            binary=child.binary,
+            home=home,
+            directory=home / "calls",
+            sandbox=child.sandbox,
+            own_tools=child.own_tools,
+            model_provider=child.model_provider,
+            config=child.config,
+            environment=child.environment,
+        )
+        limits = Limits(
+            processes=child.processes,
+            turns=child.calls_per_process,
+            memory_bytes=child.memory_limit,
+            calls=child.max_calls,
+            age_s=child.max_age,
+            idle_s=child.idle,
+            start_s=child.start_timeout,
+        )
+        command = command_of(options, environment.variables)
+        key = repr((command, limits))
+        if key not in self._crews:
+            self._crews[key] = Crew(command, limits, __version__)
+        return CodexCli(
+            self._crews[key],
+            provider_key=provider.name,
+            models=rule_of(provider).models,
+            name=name,
+            settings={**thread_settings(options), "model": child.model},
+            own_tools=child.own_tools,
+            tool_wait_s=child.tool_wait,
+        )
 
-_Make = Callable[[Workshop, Provider, CredentialEntry, Origin, str, str | None], Adapter]
+
+_Make = Callable[[Workshop, Provider, CredentialEntry, str, str | None], Adapter]
 
 _ADAPTERS: Mapping[str, _Make] = {
     "openai": Workshop.openai,
     "anthropic": Workshop.anthropic,
+    "codex": Workshop.codex,
     "gemini": Workshop.gemini,
     "vertex": Workshop.vertex,
     "vertex_claude": Workshop.vertex_claude,
@@ -250,12 +304,21 @@ _BASE_URLS: Mapping[str, Callable[[Provider], str]] = {
 
 _SELLERS: Mapping[str, str] = {
     "anthropic": "anthropic",
+    "codex": "openai",
     "gemini": "google",
     "openai": "openai",
     "vertex": "google",
     "vertex_claude": "google",
 }
 """Who sells an adapter's models, in the words of the price list."""
+
+
+def _places(provider: Provider) -> int:
+    """How many calls there is room for; 0 where nobody knows."""
+    if provider.adapter != "codex":
+        return 0
+    child = provider.codex or Child()
+    return child.processes * child.calls_per_process
 
 
 def _pricing(provider: Provider) -> Pricing:

@@ -112,7 +112,7 @@ async def test_a_google_file_that_was_replaced_is_read_again(tmp_path: Path) -> 
 
 def test_what_is_built_tells_no_secret(tmp_path: Path) -> None:
     loaded = configured(tmp_path, ONE + "headers = { x-team = 'secret-header' }\n" + KEYS)
-    built = Workshop(HttpClient(), loaded.settings).build(loaded.providers)
+    built = Workshop(HttpClient()).build(loaded)
     assert "-key" not in repr(built).replace("'x-api-key'", "")
     assert "secret-header" not in repr(built)
 

@@ -17,7 +17,7 @@ GEMINI = {"GOOGLE_API_KEY": "AIza-upstream-key"}
 
 def build(environ: dict[str, str], client: HttpClient) -> Built:
     loaded = load(environ=environ)
-    return Workshop(client, loaded.settings).build(loaded.providers)
+    return Workshop(client).build(loaded)
 
 
 def keys(built: Built) -> list[str]:

@@ -38,7 +38,8 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
 
     `client_headers` are the client's own, names in lower case, where it speaks the upstream's dialect; an adapter passes on what its
     list allows and nothing else. `variant` is `Peek.variant` where the body is the client's own;
-    `dialect` is the body's, where an upstream speaks several.
+    `dialect` is the body's, where an upstream speaks several. `caller`: whose call it is, for an upstream that keeps something between
+    calls.
     """
 
     model: str
@@ -49,6 +50,7 @@ class UpstreamCall(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation = "chat"
     variant: str = ""
     dialect: str = ""
+    caller: str = ""
 
 
 class CredentialStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,9 +33,10 @@ def check(loaded: LoadedSettings, *, live: bool) -> list[Finding]:
 
 async def _check_all(loaded: LoadedSettings, *, live: bool) -> list[Finding]:
     client = HttpClient(connect_timeout_s=_TIMEOUT_S, proxies=loaded.environment.proxies)
+    workshop = Workshop(client)
     try:
         try:
-            members = Workshop(client, loaded.settings).build(loaded.providers).members
+            members = workshop.build(loaded).members
         except ValueError as failure:
             return [error("upstreams", str(failure), "correct the file, then 'fkllmproxy check'")]
         findings: list[Finding] = []
@@ -54,6 +55,7 @@ async def _check_all(loaded: LoadedSettings, *, live: bool) -> list[Finding]:
                     findings += await _one_token(name, adapter)
         return findings
     finally:
+        await workshop.aclose()
         await client.aclose()
 
 

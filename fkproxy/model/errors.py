@@ -34,6 +34,7 @@ Floor 0. Values only.
     │ ├ UpstreamFailed(upstream_status)     502      yes    yes       upstream_error          500 and its kin
     │ ├ UpstreamTimeout(phase)              504      yes    yes       timeout
     │ ├ UpstreamUnavailable                 502      yes    yes       bad_gateway
+    │ ├ UpstreamSpawnFailed(binary, why)    500      yes    yes       spawn_error             a child process
     │ ├ UpstreamProtocolError               502      yes    yes       upstream_protocol_error
     │ └ FallbackExhausted(attempts)         502      –      –         fallback_exhausted      several were tried, none served
     └ InternalError                         500      –      –         internal_error
@@ -81,6 +82,7 @@ __all__ = [
     "UpstreamRateLimited",
     "UpstreamRefusedCredential",
     "UpstreamRejected",
+    "UpstreamSpawnFailed",
     "UpstreamTimeout",
     "UpstreamUnavailable",
 ]
@@ -402,6 +404,20 @@ class UpstreamUnavailable(UpstreamError):
     code = "bad_gateway"
     retry = True
     breaker = True
+
+
+class UpstreamSpawnFailed(UpstreamError):
+    """The program that should answer could not be started. `binary` and `why` are for the log; the caller cannot change them."""
+
+    status = 500
+    code = "spawn_error"
+    retry = True
+    breaker = True
+
+    def __init__(self, binary: str, why: str) -> None:
+        super().__init__("the upstream's program could not be started")
+        self.binary = binary
+        self.why = why
 
 
 class UpstreamProtocolError(UpstreamError):

@@ -31,12 +31,13 @@ from fkproxy.settings.loading import (
 )
 from fkproxy.settings.managed import MANAGED, Judge, effective
 from fkproxy.settings.problems import Problem, SettingsError
-from fkproxy.settings.providers_schema import CredentialEntry, FallbackAlias, Hedging, Provider, ProvidersFile
+from fkproxy.settings.providers_schema import Child, CredentialEntry, FallbackAlias, Hedging, Provider, ProvidersFile
 from fkproxy.settings.providers_table import expressions_of, member_name, members_of, named_by_variables, routing_of, rule_of, table_of
 from fkproxy.settings.schema import Settings
 
 __all__ = [
     "MANAGED",
+    "Child",
     "CredentialEntry",
     "FallbackAlias",
     "Hedging",

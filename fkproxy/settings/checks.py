@@ -164,9 +164,11 @@ def _providers(settings: Settings, collected: Collected) -> None:
     google = vertex.api_key or vertex.credentials_file or vertex.ambient_credentials
     if google or openai.api_key or openai.base_url or anthropic.api_key or anthropic.auth_token or anthropic.base_url:
         return
+    if settings.codex.binary is not None:
+        return
     if settings.providers.file is not None:
         return
-    real = "set GOOGLE_API_KEY, GOOGLE_APPLICATION_CREDENTIALS, ANTHROPIC_API_KEY or OPENAI_API_KEY for a real one"
+    real = "set GOOGLE_API_KEY, GOOGLE_APPLICATION_CREDENTIALS, ANTHROPIC_API_KEY, OPENAI_API_KEY or CODEX_BIN for a real one"
     if settings.sandbox.enabled is False:
         # No reason not to start: providers that are managed through the gateway itself are not known here.
         text = "is off and no provider is configured: nothing can answer until one is added"
@@ -196,6 +198,6 @@ _CHECKS: tuple[tuple[Callable[[Settings, Collected], None], tuple[str, ...]], ..
     (_credentials, ("vertex",)),
     (_circles, ("server", "vertex", "openai", "anthropic")),
     (_claude, ("vertex",)),
-    (_providers, ("vertex", "openai", "anthropic", "sandbox", "providers")),
+    (_providers, ("vertex", "openai", "anthropic", "codex", "sandbox", "providers")),
 )
 """Each check and the sections it rests on."""

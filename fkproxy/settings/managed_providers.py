@@ -106,6 +106,8 @@ def _not_here(place: Place, provider: Provider) -> Iterator[tuple[Place, str, st
             yield (*where, "proxy"), "holds a password, which is for the providers file", ""
         if entry.token_endpoint is not None and _is_link_local(entry.token_endpoint):
             yield (*where, "token_endpoint"), *_LINK_LOCAL
+    if provider.adapter == "codex":
+        yield (*place, "adapter"), "starts a program on this host, which is for settings and the providers file", ""
     if provider.proxy is not None and "@" in provider.proxy:
         yield (*place, "proxy"), "holds a password, which is for the providers file", ""
     if provider.base_url is not None and _is_link_local(provider.base_url):

@@ -15,6 +15,7 @@ from fkproxy.settings.values import Credential, HeaderValues, ProviderKey, Url
 from fkproxy.suffix import reasoning_of_word
 
 __all__ = [
+    "Child",
     "CredentialEntry",
     "FallbackAlias",
     "Hedging",
@@ -132,12 +133,33 @@ class Quota(Entry):
     quota_exhausted: str | None = None
 
 
+class Child(Entry):
+    """For codex: how the Codex CLI is started and what it may do."""
+
+    binary: str = _field("codex", "The program: a path, or a name that is looked for in PATH.", min_length=1)
+    home: Path | None = _field(None, "Its CODEX_HOME, with login and config.toml; codex in the service's state directory if not set.")
+    model: str | None = _field(None, "What it is asked for where a name stands for no model; what its config.toml says if not set.")
+    model_provider: str | None = _field(None, "One of its config.toml's model_providers; its own if not set.", pattern=r"^[A-Za-z0-9_-]+$")
+    own_tools: bool = _field(False, "It may use its own tools (a shell in its sandbox, patches, search) beside the client's.")
+    sandbox: Literal["read-only", "workspace-write"] = _field("read-only", "What its own tools may do to files.")
+    config: Names = _field((), "Further settings for it, each name=value as its -c takes them.")
+    environment: Names = _field((), "Variables that are passed on to it, for a model provider's env_key. It gets no others with a secret.")
+    processes: int = _field(2, "Children at most.", ge=1, le=32)
+    calls_per_process: int = _field(8, "Calls at once in one child.", ge=1, le=64)
+    memory_limit: int = _field(512 * 1024 * 1024, "Bytes of memory above which a child is replaced.", ge=64 * 1024 * 1024)
+    max_calls: int = _field(1000, "Calls after which a child is replaced.", ge=1)
+    max_age: float = _field(21600.0, "Seconds after which a child is replaced; 0 for never.", ge=0)
+    idle: float = _field(600.0, "Seconds without a call after which a child is ended.", ge=10)
+    start_timeout: float = _field(20.0, "Seconds that a child may take to start.", gt=0, le=300)
+    tool_wait: float = _field(300.0, "Seconds that a turn waits for what the client's tools give.", ge=0, le=3600)
+
+
 class Provider(Entry):
     """A service and the credentials for it."""
 
     name: ProviderKey = _field(..., "What it is called in logs, metrics and 'provider/model' names.")
-    adapter: Literal["openai", "anthropic", "gemini", "vertex", "vertex_claude"] = _field(
-        ..., "How to speak to it. openai: any server that speaks chat completions or Responses."
+    adapter: Literal["openai", "anthropic", "gemini", "vertex", "vertex_claude", "codex"] = _field(
+        ..., "How to speak to it. openai: any server that speaks chat completions or Responses. codex: the Codex CLI on this host."
     )
     base_url: Url | None = _field(None, "Its address; the vendor's own if not set.")
     api: Literal["chat_completions", "responses", "both"] | None = _field(
@@ -167,6 +189,7 @@ class Provider(Entry):
     prices: dict[str, Price] = _field({}, "Model (or pattern) → what it costs, instead of the vendor's list price.")
     retries: int = _field(0, "Further tries at the same credential after a failure that may pass.", ge=0, le=10)
     quota: Quota | None = None
+    codex: Child | None = _field(None, "For codex.")
     label: str = _field("", "What people call it.", max_length=100)
     disabled: bool = _field(False, "Leave it out.")
 

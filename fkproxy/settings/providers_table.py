@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import Member, RoutingTable, Rule
+from fkproxy.settings.aliases import codex_aliases
 from fkproxy.settings.checks import google_credentials, is_own_address
 from fkproxy.settings.locating import Place
 from fkproxy.settings.problems import Problem
 from fkproxy.settings.providers_file import ProvidersSource
-from fkproxy.settings.providers_schema import CredentialEntry, ModelEntry, Provider, ProvidersFile, Quota
+from fkproxy.settings.providers_schema import Child, CredentialEntry, ModelEntry, Provider, ProvidersFile, Quota
 from fkproxy.settings.schema import Settings
 from fkproxy.telemetry.record import upstream_key
 
@@ -33,6 +34,7 @@ SANDBOX = "sandbox"
 
 DEFAULT_MODELS: dict[str, tuple[str, ...]] = {
     "anthropic": ("claude-*",),
+    "codex": ("codex-*",),
     "gemini": ("gemini-*", "gemma-*", "learnlm-*"),
     "openai": ("*",),
     "vertex": ("gemini-*", "gemma-*", "learnlm-*"),
@@ -94,7 +96,29 @@ def named_by_variables(settings: Settings) -> list[Provider]:
                 client_headers=("openai-beta",),
             )
         )
+    if settings.codex.binary is not None:
+        found.append(_codex(settings))
     return found
+
+
+def _codex(settings: Settings) -> Provider:
+    codex = settings.codex
+    child = Child(
+        binary=codex.binary or "codex",
+        home=codex.home,
+        model=codex.model,
+        model_provider=codex.model_provider,
+        own_tools=codex.own_tools,
+        sandbox=codex.sandbox,
+        environment=codex.pass_environment,
+        processes=codex.max_processes,
+        calls_per_process=codex.calls_per_process,
+        memory_limit=codex.memory_limit,
+        max_age=codex.max_age_secs,
+        start_timeout=codex.start_timeout_secs,
+        tool_wait=codex.tool_wait_secs,
+    )
+    return Provider(name="codex", adapter="codex", codex=child, models=codex.models or codex_aliases(codex.model))
 
 
 def _secret(key: object) -> tuple[CredentialEntry, ...]:
@@ -216,6 +240,10 @@ class _Check:
             self._source.problem((*place, "credentials"), "are all disabled", "enable one, or disable the provider")
         if provider.adapter in ("vertex", "vertex_claude") and provider.region is None and provider.base_url is None:
             self._source.problem((*place, "region"), "is missing", "for example europe-west1, or global")
+        if provider.adapter == "codex":
+            self._child(place, provider)
+        elif provider.codex is not None:
+            self._source.problem((*place, "codex"), "has no meaning for this adapter")
         if provider.api is not None and provider.adapter != "openai":
             self._source.problem((*place, "api"), "has no meaning for this adapter")
         server = self._settings.server
@@ -230,6 +258,13 @@ class _Check:
             elif name not in self._named:
                 self._source.problem(
                     (*place, "fallbacks", position), f"{name} is no provider", f"there are {', '.join(sorted(self._named))}"
+                )
+
+    def _child(self, place: Place, provider: Provider) -> None:
+        for field in ("base_url", "region", "headers", "client_headers", "auth_header", "proxy", "quota", "credentials"):
+            if getattr(provider, field):
+                self._source.problem(
+                    (*place, field), "has no meaning for this adapter", "the Codex CLI has its own configuration and login"
                 )
 
     def _credential(self, place: Place, provider: Provider, entry: CredentialEntry) -> None:

@@ -143,6 +143,41 @@ class OpenAi(Section):
     provider_key: ProviderKey = _setting("openai", "What it is called in logs, metrics and 'provider/model' names.")
 
 
+class Codex(Section):
+    """The Codex CLI on this host, as a child process: see docs/providers.md."""
+
+    binary: str | None = _setting(
+        None, "The program: a path, or a name that is looked for in PATH. Set, it is a provider.", variables=("CODEX_BIN",)
+    )
+    home: Path | None = _setting(
+        None,
+        "Its CODEX_HOME, with login and config.toml, writable by the service; not set: codex in the store's directory.",
+        variables=("CODEX_HOME",),
+    )
+    model: str | None = _setting(
+        None, "The model that the names of APP_CODEX__MODELS stand for; not set: as its config.toml says.", variables=("CODEX_MODEL",)
+    )
+    models: Names = _setting(
+        (),
+        "Model names that go there, separated by commas; * and ? stand for any characters. Not set: codex-5, codex-5-low and others, whose"
+        " ending says how much to think.",
+    )
+    model_provider: str | None = _setting(
+        None, "One of its config.toml's model_providers; its own if not set.", pattern=r"^[A-Za-z0-9_-]+$"
+    )
+    own_tools: Bool = _setting(False, "It may use its own tools (a shell in its sandbox, patches, search) beside the client's.")
+    sandbox: Literal["read-only", "workspace-write"] = _setting("read-only", "What its own tools may do to files.")
+    pass_environment: Names = _setting(
+        (), "Variables that are passed on to it, separated by commas, for a model provider's env_key. It gets no others with a secret."
+    )
+    max_processes: int = _setting(2, "Children at most.", ge=1, le=32)
+    calls_per_process: int = _setting(8, "Calls at once in one child; beyond all of them calls wait, then are answered 429.", ge=1, le=64)
+    memory_limit: int = _setting(512 * 1024 * 1024, "Memory above which a child is replaced.", unit="bytes", ge=64 * 1024 * 1024)
+    max_age_secs: float = _setting(21600.0, "Age at which a child is replaced; 0 for never.", unit="seconds", ge=0)
+    start_timeout_secs: float = _setting(20.0, "How long a child may take to start.", unit="seconds", gt=0, le=300)
+    tool_wait_secs: float = _setting(300.0, "How long a turn waits for what the client's tools give.", unit="seconds", ge=0, le=3600)
+
+
 class Providers(Section):
     """More providers, and what belongs to them: see docs/providers.md."""
 
@@ -308,6 +343,7 @@ class Settings(Section):
     vertex: Vertex = Vertex()
     openai: OpenAi = OpenAi()
     anthropic: Anthropic = Anthropic()
+    codex: Codex = Codex()
     providers: Providers = Providers()
     routing: Routing = Routing()
     cooldown: Cooldown = Cooldown()

@@ -1,0 +1,16 @@
+"""The Codex CLI on this host as an upstream: `codex app-server` as a long-lived child, several where concurrency asks for them. Floor 2.
+
+process.py      a child process: pipes with bounds, a group of its own, a guard that ends it when we are gone
+app_server.py   the JSON-RPC spoken with it
+turn.py         a turn of its model, in legs that end where the client's tools are asked for
+crew.py         children: started, watched, replaced
+adapter.py      the upstream
+"""
+
+from __future__ import annotations
+
+from fkproxy.adapters.codex.adapter import CodexCli
+from fkproxy.adapters.codex.crew import Command, Crew, Limits
+from fkproxy.adapters.codex.options import TESTED_VERSIONS, Options, command_of, thread_settings, version_of
+
+__all__ = ["TESTED_VERSIONS", "CodexCli", "Command", "Crew", "Limits", "Options", "command_of", "thread_settings", "version_of"]

@@ -1,0 +1,201 @@
+"""The upstream that a crew of children makes. Floor 2."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fkproxy.adapters.base import CredentialStatus, Exchange, UpstreamCall
+from fkproxy.adapters.codex.app_server import AppServer
+from fkproxy.adapters.codex.crew import Crew
+from fkproxy.adapters.codex.turn import Leg, Turn
+from fkproxy.dialects.base import ModelEntry, Operation
+from fkproxy.dialects.codex.plan import NAME, Plan
+from fkproxy.model.errors import UpstreamProtocolError, UpstreamRefusedCredential, UpstreamUnavailable
+from fkproxy.wire import json
+
+__all__ = ["CodexCli", "Login"]
+
+_MOST_PAUSED = 200
+"""Turns that may wait for the client's tools; the one that waits longest goes first."""
+
+_MAX_PAGES = 20
+
+
+class Login:
+    """The CLI's own login, which lies in its home. A `Credential` that we never see."""
+
+    renewable = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.missing = False
+
+    async def token(self, now: float) -> str:
+        """See `Credential.token`. There is none to be sent."""
+        return ""
+
+    async def renew(self, refused: str, now: float) -> bool:
+        """See `Credential.renew`. The CLI renews its own."""
+        return False
+
+    def describe(self, now: float) -> CredentialStatus:
+        """See `Credential.describe`."""
+        return CredentialStatus(state="reauth_required" if self.missing else "active")
+
+
+class CodexCli:
+    """See `Adapter`. `settings` go into every `thread/start`; `own_tools`: the child may use its own, in its sandbox.
+
+    A turn that waits for the client's tools is kept for `tool_wait_s`. The client's next call goes on with it if it comes with the
+    same key, says the same up to where the model asked, and brings what every tool gave; any other one starts a turn of its own with the
+    whole conversation.
+    """
+
+    dialect = NAME
+    spoken = frozenset((NAME,))
+    operations: frozenset[Operation] = frozenset(("chat",))
+    address = None
+
+    def __init__(
+        self,
+        crew: Crew,
+        *,
+        provider_key: str,
+        models: tuple[str, ...],
+        name: str,
+        settings: dict[str, Any],
+        own_tools: bool,
+        tool_wait_s: float,
+    ) -> None:
+        self.crew = crew
+        self.provider_key = provider_key
+        self.models = models
+        self.credential = Login(name)
+        self._settings = settings
+        self._own_tools = own_tools
+        self._tool_wait_s = tool_wait_s
+        self._paused: dict[tuple[str, frozenset[str]], _Paused] = {}
+
+    async def send(self, call: UpstreamCall) -> Exchange:
+        """See `Adapter.send`. Raises also `UpstreamSpawnFailed` and `UpstreamOverloaded`."""
+        plan = msgspec.json.decode(call.body, type=Plan)
+        turn = self._take_paused(plan, call.caller)
+        if turn is not None:
+            turn.server.turns += 1
+            return Leg(turn, asyncio.create_task(turn.go_on(plan, self._release(turn.server))), self._left)
+        server = await self.crew.take()
+        release = self._release(server)
+        try:
+            directory = Path(tempfile.mkdtemp(prefix=f"call-{server.process.pid}-", dir=self.crew.command.directory))
+        except OSError as error:
+            release()
+            raise UpstreamUnavailable(f"no working directory can be made for the call: {error.strerror}") from None
+        turn = Turn(server, plan, call.caller, directory, release)
+        return Leg(turn, asyncio.create_task(turn.begin(self._settings, self._own_tools)), self._left)
+
+    def _release(self, server: AppServer) -> Callable[[], None]:
+        return lambda: self.crew.give_back(server)
+
+    # --- turns that wait for tools
+
+    def _left(self, turn: Turn) -> None:
+        """A call has left its turn."""
+        if turn.state == "paused" and turn.answerable and turn.lost_by is None:
+            self._keep(turn)
+        else:
+            turn.server.spawn(turn.end())
+
+    def _keep(self, turn: Turn) -> None:
+        turn.let_go()
+        key = (turn.caller, turn.call_ids)
+        drop = asyncio.get_running_loop().call_later(self._tool_wait_s, self._drop, key)
+        before = self._paused.pop(key, None)
+        self._paused[key] = _Paused(turn, len(turn.plan.items), _digest(turn.plan, len(turn.plan.items)), drop)
+        if before is not None:
+            before.end()
+        while len(self._paused) > _MOST_PAUSED:
+            self._drop(next(iter(self._paused)))
+
+    def _drop(self, key: tuple[str, frozenset[str]]) -> None:
+        paused = self._paused.pop(key, None)
+        if paused is not None:
+            paused.end()
+
+    def _take_paused(self, plan: Plan, caller: str) -> Turn | None:
+        if not plan.answers:
+            return None
+        paused = self._paused.pop((caller, frozenset(answer.call_id for answer in plan.answers)), None)
+        if paused is None:
+            return None
+        paused.timer.cancel()
+        turn = paused.turn
+        if turn.lost_by is None and plan.asked == paused.asked and _digest(plan, plan.asked) == paused.digest:
+            return turn
+        paused.end()
+        return None
+
+    # --- besides calls
+
+    async def list_models(self) -> list[ModelEntry]:
+        """See `Adapter.list_models`."""
+        server = await self.crew.take()
+        try:
+            found: list[ModelEntry] = []
+            cursor: str | None = None
+            for _ in range(_MAX_PAGES):
+                reply = json.loads(await server.request("model/list", {"cursor": cursor} if cursor else {}))
+                found += [ModelEntry(id=str(entry["id"]), owned_by=self.provider_key) for entry in reply["data"]]
+                cursor = reply.get("nextCursor")
+                if not cursor:
+                    break
+            return found
+        except (ValueError, KeyError, TypeError) as error:
+            raise UpstreamProtocolError("the child's list of models is not one") from error
+        finally:
+            self.crew.give_back(server)
+
+    async def verify(self) -> None:
+        """See `Adapter.verify`. A child starts, and has a login where its provider needs one."""
+        server = await self.crew.take()
+        try:
+            reply = json.loads(await server.request("account/read", {"refreshToken": False}))
+        except ValueError as error:
+            raise UpstreamProtocolError("the child's account is not one") from error
+        finally:
+            self.crew.give_back(server)
+        self.credential.missing = bool(reply.get("requiresOpenaiAuth")) and reply.get("account") is None
+        if self.credential.missing:
+            raise UpstreamRefusedCredential("the Codex CLI is not signed in: run `codex login` with its CODEX_HOME", upstream_status=401)
+
+    async def aclose(self) -> None:
+        """The crew is shared and closed by its owner."""
+
+
+class _Paused:
+    """A turn that waits. `asked`: how many items of the conversation it knows, `digest`: of these."""
+
+    def __init__(self, turn: Turn, asked: int, digest: bytes, timer: asyncio.TimerHandle) -> None:
+        self.turn = turn
+        self.asked = asked
+        self.digest = digest
+        self.timer = timer
+
+    def end(self) -> None:
+        self.timer.cancel()
+        self.turn.server.spawn(self.turn.end())
+
+
+def _digest(plan: Plan, items: int) -> bytes:
+    """Of everything that the model was told before it asked."""
+    whole = hashlib.blake2b(json.encode((plan.model, plan.instructions, plan.tools, plan.effort, plan.output_schema)), digest_size=16)
+    for item in plan.items[:items]:
+        whole.update(b"\n")
+        whole.update(bytes(item))
+    return whole.digest()

@@ -1,0 +1,290 @@
+"""The children of one installation of the Codex CLI: started when they are needed, ended when they are old, large, idle or broken.
+
+Floor 2.
+
+A child that could not be started, or ended by itself, is followed at once by another one, and if that does no better by a pause that
+doubles. How many may be started is a token bucket: a
+child that breaks every hour is replaced at once, one that breaks all the time is replaced now and then, and never is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fkproxy.adapters.codex.app_server import AppServer
+from fkproxy.adapters.codex.process import Process, find_binary
+from fkproxy.limits.bucket import TokenBucket
+from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamSpawnFailed, UpstreamUnavailable
+
+__all__ = ["Command", "Crew", "Limits", "resident_bytes"]
+
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_MAX_S = 30.0
+_STARTS_AT_ONCE = 10
+_STARTS_PER_S = 1 / 30
+_LOOK_S = 5.0
+_GRACE_S = 2.0
+_LEAVE_S = 900.0
+"""How long the turns of a child that is replaced may go on."""
+
+_FAR_TOO_LARGE = 2
+"""Above this many times its limit a child is ended at once, whatever it does."""
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+logger = logging.getLogger("fkproxy.codex")
+
+
+class Command(msgspec.Struct, frozen=True):
+    """What is started. `home` is CODEX_HOME; both directories are made where they are missing."""
+
+    binary: str
+    args: tuple[str, ...]
+    environment: Mapping[str, str]
+    home: Path
+    directory: Path
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """`turns`: at once in one child. `calls`: that one child serves before another takes its place. 0 is no limit for `age_s`."""
+
+    processes: int = 2
+    turns: int = 8
+    memory_bytes: int = 512 * 1024 * 1024
+    calls: int = 1000
+    age_s: float = 6 * 3600.0
+    idle_s: float = 600.0
+    start_s: float = 20.0
+
+
+class Crew:
+    """Makes nothing before somebody takes a place."""
+
+    def __init__(self, command: Command, limits: Limits, version: str, *, now: Callable[[], float] = time.monotonic) -> None:
+        self.command = command
+        self.limits = limits
+        self.servers: list[AppServer] = []
+        self.restarts = 0
+        self._version = version
+        self._now = now
+        self._failures = 0
+        self._not_before = 0.0
+        self._bucket = TokenBucket(_STARTS_AT_ONCE, _STARTS_PER_S, now())
+        self._starting: asyncio.Task[AppServer] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._working: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # --- places
+
+    async def take(self) -> AppServer:
+        """The child with the most room, with one more turn counted. `give_back` it. Raises `UpstreamError`."""
+        while True:
+            free = [server for server in self.servers if not server.leaving and server.turns < self.limits.turns]
+            best = min(free, key=lambda server: server.turns, default=None)
+            if best is not None:
+                if best.turns and self._may_grow:
+                    self._start_beside()
+                best.turns += 1
+                return best
+            if self._closed or (self._starting is None and len(self._present) >= self.limits.processes):
+                raise UpstreamOverloaded("all children are busy", retry_after_s=1.0)
+            await self._start()
+
+    def give_back(self, server: AppServer) -> None:
+        """One turn is over."""
+        server.turns -= 1
+        server.served += 1
+        server.idle_since = self._now()
+        if server.lost is None:
+            self._failures = 0
+
+    @property
+    def _present(self) -> list[AppServer]:
+        return [server for server in self.servers if not server.leaving]
+
+    @property
+    def _may_grow(self) -> bool:
+        return self._starting is None and len(self._present) < self.limits.processes and self._now() >= self._not_before
+
+    # --- starting
+
+    async def _start(self) -> AppServer:
+        """Whoever needs a child now shares the one that is being started. Raises `UpstreamError`."""
+        if self._starting is None:
+            if (wait_s := self._not_before - self._now()) > 0:
+                raise UpstreamOverloaded("the child is being restarted", retry_after_s=wait_s)
+            self._start_beside()
+        assert self._starting is not None
+        # Somebody else may wait for it, too, and it is of use to the next one.
+        return await asyncio.shield(self._starting)
+
+    def _start_beside(self) -> None:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
+        task = self._starting = asyncio.create_task(self._make())
+        task.add_done_callback(self._made)
+
+    def _made(self, task: asyncio.Task[AppServer]) -> None:
+        self._starting = None
+        if not task.cancelled():
+            # Whoever waited for it has been told, and a later one is told by the pause.
+            task.exception()
+
+    async def _make(self) -> AppServer:
+        now = self._now()
+        verdict = self._bucket.take(now)
+        if not verdict.allowed:
+            self._not_before = now + verdict.retry_after_s
+            raise UpstreamOverloaded("the child was restarted too often", retry_after_s=verdict.retry_after_s)
+        try:
+            server = await self._launch()
+        except UpstreamError as error:
+            self._failed()
+            why = error.why if isinstance(error, UpstreamSpawnFailed) else error.code
+            logger.error("child could not be started", extra={"binary": self.command.binary, "reason": why, "retry_after_s": self._pause_s})
+            raise
+        self.servers.append(server)
+        told = {"pid": server.process.pid, "version": server.version, "duration_ms": round((self._now() - now) * 1000)}
+        logger.info("child started", extra=told)
+        return server
+
+    async def _launch(self) -> AppServer:
+        command = self.command
+        for path in (command.home, command.directory):
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise UpstreamSpawnFailed(command.binary, f"{path} cannot be made: {error.strerror}") from None
+        binary = find_binary(command.binary, command.environment.get("PATH"))
+        process = await Process.start(binary, command.args, command.environment, command.directory)
+        server = AppServer(process, self._ended)
+        try:
+            async with asyncio.timeout(self.limits.start_s):
+                await server.shake_hands(self._version)
+        except (UpstreamError, TimeoutError) as error:
+            how = f"no handshake within {self.limits.start_s:g} s" if isinstance(error, TimeoutError) else str(error)
+            await server.aclose(0.0)
+            complaint = process.complaint.decode(errors="replace").strip().replace("\n", "; ")
+            raise UpstreamSpawnFailed(binary, f"{how}: {process.ended()}{'; it said: ' + complaint if complaint else ''}") from None
+        except BaseException:
+            await server.aclose(0.0)
+            raise
+        return server
+
+    # --- ends
+
+    @property
+    def _pause_s(self) -> float:
+        return min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2.0 ** (self._failures - 2)) if self._failures > 1 else 0.0
+
+    def _failed(self) -> None:
+        self._failures += 1
+        self._not_before = max(self._not_before, self._now() + self._pause_s)
+
+    def _ended(self, server: AppServer) -> None:
+        """A child is of no use any more: it ended, broke off, hangs, or was asked to end."""
+        if server not in self.servers:
+            return
+        self.servers.remove(server)
+        self._beside(server.aclose(0.0))
+        if server.leaving or self._closed:
+            return
+        self.restarts += 1
+        self._failed()
+        logger.error(
+            "child ended",
+            extra={
+                "pid": server.process.pid,
+                "reason": str(server.lost),
+                "calls": server.served,
+                "age_s": round(self._now() - server.since),
+                "retry_after_s": self._pause_s,
+            },
+        )
+        self._beside(self._replace())
+
+    async def _replace(self) -> None:
+        await asyncio.sleep(max(0.0, self._not_before - self._now()))
+        if not self._closed and self._starting is None and not self._present:
+            self._start_beside()
+
+    def _dismiss(self, server: AppServer, why: str) -> None:
+        """No new turns for it."""
+        server.leaving, server.leave_by = True, self._now() + _LEAVE_S
+        told = {"pid": server.process.pid, "reason": why, "calls": server.served, "resident_bytes": server.resident_bytes}
+        logger.info("child is replaced" if why != "idle" else "child is ended", extra=told)
+        if why != "idle" and not self._present and self._starting is None:
+            self._start_beside()
+
+    async def _keep(self) -> None:
+        """Look after the children from time to time."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for server in list(self.servers):
+                self._look_after(server)
+
+    def _look_after(self, server: AppServer) -> None:
+        limit = self.limits.memory_bytes
+        server.resident_bytes = resident_bytes(server.process.pid)
+        if server.resident_bytes > _FAR_TOO_LARGE * limit:
+            server.fail(UpstreamUnavailable("the child took too much memory"))
+            return
+        if not server.leaving and (why := self._why_leave(server)) is not None:
+            self._dismiss(server, why)
+        if server.leaving and (not server.threads or self._now() > server.leave_by):
+            self.servers.remove(server)
+            self._beside(server.aclose(_GRACE_S))
+
+    def _why_leave(self, server: AppServer) -> str | None:
+        limits, now = self.limits, self._now()
+        if server.resident_bytes > limits.memory_bytes:
+            return "memory"
+        if server.served >= limits.calls:
+            return "calls"
+        if limits.age_s and now - server.since > limits.age_s:
+            return "age"
+        return "idle" if not server.threads and not server.turns and now - server.idle_since > limits.idle_s else None
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    def retire(self) -> None:
+        """The configuration does not name it any more: no new turns, and no children when the last ones are over."""
+        self._closed = True
+        for server in self._present:
+            self._dismiss(server, "idle")
+
+    async def aclose(self) -> None:
+        """End all of it. What is under way is cut off."""
+        self._closed = True
+        beside = [task for task in (self._keeper, self._starting) if task is not None]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        servers, self.servers = self.servers, []
+        await asyncio.gather(*(server.aclose(_GRACE_S) for server in servers), return_exceptions=True)
+        for working in self._working:
+            working.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+
+
+def resident_bytes(pid: int) -> int:
+    """Of a process and its descendants; 0 for those that are gone."""
+    total = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            total += resident_bytes(int(child))
+    return total

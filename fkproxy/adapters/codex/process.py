@@ -1,0 +1,168 @@
+"""A child process that cannot outlive its purpose: bounded pipes, a group of its own, and a guard that ends the group when we are gone.
+
+Floor 2.
+
+The child begins with SIGTERM blocked: `systemctl stop` sends it to every process of the service, and calls under way still need theirs.
+It ends when its input is closed, and its whole group with SIGKILL if it does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from fkproxy.model.errors import UpstreamSpawnFailed
+
+__all__ = ["MAX_LINE_BYTES", "Process", "find_binary"]
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A child that says more in one line is ended."""
+
+_MAX_COMPLAINT_BYTES = 2000
+"""Of what a child says on stderr before it is ready, which is about itself. Later it may be about what was said, and is dropped."""
+
+_WRITE_S = 10.0
+"""A child that does not read for so long hangs."""
+
+_ENV = "/usr/bin/env"
+_GUARD = 'trap "" TERM INT HUP; read -r _; kill -KILL -- "-$1"'
+"""Reads until our end of its pipe is closed, by us or by our death."""
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+"""Exit codes of env(1)."""
+
+
+def find_binary(name: str, path: str | None) -> str:
+    """The executable that `name` means; `path` is searched where it has no slash. Raises `UpstreamSpawnFailed`."""
+    found = shutil.which(name, path=path)
+    if found is not None:
+        return str(Path(found).absolute())
+    if "/" in name and Path(name).exists():
+        raise UpstreamSpawnFailed(name, "permission denied: it may not be executed")
+    raise UpstreamSpawnFailed(name, "no such file" if "/" in name else "not found in PATH")
+
+
+class Process:
+    """Started by `start`. `complaint` is what it said on stderr before `settled`."""
+
+    def __init__(self, binary: str, child: asyncio.subprocess.Process, guard: asyncio.subprocess.Process) -> None:
+        self.binary = binary
+        self.pid = child.pid
+        self.complaint = b""
+        self.settled = False
+        self.stderr_bytes = 0
+        self._child = child
+        self._guard = guard
+        self._drain = asyncio.create_task(self._drain_stderr())
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def start(cls, binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> Process:
+        """Raises `UpstreamSpawnFailed`."""
+        pipe = asyncio.subprocess.PIPE
+        try:
+            child = await asyncio.create_subprocess_exec(
+                _ENV,
+                "--block-signal=TERM",
+                binary,
+                *args,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                cwd=directory,
+                env=dict(environment),
+                limit=MAX_LINE_BYTES,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise UpstreamSpawnFailed(binary, os.strerror(error.errno) if error.errno else type(error).__name__) from None
+        try:
+            null = asyncio.subprocess.DEVNULL
+            guard = await asyncio.create_subprocess_exec(
+                "/bin/sh", "-c", _GUARD, "sh", str(child.pid), stdin=pipe, stdout=null, stderr=null, env={}, start_new_session=True
+            )
+        except BaseException as error:
+            kill_group(child.pid)
+            await child.wait()
+            if isinstance(error, OSError):
+                raise UpstreamSpawnFailed(binary, "its guard, /bin/sh, could not be started") from None
+            raise
+        return cls(binary, child, guard)
+
+    @property
+    def running(self) -> bool:
+        return self._child.returncode is None
+
+    def ended(self) -> str:
+        """How it ended, in words for the log."""
+        code = self._child.returncode
+        if code is None:
+            return "running"
+        if code == _NOT_EXECUTABLE:
+            return "it cannot be executed"
+        if code == _NOT_FOUND:
+            return "it was not found"
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    async def write(self, line: bytes) -> None:
+        """One line and its end. Raises `OSError` or `TimeoutError`."""
+        stdin = self._child.stdin
+        assert stdin is not None
+        async with asyncio.timeout(_WRITE_S), self._writing:
+            if stdin.is_closing():
+                raise BrokenPipeError
+            stdin.write(line + b"\n")
+            await stdin.drain()
+
+    async def read_line(self) -> bytes:
+        """The next line of its output, b"" at the end. Raises `ValueError` for one that is too long."""
+        assert self._child.stdout is not None
+        try:
+            return await self._child.stdout.readuntil(b"\n")
+        except asyncio.IncompleteReadError:
+            return b""
+        except asyncio.LimitOverrunError as error:
+            raise ValueError(f"more than {MAX_LINE_BYTES} bytes in one line") from error
+
+    async def stop(self, grace_s: float) -> None:
+        """Close its input, wait, end what is left of its group. Returns when it is gone."""
+        stdin = self._child.stdin
+        if stdin is not None:
+            stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._child.wait()
+        self.kill()
+        await self._child.wait()
+        self._drain.cancel()
+        await asyncio.gather(self._drain, return_exceptions=True)
+        # First the guard, so that it does not end a group which by then has another's number.
+        _end(self._guard.kill)
+        await self._guard.wait()
+
+    def kill(self) -> None:
+        """End the whole group at once."""
+        kill_group(self.pid)
+
+    async def _drain_stderr(self) -> None:
+        stderr = self._child.stderr
+        assert stderr is not None
+        while chunk := await stderr.read(65536):
+            self.stderr_bytes += len(chunk)
+            if not self.settled and len(self.complaint) < _MAX_COMPLAINT_BYTES:
+                self.complaint = (self.complaint + chunk)[:_MAX_COMPLAINT_BYTES]
+
+
+def kill_group(leader: int) -> None:
+    """End every process of the group that `leader` leads."""
+    _end(lambda: os.killpg(leader, signal.SIGKILL))
+
+
+def _end(end: Callable[[], None]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        end()

@@ -1,0 +1,44 @@
+"""What is said with `codex app-server`, the Codex CLI as a child process. Floor 1. Pure. No client speaks it.
+
+plan.py        a request: what the child is to be told, step by step
+response.py    a reply: the child's notifications
+
+Source: `codex app-server generate-json-schema --experimental` of Codex CLI 0.169. The child's raw items are those of OpenAI Responses, so
+what goes there as history is what that dialect encodes.
+"""
+
+from __future__ import annotations
+
+from fkproxy.dialects.base import Encoded, Route
+from fkproxy.dialects.codex import plan, response
+from fkproxy.dialects.openai_responses import OpenAiResponses
+from fkproxy.model.events import Event
+from fkproxy.model.request import ChatRequest
+
+__all__ = ["DIALECT", "Codex"]
+
+
+class Codex(OpenAiResponses):
+    """See `dialects.base.Dialect`. Its client's end is that of Responses, and nobody is there."""
+
+    name = plan.NAME
+    routes: tuple[Route, ...] = ()
+
+    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
+        """See `Dialect.encode_request`. The body is a `Plan`."""
+        return plan.encode_request(asked, model)
+
+    def reasoning_of(self, body: bytes) -> str | None:
+        """See `Dialect.reasoning_of`."""
+        return plan.reasoning_of(body)
+
+    def decode_reply(self, body: bytes) -> list[Event]:
+        """See `Dialect.decode_reply`. The body is a stream that is over."""
+        return response.decode_reply(body)
+
+    def stream_decoder(self) -> response.StreamDecoder:  # type: ignore[override]  # the same protocol, another stream
+        """See `Dialect.stream_decoder`."""
+        return response.StreamDecoder()
+
+
+DIALECT = Codex()

@@ -1,0 +1,76 @@
+"""Why a turn failed, in our words. Floor 1. Pure.
+
+Source: `CodexErrorInfo` of the child's protocol (0.169): a word, or `{kind: {"httpStatusCode"}}` where the vendor gave a status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fkproxy.dialects.openai_errors import decode_error, error_event
+from fkproxy.model.errors import (
+    FkproxyError,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamModelMissing,
+    UpstreamOverloaded,
+    UpstreamQuotaExhausted,
+    UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
+from fkproxy.wire import json
+
+__all__ = ["failure"]
+
+_MAX_MESSAGE_CHARS = 1000
+
+
+def _rejected(code: str) -> Callable[[str], UpstreamError]:
+    return lambda message: UpstreamRejected(400, message, native_code=code)
+
+
+def _refused(message: str) -> UpstreamError:
+    return UpstreamRefusedCredential("the child's login was refused: sign in again with `codex login`", upstream_status=401)
+
+
+_WORDS: dict[str, Callable[[str], UpstreamError]] = {
+    "contextWindowExceeded": _rejected("context_length_exceeded"),
+    "badRequest": _rejected("invalid_request_error"),
+    "cyberPolicy": _rejected("content_policy_violation"),
+    "misalignmentPolicyViolation": _rejected("content_policy_violation"),
+    "inferenceHookDenied": _rejected("inference_hook_denied"),
+    "tooManyDenials": _rejected("too_many_denials"),
+    "modelNotFound": lambda message: UpstreamModelMissing(404, message, param="model", native_code="model_not_found"),
+    "usageLimitExceeded": UpstreamQuotaExhausted,
+    "sessionBudgetExceeded": UpstreamQuotaExhausted,
+    "rateLimitExceeded": UpstreamRateLimited,
+    "serverOverloaded": UpstreamOverloaded,
+    "flexUnavailable": UpstreamOverloaded,
+    "policyCapacityUnavailable": UpstreamOverloaded,
+    "internalServerError": lambda message: UpstreamFailed(message, upstream_status=500),
+    "unauthorized": _refused,
+}
+
+
+def failure(info: Any, message: str) -> FkproxyError:
+    """`info` as the child said it, `message` its words, which may be the vendor's error body."""
+    text = message[:_MAX_MESSAGE_CHARS]
+    if isinstance(info, str) and info in _WORDS:
+        return _WORDS[info](text)
+    if isinstance(info, dict):
+        inner = next(iter(info.values()), None)
+        status = inner.get("httpStatusCode") if isinstance(inner, dict) else None
+        if status == 401:
+            return _refused(text)
+        if isinstance(status, int) and 400 <= status <= 599:
+            return decode_error(status, {}, json.encode({"message": text}))
+        return UpstreamUnavailable(text or "the child lost its connection to the vendor")
+    try:
+        quoted = json.loads(message)
+    except ValueError:
+        return UpstreamFailed(text or "the child's turn failed")
+    inner = quoted.get("error", quoted) if isinstance(quoted, dict) else quoted
+    return error_event(inner).error

@@ -1,0 +1,183 @@
+"""A request for the child: what a thread is started with, what is put into its history, what the turn is asked for. Floor 1. Pure.
+
+The whole conversation becomes history, as items of OpenAI Responses, and the turn begins without a message of its own: nothing is
+flattened into text. Results of tools stand apart as well: where the turn that asked for them is still open, they are its answers and
+nothing else is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fkproxy.dialects.base import Encoded
+from fkproxy.dialects.openai_responses import request_encode
+from fkproxy.dialects.openai_responses.items import NAME as RESPONSES
+from fkproxy.model.errors import Unrepresentable
+from fkproxy.model.parts import Message, Reasoning, Seal
+from fkproxy.model.request import ChatRequest, Loss, OutputFormat
+from fkproxy.suffix import split_suffix
+from fkproxy.wire import json
+
+__all__ = ["NAME", "OWN_MODEL", "Answer", "Plan", "Tool", "encode_request", "reasoning_of"]
+
+NAME = "codex"
+
+OWN_MODEL = "default"
+"""The model that the child itself is set to."""
+
+_AS_JSON = "Answer with one JSON object and with nothing else."
+_OPEN_SCHEMA: dict[str, Any] = {"type": "object"}
+
+
+class Tool(msgspec.Struct, frozen=True, rename="camel"):
+    """A function of the client, as `thread/start` takes it."""
+
+    name: str
+    description: str
+    input_schema: Any
+    type: str = "function"
+
+
+class Answer(msgspec.Struct, frozen=True, rename="camel"):
+    """What a tool gave: the result of `item/tool/call`, and whose."""
+
+    call_id: str
+    success: bool
+    content_items: list[dict[str, str]]
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`items`: the conversation. `answers`: those of its last items that are results of tools, if nothing follows them.
+
+    `asked`: how many items there were when the model asked for these tools.
+    """
+
+    model: str
+    items: list[msgspec.Raw]
+    instructions: str = ""
+    tools: list[Tool] = []
+    answers: list[Answer] = []
+    asked: int = 0
+    effort: str | None = None
+    summary: str = "none"
+    output_schema: Any = None
+
+
+def encode_request(request: ChatRequest, model: str) -> Encoded:
+    """The body, a `Plan`. Raises `Unrepresentable`."""
+    losses: list[Loss] = []
+    model, by_name = split_suffix(model)
+    reasoning = request.reasoning if request.reasoning is not None else by_name
+    request = msgspec.structs.replace(request, dialect=NAME if request.dialect == RESPONSES else request.dialect, reasoning=reasoning)
+    instructions, messages = _instructions(request.messages)
+    sampling = request.sampling
+    if sampling.max_output_tokens is not None:
+        losses.append(Loss(field="max_tokens"))
+        sampling = msgspec.structs.replace(sampling, max_output_tokens=None)
+    request = msgspec.structs.replace(request, messages=tuple(_resealed(message) for message in messages), sampling=sampling)
+    # What a model that thinks can be asked in Responses, and of that what the child can be told.
+    encoded = request_encode.encode_request(request, NAME)
+    body: dict[str, Any] = json.loads(encoded.body)
+    losses += encoded.losses
+    losses += [Loss(field=name) for name in ("parallel_tool_calls", "user") if body.get(name) not in (None, True)]
+    told = body.get("text", {}).get("format", {}).get("type")
+    if told == "json_object":
+        instructions = f"{instructions}\n\n{_AS_JSON}".strip()
+        losses.append(Loss(field="response_format", action="converted"))
+    thinking = body.get("reasoning", {})
+    items: list[dict[str, Any]] = body["input"]
+    answers = _answers(items)
+    plan = Plan(
+        model=model,
+        items=[msgspec.Raw(json.encode(item)) for item in items],
+        instructions=instructions,
+        tools=_tools(body, losses),
+        answers=answers,
+        asked=_asked(items, {answer.call_id for answer in answers}),
+        effort=thinking.get("effort"),
+        summary=thinking.get("summary", "none"),
+        output_schema=_schema(request.output),
+    )
+    return Encoded(json.encode(plan), tuple(dict.fromkeys(losses)))
+
+
+def reasoning_of(body: bytes) -> str | None:
+    """See `Dialect.reasoning_of`."""
+    effort = json.loads(body).get("effort")
+    return f"effort {effort}" if effort else None
+
+
+def _instructions(messages: tuple[Message, ...]) -> tuple[str, tuple[Message, ...]]:
+    """What the system says before anybody else does, and the rest."""
+    first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
+    texts = [getattr(part, "text", "") for message in messages[:first] for part in message.parts]
+    return "\n\n".join(text for text in texts if text), messages[first:]
+
+
+def _resealed(message: Message) -> Message:
+    """Thoughts that the child's model sealed are the vendor's that it talks to; all other seals are strangers'."""
+    if message.role != "assistant" or not any(isinstance(part, Reasoning) and part.seal for part in message.parts):
+        return message
+    parts = [_with_seal(part) if isinstance(part, Reasoning) and part.seal is not None else part for part in message.parts]
+    return msgspec.structs.replace(message, parts=tuple(parts))
+
+
+def _with_seal(part: Reasoning) -> Reasoning:
+    assert part.seal is not None
+    own = part.seal.dialect == NAME
+    return msgspec.structs.replace(part, seal=Seal(dialect=RESPONSES, data=part.seal.data) if own else None)
+
+
+def _tools(body: dict[str, Any], losses: list[Loss]) -> list[Tool]:
+    choice = body.get("tool_choice", "auto")
+    tools: list[dict[str, Any]] = body.get("tools", [])
+    mode = choice if isinstance(choice, str) else choice.get("mode", "required")
+    if mode == "required":
+        raise Unrepresentable("tool_choice", NAME, "the model decides whether it uses a tool")
+    if mode == "none":
+        return []
+    if not isinstance(choice, str):
+        allowed = {tool["name"] for tool in choice["tools"]}
+        tools = [tool for tool in tools if tool["name"] in allowed]
+    if any(tool.get("strict") for tool in tools):
+        losses.append(Loss(field="tools[].strict"))
+    return [Tool(tool["name"], tool.get("description") or "", tool["parameters"]) for tool in tools]
+
+
+def _schema(output: OutputFormat | None) -> Any:
+    return (output.schema_ or _OPEN_SCHEMA) if output is not None and output.kind == "json_schema" else None
+
+
+def _answers(items: list[dict[str, Any]]) -> list[Answer]:
+    """The results that the conversation ends with."""
+    last: list[Answer] = []
+    for item in reversed(items):
+        if item["type"] != "function_call_output":
+            break
+        last.append(Answer(item["call_id"], True, _content(item["output"])))
+    return last[::-1]
+
+
+def _content(output: Any) -> list[dict[str, str]]:
+    if isinstance(output, str):
+        return [{"type": "inputText", "text": output}]
+    return [
+        {"type": "inputImage", "imageUrl": part["image_url"]}
+        if part.get("image_url")
+        else {"type": "inputText", "text": part.get("text") or part.get("file_data") or ""}
+        for part in output
+    ]
+
+
+def _asked(items: list[dict[str, Any]], call_ids: set[str]) -> int:
+    """Where what the model said with these calls begins: behind the last item that was not its own."""
+    end = len(items) - len(call_ids)
+    while end > 0 and _is_said(items[end - 1]):
+        end -= 1
+    return end
+
+
+def _is_said(item: dict[str, Any]) -> bool:
+    return item["type"] in ("function_call", "reasoning") or item.get("role") == "assistant"

@@ -1,0 +1,225 @@
+"""The child's notifications, decoded. Floor 1. Pure.
+
+A frame's data is one JSON-RPC message of the child. The adapter has left out what is another turn's, and adds one of its own:
+`fkproxy/tools` says that the model waits for tools, so the reply is whole.
+
+Counts are those of `rawResponse/completed`, one for each answer of the vendor within a turn; a child that does not send them is
+believed in `thread/tokenUsage/updated`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fkproxy.dialects.codex.failures import failure
+from fkproxy.dialects.codex.plan import NAME
+from fkproxy.model.errors import UpstreamFailed, UpstreamProtocolError, UpstreamUnavailable
+from fkproxy.model.events import (
+    ChoiceFinished,
+    Done,
+    Event,
+    Failed,
+    OpaqueReceived,
+    ReasoningDelta,
+    SealAttached,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from fkproxy.model.parts import Opaque, Seal
+from fkproxy.model.usage import Usage
+from fkproxy.wire import json
+from fkproxy.wire.sse import Frame, SseDecoder
+
+__all__ = ["PAUSED_FOR_TOOLS", "StreamDecoder", "decode_reply"]
+
+PAUSED_FOR_TOOLS = "fkproxy/tools"
+
+_CUT_SHORT = "Incomplete response returned, reason: "
+"""How the child tells that the vendor's answer was incomplete (codex-rs/codex-api, 0.169)."""
+
+_OWN_ITEMS = frozenset(("agentMessage", "reasoning", "userMessage", "dynamicToolCall", "hookPrompt", "functionCallOutput"))
+"""Items that are told otherwise, or that the client said itself."""
+
+
+class _Counts(msgspec.Struct, rename="camel"):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    reasoning_output_tokens: int = 0
+
+
+class _Totals(msgspec.Struct):
+    last: _Counts
+
+
+class _Error(msgspec.Struct, rename="camel"):
+    message: str = ""
+    codex_error_info: Any = None
+
+
+class _Turn(msgspec.Struct):
+    id: str = ""
+    status: str = ""
+    error: _Error | None = None
+
+
+class _Params(msgspec.Struct, rename="camel"):
+    delta: str = ""
+    item_id: str = ""
+    summary_index: int = 0
+    item: dict[str, Any] = {}
+    usage: _Counts | None = None
+    token_usage: _Totals | None = None
+    turn: _Turn | None = None
+    tool: str = ""
+    call_id: str = ""
+    arguments: Any = None
+
+
+class _Message(msgspec.Struct):
+    method: str = ""
+    params: _Params | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class StreamDecoder:
+    """See `dialects.base.StreamDecoder`."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+        self._texts = False
+        self._calls = 0
+        self._counts: _Counts | None = None
+        self._exact = False
+        self._over = False
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """See `StreamDecoder.feed`."""
+        if frame.data is None or self._over:
+            return []
+        try:
+            message = _decode(frame.data)
+        except json.MALFORMED as error:
+            raise UpstreamProtocolError("the child's message is not what its protocol says") from error
+        tell = _TOLD.get(message.method)
+        return tell(self, message.params or _Params()) if tell is not None else []
+
+    def end(self) -> list[Event]:
+        """See `StreamDecoder.end`."""
+        return [] if self._over else [Failed(UpstreamUnavailable("the child ended before its turn was complete"))]
+
+    # --- what is said
+
+    def _started(self, params: _Params) -> list[Event]:
+        return [Started(id=params.turn.id if params.turn is not None else None)]
+
+    def _text(self, params: _Params) -> list[Event]:
+        if not params.delta:
+            return []
+        apart = self._texts and params.item_id != self._said
+        self._said, self._texts = params.item_id, True
+        return [TextDelta(text=f"\n\n{params.delta}" if apart else params.delta)]
+
+    def _thought(self, params: _Params) -> list[Event]:
+        return [ReasoningDelta(text=params.delta)] if params.delta else []
+
+    def _thought_part(self, params: _Params) -> list[Event]:
+        return [ReasoningDelta(text="\n\n")] if params.summary_index else []
+
+    def _raw_item(self, params: _Params) -> list[Event]:
+        item = params.item
+        match item.get("type"):
+            case "function_call":
+                return self._call(str(item.get("call_id")), str(item.get("name")), str(item.get("arguments") or "{}"))
+            case "reasoning" if item.get("encrypted_content"):
+                return [ReasoningDelta(text=""), SealAttached(seal=Seal(dialect=NAME, data=str(item["encrypted_content"])))]
+        return []
+
+    def _asked_tool(self, params: _Params) -> list[Event]:
+        return self._call(params.call_id, params.tool, json.encode(params.arguments).decode())
+
+    def _call(self, call_id: str, name: str, arguments: str) -> list[Event]:
+        index = self._calls
+        self._calls += 1
+        return [ToolCallStarted(index=index, id=call_id, name=name), ToolCallDelta(index=index, arguments=arguments)]
+
+    def _item(self, params: _Params) -> list[Event]:
+        """What the child did on its own, where it has tools of its own."""
+        kind = str(params.item.get("type", ""))
+        return [] if kind in _OWN_ITEMS or not kind else [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=params.item))]
+
+    # --- counts and the end
+
+    def _exact_usage(self, params: _Params) -> list[Event]:
+        if params.usage is None:
+            return []
+        if not self._exact:
+            self._exact, self._counts = True, None
+        return self._add(params.usage)
+
+    def _usage(self, params: _Params) -> list[Event]:
+        return [] if self._exact or params.token_usage is None else self._add(params.token_usage.last)
+
+    def _add(self, more: _Counts) -> list[Event]:
+        so_far = self._counts or _Counts()
+        names = _Counts.__struct_fields__
+        self._counts = total = _Counts(**{name: getattr(so_far, name) + getattr(more, name) for name in names})
+        return [
+            UsageReported(
+                usage=Usage(
+                    input_tokens=total.input_tokens,
+                    output_tokens=total.output_tokens,
+                    cached_input_tokens=total.cached_input_tokens,
+                    cache_write_tokens=total.cache_write_input_tokens,
+                    reasoning_tokens=total.reasoning_output_tokens,
+                )
+            )
+        ]
+
+    def _paused(self, params: _Params) -> list[Event]:
+        self._over = True
+        return [ChoiceFinished(reason="tool_calls", native="item/tool/call"), Done()]
+
+    def _completed(self, params: _Params) -> list[Event]:
+        self._over = True
+        turn = params.turn or _Turn()
+        if turn.status == "completed":
+            return [ChoiceFinished(reason="stop", native="completed"), Done()]
+        error = turn.error
+        if error is None:
+            return [Failed(UpstreamFailed(f"the child's turn was {turn.status or 'ended'}"))]
+        if error.message.startswith(_CUT_SHORT):
+            why = error.message.removeprefix(_CUT_SHORT)
+            return [ChoiceFinished(reason="content_filter" if "content_filter" in why else "length", native=why[:100]), Done()]
+        return [Failed(failure(error.codex_error_info, error.message))]
+
+
+_TOLD = {
+    "turn/started": StreamDecoder._started,
+    "item/agentMessage/delta": StreamDecoder._text,
+    "item/reasoning/summaryTextDelta": StreamDecoder._thought,
+    "item/reasoning/textDelta": StreamDecoder._thought,
+    "item/reasoning/summaryPartAdded": StreamDecoder._thought_part,
+    "rawResponseItem/completed": StreamDecoder._raw_item,
+    "item/tool/call": StreamDecoder._asked_tool,
+    "item/completed": StreamDecoder._item,
+    "rawResponse/completed": StreamDecoder._exact_usage,
+    "thread/tokenUsage/updated": StreamDecoder._usage,
+    PAUSED_FOR_TOOLS: StreamDecoder._paused,
+    "turn/completed": StreamDecoder._completed,
+}
+
+
+def decode_reply(body: bytes) -> list[Event]:
+    """The events of a stream that is over. Raises `UpstreamProtocolError`."""
+    framer, decoder = SseDecoder(), StreamDecoder()
+    frames = [*framer.feed(body), *framer.tail()]
+    return [*(event for frame in frames for event in decoder.feed(frame)), *decoder.end()]

@@ -1,0 +1,22 @@
+"""Names that stand for models of the Codex CLI, and how much to think. Floor 4."""
+
+from __future__ import annotations
+
+from fkproxy.dialects.codex.plan import OWN_MODEL
+from fkproxy.settings.providers_schema import ModelEntry
+
+__all__ = ["codex_aliases"]
+
+_WORDS = {"low": "low", "medium": "medium", "high": "high"}
+_LETTERS = {"L": "low", "M": "medium", "H": "high", "XH": "xhigh"}
+_LOCAL = ModelEntry(alias="gpt-5.2-LOCAL", name="gpt-5.2(low)")
+
+
+def codex_aliases(model: str | None) -> tuple[ModelEntry, ...]:
+    """`model`: what the names without a number of their own stand for; None for what the Codex CLI is set to."""
+    return (*_row("codex-5", model or OWN_MODEL, _WORDS, plain=True), *_row("gpt-5.2-codex", "gpt-5.2", _LETTERS), _LOCAL)
+
+
+def _row(stem: str, model: str, endings: dict[str, str], *, plain: bool = False) -> list[ModelEntry]:
+    named = [ModelEntry(alias=f"{stem}-{ending}", name=f"{model}({effort})") for ending, effort in endings.items()]
+    return [ModelEntry(alias=stem, name=model), *named] if plain else named
