@@ -93,7 +93,7 @@ class CodexCli:
         server = await self.crew.take()
         release = self._release(server)
         try:
-            directory = Path(tempfile.mkdtemp(prefix=f"call-{server.process.pid}-", dir=self.crew.command.directory))
+            directory = Path(tempfile.mkdtemp(prefix="call-", dir=server.directory))
         except OSError as error:
             release()
             raise UpstreamUnavailable(f"no working directory can be made for the call: {error.strerror}") from None

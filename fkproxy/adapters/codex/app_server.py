@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -72,10 +74,14 @@ _about = msgspec.json.Decoder(_About).decode
 
 
 class AppServer:
-    """One child, from its handshake on. `leaving`: no new turns, and when the last one is over it ends. Times are monotonic."""
+    """One child, from its handshake on. `directory` is its own and removed with it.
 
-    def __init__(self, process: Process, ended: Callable[[AppServer], None]) -> None:
+    `leaving`: no new turns, and when the last one is over it ends. Times are monotonic.
+    """
+
+    def __init__(self, process: Process, directory: Path, ended: Callable[[AppServer], None]) -> None:
         self.process = process
+        self.directory = directory
         self.threads: dict[str, Thread] = {}
         self.version = ""
         self.turns = 0
@@ -168,6 +174,7 @@ class AppServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(self._reading, *self._tasks, return_exceptions=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     # --- what it says
 

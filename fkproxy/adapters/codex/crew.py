@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -45,7 +47,7 @@ logger = logging.getLogger("fkproxy.codex")
 
 
 class Command(msgspec.Struct, frozen=True):
-    """What is started. `home` is CODEX_HOME; both directories are made where they are missing."""
+    """What is started. `home` is CODEX_HOME; children and calls have theirs in `directory`. Both are made."""
 
     binary: str
     args: tuple[str, ...]
@@ -87,12 +89,15 @@ class Crew:
     # --- places
 
     async def take(self) -> AppServer:
-        """The child with the most room, with one more turn counted. `give_back` it. Raises `UpstreamError`."""
+        """The child with the most room, with one more turn counted; another one is started when all are half full.
+
+        `give_back` it. Raises `UpstreamError`.
+        """
         while True:
             free = [server for server in self.servers if not server.leaving and server.turns < self.limits.turns]
             best = min(free, key=lambda server: server.turns, default=None)
             if best is not None:
-                if best.turns and self._may_grow:
+                if 2 * best.turns >= self.limits.turns and self._may_grow:
                     self._start_beside()
                 best.turns += 1
                 return best
@@ -160,14 +165,22 @@ class Crew:
 
     async def _launch(self) -> AppServer:
         command = self.command
-        for path in (command.home, command.directory):
-            try:
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise UpstreamSpawnFailed(command.binary, f"{path} cannot be made: {error.strerror}") from None
         binary = find_binary(command.binary, command.environment.get("PATH"))
-        process = await Process.start(binary, command.args, command.environment, command.directory)
-        server = AppServer(process, self._ended)
+        try:
+            for path in (command.home, command.directory):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            remove_leftovers(command.directory)
+            directory = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=command.directory))
+        except OSError as error:
+            raise UpstreamSpawnFailed(binary, f"{error.filename}: {error.strerror}") from None
+        # What it would write down of each call grows without end, and is of no use to anybody.
+        environment = {**command.environment, "CODEX_SQLITE_HOME": str(directory)}
+        try:
+            process = await Process.start(binary, command.args, environment, directory)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        server = AppServer(process, directory, self._ended)
         try:
             async with asyncio.timeout(self.limits.start_s):
                 await server.shake_hands(self._version)
@@ -278,6 +291,14 @@ class Crew:
         for working in self._working:
             working.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Directories of children of processes that are no more. Their names begin with the process's number."""
+    for path in directory.iterdir():
+        owner = path.name.partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def resident_bytes(pid: int) -> int:
