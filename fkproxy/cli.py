@@ -157,19 +157,23 @@ def _not_started(reasons: list[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    # Imported here, as above.
+    from fkproxy.children import examine
+
     loaded = _load(options.env_file)
     rows = describe(loaded)
     place = place_of(loaded)
+    warnings = [*loaded.warnings, *examine(loaded)[1]]
     if options.json:
         settings = [{"name": row.name, "value": row.value, "source": row.source, "default": row.default, "unit": row.unit} for row in rows]
-        told = {"store": str(place) if place is not None else None, "warnings": [str(warning) for warning in loaded.warnings]}
+        told = {"store": str(place) if place is not None else None, "warnings": [str(warning) for warning in warnings]}
         print(json.dumps({"ok": True, "settings": settings, **told}, indent=2))
         return 0
     width = max(len(row.name) for row in rows)
     value_width = min(40, max(len(row.value) for row in rows))
     for row in rows:
         print(f"{row.name:<{width}}  {row.value:<{value_width}}  {row.source}")
-    for warning in loaded.warnings:
+    for warning in warnings:
         print(f"warning: {warning}")
     print(f"store: {place if place is not None else 'none, nothing is remembered'}")
     print(f"ok: the configuration is valid; {_listening(loaded)}")

@@ -12,7 +12,7 @@ from fkproxy import __version__
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
 from fkproxy.adapters.base import Adapter, Credential, Timeouts
-from fkproxy.adapters.codex import CodexCli, Crew, Limits, Options, command_of, thread_settings
+from fkproxy.adapters.codex import CodexCli, Crew, command_of, thread_settings
 from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
 from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient
@@ -21,9 +21,10 @@ from fkproxy.adapters.quota import QuotaProbe
 from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.adapters.token_file import TokenFile
+from fkproxy.children import limits_of, options_of, places, tool_wait_s
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
-from fkproxy.settings import Child, CredentialEntry, LoadedSettings, Provider, expressions_of, member_name, members_of, rule_of
+from fkproxy.settings import CredentialEntry, LoadedSettings, Provider, expressions_of, member_name, members_of, rule_of
 from fkproxy.suffix import reasoning_of_word
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
@@ -110,7 +111,7 @@ class Workshop:
             retries=provider.retries,
             reasoning=reasoning_of_word(provider.thinking) if provider.thinking is not None else None,
             pricing=_pricing(provider),
-            max_concurrency=limits.max_concurrency or _places(provider),
+            max_concurrency=limits.max_concurrency or places(provider),
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
         )
@@ -243,31 +244,8 @@ class Workshop:
         )
 
     def codex(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
-        child = provider.codex or Child()
-        environment = self._loaded.environment
-        home = child.home or (environment.state_directory / "codex" if environment.state_directory is not None else None)
-        if home is None:
-            raise ValueError("there is no directory for the Codex CLI's home: set APP_CODEX__HOME, or codex.home in the providers file")
-        options = Options(
-            binary=child.binary,
-            home=home,
-            directory=home / "calls",
-            sandbox=child.sandbox,
-            own_tools=child.own_tools,
-            model_provider=child.model_provider,
-            config=child.config,
-            environment=child.environment,
-        )
-        limits = Limits(
-            processes=child.processes,
-            turns=child.calls_per_process,
-            memory_bytes=child.memory_limit,
-            calls=child.max_calls,
-            age_s=child.max_age,
-            idle_s=child.idle,
-            start_s=child.start_timeout,
-        )
-        command = command_of(options, environment.variables)
+        options, limits = options_of(provider, self._loaded.environment), limits_of(provider)
+        command = command_of(options, self._loaded.environment.variables)
         key = repr((command, limits))
         if key not in self._crews:
             self._crews[key] = Crew(command, limits, __version__)
@@ -276,9 +254,9 @@ class Workshop:
             provider_key=provider.name,
             models=rule_of(provider).models,
             name=name,
-            settings={**thread_settings(options), "model": child.model},
-            own_tools=child.own_tools,
-            tool_wait_s=child.tool_wait,
+            settings=thread_settings(options),
+            own_tools=options.own_tools,
+            tool_wait_s=tool_wait_s(provider),
         )
 
 
@@ -311,14 +289,6 @@ _SELLERS: Mapping[str, str] = {
     "vertex_claude": "google",
 }
 """Who sells an adapter's models, in the words of the price list."""
-
-
-def _places(provider: Provider) -> int:
-    """How many calls there is room for; 0 where nobody knows."""
-    if provider.adapter != "codex":
-        return 0
-    child = provider.codex or Child()
-    return child.processes * child.calls_per_process
 
 
 def _pricing(provider: Provider) -> Pricing:

@@ -28,7 +28,8 @@ FLOORS: dict[str, int] = {
     "quota_watch": 3, "explain": 3, "control": 3, "upstream": 3, "fleet": 3, "probe": 3, "attempts": 3, "refusal": 3, "exchange": 3,
     "allowances": 3, "clientele": 3, "pools": 3, "under_way": 3,
     "gateway": 3, "relay": 3, "side_calls": 3, "call": 3, "catalogue": 3,
-    "settings": 4, "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
+    "settings": 4, "children": 4,
+    "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
     "administration": 4, "control_room": 4, "keeper": 4, "place": 4, "policies": 4, "upkeep": 4,
     "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
@@ -59,7 +60,8 @@ SIDEWAYS: dict[str, set[str]] = {
     "relay": {"call"},
     "side_calls": {"call", "relay"},
     "web": {"control", "explain", "settings", "gateway", "call", "catalogue", "fleet", "upstream"},
-    "providers": {"settings"},
+    "children": {"settings"},
+    "providers": {"children", "settings"},
     "assembly": {"providers", "settings"},
     "place": {"settings"},
     "upkeep": {"place", "settings"},
@@ -70,8 +72,8 @@ SIDEWAYS: dict[str, set[str]] = {
     "server": {"settings", "app", "supervision", "systemd"},
     "supervision": {"systemd", "web"},
     "selftest": {"smoke", "supervision", "systemd"},
-    "doctor": {"installation", "place", "providers", "settings"},
-    "cli": {"doctor", "installation", "place", "remote", "selftest", "server", "settings", "smoke", "supervision", "upkeep"},
+    "doctor": {"children", "installation", "place", "providers", "settings"},
+    "cli": {"children", "doctor", "installation", "place", "remote", "selftest", "server", "settings", "smoke", "supervision", "upkeep"},
     "__main__": {"cli"},
 }
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
@@ -139,9 +141,11 @@ VENDOR_HOMES = (
 )
 """Each vendor's own packages and modules."""
 REGISTRIES = (
+    "children",
     "control.fallback_list",
     "dialects",
     "doctor.clients",
+    "doctor.upstreams",
     "doctor.vendors",
     "providers",
     "selftest.matrix",

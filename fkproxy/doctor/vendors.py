@@ -7,6 +7,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterable
 
+from fkproxy.children import examine
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.doctor.host import kept
 from fkproxy.doctor.situation import Situation
@@ -37,7 +38,14 @@ def _check_credentials_file(situation: Situation) -> Iterable[Finding]:
 
 
 def _check_codex(situation: Situation) -> Iterable[Finding]:
-    """The command line tool that can serve as an upstream."""
+    """The command line tool that serves as an upstream, or could."""
+    told, problems = examine(situation.loaded) if situation.loaded is not None else ([], [])
+    for problem in problems:
+        yield warning("codex", f"{problem.name}: {problem.message}", problem.hint)
+    for line in told:
+        yield ok("codex", line)
+    if told or problems:
+        return
     found = shutil.which("codex", path=situation.variables.get("PATH"))
     if found is None:
         yield note("codex", "the Codex CLI is not installed; nothing here needs it")

@@ -16,7 +16,7 @@ from fkproxy.settings.envfile import read_environment_file
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.providers_file import ProvidersSource, read_providers
 from fkproxy.settings.providers_schema import Provider, ProvidersFile
-from fkproxy.settings.providers_table import check_providers, named_by_variables, routing_of
+from fkproxy.settings.providers_table import check_providers, homeless, named_by_variables, routing_of
 from fkproxy.settings.schema import Settings, Slot, slots
 from fkproxy.settings.sources import Collected, Layer
 
@@ -103,6 +103,9 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
         collected.problems += source.problems
         collected.warnings += source.warnings
         file = source.file
+    state_directory = settings.store.directory or _state_directory(given)
+    if state_directory is None:
+        collected.problems += homeless((*beside, *file.providers))
     if collected.problems or proxies is None:
         raise SettingsError(collected.problems)
     return LoadedSettings(
@@ -112,7 +115,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
             journal=is_journal(given),
             variables=Variables(given),
             from_file=frozenset(_service_file(given)),
-            state_directory=settings.store.directory or _state_directory(given),
+            state_directory=state_directory,
         ),
         providers=(*beside, *file.providers),
         routing=routing_of(file, settings),

@@ -21,6 +21,7 @@ __all__ = [
     "SANDBOX",
     "check_providers",
     "expressions_of",
+    "homeless",
     "member_name",
     "members_of",
     "named_by_variables",
@@ -119,6 +120,17 @@ def _codex(settings: Settings) -> Provider:
         tool_wait=codex.tool_wait_secs,
     )
     return Provider(name="codex", adapter="codex", codex=child, models=codex.models or codex_aliases(codex.model))
+
+
+def homeless(providers: Iterable[Provider]) -> list[Problem]:
+    """What is wrong where the process has no directory of its own: the Codex CLI needs one."""
+    text = "there is no directory for the Codex CLI, which needs a home"
+    hint = "set APP_CODEX__HOME, or codex.home in the providers file"
+    return [
+        Problem(f"provider {provider.name}", text, hint)
+        for provider in providers
+        if provider.adapter == "codex" and not provider.disabled and (provider.codex is None or provider.codex.home is None)
+    ]
 
 
 def _secret(key: object) -> tuple[CredentialEntry, ...]:

@@ -26,7 +26,7 @@ TESTED_VERSIONS = ("0.169",)
 """Releases whose protocol is the one that is spoken here."""
 
 _VERSION_S = 10.0
-_VERSION = re.compile(r"\d+(?:\.\d+)+")
+_VERSION = re.compile(r"codex\S* (\d+(?:\.\d+)+)")
 
 _ALWAYS = (
     "check_for_update_on_startup=false",
@@ -77,6 +77,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     directory: Path
     sandbox: Sandbox = "read-only"
     own_tools: bool = False
+    model: str | None = None
     model_provider: str | None = None
     config: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
@@ -95,7 +96,7 @@ def command_of(options: Options, environ: Mapping[str, str]) -> Command:
 
 def thread_settings(options: Options) -> dict[str, Any]:
     """What every thread is started with."""
-    settings: dict[str, Any] = {"approvalPolicy": "never", "sandbox": options.sandbox}
+    settings: dict[str, Any] = {"approvalPolicy": "never", "sandbox": options.sandbox, "model": options.model}
     if not options.own_tools:
         settings["environments"] = []
     return settings
@@ -137,4 +138,4 @@ def version_of(command: Command) -> str:
     found = _VERSION.search(told.stdout.decode(errors="replace"))
     if told.returncode != 0 or found is None:
         raise UpstreamSpawnFailed(binary, "it does not tell a version: it is no Codex CLI")
-    return found.group()
+    return found.group(1)

@@ -1,0 +1,83 @@
+"""Providers that are programs on this host: what they are started with, and whether they could be. Floor 4."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fkproxy.adapters.codex import TESTED_VERSIONS, Limits, Options, command_of, version_of
+from fkproxy.model.errors import UpstreamSpawnFailed
+from fkproxy.settings import Child, LoadedSettings, Problem, ProcessEnvironment, Provider
+
+__all__ = ["examine", "limits_of", "options_of", "places", "tool_wait_s"]
+
+_ADAPTER = "codex"
+_INSTALL = "npm install --global @openai/codex, or name the program: CODEX_BIN=/path/to/codex"
+
+
+def options_of(provider: Provider, environment: ProcessEnvironment) -> Options:
+    """Settings that name no home are refused where the process has no directory of its own."""
+    child = _child(provider)
+    state = environment.state_directory
+    assert child.home is not None or state is not None
+    home = child.home or Path(state or "", _ADAPTER)
+    return Options(
+        binary=child.binary,
+        home=home,
+        directory=home / "calls",
+        model=child.model,
+        sandbox=child.sandbox,
+        own_tools=child.own_tools,
+        model_provider=child.model_provider,
+        config=child.config,
+        environment=child.environment,
+    )
+
+
+def limits_of(provider: Provider) -> Limits:
+    """When a child is replaced, and how many there may be."""
+    child = _child(provider)
+    return Limits(
+        processes=child.processes,
+        turns=child.calls_per_process,
+        memory_bytes=child.memory_limit,
+        calls=child.max_calls,
+        age_s=child.max_age,
+        idle_s=child.idle,
+        start_s=child.start_timeout,
+    )
+
+
+def tool_wait_s(provider: Provider) -> float:
+    """How long a turn waits for what the client's tools give."""
+    return _child(provider).tool_wait
+
+
+def places(provider: Provider) -> int:
+    """How many calls its children have room for; 0 where it has none."""
+    child = _child(provider)
+    return child.processes * child.calls_per_process if provider.adapter == _ADAPTER else 0
+
+
+def examine(loaded: LoadedSettings) -> tuple[list[str], list[Problem]]:
+    """(what was found, what is wrong) with the programs that the configuration names; each is asked for its version."""
+    found: list[str] = []
+    problems: list[Problem] = []
+    for provider in loaded.providers:
+        if provider.adapter != _ADAPTER or provider.disabled:
+            continue
+        name = f"provider {provider.name}"
+        try:
+            command = command_of(options_of(provider, loaded.environment), loaded.environment.variables)
+            version = version_of(command)
+        except UpstreamSpawnFailed as error:
+            problems.append(Problem(name, f"the Codex CLI cannot be started: {error.binary}: {error.why}", _INSTALL))
+        else:
+            found.append(f"{name}: {command.binary} {version}")
+            if not any(version.startswith(f"{tested}.") for tested in TESTED_VERSIONS):
+                text = f"Codex CLI {version} was not tested with this release, which knows {', '.join(TESTED_VERSIONS)}"
+                problems.append(Problem(name, text, "try it with 'fkllmproxy smoke', or install a version that was"))
+    return found, problems
+
+
+def _child(provider: Provider) -> Child:
+    return provider.codex or Child()
