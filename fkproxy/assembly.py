@@ -125,6 +125,7 @@ def rows(fleet: Fleet) -> list[UpstreamRow]:
             refused=upstream.refuses_credential,
             in_flight=upstream.in_flight,
             quota=_quota(upstream),
+            children=_children(upstream),
             retry_after_s=_finite(max(upstream.standing.retry_after_s(None, now), upstream.breaker.retry_after_s(now))),
         )
         for upstream in fleet.upstreams
@@ -142,6 +143,14 @@ def _quota(upstream: Upstream) -> dict[str, float]:
         "quota_exhausted": None if quota.quota_exhausted is None else float(quota.quota_exhausted),
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _children(upstream: Upstream) -> dict[str, float]:
+    children = upstream.adapter.children
+    if children is None:
+        return {}
+    names = ("processes", "restarts", "resident_bytes", "waiting")
+    return {name: getattr(children, name) for name in names}
 
 
 def _finite(seconds: float) -> float:

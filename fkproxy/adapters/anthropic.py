@@ -57,6 +57,7 @@ class AnthropicApi:
     dialect = "anthropic"
     spoken = frozenset(("anthropic",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
+    children = None
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class VertexClaude:
     dialect = "anthropic"
     spoken = frozenset(("anthropic",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
+    children = None
 
     def __init__(
         self,

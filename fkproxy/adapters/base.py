@@ -16,7 +16,7 @@ import msgspec
 from fkproxy.adapters.http import Address
 from fkproxy.dialects.base import ModelEntry, Operation
 
-__all__ = ["Adapter", "Credential", "CredentialStatus", "Exchange", "Timeouts", "UpstreamCall"]
+__all__ = ["Adapter", "Children", "Credential", "CredentialStatus", "Exchange", "Timeouts", "UpstreamCall"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +62,21 @@ class CredentialStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["active", "refreshing", "reauth_required"] = "active"
     expires_s: float | None = None
     refreshed_s: float | None = None
+
+
+class Children(msgspec.Struct, frozen=True, kw_only=True):
+    """The processes that an upstream consists of.
+
+    `waiting`: turns that wait for clients' tools. `restarts`: how often one was started because another had ended by itself.
+    `retry_after_s`: until one is started again; 0 if one may be now.
+    """
+
+    processes: int = 0
+    waiting: int = 0
+    restarts: int = 0
+    resident_bytes: int = 0
+    version: str = ""
+    retry_after_s: float = 0.0
 
 
 class Credential(Protocol):
@@ -139,6 +154,11 @@ class Adapter(Protocol):
     @property
     def address(self) -> Address | None:
         """What it connects to; None for one without a network."""
+        ...
+
+    @property
+    def children(self) -> Children | None:
+        """Those of an upstream that consists of processes."""
         ...
 
     async def send(self, call: UpstreamCall) -> Exchange:

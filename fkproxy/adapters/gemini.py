@@ -46,6 +46,7 @@ class GeminiApi:
     dialect = "gemini"
     spoken = frozenset(("gemini",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens", "embeddings"))
+    children = None
 
     def __init__(self, client: HttpClient, dialect: Dialect, access: Access, *, provider_key: str, models: tuple[str, ...]) -> None:
         self.provider_key = provider_key
@@ -81,6 +82,7 @@ class VertexAi:
     dialect = "gemini"
     spoken = frozenset(("gemini",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
+    children = None
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class OpenAiCompatible:
     """The base URL ends where the vendor's documentation ends it, usually in `/v1`."""
 
     operations: frozenset[Operation] = frozenset(("chat", "embeddings"))
+    children = None
 
     def __init__(
         self,

@@ -119,6 +119,7 @@ class Sandbox:
     dialect = "openai_chat"
     spoken = frozenset(("openai_chat",))
     address = None
+    children = None
     operations: frozenset[Operation] = frozenset(("chat",))
 
     def __init__(self, *, provider_key: str = SANDBOX_MODEL, answer_everything: bool) -> None:

@@ -44,7 +44,7 @@ __all__ = ["Metrics", "Sources", "StoreRow", "UpstreamRow"]
 
 
 class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream as it is now. `refused`: its last word was that it does not take our credential. `quota`: name → number."""
+    """One upstream as it is now. `refused`: its last word was that it does not take our credential. `quota`, `children`: name → number."""
 
     provider_key: str
     credential: str = ""
@@ -54,6 +54,7 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     retry_after_s: float = 0.0
     quota: Mapping[str, float] = {}
+    children: Mapping[str, float] = {}
 
     @property
     def key(self) -> str:
@@ -106,6 +107,14 @@ _LEGACY: tuple[tuple[str, str, str], ...] = (
 )
 """(Prometheus name, key of the JSON, help), in the order of the system that had them first."""
 
+
+_CHILDREN = (
+    ("fkproxy_child_processes", "Child processes of the upstream.", "processes"),
+    ("fkproxy_child_restarts_total", "Child processes that ended by themselves.", "restarts"),
+    ("fkproxy_child_resident_bytes", "Memory of the upstream's child processes.", "resident_bytes"),
+    ("fkproxy_child_waiting_turns", "Turns that wait for what the clients' tools give.", "waiting"),
+)
+"""Of upstreams that consist of processes: name, help, name in `UpstreamRow.children`."""
 
 _QUOTAS = (
     ("quota_remaining", "What the vendor says is left, in its own unit."),
@@ -335,6 +344,17 @@ class Metrics:
             for row in rows:
                 if name in row.quota:
                     family.add_metric((row.provider_key, row.credential), row.quota[name])
+            yield family
+        yield from self._children([row for row in rows if row.children])
+
+    def _children(self, rows: Sequence[UpstreamRow]) -> Iterator[Metric]:
+        """Of upstreams that consist of processes; none of these metrics where there are none."""
+        labels = ("provider_key", "credential")
+        for name, text, field in _CHILDREN if rows else ():
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = kind(name, text, labels=labels)
+            for row in rows:
+                family.add_metric((row.provider_key, row.credential), row.children[field])
             yield family
 
     def _store(self) -> Iterator[Metric]:

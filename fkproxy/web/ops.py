@@ -298,6 +298,8 @@ def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
     entry["last_error"] = upstream.last_error_code
     if upstream.quota is not None:
         entry["quota"] = {name: value for name, value in msgspec.structs.asdict(upstream.quota).items() if value is not None}
+    if (children := upstream.adapter.children) is not None:
+        entry["children"] = msgspec.structs.asdict(children)
     credential = upstream.adapter.credential.describe(time.time())
     if credential.expires_s is not None:
         entry["credential_expires_at"] = _time(credential.expires_s)

@@ -107,6 +107,7 @@ class ScriptedAdapter:
     """An upstream that gives one scripted reply after another and remembers what it was asked."""
 
     address = None
+    children = None
 
     def __init__(self, clock: Clock, provider_key: str, dialect: str, models: tuple[str, ...] = ("*",), credential: str = "") -> None:
         self.provider_key = provider_key

@@ -190,6 +190,40 @@ def vendor(mode: str) -> Callable[[Machine], None]:
     return arrange
 
 
+_CODEX = ROOT / "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex"
+_MODEL_PROVIDER = """model = "sandbox"
+model_provider = "here"
+[model_providers.here]
+name = "here"
+base_url = "http://127.0.0.1:9000/v1"
+wire_api = "responses"
+requires_openai_auth = true
+"""
+
+
+def codex(machine: Machine) -> None:
+    """The program, and a server on this machine that its configuration makes it ask: another gateway, whose sandbox answers."""
+    installed(machine)
+    machine.copy_in(_CODEX, "/usr/local/bin/codex", 0o755)
+    config = Path(machine.work) / "config.toml"
+    config.write_text(_MODEL_PROVIDER)
+    machine.copy_in(config, "/root/config.toml", 0o644)
+    settings = {"APP_SERVER__PORT": "9000", "APP_STORE__URL": "none", "SHIV_ROOT": "/root/shiv", "HOME": "/root"}
+    passed = " ".join(f"--setenv={name}={value}" for name, value in settings.items())
+    said(machine, f"systemd-run --unit model {passed} /usr/local/bin/fkllmproxy")
+    until(lambda: machine.run("curl -sf http://127.0.0.1:9000/livez", capture_output=True).returncode == 0)
+
+
+def codex_missing(machine: Machine) -> None:
+    codex(machine)
+    home = "/var/lib/fkllmproxy/codex"
+    said(machine, f"install -d -m 700 {home} && echo sk-x | CODEX_HOME={home} codex login --with-api-key")
+    said(machine, f"cp /root/config.toml {home} && chown -R --reference=/var/lib/fkllmproxy/. {home}")
+    said(machine, "echo CODEX_BIN=/usr/local/bin/codex-nowhere >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
+    said(machine, _CALL % ("codex-5", "false"))
+    until(lambda: machine.run("journalctl -t fkllmproxy -o cat | grep -q 'could not be started'", capture_output=True).returncode == 0)
+
+
 NOT_INSTALLED = {"fresh", "sources", "port-taken"}
 SCENES: dict[str, Callable[[Machine], None]] = {
     "fresh": lambda machine: None,
@@ -205,6 +239,8 @@ SCENES: dict[str, Callable[[Machine], None]] = {
     "port-taken": port_taken,
     "killed": killed,
     "calls": calls,
+    "codex": codex,
+    "codex missing": codex_missing,
     "limited": limited,
     **{f"vendor {mode}": vendor(mode) for mode in ("ok", "401", "429", "500", "slow", "cut")},
 }

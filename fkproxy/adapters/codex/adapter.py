@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.adapters.base import CredentialStatus, Exchange, UpstreamCall
+from fkproxy.adapters.base import Children, CredentialStatus, Exchange, UpstreamCall
 from fkproxy.adapters.codex.app_server import AppServer
 from fkproxy.adapters.codex.crew import Crew
 from fkproxy.adapters.codex.turn import Leg, Turn
@@ -82,6 +82,11 @@ class CodexCli:
         self._own_tools = own_tools
         self._tool_wait_s = tool_wait_s
         self._paused: dict[tuple[str, frozenset[str]], _Paused] = {}
+
+    @property
+    def children(self) -> Children:
+        """See `Adapter.children`."""
+        return msgspec.structs.replace(self.crew.status(), waiting=len(self._paused))
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`. Raises also `UpstreamSpawnFailed` and `UpstreamOverloaded`."""

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from fkproxy.adapters.base import Children
 from fkproxy.adapters.codex.app_server import AppServer
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.limits.bucket import TokenBucket
@@ -104,6 +105,16 @@ class Crew:
             if self._closed or (self._starting is None and len(self._present) >= self.limits.processes):
                 raise UpstreamOverloaded("all children are busy", retry_after_s=1.0)
             await self._start()
+
+    def status(self) -> Children:
+        """How they are; memory as it was when they were last looked at."""
+        return Children(
+            processes=len(self.servers),
+            restarts=self.restarts,
+            resident_bytes=sum(server.resident_bytes for server in self.servers),
+            version=self.servers[0].version if self.servers else "",
+            retry_after_s=max(0.0, self._not_before - self._now()) if not self._present else 0.0,
+        )
 
     def give_back(self, server: AppServer) -> None:
         """One turn is over."""
