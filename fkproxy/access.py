@@ -153,6 +153,12 @@ class KeyRing:
             caller.check(now_s)
         return caller
 
+    def admit(self, presented: bytes | None, now_s: float) -> Caller:
+        """Who may call. Raises as `identify` and `Caller.check`."""
+        caller = self.identify(presented)
+        caller.check(now_s)
+        return caller
+
     def check_administrator(self, presented: bytes | None) -> Caller:
         """The administrator. Raises `NotAuthenticated`, and `NotAllowed` for a client key."""
         if not presented:

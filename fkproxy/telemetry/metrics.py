@@ -127,6 +127,9 @@ _QUOTAS = (
 DECISIONS = ("credential_renewed", "default_thinking", "fallback", "hedged", "retry_budget", "safety_valve", "takeover", "waited")
 """The notes that a call may carry; see `CallRecord.notes`."""
 
+VERIFICATIONS = ("let_in", "refused", "slowed")
+"""What a proxy hears that asks about a key."""
+
 SKIP_REASONS = (
     *("busy", "circuit_open", "exhausted", "limited", "paused", "reauth_required"),
     *("refreshing", "requests_per_minute", "tokens_per_minute"),
@@ -155,6 +158,7 @@ class Metrics:
         self._transitions: Counter[tuple[str, ...]] = Counter()
         self._skipped: Counter[tuple[str, ...]] = Counter()
         self._decisions: Counter[str] = Counter()
+        self._verifications: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -174,6 +178,10 @@ class Metrics:
     def count_breaker_transition(self, provider_key: str, to: str) -> None:
         """A breaker changed its state to `to`."""
         self._transitions[provider_key, to] += 1
+
+    def count_verification(self, outcome: str) -> None:
+        """A proxy asked about a key; `outcome` is one of `VERIFICATIONS`."""
+        self._verifications[outcome] += 1
 
     def json(self) -> dict[str, Any]:
         """What `/metrics` shows. Rates in percent, latencies in milliseconds."""
@@ -264,10 +272,12 @@ class Metrics:
         yield by_provider("fkproxy_finishes_total", "Replies by why the model stopped.", "reason", FINISH_REASONS, self._finishes)
         yield by_provider("fkproxy_breaker_transitions_total", "Changes of a breaker's state.", "to", STATES, self._transitions)
         yield by_provider("fkproxy_skipped_total", "Upstreams that a call passed over.", "reason", SKIP_REASONS, self._skipped)
-        decisions = CounterMetricFamily("fkproxy_decisions_total", "Calls that did not go the usual way.", labels=("decision",))
-        for decision in DECISIONS:
-            decisions.add_metric((decision,), self._decisions[decision])
-        yield decisions
+
+        def by_word(name: str, text: str, label: str, words: Iterable[str], counts: Counter[str]) -> Metric:
+            return _counter(name, text, (label,), {(word,): counts[word] for word in words})
+
+        yield by_word("fkproxy_decisions_total", "Calls that did not go the usual way.", "decision", DECISIONS, self._decisions)
+        yield by_word("fkproxy_verifications_total", "Keys that a proxy asked about.", "outcome", VERIFICATIONS, self._verifications)
         yield _counter(
             "fkproxy_losses_total",
             "Request fields that the upstream's dialect cannot carry.",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from fkproxy.access import presented_key
 from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTimeout, RequestTooLarge
 from fkproxy.wire.jsonarray import JsonArray
@@ -76,6 +77,12 @@ class Inbound:
         self.user_agent = agent.decode("latin-1") if agent is not None else None
         self.peer = peer
         self.origin = headers.get(b"origin")
+
+    @property
+    def presented_key(self) -> bytes | None:
+        """See `access.presented_key`."""
+        headers = self.headers
+        return presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"x-goog-api-key"))
 
 
 def _new_id() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from fkproxy.access import presented_key
 from fkproxy.call import Call
 from fkproxy.dialects.base import Dialect, Route
 from fkproxy.gateway import Gateway
@@ -50,7 +49,6 @@ def _endpoint(gateway: Gateway, door: Door, dialect: Dialect, route: Route) -> E
 
 
 def _call(dialect: Dialect, route: Route, inbound: Inbound, target: str) -> Call:
-    headers = inbound.headers
     return Call(
         request_id=inbound.request_id,
         dialect=dialect,
@@ -59,8 +57,8 @@ def _call(dialect: Dialect, route: Route, inbound: Inbound, target: str) -> Call
         target=target,
         query=inbound.query,
         operation=route.operation,
-        presented_key=presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"x-goog-api-key")),
+        presented_key=inbound.presented_key,
         peer=inbound.peer,
         user_agent=inbound.user_agent,
-        client_headers=headers,
+        client_headers=inbound.headers,
     )

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import msgspec
 
 from fkproxy import __version__
-from fkproxy.access import ANONYMOUS, Caller, presented_key
+from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.dialects.base import Dialect, ModelEntry
@@ -28,6 +28,7 @@ from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.upstream import Upstream
 from fkproxy.web.asgi import AsgiClient, Door, Endpoint, Inbound, Receive, Scope, Send
+from fkproxy.web.verify import Verifier
 from fkproxy.wire import json
 
 __all__ = ["SUPERVISOR_AGENT", "Ops"]
@@ -44,10 +45,13 @@ class _Answer(msgspec.Struct, frozen=True):
     body: bytes
     content_type: bytes = _JSON
     status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 _Ask = Callable[[Inbound, Caller], Awaitable[_Answer]]
 _Guard = Callable[[Inbound], Caller]
+_Logged = Callable[[Inbound, int], bool]
+"""Whether an answer with that status is worth a line."""
 
 _SCRAPER = Caller("metrics")
 """Who came with the metrics' own token."""
@@ -75,6 +79,7 @@ class Ops:
         self._door = door
         self._keys = gateway.clientele.keys
         self._metrics = metrics
+        self._verifier = Verifier(self._keys, metrics.count_verification, now=now)
         self._stats = stats
         self._catalogue = catalogue
         self._default = dialects[0]
@@ -91,10 +96,11 @@ class Ops:
     def endpoints(self) -> dict[str, Endpoint]:
         """Path → endpoint; a path that ends in `{target}` stands for all below it."""
         found = {
-            "/health": self._endpoint("/health", self._health, _open),
+            "/health": self._endpoint("/health", self._health, _open, logged=_not_our_own),
             "/healthz": self._endpoint("/healthz", self._health, _open),
             "/readyz": self._endpoint("/readyz", self._health, _open),
             "/livez": self._endpoint("/livez", self._live, _open),
+            "/verify": self._endpoint("/verify", self._verified, self._verifier, methods=(*_METHODS, "OPTIONS"), logged=_refused),
             "/metrics": self._endpoint("/metrics", self._metrics_json, self._scraper),
             "/v1/metrics/providers": self._endpoint("/v1/metrics/providers", self._providers, _open),
             "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, self._scraper),
@@ -142,6 +148,11 @@ class Ops:
             body["store"] = store
         return _Answer(json.encode(body), status=200 if closed else 503)
 
+    async def _verified(self, _: Inbound, caller: Caller) -> _Answer:
+        """A proxy may pass these headers on to what it guards."""
+        named = ((b"x-fkproxy-key-id", caller.key_id), (b"x-fkproxy-pool", caller.pool))
+        return _Answer(json.encode({"ok": True}), headers=tuple((name, value.encode()) for name, value in named if value is not None))
+
     async def _metrics_json(self, _: Inbound, __: Caller) -> _Answer:
         return _Answer(json.encode(self._metrics.json()))
 
@@ -185,11 +196,11 @@ class Ops:
     # --- who may ask
 
     def _administrator(self, inbound: Inbound) -> Caller:
-        return self._keys.check_administrator(_key(inbound.headers)) if self._keys.closed else ANONYMOUS
+        return self._keys.check_administrator(inbound.presented_key) if self._keys.closed else ANONYMOUS
 
     def _scraper(self, inbound: Inbound) -> Caller:
         """Who has the metrics' own token, and the administrator."""
-        token, presented = self._metrics_token, _key(inbound.headers)
+        token, presented = self._metrics_token, inbound.presented_key
         if token is None:
             return self._administrator(inbound)
         if presented is not None and hmac.compare_digest(presented, token):
@@ -197,16 +208,20 @@ class Ops:
         return self._keys.check_administrator(presented)
 
     def _lister(self, inbound: Inbound) -> Caller:
-        return self._keys.check(_key(inbound.headers), time.time())
+        return self._keys.check(inbound.presented_key, time.time())
 
     # --- the way in and out
 
-    def _endpoint(self, route: str, ask: _Ask, guard: _Guard, *, methods: tuple[str, ...] | None = _METHODS) -> Endpoint:
+    def _endpoint(
+        self, route: str, ask: _Ask, guard: _Guard, *, methods: tuple[str, ...] | None = _METHODS, logged: _Logged = lambda _, __: True
+    ) -> Endpoint:
+        preflights = "OPTIONS" in (methods or ())
+
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             began, began_s = self._now(), time.time()
             inbound = self._door.enter(scope)
             client = AsgiClient(self._door, inbound, receive, send)
-            if inbound.method == "OPTIONS" and self._door.cors is not None and inbound.origin is not None:
+            if inbound.method == "OPTIONS" and (preflights or (self._door.cors is not None and inbound.origin is not None)):
                 await client.preflight()
                 return
             auth, caller, error_code = "none", ANONYMOUS, None
@@ -218,6 +233,7 @@ class Ops:
                 caller = guard(inbound)
                 auth = "none" if caller.key_id is None else "key"
                 answer = await ask(inbound, caller)
+                headers += answer.headers
             except FkproxyError as error:
                 error_code = error.code
                 answer = _Answer(self._dialect(inbound).encode_error(error, inbound.request_id), status=error.status)
@@ -247,7 +263,7 @@ class Ops:
                     client_ended=client.gone,
                     response_bytes=len(answer.body),
                 )
-                if route != "/health" or inbound.user_agent != SUPERVISOR_AGENT or answer.status >= 500:
+                if logged(inbound, answer.status):
                     self._observe(record)
 
         return serve
@@ -264,8 +280,13 @@ def _open(_: Inbound) -> Caller:
     return ANONYMOUS
 
 
-def _key(headers: Mapping[bytes, bytes]) -> bytes | None:
-    return presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"x-goog-api-key"))
+def _not_our_own(inbound: Inbound, status: int) -> bool:
+    return inbound.user_agent != SUPERVISOR_AGENT or status >= 500
+
+
+def _refused(_: Inbound, status: int) -> bool:
+    """Not those that were let in, which have a line at what they asked for, nor those that have to wait, which would fill the log."""
+    return status not in (200, 429)
 
 
 def _first(dialect: Dialect, entry: ModelEntry) -> bytes:

@@ -7,7 +7,6 @@ host itself a second at most, so that nobody on it can lock its operator out.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from litestar.handlers.base import BaseRouteHandler
 from fkproxy.access import KeyRing, presented_key
 from fkproxy.limits.failures import FailedAttempts
 from fkproxy.model.errors import NotAllowed, NotAuthenticated
+from fkproxy.web.peers import on_this_host, subscriber
 
 __all__ = ["Guard"]
 
@@ -45,10 +45,10 @@ class Guard:
         """Raises `NotAuthorizedException` (401) and `TooManyRequestsException` (429)."""
         peer = self._peer_of(connection) or "unknown"
         if not self._keys.closed:
-            if not (_on_this_host(peer) and _asks_this_host(connection)):
+            if not (on_this_host(peer) and _asks_this_host(connection)):
                 raise NotAuthorizedException("no key is configured: only this host may ask, by its own name")
             return
-        source = _source(peer)
+        source = subscriber(peer)
         now = self._now()
         wait_s = self._failures.wait_s(source, now)
         if wait_s > 0:
@@ -59,7 +59,7 @@ class Guard:
             self._keys.check_administrator(presented)
         except NotAuthenticated as error:
             if presented:
-                self._failures.failed(source, now, _LONGEST_ON_THIS_HOST_S if _on_this_host(peer) else None)
+                self._failures.failed(source, now, _LONGEST_ON_THIS_HOST_S if on_this_host(peer) else None)
             raise NotAuthorizedException(str(error), headers={"www-authenticate": "Bearer"}) from None
         except NotAllowed as error:
             raise PermissionDeniedException(str(error)) from None
@@ -72,20 +72,6 @@ def _presented(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | None:
             return secret.encode()
     bearer = connection.headers.get("authorization")
     return presented_key(bearer.encode() if bearer else None, None, None)
-
-
-def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """A socket for both families shows IPv4 as `::ffff:192.0.2.1`."""
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _on_this_host(peer: str) -> bool:
-    address = _address(peer)
-    return address is not None and address.is_loopback
 
 
 def _asks_this_host(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
@@ -101,12 +87,4 @@ def _asks_this_host(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
         from_elsewhere = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
     except ValueError:
         return False
-    return not from_elsewhere and (name == "localhost" or _on_this_host(name))
-
-
-def _source(peer: str) -> str:
-    """Who is counted as one: an address, or the network that one subscriber has of IPv6 (RFC 6177)."""
-    address = _address(peer)
-    if address is None or address.version == 4:
-        return str(address or peer)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+    return not from_elsewhere and (name == "localhost" or on_this_host(name))
