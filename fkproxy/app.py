@@ -44,11 +44,12 @@ from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.web.admin import PREFIXES, AdminPlane, Guard, Lazy, admin_app, asking
-from fkproxy.web.asgi import CorsPolicy, Door, Endpoint, request_id
+from fkproxy.web.asgi import Door, Endpoint, request_id
 from fkproxy.web.asgi import Receive as WebReceive
 from fkproxy.web.asgi import Scope as WebScope
 from fkproxy.web.asgi import Send as WebSend
 from fkproxy.web.chat import chat_endpoints
+from fkproxy.web.cors import CorsPolicy
 from fkproxy.web.ops import Ops
 
 __all__ = ["create_app"]

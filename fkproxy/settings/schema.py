@@ -289,7 +289,9 @@ class Cors(Section):
     """Web pages that call from a browser."""
 
     enabled: Bool = _live(False, "Answer browsers that ask whether they may call.")
-    allowed_origins: Origins = _live((), "Origins such as https://app.example, separated by commas; * for all.")
+    allowed_origins: Origins = _live(
+        (), "Origins such as https://app.example, separated by commas; http://localhost:* is any port of it, * is all."
+    )
     max_age_secs: int = _live(600, "How long a browser may remember the answer.", unit="seconds", ge=0, le=86400)
 
 

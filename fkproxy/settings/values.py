@@ -36,6 +36,8 @@ _WORDS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("f
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 """Of a header's name, in lower case (RFC 9110 §5.6.2)."""
 
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
 _OWN_HEADERS = frozenset(
     (
         "accept-encoding",
@@ -106,12 +108,18 @@ def _url(value: str) -> str:
 
 
 def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    """As browsers send them (RFC 6454 §6.1): lower case, no path, nor a default port."""
+    """As browsers send them (RFC 6454 §6.1): lower case, no path, nor a default port. The port may be `*`."""
     for item in value:
-        if item != "*":
-            parts = urlsplit(item)
-            if not parts.netloc or item != f"{parts.scheme}://{parts.netloc}".lower() or parts.username is not None:
-                raise ValueError(f"{item!r} is not an origin such as https://app.example, nor *")
+        if item == "*":
+            continue
+        parts = urlsplit(item.removesuffix(":*"))
+        whole = f"{parts.scheme}://{parts.netloc}".lower()
+        if not parts.netloc or item.removesuffix(":*") != whole or parts.username is not None:
+            raise ValueError(f"{item!r} is not an origin such as https://app.example, nor *")
+        if "*" in whole or whole.endswith(_DEFAULT_PORTS.get(parts.scheme, "/")):
+            raise ValueError(
+                f"{item!r} is not an origin that a browser sends: * stands for all of them or for a port, a default port is left out"
+            )
     return value
 
 

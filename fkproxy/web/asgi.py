@@ -16,9 +16,10 @@ from typing import Any
 from fkproxy.access import presented_key
 from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTimeout, RequestTooLarge
+from fkproxy.web.cors import CorsPolicy
 from fkproxy.wire.jsonarray import JsonArray
 
-__all__ = ["AsgiClient", "CorsPolicy", "Door", "Endpoint", "Inbound", "Message", "Receive", "Scope", "Send", "request_id"]
+__all__ = ["AsgiClient", "Door", "Endpoint", "Inbound", "Message", "Receive", "Scope", "Send", "request_id"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,36 +29,6 @@ Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _MAX_PEERS = 4096
-
-
-class CorsPolicy:
-    """Which web pages may call. Credentials are never allowed: a key travels in a header that the page sets itself."""
-
-    __slots__ = ("_any", "_origins", "_preflight")
-
-    def __init__(self, origins: Sequence[str], max_age_s: int) -> None:
-        self._any = "*" in origins
-        self._origins = frozenset(origin.encode() for origin in origins)
-        self._preflight: Headers = [
-            (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
-            (b"access-control-max-age", b"%d" % max_age_s),
-        ]
-
-    def headers(self, origin: bytes) -> Headers:
-        """Headers for a reply to this origin, none if it is not allowed."""
-        if self._any:
-            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*")]
-        if origin in self._origins:
-            return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", b"*"), (b"vary", b"Origin")]
-        return []
-
-    def preflight(self, origin: bytes, requested_headers: bytes | None) -> Headers:
-        """Headers for the answer to a preflight request."""
-        allowed = self.headers(origin)
-        if not allowed:
-            return []
-        # Header names only ever echo what the browser is about to send; SDKs add many of their own.
-        return [*allowed, *self._preflight, (b"access-control-allow-headers", requested_headers or b"*")]
 
 
 class Inbound:
@@ -225,7 +196,7 @@ class AsgiClient:
         headers += self._door.static
         if self._door.leaving():
             headers.append((b"connection", b"close"))
-        if self._door.cors is not None and self._inbound.origin is not None:
+        if self._door.cors is not None:
             headers += self._door.cors.headers(self._inbound.origin)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

@@ -42,6 +42,13 @@ def fault(name: str, text: str) -> str:
         ("APP_OPENAI__MODELS", "gpt-*, o3", ("gpt-*", "o3")),
         ("APP_OPENAI__BASE_URL", "https://llm.example/v1//", "https://llm.example/v1"),
         ("APP_CORS__ALLOWED_ORIGINS", "https://app.example,http://localhost:8080", ("https://app.example", "http://localhost:8080")),
+        ("APP_CORS__ALLOWED_ORIGINS", "http://localhost:*,http://[::1]:*", ("http://localhost:*", "http://[::1]:*")),
+        ("APP_CORS__ALLOWED_ORIGINS", "app://obsidian.md,capacitor://localhost", ("app://obsidian.md", "capacitor://localhost")),
+        (
+            "APP_CORS__ALLOWED_ORIGINS",
+            "http://app.example:443,https://app.example:80",
+            ("http://app.example:443", "https://app.example:80"),
+        ),
         ("APP_LOG__LEVEL", "warning", "warning"),
     ],
 )
@@ -84,7 +91,13 @@ def test_the_network_that_is_wrong_is_named(network: str) -> None:
     assert repr(network) in fault("APP_SERVER__TRUSTED_PROXIES", f"192.0.2.1,{network}")
 
 
-@pytest.mark.parametrize("origin", ["https://app.example/", "app.example", "https://App.example", "https://app.example/page"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://app.example/", "app.example", "https://App.example", "https://app.example/page", "https://*.example", "*://app.example"),
+        *("https://app.example:443", "http://app.example:80", "http://*:*", "http://localhost:80*", "null"),
+    ],
+)
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
     assert "is not an origin" in fault("APP_CORS__ALLOWED_ORIGINS", origin)
 
