@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fkproxy.settings.loading import shown  # noqa: E402 - after the path is set
+from fkproxy.settings.profiles import PROFILES  # noqa: E402 - after the path is set
 from fkproxy.settings.schema import Settings, Slot, slots  # noqa: E402 - after the path is set
 
 TARGET = ROOT / "packaging" / "env.example"
@@ -53,6 +54,7 @@ def _setting(slot: Slot) -> Iterator[str]:
         f"One of {', '.join(slot.choices)}." if slot.choices else "",
         f"Also read: {', '.join(slot.variables)}." if slot.variables else "",
     ]
+    facts += [f"With the profile {profile}: {values[slot.name]}." for profile, values in PROFILES.items() if slot.name in values]
     yield from _comment(" ".join(filter(None, facts)))
     if slot.secret:
         yield f"# Or in a file: {slot.name}_FILE=/etc/fkllmproxy/{slot.name.lower()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,22 @@ def test_check_prints_what_is_in_force(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "warning: providers: none is configured" in printed.out
     assert "store: /srv/state/fkllmproxy.db" in printed.out.splitlines()
     assert "0123456789" not in printed.out + printed.err
+
+
+def test_check_says_what_a_profile_gives_and_what_it_does_not_let_pass(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP_PROFILE", "prod")
+    monkeypatch.setenv("APP_AUTH__MASTER_KEY", secrets.token_hex(24))
+    assert cli.main(["check"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["APP_CONCURRENCY__MAX_STREAMS_PER_KEY", "20", "profile", "prod"] in lines
+    monkeypatch.setenv("APP_AUTH__MASTER_KEY", "changeme-changeme")
+    assert cli.main(["check"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("APP_AUTH__MASTER_KEY: can be guessed")
+    assert "openssl rand -hex 24" in printed.err
+    assert "changeme" not in printed.out + printed.err
 
 
 def test_check_speaks_json_in_either_case(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

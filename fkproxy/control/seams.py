@@ -17,7 +17,8 @@ from fkproxy.storage.values import AuditEntry, AuditRow, AuditVerdict, Picture, 
 
 __all__ = ["Box", "Change", "Configuration", "NamedProvider", "SettingView", "Source", "Store", "Verdict"]
 
-Source = Literal["default", "environment", "file", "managed"]
+Source = Literal["default", "environment", "file", "managed", "profile"]
+"""Where something is said. `profile`: by nobody, but as a default of the profile that was chosen; only settings have that."""
 
 
 class Change(Protocol):

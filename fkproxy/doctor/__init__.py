@@ -57,4 +57,5 @@ def _configuration(situation: Situation) -> Iterable[Finding]:
         return
     for told in situation.loaded.warnings:
         yield warning("configuration", f"{told.name}: {told.message}", told.hint)
-    yield ok("configuration", f"valid, from {where}")
+    profile = situation.loaded.settings.profile.name
+    yield ok("configuration", f"valid, from {where}" + (f", profile {profile}" if profile is not None else ""))

@@ -5,6 +5,7 @@ values.py    kinds of values: how a text becomes one
 envfile.py   files of `NAME=value` lines
 sources.py   where values come from, and names that mean nothing
 checks.py    what must hold between settings
+profiles.py  other defaults for a purpose, and what one of them does not let pass
 copies.py    files that only root may read, as the unit copies them
 loading.py   all of it together, with every problem found at once
 problems.py  what a problem is

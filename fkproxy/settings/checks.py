@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fkproxy.settings.problems import Problem, reason
+from fkproxy.settings.profiles import check_production, said
 from fkproxy.settings.schema import Settings
 from fkproxy.settings.sources import Collected
 
@@ -37,6 +38,7 @@ def check_together(settings: Settings, collected: Collected, wrong: Collection[s
     for check, sections in _CHECKS:
         if not any(section in wrong for section in sections):
             check(settings, collected)
+    check_production(settings, collected, wrong)
 
 
 def _auth(settings: Settings, collected: Collected) -> None:
@@ -58,7 +60,7 @@ def _cors(settings: Settings, collected: Collected) -> None:
     if cors.enabled and not cors.allowed_origins:
         text = "cross-origin calls are enabled for no origin"
         collected.problems.append(Problem("APP_CORS__ALLOWED_ORIGINS", text, "name origins, or * for all"))
-    if not cors.enabled and cors.allowed_origins:
+    if not cors.enabled and said(collected, "APP_CORS__ALLOWED_ORIGINS"):
         text = "has no effect while APP_CORS__ENABLED is off"
         collected.warnings.append(Problem("APP_CORS__ALLOWED_ORIGINS", text))
 
@@ -68,7 +70,7 @@ def _timeouts(settings: Settings, collected: Collected) -> None:
     timeout = settings.timeout
     for field in ("connect_secs", "first_byte_secs", "silence_secs", "stall_secs"):
         name = f"APP_TIMEOUT__{field}".upper()
-        if name in collected.found and getattr(timeout, field) > timeout.total_secs:
+        if said(collected, name) and getattr(timeout, field) > timeout.total_secs:
             text = f"is longer than the whole call may take, {timeout.total_secs:g} seconds, and so never passes"
             collected.warnings.append(Problem(name, text, "lower it, or raise APP_TIMEOUT__TOTAL_SECS"))
 
@@ -173,7 +175,7 @@ def _providers(settings: Settings, collected: Collected) -> None:
         # No reason not to start: providers that are managed through the gateway itself are not known here.
         text = "is off and no provider is configured: nothing can answer until one is added"
         collected.warnings.append(Problem("APP_SANDBOX__ENABLED", text, real))
-    elif settings.sandbox.enabled is None:
+    elif not said(collected, "APP_SANDBOX__ENABLED"):
         collected.warnings.append(Problem("providers", "none is configured, so the built-in sandbox answers", real))
 
 

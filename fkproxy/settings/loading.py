@@ -14,6 +14,7 @@ from fkproxy.adapters.http import Proxies
 from fkproxy.settings.checks import check_together
 from fkproxy.settings.envfile import read_environment_file
 from fkproxy.settings.problems import Problem, SettingsError
+from fkproxy.settings.profiles import lay
 from fkproxy.settings.providers_file import ProvidersSource, read_providers
 from fkproxy.settings.providers_schema import Provider, ProvidersFile
 from fkproxy.settings.providers_table import check_providers, homeless, named_by_variables, routing_of
@@ -91,6 +92,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     directory = given.get("CREDENTIALS_DIRECTORY")
     collected = Collected(layers, Path(directory) if directory else None, given)
     collected.problems[:0] = problems
+    lay(collected)
     proxies = _proxies(given, collected)
     settings, wrong = _validate(collected)
     # Nobody knows what a broken file would have said about any setting.

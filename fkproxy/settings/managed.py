@@ -18,6 +18,7 @@ from fkproxy.settings.checks import check_together
 from fkproxy.settings.loading import LoadedSettings, fault_of, shown
 from fkproxy.settings.managed_providers import ManagedSource
 from fkproxy.settings.problems import Problem, SettingsError
+from fkproxy.settings.profiles import from_profile
 from fkproxy.settings.providers_schema import Provider
 from fkproxy.settings.providers_table import check_providers, named_by_variables, routing_of, upstreams_of
 from fkproxy.settings.schema import Settings, Slot, slots
@@ -123,7 +124,7 @@ class _Laid:
             if slot is None or not slot.live:
                 what = "is no setting" if slot is None else "takes effect at a start only and cannot be managed here"
                 (self.problems if self._strict else self.warnings).append(Problem(name, what))
-            elif name in self.sources:
+            elif name in self.sources and not from_profile(self.sources[name]):
                 self.warnings.append(Problem(name, "is kept here and has no effect", f"{self.sources[name]} says something else"))
             elif not text.strip():
                 self.problems.append(Problem(name, "is blank", "clear it instead"))
@@ -228,6 +229,8 @@ def _source(slot: Slot, value: object, detail: str) -> Source:
     """By what `check` says of it: a variable's name alone, one "in" a file, a credential's file, or nothing."""
     if detail == MANAGED:
         return "managed"
+    if from_profile(detail):
+        return "profile"
     if detail:
         return "file" if " " in detail else "environment"
     return "default" if value == slot.default else "environment"

@@ -51,6 +51,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Profile(Section):
+    """Defaults for a purpose."""
+
+    name: Literal["dev", "prod"] | None = _setting(
+        None,
+        "Other defaults: dev for a desk, prod for a service that others reach. What is said elsewhere wins; but prod does not start while"
+        " calls need no key, a key can be guessed, every page may call, every address is a trusted proxy, or the sandbox is on.",
+        variables=("APP_PROFILE",),
+    )
+
+
 class Server(Section):
     """Where it listens and what it accepts."""
 
@@ -340,6 +351,7 @@ class Sandbox(Section):
 class Settings(Section):
     """All of them."""
 
+    profile: Profile = Profile()
     server: Server = Server()
     auth: Auth = Auth()
     vertex: Vertex = Vertex()
