@@ -218,7 +218,7 @@ def create_app(
     )
     admin = Lazy(lambda: admin_app(plane))
     return Litestar(
-        _routes(_by_method(chat_endpoints(gateway, door, dialects), ops.endpoints()), ops.unknown, admin),
+        _routes(_by_method(chat_endpoints(gateway, door, dialects, ops.look), ops.endpoints()), ops.unknown, admin),
         on_startup=[open_],
         on_shutdown=[close],
         openapi_config=None,

@@ -212,11 +212,12 @@ class AsgiClient:
             data = self._array.feed(data) + self._array.end()
         await self._send({"type": "http.response.body", "body": b"" if self._inbound.method == "HEAD" else data, "more_body": False})
 
-    async def preflight(self) -> None:
-        """Answer a browser that asks whether it may."""
+    async def preflight(self, methods: Sequence[str]) -> None:
+        """Answer who asks what may be done here (RFC 9110 §9.3.7), and a browser that asks whether its page may."""
         cors, origin = self._door.cors, self._inbound.origin
         allowed = cors.preflight(origin, self._inbound.headers.get(b"access-control-request-headers")) if cors and origin else []
-        await self._send({"type": "http.response.start", "status": 204, "headers": [*allowed, *self._door.static]})
+        allow = (b"allow", ", ".join(methods).encode())
+        await self._send({"type": "http.response.start", "status": 204, "headers": [allow, *allowed, *self._door.static]})
         await self.finish()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fkproxy.call import Call
 from fkproxy.dialects.base import Dialect, Route
@@ -13,15 +13,16 @@ from fkproxy.web.asgi import AsgiClient, Door, Endpoint, Inbound, Receive, Scope
 
 __all__ = ["chat_endpoints"]
 
-_METHODS = ("POST", "OPTIONS")
+_METHODS = ("POST", "HEAD", "OPTIONS")
 
 
-def chat_endpoints(gateway: Gateway, door: Door, dialects: Sequence[Dialect]) -> dict[str, Endpoint]:
-    """An endpoint for each route of each dialect, by path; a path that ends in `{target}` stands for all below it."""
-    return {route.path: _endpoint(gateway, door, dialect, route) for dialect in dialects for route in dialect.routes}
+def chat_endpoints(gateway: Gateway, door: Door, dialects: Sequence[Dialect], look: Callable[[str], Endpoint]) -> dict[str, Endpoint]:
+    """An endpoint for each route of each dialect, by path; a path that ends in `{target}` stands for all below it. `look` makes what
+    answers HEAD at a path."""
+    return {route.path: _endpoint(gateway, door, dialect, route, look(route.path)) for dialect in dialects for route in dialect.routes}
 
 
-def _endpoint(gateway: Gateway, door: Door, dialect: Dialect, route: Route) -> Endpoint:
+def _endpoint(gateway: Gateway, door: Door, dialect: Dialect, route: Route, look: Endpoint) -> Endpoint:
     prefix, template, _ = route.path.partition("{target}")
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,8 +32,10 @@ def _endpoint(gateway: Gateway, door: Door, dialect: Dialect, route: Route) -> E
         try:
             if inbound.method == "POST":
                 await gateway.serve(call, client)
-            elif inbound.method == "OPTIONS" and door.cors is not None and inbound.origin is not None:
-                await client.preflight()
+            elif inbound.method == "HEAD":
+                await look(scope, receive, send)
+            elif inbound.method == "OPTIONS":
+                await client.preflight(_METHODS)
             else:
                 await gateway.refuse(call, client, MethodNotAllowed(inbound.method, _METHODS))
         except asyncio.CancelledError:

@@ -38,7 +38,7 @@ SUPERVISOR_AGENT = "fkllmproxy-supervisor"
 
 _JSON = b"application/json"
 _NO_STORE = (b"cache-control", b"no-cache, no-store, must-revalidate")
-_METHODS = ("GET", "HEAD")
+_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class Ops:
             "/healthz": self._endpoint("/healthz", self._health, _open),
             "/readyz": self._endpoint("/readyz", self._health, _open),
             "/livez": self._endpoint("/livez", self._live, _open),
-            "/verify": self._endpoint("/verify", self._verified, self._verifier, methods=(*_METHODS, "OPTIONS"), logged=_refused),
+            "/verify": self._endpoint("/verify", self._verified, self._verifier, logged=_refused),
             "/metrics": self._endpoint("/metrics", self._metrics_json, self._scraper),
             "/v1/metrics/providers": self._endpoint("/v1/metrics/providers", self._providers, _open),
             "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, self._scraper),
@@ -109,6 +109,14 @@ class Ops:
             found[path] = self._endpoint(path, self._list, self._lister)
             found[path + "/{target}"] = self._endpoint(path + "/{target}", self._one(path + "/"), self._lister)
         return found
+
+    def look(self, route: str) -> Endpoint:
+        """HEAD at a path that calls are posted to: would one with this key be let in? Nothing is called."""
+
+        async def answer(_: Inbound, __: Caller) -> _Answer:
+            return _Answer(b"")
+
+        return self._endpoint(route, answer, lambda inbound: self._keys.admit(inbound.presented_key, time.time()))
 
     async def unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         """404 in the dialect whose paths look most like the one asked for."""
@@ -215,14 +223,12 @@ class Ops:
     def _endpoint(
         self, route: str, ask: _Ask, guard: _Guard, *, methods: tuple[str, ...] | None = _METHODS, logged: _Logged = lambda _, __: True
     ) -> Endpoint:
-        preflights = "OPTIONS" in (methods or ())
-
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             began, began_s = self._now(), time.time()
             inbound = self._door.enter(scope)
             client = AsgiClient(self._door, inbound, receive, send)
-            if inbound.method == "OPTIONS" and (preflights or (self._door.cors is not None and inbound.origin is not None)):
-                await client.preflight()
+            if inbound.method == "OPTIONS" and (methods is not None or (self._door.cors is not None and inbound.origin is not None)):
+                await client.preflight(methods or _METHODS)
                 return
             auth, caller, error_code = "none", ANONYMOUS, None
             headers: Headers = [(b"x-request-id", inbound.request_id.encode()), _NO_STORE]

@@ -55,10 +55,10 @@ async def test_a_refusal_is_in_the_dialect_of_the_path() -> None:
     assert (await app.ask("GET", "/v1/nothing")).json()["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 async def test_another_method_is_told_which_to_use(method: str) -> None:
     reply = await App().ask(method, CHAT)
-    assert (reply.status, reply.headers["allow"]) == (405, "POST, OPTIONS")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST, HEAD, OPTIONS")
     assert (reply.body == b"") == (method == "HEAD")
 
 
@@ -77,6 +77,27 @@ async def test_forwarded_addresses_count_only_from_a_trusted_proxy() -> None:
     distrusting = App(**settings)
     assert await status(distrusting, "10.0.0.1", "203.0.113.1") == 200
     assert await status(distrusting, "10.0.0.1", "203.0.113.2") == 429
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"])
+async def test_head_tells_whether_a_call_would_be_let_in_and_calls_nobody(path: str) -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    good = await app.ask("HEAD", path, headers={"authorization": f"Bearer {KEY}"})
+    assert (good.status, good.headers["content-type"], good.body) == (200, "application/json", b"")
+    bad = await app.ask("HEAD", path)
+    assert (bad.status, bad.headers["www-authenticate"], bad.body) == (401, "Bearer", b"")
+    assert (await app.ask("GET", "/metrics", headers={"authorization": f"Bearer {KEY}"})).json()["total_requests"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"), [(CHAT, "POST, HEAD, OPTIONS"), ("/v1/models", "GET, HEAD, OPTIONS"), ("/health", "GET, HEAD, OPTIONS")]
+)
+async def test_options_tells_what_may_be_done_without_a_key(path: str, methods: str) -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    told = await app.ask("OPTIONS", path)
+    assert (told.status, told.headers["allow"], told.body) == (204, methods, b"")
+    refused = await app.ask("DELETE", path)
+    assert (refused.status, refused.headers["allow"]) == (405, methods)
 
 
 async def test_a_stream_is_marked_as_one() -> None:
