@@ -43,7 +43,7 @@ $(NODE_STAMP): | $(VENV_STAMP)
 	@touch $@
 
 test: $(BINARY) $(VENV_STAMP) $(NODE_STAMP) check
-	@scripts/need curl=curl jq=jq nginx=nginx-light pgrep=procps promtool=prometheus /usr/lib/postgresql/15/bin/initdb=postgresql setpriv=util-linux
+	@scripts/need curl=curl jq=jq /usr/sbin/nginx=nginx-light pgrep=procps promtool=prometheus /usr/lib/postgresql/15/bin/initdb=postgresql setpriv=util-linux
 	@scripts/test
 
 check: $(VENV_STAMP)

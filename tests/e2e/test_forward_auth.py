@@ -196,3 +196,9 @@ def test_keys_of_pools_are_known_at_once_and_gone_at_once(running: Service, edge
     for verb, status in (("pause", 401), ("resume", 200), ("revoke", 401)):
         admin.post(f"/keys/{key.id}/{verb}")
         assert call(edge, next(ADDRESSES), key.secret).status == status
+
+
+def test_the_repository_asks_for_nginx() -> None:
+    recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    assert "nginx=nginx-light" in recipe[1]
