@@ -14,7 +14,7 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,6 +30,7 @@ from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_provid
 from fkproxy.settings.managed import effective
 from fkproxy.storage import open_store, snapshot
 from fkproxy.storage.calls_values import Retention
+from fkproxy.storage.calls_values import Spent as KeySpent
 from fkproxy.storage.values import Picture, StoreError, StoreUnavailable
 from fkproxy.telemetry.journal import Journal
 
@@ -269,7 +270,7 @@ class Administration:
         ]
 
     async def _log_calls(self, store: Store) -> None:
-        """What keys have used is asked for first: calls of this process are counted by itself, and not in the store yet."""
+        """What keys have used is asked for first; calls of this process are counted by itself."""
         from fkproxy.storage.calls import Calls  # a database library, which is loaded by now
 
         assert self.place is not None
@@ -280,11 +281,15 @@ class Administration:
         await calls.run()
 
     async def _seed(self, calls: Calls, clientele: Clientele) -> None:
-        begins = {window: window_of(window, time.time())[0] for window in WINDOWS}
-        spent = await calls.spent(day_start_s=begins["day"], week_start_s=begins["week"], month_start_s=begins["month"])
-        clientele.seed("day", {key: (used.tokens_day, used.cost_day_usd) for key, used in spent.items()})
-        clientele.seed("week", {key: (used.tokens_week, 0.0) for key, used in spent.items()})
-        clientele.seed("month", {key: (0, used.cost_month_usd) for key, used in spent.items()})
+        """What is in the store is told at once; what waits in the journal, which may be much, when it was read."""
+        assert self.journal is not None
+        day_s, week_s, month_s = (window_of(window, time.time())[0] for window in WINDOWS)
+        begins = {"day_start_s": day_s, "week_start_s": week_s, "month_start_s": month_s}
+        _tell(clientele, await calls.spent(**begins))
+        try:
+            _tell(clientele, await calls.spent_by_others(self.journal.ending, **begins))
+        except OSError as error:
+            logger.warning("budgets begin without what waits in the journal: it cannot be read", extra={"reason": error.strerror})
 
     async def _note_uses(self, store: Store) -> None:
         """Those that called since they were noted last."""
@@ -296,6 +301,12 @@ class Administration:
     def _retention(self) -> Retention:
         kept = self.loaded.settings.store
         return Retention(days=kept.keep_calls_days or None, usage_days=kept.keep_usage_days or None)
+
+
+def _tell(clientele: Clientele, spent: Mapping[str, KeySpent]) -> None:
+    clientele.seed("day", {key: (used.tokens_day, used.cost_day_usd) for key, used in spent.items()})
+    clientele.seed("week", {key: (used.tokens_week, 0.0) for key, used in spent.items()})
+    clientele.seed("month", {key: (0, used.cost_month_usd) for key, used in spent.items()})
 
 
 def _spending(windows: Sequence[Spent]) -> Spending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +12,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fkproxy.access import KeyRing
 from fkproxy.administration import Administration
+from fkproxy.clientele import Clientele
 from fkproxy.control.ledger import By
 from fkproxy.directory import ClientKey, Directory, Document, Pool
+from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, load
 from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
+from tests.storage.journal import leave
+from tests.telemetry.records import record
 
 BY = By(actor=Actor(kind="local"))
 PROVIDER = {"name": "managed", "adapter": "openai", "base_url": "http://127.0.0.1:9/v1", "models": ["m"]}
@@ -188,6 +194,29 @@ def test_what_is_managed_is_given_up_for_what_is_declared(tmp_path: Path) -> Non
     made.give_up(ValueError("no such file"))
     assert made.loaded is declared
     assert [problem.message for problem in made.problems] == ["no such file"]
+
+
+async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path) -> None:
+    declared = loaded(tmp_path)
+    before = Administration(declared, place_of(declared))
+    async with running(before):
+        await opened(before)
+        await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
+    now_s, used = time.time(), Usage(input_tokens=300, output_tokens=40)
+    call = record(started_s=now_s, key_id="k", pool="team", usage=used, cost_usd=0.25)
+    journal = tmp_path / "state" / "journal"
+    leave(journal, [call, call])
+    after = Administration(declared, place_of(declared))
+    clientele = Clientele(KeyRing((), required=False, directory=after.directory), now_s=lambda: now_s)
+    after.use(Applied(), clientele)
+    after.journal.write(call)
+    after.journal.close()
+    async with running(after):
+        async with asyncio.timeout(20):
+            while after.status.state != "open" or after.waiting_bytes:  # noqa: ASYNC110 - nor has the importer
+                await asyncio.sleep(0.01)
+    day, week, month = clientele.spent()["k"]
+    assert ((day.tokens, week.tokens), (day.usd, month.usd)) == ((680, 680), (0.5, 0.5)), "its own call is counted by itself"
 
 
 async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> None:

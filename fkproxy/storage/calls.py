@@ -1,8 +1,8 @@
 """The request log: calls come in from the journal, are searched, exported, added up, and taken away in time. Floor 2.
 
 journal files  →  `calls_import`  →  calls, usage_hourly  →  `calls_search`, `calls_export`, `calls_usage`
-                                           ↓
-                                    `calls_retention`
+     ↓                                     ↓
+`calls_waiting`                     `calls_retention`
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from fkproxy.storage import calls_export, calls_search, calls_usage
+from fkproxy.storage import calls_export, calls_search, calls_usage, calls_waiting
 from fkproxy.storage.calls_import import Importer, ImporterFigures
 from fkproxy.storage.calls_retention import retain
 from fkproxy.storage.calls_values import (
@@ -28,6 +28,7 @@ from fkproxy.storage.calls_values import (
     UsageFilter,
     UsageRow,
 )
+from fkproxy.storage.calls_waiting import Begins
 from fkproxy.storage.database import Database
 from fkproxy.storage.values import StoreError
 
@@ -55,6 +56,7 @@ class Calls:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._database = database
+        self._directory = directory
         self._retention = retention
         self._now = now
         self._sleep = sleep
@@ -92,6 +94,11 @@ class Calls:
     async def spent(self, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
         """What every key has used since then, by its id."""
         return await calls_usage.spent(self._database, day_start_s=day_start_s, week_start_s=week_start_s, month_start_s=month_start_s)
+
+    async def spent_by_others(self, own: str, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
+        """`spent`, with what waits in the journal, and without what the files say whose names end with `own`."""
+        begins = Begins(day_s=day_start_s, week_s=week_start_s, month_s=month_start_s)
+        return await calls_waiting.spent_by_others(self._database, self._directory, begins, own, sleep=self._sleep)
 
     async def retain(self, keep: Retention) -> Removed:
         """Remove what is older, or more, than `keep` says."""

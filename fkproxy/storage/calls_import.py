@@ -32,14 +32,14 @@ from fkproxy.storage.database import Database
 from fkproxy.storage.values import Reason, StoreError, StoreUnavailable
 from fkproxy.telemetry.journal_files import journal_files, lock, read_lines
 
-__all__ = ["Importer", "ImporterFigures"]
+__all__ = ["PIECE_BYTES", "SLICE_LINES", "Importer", "ImporterFigures"]
 
 _POLL_S = 1.0
 _MAX_BACKOFF_S = 30.0
 _KEEP_S = 60.0
 """How long a file stays when it is in the store: Linux has written back by then what a database did not sync."""
-_PIECE_BYTES = 1024 * 1024
-_SLICE_LINES = 150
+PIECE_BYTES = 1024 * 1024
+SLICE_LINES = 150
 """A slice takes about a millisecond, and other tasks of the event loop go between two of them."""
 
 _MANY_BYTES = 64 * 1024 * 1024
@@ -185,10 +185,10 @@ class Importer:
         """
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = read_lines(handle, offset, _PIECE_BYTES)
+            data = read_lines(handle, offset, PIECE_BYTES)
             if not data and lock(handle):
                 # Its writer may have written again before it went.
-                data = read_lines(handle, offset, _PIECE_BYTES)
+                data = read_lines(handle, offset, PIECE_BYTES)
                 now = self._now()
                 if not data and now - self._done_s.setdefault(path.name, now) >= self._keep_s:
                     path.unlink()
@@ -215,8 +215,8 @@ class Importer:
         lines = piece.data.split(b"\n")
         if lines.pop():
             batch.undecodable += 1  # longer than any line
-        for first in range(0, len(lines), _SLICE_LINES):
-            batch.add(lines[first : first + _SLICE_LINES])
+        for first in range(0, len(lines), SLICE_LINES):
+            batch.add(lines[first : first + SLICE_LINES])
             await asyncio.sleep(0)
         self._worked_s = time.monotonic() - began
         name, after = piece.path.name, piece.offset + len(piece.data)

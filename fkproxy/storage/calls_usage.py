@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fkproxy.storage.calls_rows import NANO
 from fkproxy.storage.calls_tables import usage_hourly
 from fkproxy.storage.calls_values import GroupBy, Spent, UsageFilter, UsageRow
 from fkproxy.storage.database import Database
 
-__all__ = ["HOUR_S", "spent", "usage"]
+__all__ = ["HOUR_S", "spent", "spent_within", "usage"]
 
 HOUR_S = 3600
 
@@ -53,6 +54,12 @@ def _usage(row: Any, seconds: int) -> UsageRow:
 
 async def spent(database: Database, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
     """What every key has used since then, by its id; hours are whole, and so should the times be. Raises StoreUnavailable."""
+    async with database.read() as connection:
+        return await spent_within(connection, day_start_s=day_start_s, week_start_s=week_start_s, month_start_s=month_start_s)
+
+
+async def spent_within(connection: AsyncConnection, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
+    """`spent`, within the caller's transaction."""
     day, week, month = (int(start // HOUR_S) for start in (day_start_s, week_start_s, month_start_s))
     tokens = _columns.tokens_input + _columns.tokens_output
     statement = (
@@ -66,8 +73,7 @@ async def spent(database: Database, *, day_start_s: float, week_start_s: float, 
         .where(_columns.hour >= min(day, week, month), _columns.key_id != "")
         .group_by(_columns.key_id)
     )
-    async with database.read() as connection:
-        rows = (await connection.execute(statement)).all()
+    rows = (await connection.execute(statement)).all()
     return {
         key_id: Spent(int(tokens_day), int(tokens_week), int(cost_day) / NANO, int(cost_month) / NANO)
         for key_id, tokens_day, tokens_week, cost_day, cost_month in rows

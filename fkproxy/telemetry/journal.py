@@ -112,6 +112,11 @@ class Journal:
             trouble=self._trouble,
         )
 
+    @property
+    def ending(self) -> str:
+        """What the names of this process's own files end with."""
+        return self._files.ending
+
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is queued, as far as it can be, and let go of the file. A later `write` begins again."""
         thread = self._thread

@@ -2,7 +2,7 @@
 
 Floor 2.
 
-    calls-<unix ms>-<pid>-<random>.jsonl
+    calls-<unix ms>-<pid>-<random, of the process>.jsonl
 
 A process writes only to files it made itself, one at a time, and holds a lock (flock(2)) on that one: whoever gets the lock knows that
 nobody writes to the file any more. The kernel lets go of the lock when the process dies, whatever it dies of.
@@ -105,12 +105,18 @@ class JournalWriter:
         self._now = now
         self._descriptor: int | None = None
         self._path = directory
+        self._mark = os.urandom(4).hex()
         self._opened_s = 0.0
         self._stamp_ms = 0
         self._size = 0
         self._looked_s = float("-inf")
         self.files = 0
         self.disk_bytes = 0
+
+    @property
+    def ending(self) -> str:
+        """What the names of all files of this process end with, and no others."""
+        return f"-{os.getpid()}-{self._mark}.jsonl"
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Write lines, their ends included. Raises `JournalTrouble`; what it counts as written is written, whole."""
@@ -182,8 +188,7 @@ class JournalWriter:
         while self._descriptor is None:
             # Names grow, also within a millisecond and when the clock is set back.
             self._stamp_ms = max(self._stamp_ms + 1, int(self._now() * 1000))
-            name = f"calls-{self._stamp_ms:013d}-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
-            self._path = self._directory / name
+            self._path = self._directory / f"calls-{self._stamp_ms:013d}{self.ending}"
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._descriptor, self._size = descriptor, 0
             if not (lock(descriptor) and self._in_place()):
