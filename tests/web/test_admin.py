@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fkproxy.web.admin.description import described
 from tests.web.asking import App, chat
 
 KEY = "sk-web-tests-0123456789"
@@ -175,6 +179,21 @@ async def test_it_describes_itself() -> None:
             assert operation["responses"]["default"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
     export = found["paths"]["/admin/api/calls/export"]["get"]["responses"]["200"]
     assert set(export["content"]) == {"text/csv", "application/x-ndjson"}
+
+
+async def test_its_description_is_made_once_and_not_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[threading.Thread] = []
+
+    def counted(schema: dict[str, Any]) -> dict[str, Any]:
+        made.append(threading.current_thread())
+        return described(schema)
+
+    monkeypatch.setattr("fkproxy.web.admin.described", counted)
+    app = App(APP_AUTH__MASTER_KEY=KEY)
+    replies = await asyncio.gather(*(app.ask("GET", "/admin/api/openapi.json", headers=BEARER) for _ in range(3)))
+    assert {(reply.status, reply.headers["content-type"]) for reply in replies} == {(200, "application/json")}
+    assert len({reply.body for reply in replies}) == 1
+    assert [thread is threading.main_thread() for thread in made] == [False]
 
 
 async def test_guessing_is_slowed_for_whoever_guesses() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, MediaType, Request, Response, Router, get
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
@@ -47,12 +47,13 @@ from fkproxy.web.admin.config import config_routes
 from fkproxy.web.admin.description import described
 from fkproxy.web.admin.guard import Guard
 from fkproxy.web.admin.keys import key_routes
-from fkproxy.web.admin.lazy import Lazy
+from fkproxy.web.admin.lazy import Lazy, Once
 from fkproxy.web.admin.pools import pool_routes
 from fkproxy.web.admin.providers import provider_routes
 from fkproxy.web.admin.settings import setting_routes
 from fkproxy.web.admin.store import store_routes
 from fkproxy.web.admin.upstreams import upstream_routes
+from fkproxy.wire import json
 
 __all__ = ["ADMIN_PREFIX", "PREFIXES", "AdminPlane", "Guard", "Lazy", "admin_app", "asking"]
 
@@ -91,9 +92,11 @@ class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
 def admin_app(plane: AdminPlane) -> Litestar:
     """An application of its own, for paths below `PREFIXES`."""
 
-    @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-    def description(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        return described(request.app.openapi_schema.to_schema())
+    description = Once(lambda: json.encode(described(app.openapi_schema.to_schema())))
+
+    @get("/openapi.json", include_in_schema=False)
+    async def describe() -> Response[bytes]:
+        return Response(await description(), media_type=MediaType.JSON)
 
     by = plane.by
     headers = [(name.encode(), value.encode()) for name, value in {**plane.headers, "cache-control": "no-store"}.items()]
@@ -132,9 +135,9 @@ def admin_app(plane: AdminPlane) -> Litestar:
         after_request=settled,
     )
     steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, by)
-    return Litestar(
+    app = Litestar(
         [
-            Router(ADMIN_PREFIX, route_handlers=[description, steered, kept], guards=[guard]),
+            Router(ADMIN_PREFIX, route_handlers=[describe, steered, kept], guards=[guard]),
             fallback_routes(
                 config=plane.config,
                 providers=plane.providers,
@@ -161,3 +164,4 @@ def admin_app(plane: AdminPlane) -> Litestar:
         ),
         logging_config=None,
     )
+    return app
