@@ -8,16 +8,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
-from fkproxy.control.refusals import Fault
+from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.routing import STRATEGIES
 from fkproxy.suffix import reasoning_of_word
 
-__all__ = ["amount", "future", "label", "model_name", "moments", "patterns", "slug", "strategy", "thinking"]
+__all__ = ["amount", "bounded", "future", "label", "model_name", "moments", "patterns", "slug", "strategy", "thinking"]
 
 _MAX_LABEL_CHARS = 100
 _MAX_NAME_CHARS = 256
 _MAX_NAMES = 1000
+_MAX_VALUES = 100_000
+"""More than there is in 500 providers with 200 names each. To look at so many takes some 20 ms."""
+
 _MOST = 2**53
 """Whole numbers up to here are the same in every JSON library."""
 
@@ -26,6 +30,18 @@ _LATEST_S = 1e11
 
 _SLUG = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 """As the names of providers: it goes into logs and labels of metrics."""
+
+
+def bounded(given: Any) -> None:
+    """Raises `Invalid` where JSON holds more values than anything that is managed; before anybody walks all of them."""
+    waiting, left = [given], _MAX_VALUES
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            left -= len(value)
+            if left < 0:
+                raise Invalid([Fault("configuration", f"holds more than {_MAX_VALUES} values")])
+            waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
 def label(field: str, value: str, faults: list[Fault]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ import msgspec
 
 from fkproxy.control import checks
 from fkproxy.control.documents import Documents, changed_fields
-from fkproxy.control.fallback_list import MASKED, as_list, entries_of
+from fkproxy.control.fallback_list import MASKED, WrongList, as_list, entries_of
 from fkproxy.control.ledger import By
 from fkproxy.control.pools import MAX_POOLS, checked_pool
-from fkproxy.control.providers import sealed_entries
+from fkproxy.control.providers import MAX_PROVIDERS, sealed_entries
 from fkproxy.control.refusals import Fault, Forbidden, Invalid, Unknown
 from fkproxy.control.seams import Change
 from fkproxy.control.secret_fields import is_masked, masked, opened
@@ -82,6 +83,7 @@ class ConfigControl:
 
     async def restore(self, given: Mapping[str, Any], *, by: By, based_on: int | None = None) -> Exported:
         """Put all of it in place of what there is. Masked secrets keep what is stored, by names of provider and credential."""
+        checks.bounded(given)
         empty = not any(given.get(name) for name in ("providers", "pools", "settings"))
         forgotten = await self._forgotten(given)
         async with self._documents.ledger.change(by, "config.clear" if empty else "config.restore", "config", based_on=based_on) as change:
@@ -117,6 +119,9 @@ class ConfigControl:
 
     async def replace_from_fallback_list(self, given: Any, *, by: By, based_on: int | None = None) -> Replaced:
         """Put these in place of all managed providers; an empty list clears them. Raises `Invalid` with the words of that system."""
+        checks.bounded(given)
+        if isinstance(given, list) and len(given) > MAX_PROVIDERS:
+            raise WrongList(f"Config must be an array of at most {MAX_PROVIDERS} providers")
         action = "config.clear" if given == [] else "config.restore"
         forgotten = await self._forgotten(given)
         async with self._documents.ledger.change(by, action, "config", "providers", based_on=based_on) as change:
@@ -136,7 +141,7 @@ class ConfigControl:
     async def _forgotten(self, given: Any) -> tuple[dict[str, Any], ...]:
         """Providers of earlier revisions, the newest of each name, where secrets that were shown may be theirs: a backup is put back after
         everything was cleared."""
-        if not _shows_secrets(given):
+        if not await asyncio.to_thread(_shows_secrets, given):
             return ()
         store = self._documents.ledger.store()
         found: dict[Any, dict[str, Any]] = {}

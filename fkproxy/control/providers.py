@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from fkproxy.control import checks
 from fkproxy.control.documents import Documents, changed_fields
 from fkproxy.control.ledger import By
 from fkproxy.control.refusals import Fault, Forbidden, Invalid, Unknown
@@ -43,6 +44,7 @@ class ProviderControl:
 
     async def put(self, name: str, entry: Mapping[str, Any], *, by: By, based_on: int | None = None) -> NamedProvider:
         """Make the provider, or replace all of it. Secrets as in `secret_fields`: what was shown of one keeps it."""
+        checks.bounded(entry)
         given = {"name": name, **normal(entry)}
 
         def act(_: dict[str, Any] | None) -> dict[str, Any]:
@@ -52,6 +54,7 @@ class ProviderControl:
 
     async def patch(self, name: str, fields: Mapping[str, Any], *, by: By, based_on: int | None = None) -> NamedProvider:
         """Change the fields that are given: tables are merged, null removes, lists are replaced (RFC 7396)."""
+        checks.bounded(fields)
 
         def act(before: dict[str, Any] | None) -> dict[str, Any]:
             if before is None:
@@ -86,6 +89,7 @@ class ProviderControl:
 
     async def validate(self, entries: Sequence[Any]) -> Verdict:
         """What would be wrong with these as the managed providers. Nothing is changed."""
+        checks.bounded(entries)
         document = (await self._documents.picture()).document
         faults: list[Fault] = []
         after = msgspec.structs.replace(document, providers=sealed_entries(entries, document, self._documents, faults))

@@ -16,7 +16,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-__all__ = ["Fault", "Forbidden", "Invalid", "Refused", "Unknown"]
+__all__ = ["MAX_TOLD", "Fault", "Forbidden", "Invalid", "Refused", "Unknown"]
+
+
+MAX_TOLD = 100
+"""Faults that anybody reads."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -42,7 +46,7 @@ class Invalid(Refused):
     code = "invalid"
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("; ".join(map(str, faults)))
+        super().__init__("; ".join(map(str, faults[:MAX_TOLD])))
         self.faults = tuple(faults)
 
 

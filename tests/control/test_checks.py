@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
 from fkproxy.control import checks
-from fkproxy.control.refusals import Fault
+from fkproxy.control.refusals import Fault, Invalid
 
 
 @pytest.mark.parametrize(("value", "kept"), [("", ""), (" a ", "a"), ("Ä – 日本", "Ä – 日本"), ("x" * 100, "x" * 100)])
@@ -61,3 +63,18 @@ def test_messages_never_quote_the_value() -> None:
     checks.label("f", f"{canary}\n", faults)
     assert len(faults) == 6
     assert "canary" not in str(faults)
+
+
+@pytest.mark.parametrize(
+    ("given", "within"),
+    [
+        ({"a": [1, {"b": []}]}, True),
+        ([{}] * 100_000, True),
+        ([{}] * 100_001, False),
+        ({"a": [[{"b": [0] * 60_000}], {str(each): 0 for each in range(40_000)}]}, False),
+        ("x" * 200_000, True),
+    ],
+)
+def test_values_are_counted_at_any_depth(given: Any, within: bool) -> None:
+    with nullcontext() if within else pytest.raises(Invalid, match="more than 100000 values"):
+        checks.bounded(given)

@@ -234,3 +234,16 @@ async def test_what_was_put_back_is_told_although_the_store_goes_away_after_it(o
         after = await office.config.rollback(before.revision, by=BY)
         again = await office.config.restore({"settings": {"APP_LOG__LEVEL": "debug"}}, by=BY)
     assert (after.settings, after.revision, again) == (before.settings, before.revision + 2, await office.config.export(by=BY))
+
+
+async def test_too_much_is_refused_before_anybody_walks_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fkproxy.control.config._shows_secrets", None)  # cannot be called
+    much: list[Any] = [{}] * 100_001
+    for verb in (office.config.restore({"providers": much}, by=BY), office.config.replace_from_fallback_list(much, by=BY)):
+        with pytest.raises(Invalid, match="holds more than 100000 values"):
+            await verb
+    for verb in (office.providers.put("p", {"x": much}, by=BY), office.providers.patch("p", {"x": much}, by=BY)):
+        with pytest.raises(Invalid, match="holds more than 100000 values"):
+            await verb
+    with pytest.raises(WrongList, match="at most 500 providers"):
+        await office.config.replace_from_fallback_list(much[:501], by=BY)

@@ -88,6 +88,22 @@ async def test_what_is_nested_too_deeply_is_refused(tmp_path: Path, method: str,
         assert (await app.ask(method, path, body=body, headers=BEARER)).status in (400, 422)
 
 
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/admin/api/config"), ("POST", "/admin/config"), ("PUT", "/v0/management/debug")])
+async def test_what_is_too_large_is_refused(tmp_path: Path, method: str, path: str) -> None:
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        reply = await app.ask(method, path, body=b"[" + b"0," * 1024 * 1024 + b"0]", headers=BEARER)
+    assert (reply.status, "too large" in reply.body.decode().lower()) == (413, True)
+
+
+async def test_of_very_many_problems_the_first_are_told(tmp_path: Path) -> None:
+    body = {"settings": {f"APP_{number}": "1" for number in range(250)}}
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        reply = await app.ask("PUT", "/admin/api/config", body=body, headers=BEARER)
+    error = reply.json()["error"]
+    assert (reply.status, len(error["problems"])) == (422, 100)
+    assert error["message"] == "nothing was changed; these are 100 of 250 problems"
+
+
 @pytest.mark.parametrize("path", ["calls", "calls/export", "usage"])
 @pytest.mark.parametrize("when", ["since_s=nan", "since_s=inf", "until_s=-inf", "since_s=1e300", "until_s=-1e300"])
 async def test_a_time_that_is_none_is_refused(tmp_path: Path, path: str, when: str) -> None:

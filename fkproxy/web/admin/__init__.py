@@ -38,7 +38,7 @@ from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.explain import Explanation
 from fkproxy.settings import Problem
 from fkproxy.storage.values import StoreUnavailable
-from fkproxy.web.admin.answers import HANDLERS
+from fkproxy.web.admin.answers import HANDLERS, MAX_BODY_BYTES
 from fkproxy.web.admin.audit import audit_routes
 from fkproxy.web.admin.caller import Asking, asking
 from fkproxy.web.admin.calls import call_routes
@@ -152,6 +152,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
         ],
         exception_handlers=HANDLERS,
         before_send=[marked],
+        request_max_body_size=MAX_BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title="fkllmproxy, the administrator's API",
             version=__version__,

@@ -7,16 +7,20 @@ from typing import Any
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.types import ExceptionHandlersMap
 
-from fkproxy.control.refusals import Forbidden, Invalid, Unknown
+from fkproxy.control.refusals import MAX_TOLD, Forbidden, Invalid, Unknown
 from fkproxy.control.upstreams import TestFailed, UnknownUpstream
 from fkproxy.settings import SettingsError
 from fkproxy.storage.values import BackupFailed, Conflict, StoreError, StoreUnavailable
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "MAX_BODY_BYTES"]
 
 logger = logging.getLogger("fkproxy.web.admin")
+
+MAX_BODY_BYTES = 2 * 1024 * 1024
+"""4 KB for each of as many providers as there may be."""
 
 _CODES = {
     400: "invalid_request",
@@ -46,6 +50,10 @@ def _misread(_: Request[Any, Any, Any], error: ValidationException) -> Response[
     return _told(400, "invalid_request", "what was given cannot be read", problems=problems)
 
 
+def _too_large(_: Request[Any, Any, Any], __: RequestEntityTooLarge) -> Response[Any]:
+    return _told(413, "request_too_large", f"a body too large: an administrator's holds {MAX_BODY_BYTES // 1024} KiB at most")
+
+
 def _too_deep(_: Request[Any, Any, Any], __: Exception) -> Response[Any]:
     return _told(400, "invalid_request", "what was given is nested too deeply")
 
@@ -72,8 +80,9 @@ def _forbidden(_: Request[Any, Any, Any], error: Forbidden) -> Response[Any]:
 
 
 def _faulty(_: Request[Any, Any, Any], error: Invalid) -> Response[Any]:
-    problems = [{"name": fault.field, "message": fault.message, "hint": fault.hint or None} for fault in error.faults]
-    return _told(422, "invalid_request", "nothing was changed", problems=problems)
+    problems = [{"name": fault.field, "message": fault.message, "hint": fault.hint or None} for fault in error.faults[:MAX_TOLD]]
+    more = f"; these are {MAX_TOLD} of {len(error.faults)} problems" if len(error.faults) > MAX_TOLD else ""
+    return _told(422, "invalid_request", f"nothing was changed{more}", problems=problems)
 
 
 def _away(_: Request[Any, Any, Any], error: StoreUnavailable) -> Response[Any]:
@@ -96,6 +105,7 @@ def _invalid(_: Request[Any, Any, Any], error: SettingsError) -> Response[Any]:
 HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refused,
     ValidationException: _misread,
+    RequestEntityTooLarge: _too_large,
     UnknownUpstream: _unknown,
     TestFailed: _no_answer,
     SettingsError: _invalid,
