@@ -56,6 +56,7 @@ class Administration:
         self.directory = Directory()
         self.place = place
         self.problems: tuple[Problem, ...] = ()
+        self._warned: frozenset[str] = frozenset()
         self._box: SecretBox | None = None
         self._pepper = b""
         self._sealed_pepper: dict[str, Any] = {}
@@ -225,10 +226,18 @@ class Administration:
             self._refuse(error.problems)
             return self.loaded
         self._document, self.problems = document, ()
+        self._warn(loaded)
         return loaded
 
     def _laid(self, declared: LoadedSettings, document: Document) -> LoadedSettings:
         return effective(declared, document, self._box) if self._box is not None else declared
+
+    def _warn(self, loaded: LoadedSettings) -> None:
+        """Of what is managed and has no effect; once, until it changes."""
+        warnings = frozenset(map(str, loaded.warnings)) - frozenset(map(str, self.declared.warnings))
+        for warning in sorted(warnings - self._warned):
+            logger.warning("of what is managed, %s", warning)
+        self._warned = warnings
 
     def _refuse(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -196,6 +196,20 @@ def test_what_is_managed_is_given_up_for_what_is_declared(tmp_path: Path) -> Non
     assert [problem.message for problem in made.problems] == ["no such file"]
 
 
+async def test_what_a_newer_program_kept_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    made.use(Applied(), None)
+    async with running(made):
+        await opened(made)
+        for pool in ("one", "two"):
+            await change(made, Document(providers=({**PROVIDER, "strategy": "clever"},), pools=(Pool(name=pool),)))
+    assert made.problems == ()
+    assert [record.getMessage() for record in caplog.records if "of what is managed" in record.message] == [
+        "of what is managed, providers[0].strategy: has a word that is not known to this version, and no effect"
+    ]
+
+
 async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path) -> None:
     declared = loaded(tmp_path)
     before = Administration(declared, place_of(declared))

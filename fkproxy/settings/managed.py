@@ -147,7 +147,13 @@ class _Laid:
             return type(before).model_validate(given)
         except ValidationError as error:
             by_field = {slot.field: slot for slot in chosen}
-            for detail in error.errors(include_url=False, include_input=False, include_context=False):
+            details = error.errors(include_url=False, include_input=False, include_context=False)
+            unknown = [by_field[str(detail["loc"][0])] for detail in details if detail["type"] == "literal_error" and not self._strict]
+            if unknown:
+                # It was right when it was written: for another version it is.
+                self.warnings += [Problem(slot.name, "has a word that this version does not know, and has no effect") for slot in unknown]
+                return self._section(section, [slot for slot in chosen if slot not in unknown], values)
+            for detail in details:
                 slot = by_field[str(detail["loc"][0])]
                 self.problems.append(Problem(slot.name, fault_of(slot, values[slot.name], detail["type"], detail["msg"])))
             return before

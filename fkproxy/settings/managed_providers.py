@@ -10,7 +10,7 @@ import copy
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -25,6 +25,9 @@ from fkproxy.settings.providers_schema import CredentialEntry, Provider, Provide
 __all__ = ["ManagedSource"]
 
 _ELSEWHERE = ("env", "file", "systemd_credential")
+_STAND_IN: str = get_args(Provider.model_fields["adapter"].annotation)[0]
+"""The adapter of a provider that is disabled because nobody knows its own."""
+
 _PATHS = ("token_file", "credentials_file")
 
 
@@ -74,14 +77,24 @@ class ManagedSource(ProvidersSource):
         return plain
 
     def _drop_unknown(self, value: dict[str, Any]) -> None:
+        """Fields and words of a newer program. A provider whose adapter is one of them is there, and disabled: others may name it."""
+        left_out: dict[int, dict[str, Any]] = {}
         try:
             ProvidersFile.model_validate(value)
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=False, include_context=False):
+                place = place_of(detail)
                 if detail["type"] == "extra_forbidden":
-                    place = place_of(detail)
                     _remove(value, place)
                     self.warnings.append(Problem(named(place), "is not known to this version, and has no effect"))
+                elif detail["type"] == "literal_error" and place[-1] == "adapter":
+                    left_out[int(place[1])] = {"name": value["providers"][place[1]].get("name"), "adapter": _STAND_IN, "disabled": True}
+                    self.warnings.append(Problem(named(place), "is not known to this version, and the provider is left out"))
+                elif detail["type"] == "literal_error" or place[-1] == "thinking":
+                    _remove(value, place)
+                    self.warnings.append(Problem(named(place), "has a word that is not known to this version, and no effect"))
+        for number, entry in left_out.items():
+            value["providers"][number] = entry
 
 
 def _remove(value: Any, place: Place) -> None:

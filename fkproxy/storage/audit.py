@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Row, insert, select, update
@@ -19,7 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Select
 
 from fkproxy.storage.tables import audit, meta
-from fkproxy.storage.values import ACTIONS, AuditEntry, AuditRow, AuditVerdict
+from fkproxy.storage.values import ACTIONS, Actor, AuditEntry, AuditRow, AuditVerdict
+from fkproxy.storage.words import fields_of
 
 __all__ = ["MAX_PAGE", "append", "begin", "search", "verify"]
 
@@ -111,5 +113,8 @@ def _agrees(row: Row[tuple[int, float, str, str, str, str, str]]) -> bool:
 
 
 def _row(number: int, body: str, sealed: str) -> AuditRow:
-    fields = msgspec.json.decode(body)
-    return msgspec.convert({**fields, "id": number, "hash": sealed}, AuditRow)
+    """Words of a newer program are shown as they are."""
+    said = fields_of(msgspec.json.decode(body, type=dict[str, Any]), AuditEntry)
+    said["actor"] = Actor(**fields_of(said["actor"], Actor))
+    said["changed"] = tuple(said.get("changed", ()))
+    return AuditRow(**said, id=number, hash=sealed)

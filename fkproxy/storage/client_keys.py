@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fkproxy.directory import ClientKey
 from fkproxy.storage.tables import client_keys, key_secrets, key_tombstones, key_uses
 from fkproxy.storage.values import Tombstone
+from fkproxy.storage.words import key_of
 
 __all__ = ["bury", "everyone", "put", "tombstones", "touch", "uses"]
 
@@ -28,14 +29,17 @@ _TOUCH = text(
 )
 
 
-async def everyone(connection: AsyncConnection) -> dict[str, ClientKey]:
-    """All keys by id. One that this program cannot read is left out, so it admits nobody, and the log says so."""
+async def everyone(connection: AsyncConnection, *, unreadable: bool = False) -> dict[str, ClientKey]:
+    """All keys by id. For one that this program cannot read, which the log names, stands a paused one without secrets: it admits nobody,
+    and still there is a key. Only with `unreadable`: nobody is to write what he could not read."""
     found: dict[str, ClientKey] = {}
-    for row in await connection.execute(select(client_keys.c.id, client_keys.c.body).order_by(client_keys.c.id)):
+    for row in await connection.execute(select(client_keys.c.id, client_keys.c.pool, client_keys.c.body).order_by(client_keys.c.id)):
         try:
-            found[row.id] = msgspec.json.decode(row.body, type=ClientKey)
+            found[row.id] = key_of(row.body)
         except msgspec.DecodeError:
-            _log.warning("client key %s cannot be read by this program and is left out", row.id)
+            _log.warning("client key %s cannot be read by this program and is not let in", row.id)
+            if unreadable:
+                found[row.id] = ClientKey(id=row.id, pool=row.pool, state="paused")
     return found
 
 

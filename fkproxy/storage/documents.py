@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
@@ -11,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fkproxy.directory import Document
 from fkproxy.storage.secrets import SecretBox
 from fkproxy.storage.tables import documents
-from fkproxy.storage.values import Actor, RevisionInfo, StoreUnavailable
+from fkproxy.storage.values import RevisionInfo, StoreUnavailable
+from fkproxy.storage.words import actor_of, document_of
 
 __all__ = ["KEPT", "at", "newest", "put", "reseal", "revisions"]
 
@@ -24,13 +26,13 @@ _Kind = TypeVar("_Kind")
 async def newest(connection: AsyncConnection) -> tuple[int, Document]:
     """Its revision and itself; 0 and an empty one before the first."""
     row = (await connection.execute(select(documents.c.revision, documents.c.body).order_by(documents.c.revision.desc()).limit(1))).first()
-    return (0, Document()) if row is None else (row.revision, _decoded(row.body, Document, row.revision))
+    return (0, Document()) if row is None else (row.revision, _decoded(row.body, document_of, row.revision))
 
 
 async def at(connection: AsyncConnection, revision: int) -> Document | None:
     """As it was; None for a revision that never was, or is not kept any more."""
     body = (await connection.execute(select(documents.c.body).where(documents.c.revision == revision))).scalar_one_or_none()
-    return None if body is None else _decoded(body, Document, revision)
+    return None if body is None else _decoded(body, document_of, revision)
 
 
 async def revisions(connection: AsyncConnection, limit: int, before: int | None) -> list[RevisionInfo]:
@@ -40,7 +42,7 @@ async def revisions(connection: AsyncConnection, limit: int, before: int | None)
         query = query.where(documents.c.revision < before)
     rows = await connection.execute(query.order_by(documents.c.revision.desc()).limit(limit))
     return [
-        RevisionInfo(revision=row.revision, at_s=row.at_s, actor=_decoded(row.actor, Actor, row.revision), summary=row.summary)
+        RevisionInfo(revision=row.revision, at_s=row.at_s, actor=_decoded(row.actor, actor_of, row.revision), summary=row.summary)
         for row in rows
     ]
 
@@ -58,7 +60,7 @@ async def reseal(connection: AsyncConnection, box: SecretBox) -> int:
     changed = 0
     for row in (await connection.execute(select(documents.c.revision, documents.c.body))).all():
         # As plain JSON: what a newer program wrote in it stays.
-        before = _decoded(row.body, Any, row.revision)
+        before = _decoded(row.body, msgspec.json.decode, row.revision)
         after = box.reseal(before)
         if after != before:
             body = msgspec.json.encode(after).decode()
@@ -67,8 +69,8 @@ async def reseal(connection: AsyncConnection, box: SecretBox) -> int:
     return changed
 
 
-def _decoded(text: str, kind: type[_Kind], revision: int) -> _Kind:
+def _decoded(text: str, decode: Callable[[str], _Kind], revision: int) -> _Kind:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return decode(text)
     except msgspec.DecodeError:
         raise StoreUnavailable("broken", f"revision {revision} of the document cannot be read by this program") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from fkproxy.storage import files
+from fkproxy.storage import files, words
 from fkproxy.storage.values import Picture
 
 __all__ = ["read", "write"]
@@ -34,7 +34,7 @@ def read(path: Path) -> Picture | None:
         _log.warning("the snapshot %s is damaged and is not used", path.name)
         return None
     try:
-        return msgspec.json.decode(body, type=Picture)
+        return words.picture_of(body)
     except msgspec.DecodeError:
         _log.warning("the snapshot %s was written by another version and is not used", path.name)
         return None

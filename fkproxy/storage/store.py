@@ -102,7 +102,7 @@ class Store:
         async with self.database.read() as connection:
             revision, pepper = (await connection.execute(select(meta.c.revision, meta.c.pepper))).one()
             document_revision, document = await documents.newest(connection)
-            keys = await client_keys.everyone(connection)
+            keys = await client_keys.everyone(connection, unreadable=True)
         return Picture(
             revision=revision,
             document=document,

@@ -81,8 +81,6 @@ def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: 
         ({"APP_RATE_LIMIT__CAPACITY": "0"}, "APP_RATE_LIMIT__CAPACITY", "'0' is not at least 1"),
         ({"APP_RATE_LIMIT__CAPACITY": "many"}, "APP_RATE_LIMIT__CAPACITY", "is not a whole number at least 1"),
         ({"APP_RATE_LIMIT__ENABLED": "maybe"}, "APP_RATE_LIMIT__ENABLED", "expected true"),
-        ({"APP_LOG__LEVEL": "loud"}, "APP_LOG__LEVEL", "is none of debug, info"),
-        ({"APP_ROUTING__STRATEGY": "first"}, "APP_ROUTING__STRATEGY", "is none of ordered"),
         ({"APP_TIMEOUT__TOTAL_SECS": "nan"}, "APP_TIMEOUT__TOTAL_SECS", "is not"),
         ({"APP_TIMEOUT__TOTAL_SECS": " "}, "APP_TIMEOUT__TOTAL_SECS", "is blank"),
         ({"APP_CORS__ENABLED": "on"}, "APP_CORS__ALLOWED_ORIGINS", "enabled for no origin"),
@@ -155,6 +153,40 @@ def test_what_a_newer_program_wrote_is_left_out_when_it_is_in_force_and_refused_
     assert loaded.providers[-1].name == "one"
     assert [warning.name for warning in loaded.warnings] == ["APP_ROUTING__COLOUR", "providers[0].timeouts.tea_time", "providers[0].colour"]
     assert len(Judge(lambda: declared(tmp_path), box).judge(document).problems) == 3
+
+
+WORDS: list[tuple[dict[str, Any], str]] = [
+    ({"strategy": "clever"}, "providers[0].strategy"),
+    ({"api": "both_and_more"}, "providers[0].api"),
+    ({"thinking": "astronomic"}, "providers[0].thinking"),
+    ({"quota": {"url": "https://quota.example/", "method": "QUERY", "quota-remaining": "left"}}, "providers[0].quota.method"),
+    ({"adapter": "newest", "tier": "x"}, "providers[0].adapter"),
+]
+
+
+@pytest.mark.parametrize(("fields", "warned"), WORDS)
+def test_a_word_of_a_newer_program_takes_its_field_or_its_provider_and_nothing_else(
+    tmp_path: Path, fields: dict[str, Any], warned: str
+) -> None:
+    document = Document(providers=(entry("one", box(), **fields), entry("two", box(), fallbacks=["one"])))
+    loaded = effective(declared(tmp_path), document, box())
+    one, two = loaded.providers[-2:]
+    assert (one.name, one.disabled, two.disabled, two.fallbacks) == ("one", "adapter" in fields, False, ("one",))
+    assert warned in [warning.name for warning in loaded.warnings]
+    assert warned in [problem.field for problem in Judge(lambda: declared(tmp_path), box).judge(document).problems]
+
+
+def test_a_word_of_a_newer_program_takes_its_setting_and_nothing_else(tmp_path: Path) -> None:
+    settings = {"APP_ROUTING__STRATEGY": "clever", "APP_ROUTING__MAX_ATTEMPTS": "2", "APP_LOG__LEVEL": "everything"}
+    document = Document(settings=settings)
+    loaded = effective(declared(tmp_path), document, box())
+    assert (loaded.settings.routing.strategy, loaded.settings.routing.max_attempts, loaded.settings.log.level) == (None, 2, "info")
+    assert sorted(warning.name for warning in loaded.warnings) == ["APP_LOG__LEVEL", "APP_ROUTING__STRATEGY"]
+    judged = Judge(lambda: declared(tmp_path), box).judge(document)
+    told = {problem.field: problem.message for problem in judged.problems}
+    assert told.keys() == {"APP_LOG__LEVEL", "APP_ROUTING__STRATEGY"}
+    assert "is none of debug, info" in told["APP_LOG__LEVEL"]
+    assert "is none of ordered" in told["APP_ROUTING__STRATEGY"]
 
 
 def test_warnings_that_no_provider_answers_end_with_the_first_one() -> None:

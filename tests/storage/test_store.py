@@ -153,11 +153,13 @@ async def test_fields_of_a_newer_program_do_not_hinder(store: Store) -> None:
     assert (await store.picture()).keys == (ClientKey(id="k1", pool="team"),)
 
 
-async def test_a_key_that_cannot_be_read_is_left_out_and_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_key_that_cannot_be_read_is_told_and_admits_nobody(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     await put_keys(store, key("k1"), key("k2"))
     async with store.database.begin() as connection:
-        await connection.execute(text("""UPDATE client_keys SET body = '{"id": "k1", "state": "canary"}' WHERE id = 'k1'"""))
-    assert [each.id for each in (await store.picture()).keys] == ["k2"]
+        await connection.execute(text("""UPDATE client_keys SET body = '{"id": "k1", "label": ["canary"]}' WHERE id = 'k1'"""))
+    assert (await store.picture()).keys == (ClientKey(id="k1", pool="team", state="paused"), key("k2"))
+    async with store.change(entry()) as change:
+        assert list(change.keys) == ["k2"], "nobody writes what he could not read"
     assert "k1" in caplog.text
     assert "canary" not in caplog.text
 
