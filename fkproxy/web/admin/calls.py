@@ -12,6 +12,7 @@ from fkproxy.control.calls import CallControl, Grouped
 from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, EndedBy, ExportFormat, Family, GroupBy, Outcome, UsageFilter
 from fkproxy.web.admin.caller import Asked, Asking
+from fkproxy.web.admin.files import taken_in_time
 
 __all__ = ["call_routes"]
 
@@ -61,7 +62,7 @@ def call_routes(calls: CallControl, by: Asking) -> Router:
         )
         return await calls.search(which, limit=limit, cursor=cursor)
 
-    @get("/calls/export")
+    @get("/calls/export", middleware=[taken_in_time])
     async def export_calls(
         request: Asked,
         format: FromQuery[ExportFormat] = "jsonl",  # noqa: A002 - the word people know
