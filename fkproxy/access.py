@@ -1,7 +1,7 @@
 """Who calls: keys in, callers out. Floor 1. Pure.
 
 Two kinds of keys. The master key is the administrator's, and the clients' as long as they have none of their own. A client key belongs to
-a pool (`directory.py`); as soon as there is one that is not revoked, clients need one, and the master key opens their routes no more.
+a pool (`directory.py`); as long as there is one, though it be revoked, clients need one, and the master key does not open their routes.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class KeyRing:
             for secret in key.secrets:
                 ends_s = min(_NEVER if end_s is None else end_s for end_s in (key.expires_s, secret.expires_s))
                 clients[secret.digest] = Caller(key.id, secret.prefix, key.pool, terms, barred, ends_s)
-        taken = any(key.state != "revoked" for key in directory.keys)
+        taken = bool(directory.keys)
         self._clients = clients
         self._peppered = directory.pepper
         self._again = {(caller.key_id, caller.key_prefix): caller for caller in clients.values()}
