@@ -22,12 +22,13 @@ from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.dialects.base import Dialect, ModelEntry
 from fkproxy.gateway import Gateway, error_headers
-from fkproxy.model.errors import FkproxyError, MethodNotAllowed, UnknownModel, UnknownRoute
+from fkproxy.model.errors import FkproxyError, MethodNotAllowed, NotAuthenticated, RateLimited, UnknownModel, UnknownRoute
 from fkproxy.telemetry.metrics import Metrics
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.upstream import Upstream
 from fkproxy.web.asgi import AsgiClient, Door, Endpoint, Inbound, Receive, Scope, Send
+from fkproxy.web.guesses import Guesses
 from fkproxy.web.verify import Verifier
 from fkproxy.wire import json
 
@@ -52,6 +53,9 @@ _Ask = Callable[[Inbound, Caller], Awaitable[_Answer]]
 _Guard = Callable[[Inbound], Caller]
 _Logged = Callable[[Inbound, int], bool]
 """Whether an answer with that status is worth a line."""
+
+_LONGEST_S = 60.0
+"""A scraper that was not told of a new key goes on asking; when it is told its figures are to come back soon."""
 
 _SCRAPER = Caller("metrics")
 """Who came with the metrics' own token."""
@@ -91,6 +95,7 @@ class Ops:
         self._store = store
         self._metrics_token = metrics_token.encode() if metrics_token is not None else None
         self._now = now
+        self._guesses = Guesses(_LONGEST_S, now)
         self._started = now()
 
     def endpoints(self) -> dict[str, Endpoint]:
@@ -203,17 +208,26 @@ class Ops:
 
     # --- who may ask
 
-    def _administrator(self, inbound: Inbound) -> Caller:
-        return self._keys.check_administrator(inbound.presented_key) if self._keys.closed else ANONYMOUS
-
     def _scraper(self, inbound: Inbound) -> Caller:
-        """Who has the metrics' own token, and the administrator."""
+        """Who has the metrics' own token, and the administrator. The master key is not guessed here faster than elsewhere."""
         token, presented = self._metrics_token, inbound.presented_key
-        if token is None:
-            return self._administrator(inbound)
-        if presented is not None and hmac.compare_digest(presented, token):
-            return _SCRAPER
-        return self._keys.check_administrator(presented)
+        if token is None and not self._keys.closed:
+            return ANONYMOUS
+        peer = inbound.peer or "unknown"
+        wait_s = self._guesses.wait_s(peer)
+        if wait_s > 0:
+            raise RateLimited(wait_s, "too many wrong keys came from this address; wait before the next one")
+        if token is not None and presented is not None and hmac.compare_digest(presented, token):
+            caller = _SCRAPER
+        else:
+            try:
+                caller = self._keys.check_administrator(presented)
+            except NotAuthenticated:
+                if presented:
+                    self._guesses.failed(peer)
+                raise
+        self._guesses.succeeded(peer)
+        return caller
 
     def _lister(self, inbound: Inbound) -> Caller:
         return self._keys.check(inbound.presented_key, time.time())

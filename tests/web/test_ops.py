@@ -189,3 +189,19 @@ async def test_a_key_sees_the_models_that_it_may_ask_for(
     assert [entry["name"].removeprefix("models/") for entry in theirs] == listed
     for name in ("sandbox", "gpt-echo"):
         assert (await app.ask("GET", f"/v1/models/{name}", headers=headers)).status == (200 if name in listed else 404)
+
+
+@pytest.mark.parametrize("token", ["", "scraper-0123456789"])
+@pytest.mark.parametrize("paths", [("/metrics", "/metrics/prometheus"), ("/metrics/prometheus", "/metrics")])
+async def test_guessing_at_the_metrics_is_slowed_for_whoever_guesses(token: str, paths: tuple[str, str]) -> None:
+    app = App(APP_AUTH__MASTER_KEY=KEY, **({"APP_METRICS__TOKEN": token} if token else {}))
+    for peer in ("192.0.2.1", "192.0.2.2"):
+        for _ in range(10):
+            assert (await app.ask("GET", paths[0], peer=peer)).status == 401, "who forgot his key does not guess"
+    wrong = [{"x-api-key": f"sk-guess-{number}-0123456789"} for number in range(7)]
+    assert [(await app.ask("GET", paths[number % 2], headers=each)).status for number, each in enumerate(wrong)] == [401] * 6 + [429]
+    for right in (KEY, token or KEY):
+        slowed = await app.ask("GET", paths[1], headers={"authorization": f"Bearer {right}"})
+        assert (slowed.status, slowed.headers["retry-after"], slowed.json()["error"]["code"]) == (429, "1", "rate_limit_exceeded")
+        assert (await app.ask("GET", paths[1], headers={"authorization": f"Bearer {right}"}, peer="192.0.2.2")).status == 200
+    assert (await app.ask("GET", "/admin/api/upstreams", headers={"authorization": f"Bearer {KEY}"})).status == 200, "another door"

@@ -1,8 +1,7 @@
 """Who may administer. Floor 4.
 
 The master key opens everything here, as `Authorization: Bearer`, `X-Management-Secret` or `X-Management-Key`. Where no key is
-configured only this host may ask, and no page of somebody else's that its browser shows. Who sends wrong keys waits longer and longer; this
-host itself a second at most, so that nobody on it can lock its operator out.
+configured only this host may ask, and no page of somebody else's that its browser shows. Who sends wrong keys waits: see `web.guesses`.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.handlers.base import BaseRouteHandler
 
 from fkproxy.access import KeyRing, presented_key
-from fkproxy.limits.failures import FailedAttempts
 from fkproxy.model.errors import NotAllowed, NotAuthenticated
-from fkproxy.web.peers import on_this_host, subscriber
+from fkproxy.web.guesses import Guesses
+from fkproxy.web.peers import on_this_host
 
 __all__ = ["Guard"]
 
 _SECRET_HEADERS = ("x-management-secret", "x-management-key")
-_LONGEST_ON_THIS_HOST_S = 1.0
 
 _PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """What a proxy adds. One on this host makes the whole world look like this host."""
@@ -38,8 +36,7 @@ class Guard:
     ) -> None:
         self._keys = keys
         self._peer_of = peer_of
-        self._now = now
-        self._failures = FailedAttempts()
+        self._guesses = Guesses(now=now)
 
     def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """Raises `NotAuthorizedException` (401) and `TooManyRequestsException` (429)."""
@@ -48,9 +45,7 @@ class Guard:
             if not (on_this_host(peer) and _asks_this_host(connection)):
                 raise NotAuthorizedException("no key is configured: only this host may ask, by its own name")
             return
-        source = subscriber(peer)
-        now = self._now()
-        wait_s = self._failures.wait_s(source, now)
+        wait_s = self._guesses.wait_s(peer)
         if wait_s > 0:
             headers = {"retry-after": str(int(wait_s) + 1)}
             raise TooManyRequestsException("too many wrong keys came from this address; wait before the next one", headers=headers)
@@ -59,11 +54,11 @@ class Guard:
             self._keys.check_administrator(presented)
         except NotAuthenticated as error:
             if presented:
-                self._failures.failed(source, now, _LONGEST_ON_THIS_HOST_S if on_this_host(peer) else None)
+                self._guesses.failed(peer)
             raise NotAuthorizedException(str(error), headers={"www-authenticate": "Bearer"}) from None
         except NotAllowed as error:
             raise PermissionDeniedException(str(error)) from None
-        self._failures.succeeded(source)
+        self._guesses.succeeded(peer)
 
 
 def _presented(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | None:

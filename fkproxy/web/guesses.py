@@ -1,0 +1,35 @@
+"""Who sends wrong keys waits longer and longer, wherever it is that only an administrator comes in. Floor 4."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from fkproxy.limits.failures import FailedAttempts
+from fkproxy.web.peers import on_this_host, subscriber
+
+__all__ = ["Guesses"]
+
+_LONGEST_ON_THIS_HOST_S = 1.0
+
+
+class Guesses:
+    """One door's. `longest_s`: the most that anybody waits at it; this host itself a second at most, so that nobody on it can lock its
+    operator out."""
+
+    def __init__(self, longest_s: float | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self._longest_s = longest_s
+        self._now = now
+        self._failures = FailedAttempts()
+
+    def wait_s(self, peer: str) -> float:
+        """Seconds until this peer's next key is looked at; 0.0 now."""
+        return self._failures.wait_s(subscriber(peer), self._now())
+
+    def failed(self, peer: str) -> None:
+        """A wrong key came from this peer."""
+        self._failures.failed(subscriber(peer), self._now(), _LONGEST_ON_THIS_HOST_S if on_this_host(peer) else self._longest_s)
+
+    def succeeded(self, peer: str) -> None:
+        """The right key came."""
+        self._failures.succeeded(subscriber(peer))
