@@ -1,7 +1,7 @@
 """What the process remembers, put together: the store and its keeper, what is in force because of it, and the journal. Floor 4.
 
     declared   settings, variables and the providers file, as they were read
-    managed    the store's document, laid over what is declared
+    managed    the store's document, laid over what is declared; where the newest cannot be, the last one that could
     picture    document and client keys of one moment; its copy on the disk is what a process starts from
 
 Whatever the store does, calls go on with what was in force last.
@@ -60,7 +60,8 @@ class Administration:
         self._box: SecretBox | None = None
         self._pepper = b""
         self._sealed_pepper: dict[str, Any] = {}
-        self._document = Document()
+        self._document = self._newest = Document()
+        self._reloading = asyncio.Lock()
         self._clientele: Clientele | None = None
         self._calls: Calls | None = None
         self._seeded = False
@@ -92,7 +93,7 @@ class Administration:
     def give_up(self, error: ValueError) -> None:
         """What is managed cannot be built from the copy; what is declared is in force until the store says something better."""
         self._refuse([Problem("providers", str(error))])
-        self.loaded = self.declared
+        self.loaded, self._document = self.declared, Document()
 
     # --- for the verbs
 
@@ -160,12 +161,19 @@ class Administration:
             await self._keeper.look()
 
     async def reload(self) -> list[Problem]:
-        """The providers file as it is now, under what is managed. Gives warnings; raises `SettingsError`, and nothing has changed then."""
-        declared = await asyncio.to_thread(load_providers, self.declared)
-        loaded = self._laid(declared, self._document)
-        self._apply(loaded, self.directory)
-        self.declared, self.loaded = declared, loaded
-        return list(loaded.warnings)
+        """The providers file as it is now, under what is managed: under the newest of it if that can be, else under what is in force.
+
+        Gives warnings; raises `SettingsError`, and nothing has changed then.
+        """
+        async with self._reloading:
+            declared = await asyncio.to_thread(load_providers, self.declared)
+            try:
+                self._put(declared, self._newest)
+            except SettingsError:
+                if self._newest is self._document:
+                    raise
+                self._put(declared, self._document)
+            return list(self.loaded.warnings)
 
     # --- life
 
@@ -195,18 +203,13 @@ class Administration:
         except (StoreError, ValueError) as error:
             logger.error("the copy of what was in force cannot be used; the store has to be waited for", extra={"reason": str(error)})
             return False
-        self.loaded = self._in_force(picture.document)
+        self._follow(picture.document)
         return True
 
     async def _take(self, picture: Picture) -> None:
         self._hold(picture)
-        loaded = self._in_force(picture.document)
-        try:
-            self._apply(loaded, self.directory)
-            self.loaded = loaded
-        except ValueError as error:
-            self._refuse([Problem("providers", str(error))])
-            self._apply(self.loaded, self.directory)
+        if not self._follow(picture.document) and self._clientele is not None:
+            self._clientele.replace(self.directory)
 
     def _hold(self, picture: Picture) -> None:
         """Who may call is taken whatever becomes of the rest: a revoked key must not live on because a provider is wrong."""
@@ -218,16 +221,27 @@ class Administration:
             self._sealed_pepper = picture.pepper
         self.directory = Directory(pools=picture.document.pools, keys=picture.keys, pepper=self._pepper)
 
-    def _in_force(self, document: Document) -> LoadedSettings:
-        """What follows from the document, or what was in force before where nothing can."""
+    def _follow(self, document: Document) -> bool:
+        """Put it in force; False where it cannot be, and what was in force goes on."""
+        self._newest = document
         try:
-            loaded = self._laid(self.declared, document)
+            self._put(self.declared, document)
         except SettingsError as error:
             self._refuse(error.problems)
-            return self.loaded
-        self._document, self.problems = document, ()
+            return False
+        return True
+
+    def _put(self, declared: LoadedSettings, document: Document) -> None:
+        """Raises `SettingsError`, and nothing has changed then."""
+        loaded = self._laid(declared, document)
+        try:
+            self._apply(loaded, self.directory)
+        except ValueError as error:
+            raise SettingsError([Problem("providers", str(error))]) from error
+        self.declared, self.loaded, self._document = declared, loaded, document
+        if document is self._newest:
+            self.problems = ()
         self._warn(loaded)
-        return loaded
 
     def _laid(self, declared: LoadedSettings, document: Document) -> LoadedSettings:
         return effective(declared, document, self._box) if self._box is not None else declared
@@ -240,8 +254,9 @@ class Administration:
         self._warned = warnings
 
     def _refuse(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        for problem in problems:
+        """It is said once, however often the rest of the picture changes."""
+        known, self.problems = self.problems, tuple(problems)
+        for problem in problems if self.problems != known else ():
             logger.error("what is managed cannot be put in force: %s", problem, extra={"setting": problem.name})
 
     # --- the keeper's hands

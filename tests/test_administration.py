@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from fkproxy.control.ledger import By
 from fkproxy.directory import ClientKey, Directory, Document, Pool
 from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
-from fkproxy.settings import LoadedSettings, load
+from fkproxy.settings import LoadedSettings, SettingsError, load, load_providers
 from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
 from tests.storage.journal import leave
 from tests.telemetry.records import record
@@ -138,18 +139,96 @@ async def test_a_damaged_copy_is_waited_for_and_made_again(tmp_path: Path) -> No
         assert [key.id for key in after.directory.keys] == ["k"]
 
 
-async def test_who_may_call_is_taken_although_the_rest_cannot_be(tmp_path: Path) -> None:
+def everybody(made: Administration) -> Clientele:
+    return Clientele(KeyRing((), required=False, directory=made.directory))
+
+
+async def test_who_may_call_is_taken_although_the_rest_cannot_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     applied = Applied()
     declared = loaded(tmp_path)
     made = Administration(declared, place_of(declared))
-    made.use(applied, None)
+    clientele = everybody(made)
+    made.use(applied, clientele)
+    document = Document(providers=(PROVIDER,), pools=(Pool(name="team"),))
     async with running(made):
         await opened(made)
         applied.fault = ValueError("its file is not there")
-        await change(made, Document(providers=(PROVIDER,), pools=(Pool(name="team"),)), ClientKey(id="k", pool="team", state="revoked"))
-        assert [key.state for key in applied.taken[-1][1].keys] == ["revoked"]
+        for state in ("active", "revoked"):
+            await change(made, document, ClientKey(id="k", pool="team", state=state))
+            assert clientele.keys.terms("k") is not None
+            assert [key.state for key in made.directory.keys] == [state]
         assert applied.taken[-1][0].providers == ()
         assert [str(problem) for problem in made.problems] == ["providers: its file is not there"]
+        assert [record.name for record in caplog.records if record.levelname == "ERROR"] == ["fkproxy.administration"], "it is said once"
+        applied.fault = None
+        await change(made, document, ClientKey(id="k", pool="team"))
+        assert (made.problems, [provider.name for provider in made.loaded.providers]) == ((), ["managed"])
+
+
+DECLARED = '[[providers]]\nname = "declared"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+
+
+async def test_a_reload_goes_on_with_the_last_document_that_could_be_until_the_newest_can(tmp_path: Path) -> None:
+    applied = Applied()
+    path = tmp_path / "providers.toml"
+    path.write_text(DECLARED)
+    declared = loaded(tmp_path, APP_PROVIDERS_FILE=str(path))
+    made = Administration(declared, place_of(declared))
+    made.use(applied, everybody(made))
+    async with running(made):
+        await opened(made)
+        await change(made, Document(settings={"APP_RATE_LIMIT__CAPACITY": "7"}))
+        applied.fault = ValueError("its file is not there")
+        await change(made, Document(providers=(PROVIDER,), settings={"APP_RATE_LIMIT__CAPACITY": "8"}))
+        path.write_text(DECLARED.replace("declared", "renamed"))
+        await made.reload()
+        settings, _ = applied.taken[-1]
+        assert ([provider.name for provider in settings.providers], settings.settings.rate_limit.capacity) == (["renamed"], 7)
+        assert made.problems
+        applied.fault = None
+        await made.reload()
+        settings, _ = applied.taken[-1]
+        assert ([provider.name for provider in settings.providers], settings.settings.rate_limit.capacity) == (["renamed", "managed"], 8)
+        assert made.problems == ()
+
+
+async def test_a_reload_that_cannot_be_built_is_refused_with_its_reason(tmp_path: Path) -> None:
+    def refuse(settings: LoadedSettings, directory: Directory) -> None:
+        raise ValueError("its file is not there")
+
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    made.use(refuse, everybody(made))
+    with pytest.raises(SettingsError, match="its file is not there"):
+        await made.reload()
+    assert made.loaded is declared
+
+
+async def test_of_two_reloads_the_one_that_began_last_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    applied = Applied()
+    path = tmp_path / "providers.toml"
+    path.write_text(DECLARED)
+    declared = loaded(tmp_path, APP_PROVIDERS_FILE=str(path))
+    made = Administration(declared, place_of(declared))
+    made.use(applied, everybody(made))
+    going, go = threading.Event(), threading.Event()
+
+    def slow_once(before: LoadedSettings) -> LoadedSettings:
+        found = load_providers(before)
+        if not going.is_set():
+            going.set()
+            assert go.wait(20)
+        return found
+
+    monkeypatch.setattr("fkproxy.administration.load_providers", slow_once)
+    first = asyncio.create_task(made.reload())
+    await asyncio.to_thread(going.wait, 20)
+    path.write_text(DECLARED.replace("declared", "renamed"))
+    second = asyncio.create_task(made.reload())
+    await asyncio.wait([second], timeout=0.2)
+    go.set()
+    await asyncio.gather(first, second)
+    assert [provider.name for provider in made.loaded.providers] == ["renamed"]
 
 
 async def test_a_reload_of_the_file_keeps_what_is_managed(tmp_path: Path) -> None:
