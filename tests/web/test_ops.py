@@ -205,3 +205,15 @@ async def test_guessing_at_the_metrics_is_slowed_for_whoever_guesses(token: str,
         assert (slowed.status, slowed.headers["retry-after"], slowed.json()["error"]["code"]) == (429, "1", "rate_limit_exceeded")
         assert (await app.ask("GET", paths[1], headers={"authorization": f"Bearer {right}"}, peer="192.0.2.2")).status == 200
     assert (await app.ask("GET", "/admin/api/upstreams", headers={"authorization": f"Bearer {KEY}"})).status == 200, "another door"
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/readyz", "/v1/metrics/providers"])
+async def test_what_everybody_can_read_names_providers_and_tells_no_address_and_no_secret(path: str) -> None:
+    settings = {"OPENAI_API_KEY": "sk-canary-0123456789", "OPENAI_BASE_URL": "http://canary.internal.example:1/v1"}
+    app = App(APP_AUTH__MASTER_KEY=KEY, **settings)
+    await app.ask("POST", "/v1/chat/completions", body=chat("gpt-x"), headers={"authorization": f"Bearer {KEY}"})
+    told = (await app.ask("GET", path)).body.decode()
+    assert '"openai"' in told
+    assert "canary" not in told
+    assert "canary" not in (await app.ask("GET", "/livez")).body.decode()
+    assert "openai" not in (await app.ask("GET", "/livez")).body.decode()
