@@ -179,3 +179,16 @@ def test_of_older_builds_only_the_one_used_last_stays(shiv_root: Path, tmp_path:
         os.utime(root / name, (1_700_000_000 - age, 1_700_000_000 - age))
     subprocess.run([BINARY, "version"], env=environment(root), check=True, capture_output=True)
     assert trees(root) == own | {"fkllmproxy_half.tmp", "fkllmproxy_newer", "another_program"}
+
+
+def test_it_brings_up_a_store_from_the_file_alone(shiv_root: Path, tmp_path: Path) -> None:
+    """Alembic and SQLAlchemy are there without what they test themselves with."""
+    with zipfile.ZipFile(BINARY) as archive:
+        names = archive.namelist()
+    assert any("/alembic/" in name for name in names)
+    assert [name for name in names if "/alembic/testing/" in name or "/alembic/templates/" in name or "/sqlalchemy/testing/" in name] == []
+    settings = environment(shiv_root) | {"APP_STORE__DIRECTORY": str(tmp_path)}
+    for verb in (["migrate"], ["migrate", "--check"], ["store", "verify"]):
+        done = subprocess.run([BINARY, *verb], env=settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fkllmproxy.db").exists()
