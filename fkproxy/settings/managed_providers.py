@@ -6,8 +6,8 @@ key that is read from a variable or a file and sent to an address of his choice 
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from fkproxy.adapters.http.origin import is_metadata
 from fkproxy.control.seams import Box
 from fkproxy.control.secret_fields import opened
 from fkproxy.settings.locating import Place
@@ -117,12 +118,16 @@ def _not_here(place: Place, provider: Provider) -> Iterator[tuple[Place, str, st
                 yield (*where, field), "is not an absolute path", ""
         if entry.proxy is not None and "@" in entry.proxy:
             yield (*where, "proxy"), "holds a password, which is for the providers file", ""
+        if entry.proxy is not None and _is_link_local(entry.proxy):
+            yield (*where, "proxy"), *_LINK_LOCAL
         if entry.token_endpoint is not None and _is_link_local(entry.token_endpoint):
             yield (*where, "token_endpoint"), *_LINK_LOCAL
     if provider.adapter == "codex":
         yield (*place, "adapter"), "starts a program on this host, which is for settings and the providers file", ""
     if provider.proxy is not None and "@" in provider.proxy:
         yield (*place, "proxy"), "holds a password, which is for the providers file", ""
+    if provider.proxy is not None and _is_link_local(provider.proxy):
+        yield (*place, "proxy"), *_LINK_LOCAL
     if provider.base_url is not None and _is_link_local(provider.base_url):
         yield (*place, "base_url"), *_LINK_LOCAL
     if provider.quota is not None and _is_link_local(provider.quota.url):
@@ -133,7 +138,8 @@ _LINK_LOCAL = ("is a link-local address: cloud machines keep their own credentia
 
 
 def _is_link_local(url: str) -> bool:
-    try:
-        return ipaddress.ip_address(urlsplit(url).hostname or "").is_link_local
-    except ValueError:
-        return False
+    """As it will be asked for: letters of other scripts are written in ASCII then."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    with contextlib.suppress(UnicodeError):
+        host = host if host.isascii() else host.encode("idna").decode()
+    return is_metadata(host)

@@ -131,6 +131,40 @@ def test_every_problem_of_an_entry_has_its_path(tmp_path: Path, fields: dict[str
     assert any(line.startswith(expected) for line in told) if expected else told == []
 
 
+METADATA = [
+    *(
+        "169.254.169.254",
+        "169.254.169.254.",
+        "[::ffff:169.254.169.254]",
+        "2852039166",
+        "0xA9FEA9FE",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+    ),
+    *(
+        "[fe80::1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "168.63.129.16",
+        "１６９.254.169.254",
+        "169。254。169。254",
+    ),
+]
+
+
+@pytest.mark.parametrize("host", METADATA)
+def test_no_spelling_of_an_address_with_credentials_of_the_machine_is_taken(tmp_path: Path, host: str) -> None:
+    def told(**fields: Any) -> list[str]:
+        verdict = Judge(lambda: declared(tmp_path), box).judge(Document(providers=({**entry("one", box()), **fields},)))
+        return [fault.field for fault in verdict.problems]
+
+    url = f"http://{host}/latest"
+    assert told(base_url=url) == ["providers[0].base_url"]
+    assert told(proxy=f"http://{host}:80") == ["providers[0].proxy"]
+    assert told(quota={"url": f"{url}?a=b", "quota_remaining": "a"}) == ["providers[0].quota.url"]
+
+
 def test_a_fallback_may_be_a_provider_that_is_disabled_for_now(tmp_path: Path) -> None:
     document = Document(providers=(entry("one", fallbacks=["two"]), entry("two", disabled=True)))
     assert Judge(lambda: declared(tmp_path), box).judge(document).problems == ()

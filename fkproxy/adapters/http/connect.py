@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 from typing import Any
 
-from fkproxy.adapters.http.origin import Address
+from fkproxy.adapters.http.origin import Address, is_metadata
 from fkproxy.adapters.http.proxy import Proxy
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 
@@ -117,7 +117,10 @@ def _unavailable(error: OSError) -> UpstreamError:
 
 
 async def open_socket(host: str, port: int) -> socket.socket:
-    """A connected socket to the first of the host's addresses that answers (RFC 8305). Raises `OSError`, the first attempt's."""
+    """A connected socket to the first of the host's addresses that answers (RFC 8305).
+
+    Raises `OSError`, the first attempt's, and `UpstreamUnavailable` for a name that leads only to where machines keep credentials.
+    """
     addresses = await _resolve(host, port)
     if len(addresses) == 1:
         return await _attempt(addresses[0])
@@ -129,7 +132,11 @@ async def _resolve(host: str, port: int) -> list[SocketAddress]:
         version = ipaddress.ip_address(host).version
     except ValueError:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return _interleave((int(family), address) for family, _, _, _, address in found)
+        # A name may lead anywhere, and somewhere else the next time it is asked for. Who means such an address writes it.
+        allowed = [(int(family), address) for family, _, _, _, address in found if not is_metadata(str(address[0]))]
+        if not allowed:
+            raise UpstreamUnavailable("the host's name leads to a link-local address") from None
+        return _interleave(allowed)
     return [(socket.AF_INET, (host, port)) if version == 4 else (socket.AF_INET6, (host, port, 0, 0))]
 
 

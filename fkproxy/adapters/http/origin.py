@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from fkproxy.adapters.http.proxy import Proxy
 if TYPE_CHECKING:
     from fkproxy.adapters.http.client import Pool
 
-__all__ = ["BAD_TARGET", "Address", "Origin", "header_block", "parse_base_url", "render_head"]
+__all__ = ["BAD_TARGET", "Address", "Origin", "header_block", "is_metadata", "parse_base_url", "render_head"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -26,6 +27,12 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 BAD_TARGET = re.compile(r"[^\x21-\x7e]")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
+
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
+"""Where clouds answer their machines outside of the link-local networks: AWS over IPv6, Alibaba Cloud, Azure."""
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052 §2.1: the last 32 bits are an IPv4 address."""
 
 _OURS = frozenset(
     {
@@ -112,6 +119,22 @@ def _host(name: str) -> str:
     if not _HOST.fullmatch(ascii_name):
         raise ValueError("the host in a base URL is missing or not a host name")
     return ascii_name
+
+
+def is_metadata(host: str) -> bool:
+    """Whether it is an address at which cloud machines are given credentials of their own, however it is written; False for a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            # One number, hexadecimal, octal or fewer parts: resolvers take all of that for an IPv4 address.
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or (ipaddress.ip_address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None)
+        address = inner or address
+    return address.is_link_local or address in _METADATA
 
 
 def header_block(origin: Origin, headers: Sequence[tuple[str, str]]) -> bytes:

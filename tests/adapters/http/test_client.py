@@ -343,3 +343,28 @@ def test_an_endpoint_that_is_none_is_refused_without_quoting_it(url: str) -> Non
     with pytest.raises(ValueError, match=r"URL|endpoint|host") as caught:
         HttpClient().endpoint(url)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (["169.254.169.254"], "leads to a link-local address"),
+        (["::ffff:169.254.169.254", "fe80::1%1", "fd00:ec2::254"], "leads to a link-local address"),
+        (["169.254.169.254", "127.0.0.1"], None),
+    ],
+)
+async def test_a_name_does_not_lead_to_where_machines_keep_credentials(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch, found: list[str], words: str | None
+) -> None:
+    """Though it led elsewhere when it was written down."""
+    async with FakeUpstream(reply(b"{}")) as upstream:
+
+        async def resolved(host: str, port: int, *, type: int) -> list[object]:  # noqa: A002 - as the loop calls it
+            families = [socket.AF_INET6 if ":" in each else socket.AF_INET for each in found]
+            return [(family, type, 6, "", (each, port)) for family, each in zip(families, found, strict=True)]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolved)
+        origin = client.origin(f"http://rebound.example:{upstream.port}")
+        with contextlib.nullcontext() if words is None else pytest.raises(UpstreamUnavailable, match=words):
+            assert await read(await post(client, origin)) == b"{}"
+        assert len(upstream.asked) == (words is None)
