@@ -8,6 +8,7 @@ import time
 from fkproxy.adapters.base import Adapter, UpstreamCall
 from fkproxy.dialects import UPSTREAM_DIALECTS
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamRejected
+from fkproxy.model.events import Failed
 from fkproxy.model.parts import Message, Text
 from fkproxy.model.request import ChatRequest, Sampling
 from fkproxy.routing import RoutingTable, Rule
@@ -75,7 +76,9 @@ async def ask_one_token(adapter: Adapter, model: str) -> float:
             reply += data
         if exchange.status != 200:
             raise dialect.decode_error(exchange.status, exchange.headers, bytes(reply))
-        dialect.decode_reply(bytes(reply))
+        for event in dialect.decode_reply(bytes(reply)):
+            if isinstance(event, Failed):
+                raise event.error
     finally:
         exchange.close()
     return (time.monotonic() - began) * 1000

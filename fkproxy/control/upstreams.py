@@ -10,7 +10,14 @@ import msgspec
 
 from fkproxy.adapters.quota import Quota
 from fkproxy.fleet import Fleet
-from fkproxy.model.errors import FkproxyError
+from fkproxy.model.errors import (
+    FkproxyError,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamRefusedCredential,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from fkproxy.probe import NothingToAsk, one_token
 from fkproxy.upstream import Upstream
 
@@ -107,7 +114,7 @@ class UpstreamControl:
         except TimeoutError:
             raise TestFailed("nothing came within a minute") from None
         except FkproxyError as error:
-            raise TestFailed(f"{error.code}: {error}") from error
+            raise TestFailed(f"{error.code}: {_without_its_words(error)}") from None
 
     def _steer(self, key: str, done: str, act: Callable[[Upstream], None]) -> UpstreamView:
         upstream = self._find(key)
@@ -148,6 +155,20 @@ class UpstreamControl:
                 for model, held in standing.models().items()
             ],
         )
+
+
+_OWN_WORDS = (UpstreamProtocolError, UpstreamRefusedCredential, UpstreamTimeout, UpstreamUnavailable)
+"""Their messages are the gateway's, unless they tell of a reply with a status."""
+
+
+def _without_its_words(error: FkproxyError) -> str:
+    """An address can be of an administrator's choice: what answers there is not to be read through the gateway, and some vendors repeat
+    the key that they were sent."""
+    if not isinstance(error, UpstreamError) or isinstance(error, UpstreamRefusedCredential):
+        return str(error)
+    if error.upstream_status is not None:
+        return f"the upstream answered {error.upstream_status}"
+    return str(error) if isinstance(error, _OWN_WORDS) else "the upstream's reply tells of an error"
 
 
 def _reset(upstream: Upstream) -> None:

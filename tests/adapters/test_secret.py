@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fkproxy.adapters.base import Credential, CredentialStatus
-from fkproxy.adapters.secret import StaticSecret
+from fkproxy.adapters.secret import StaticSecret, withhold
+from fkproxy.model.errors import UpstreamRejected
 
 
 async def test_a_secret_is_given_as_it_is_and_cannot_be_renewed() -> None:
@@ -18,3 +19,13 @@ async def test_a_secret_is_given_as_it_is_and_cannot_be_renewed() -> None:
 
 async def test_an_upstream_may_want_no_secret_at_all() -> None:
     assert await StaticSecret("", "").token(0.0) == ""
+
+
+def test_what_an_upstream_repeats_of_the_secret_is_taken_out() -> None:
+    said = UpstreamRejected(400, "the key canary-key is old: canary-key", param="canary-key", native_code="old-canary-key")
+    withhold(said, StaticSecret("main", "canary-key"))
+    assert (str(said), said.param, said.native_code) == ("the key … is old: …", "…", "old-…")
+    said = UpstreamRejected(400, "a short one is in every text")
+    withhold(said, StaticSecret("", "a"))
+    withhold(said, StaticSecret("", ""))
+    assert (str(said), said.param, said.native_code) == ("a short one is in every text", None, None)
