@@ -358,9 +358,9 @@ class Metrics:
         yield from self._children([row for row in rows if row.children])
 
     def _children(self, rows: Sequence[UpstreamRow]) -> Iterator[Metric]:
-        """Of upstreams that consist of processes; none of these metrics where there are none."""
+        """Of upstreams that consist of processes."""
         labels = ("provider_key", "credential")
-        for name, text, field in _CHILDREN if rows else ():
+        for name, text, field in _CHILDREN:
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             family = kind(name, text, labels=labels)
             for row in rows:

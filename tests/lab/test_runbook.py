@@ -207,8 +207,8 @@ def codex(machine: Machine) -> None:
     machine.copy_in(_CODEX, "/usr/local/bin/codex", 0o755)
     config = Path(machine.work) / "config.toml"
     config.write_text(_MODEL_PROVIDER)
-    machine.copy_in(config, "/root/config.toml", 0o644)
-    settings = {"APP_SERVER__PORT": "9000", "APP_STORE__URL": "none", "SHIV_ROOT": "/root/shiv", "HOME": "/root"}
+    machine.copy_in(config, "/opt/config.toml", 0o644)
+    settings = {"APP_SERVER__PORT": "9000", "APP_STORE__URL": "none", "SHIV_ROOT": "/run/shiv", "HOME": "/run"}
     passed = " ".join(f"--setenv={name}={value}" for name, value in settings.items())
     said(machine, f"systemd-run --unit model {passed} /usr/local/bin/fkllmproxy")
     until(lambda: machine.run("curl -sf http://127.0.0.1:9000/livez", capture_output=True).returncode == 0)
@@ -218,7 +218,7 @@ def codex_missing(machine: Machine) -> None:
     codex(machine)
     home = "/var/lib/fkllmproxy/codex"
     said(machine, f"install -d -m 700 {home} && echo sk-x | CODEX_HOME={home} codex login --with-api-key")
-    said(machine, f"cp /root/config.toml {home} && chown -R --reference=/var/lib/fkllmproxy/. {home}")
+    said(machine, f"cp /opt/config.toml {home} && chown -R --reference=/var/lib/fkllmproxy/. {home}")
     said(machine, "echo CODEX_BIN=/usr/local/bin/codex-nowhere >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
     said(machine, _CALL % ("codex-5", "false"))
     until(lambda: machine.run("journalctl -t fkllmproxy -o cat | grep -q 'could not be started'", capture_output=True).returncode == 0)
