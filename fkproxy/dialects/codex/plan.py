@@ -87,7 +87,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         instructions = f"{instructions}\n\n{_AS_JSON}".strip()
         losses.append(Loss(field="response_format", action="converted"))
     thinking = body.get("reasoning", {})
-    items: list[dict[str, Any]] = body["input"]
+    items: list[dict[str, Any]] = [_in_parts(item) for item in body["input"]]
     answers = _answers(items)
     plan = Plan(
         model=model,
@@ -101,6 +101,14 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         output_schema=_schema(request.output),
     )
     return Encoded(json.encode(plan), tuple(dict.fromkeys(losses)))
+
+
+def _in_parts(item: dict[str, Any]) -> dict[str, Any]:
+    """The child takes a message's content in parts only, where the vendor takes text as well."""
+    content = item.get("content")
+    if not isinstance(content, str):
+        return item
+    return {**item, "content": [{"type": "output_text" if item["role"] == "assistant" else "input_text", "text": content}]}
 
 
 def reasoning_of(body: bytes) -> str | None:
