@@ -13,6 +13,7 @@ import pytest
 from google import genai
 from google.genai import types
 
+from tests.e2e.codex_stage import MODEL, home_of, settings_of
 from tests.e2e.conftest import gemini_settings
 from tests.e2e.processes import KEY, Aimock, Service, service
 
@@ -26,19 +27,21 @@ MODELS = {
     "openai_chat": "openai/gpt-4.1",
     "anthropic": "anthropic/claude-sonnet-4-5",
     "openai_responses": "openai/gpt-4.1",
+    "codex": MODEL,
 }
 
 
 @pytest.fixture(scope="module")
 def services(directory: Path, aimock: Aimock) -> Iterator[dict[str, Service]]:
-    """One before all vendors, one before a server that speaks Responses and nothing else."""
+    """One before all vendors, one before a server that speaks Responses and nothing else, one before the Codex CLI."""
     own = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1"}
     others = {"ANTHROPIC_API_KEY": "sk-ant-upstream-key", "ANTHROPIC_BASE_URL": aimock.url}
     with (
         service(directory, **gemini_settings(aimock.url), **own, **others) as all_of_them,
         service(directory, APP_AUTH__MASTER_KEY=KEY, APP_OPENAI__API="responses", APP_RATE_LIMIT__ENABLED="false", **own) as responses,
+        service(directory, **settings_of(home_of(directory / "every-pair", f"{aimock.url}/v1"))) as codex,
     ):
-        yield {**dict.fromkeys(MODELS, all_of_them), "openai_responses": responses}
+        yield {**dict.fromkeys(MODELS, all_of_them), "openai_responses": responses, "codex": codex}
 
 
 def chat(url: str, model: str) -> list[Any]:
