@@ -40,7 +40,7 @@ __all__ = ["PAUSED_FOR_TOOLS", "StreamDecoder", "decode_reply"]
 PAUSED_FOR_TOOLS = "fkproxy/tools"
 
 _CUT_SHORT = "Incomplete response returned, reason: "
-"""How the child tells that the vendor's answer was incomplete (codex-rs/codex-api, 0.169)."""
+"""How the child tells, somewhere in its message, that the vendor's answer was incomplete (codex-rs/codex-api, 0.169)."""
 
 _OWN_ITEMS = frozenset(("agentMessage", "reasoning", "userMessage", "dynamicToolCall", "hookPrompt", "functionCallOutput"))
 """Items that are told otherwise, or that the client said itself."""
@@ -169,6 +169,9 @@ class StreamDecoder:
         return [] if self._exact or params.token_usage is None else self._add(params.token_usage.last)
 
     def _add(self, more: _Counts) -> list[Event]:
+        if not more.input_tokens and not more.output_tokens:
+            # The vendor did not say: of an answer that it broke off the child tells noughts.
+            return []
         so_far = self._counts or _Counts()
         names = _Counts.__struct_fields__
         self._counts = total = _Counts(**{name: getattr(so_far, name) + getattr(more, name) for name in names})
@@ -196,8 +199,8 @@ class StreamDecoder:
         error = turn.error
         if error is None:
             return [Failed(UpstreamFailed(f"the child's turn was {turn.status or 'ended'}"))]
-        if error.message.startswith(_CUT_SHORT):
-            why = error.message.removeprefix(_CUT_SHORT)
+        _, cut_short, why = error.message.partition(_CUT_SHORT)
+        if cut_short:
             return [ChoiceFinished(reason="content_filter" if "content_filter" in why else "length", native=why[:100]), Done()]
         return [Failed(failure(error.codex_error_info, error.message))]
 
