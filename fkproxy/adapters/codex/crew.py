@@ -83,6 +83,7 @@ class Crew:
         self._not_before = 0.0
         self._bucket = TokenBucket(_STARTS_AT_ONCE, _STARTS_PER_S, now())
         self._starting: asyncio.Task[AppServer] | None = None
+        self._replacement: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -235,10 +236,11 @@ class Crew:
                 "retry_after_s": self._pause_s,
             },
         )
-        self._beside(self._replace())
+        if self._replacement is not None:
+            self._replacement.cancel()
+        self._replacement = asyncio.get_running_loop().call_later(max(0.0, self._not_before - self._now()), self._replace)
 
-    async def _replace(self) -> None:
-        await asyncio.sleep(max(0.0, self._not_before - self._now()))
+    def _replace(self) -> None:
         if not self._closed and self._starting is None and not self._present:
             self._start_beside()
 
@@ -293,14 +295,14 @@ class Crew:
     async def aclose(self) -> None:
         """End all of it. What is under way is cut off."""
         self._closed = True
+        if self._replacement is not None:
+            self._replacement.cancel()
         beside = [task for task in (self._keeper, self._starting) if task is not None]
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         servers, self.servers = self.servers, []
         await asyncio.gather(*(server.aclose(_GRACE_S) for server in servers), return_exceptions=True)
-        for working in self._working:
-            working.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
 
 

@@ -134,11 +134,11 @@ class Process:
         stdin = self._child.stdin
         if stdin is not None:
             stdin.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await self._child.wait()
+        # No `asyncio.timeout`: in a task that is being cancelled that of Python 3.11 ends in a `CancelledError` of its own.
+        ended = asyncio.ensure_future(self._child.wait())
+        await asyncio.wait((ended,), timeout=grace_s)
         self.kill()
-        await self._child.wait()
+        await ended
         self._drain.cancel()
         await asyncio.gather(self._drain, return_exceptions=True)
         # First the guard, so that it does not end a group which by then has another's number.
