@@ -7,7 +7,7 @@ delay_ms=x         before each piece
 tools=n            calls of the first n tools, before it says anything; their results are then said back
 thoughts=n         parts of a summary of its reasoning
 seal=…             reasoning whose content is sealed
-status=n           refuses with that status; `retry_after=n`, `code=…`
+status=n           refuses with that status; `retry_after=n`, `code=…`, `type=…`
 failed=code        the stream ends with response.failed
 incomplete=why     the stream ends with response.incomplete
 drop_after=n       the connection breaks after n pieces
@@ -82,7 +82,11 @@ class Endpoint:
                 script = asked.script()
                 if status := int(script.get("status", 0)):
                     headers = {"retry-after": script["retry_after"]} if "retry_after" in script else {}
-                    error = {"message": f"it was asked to answer {status}", "type": "error", "code": script.get("code")}
+                    error = {
+                        "message": f"it was asked to answer {status}",
+                        "type": script.get("type", "server_error"),
+                        "code": script.get("code"),
+                    }
                     self._whole(status, {"error": error}, headers)
                 else:
                     self._stream(asked, script, number)

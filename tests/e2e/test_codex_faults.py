@@ -1,0 +1,387 @@
+"""The Codex CLI breaking, hanging, missing, overrun, or asked by clients that leave: each client is told in its own dialect, in time."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.codex_endpoint import numbers
+from tests.e2e.codex_stage import CODEX, MODEL, VENDOR_KEY, Stage, stage
+from tests.e2e.plane import until
+from tests.e2e.processes import KEY, Answer, Service, ask, service
+
+SLOWLY = "slowly?numbers=40&chunks=40&delay_ms=100"
+HUNG_S = 20.0
+"""Within which a child that does not answer is replaced."""
+
+
+def chat(text: str, stream: bool, model: str = MODEL) -> tuple[str, Any]:
+    return "/v1/chat/completions", {"model": model, "stream": stream, "messages": [{"role": "user", "content": text}]}
+
+
+def messages(text: str, stream: bool, model: str = MODEL) -> tuple[str, Any]:
+    return "/v1/messages", {"max_tokens": 100, **chat(text, stream, model)[1]}
+
+
+def responses(text: str, stream: bool, model: str = MODEL) -> tuple[str, Any]:
+    return "/v1/responses", {"model": model, "stream": stream, "input": text}
+
+
+def contents(text: str, stream: bool, model: str = MODEL) -> tuple[str, Any]:
+    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    return f"/v1beta/models/{model}:{method}", {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+
+
+Dialect = Callable[..., tuple[str, Any]]
+DIALECTS: list[Dialect] = [chat, messages, responses, contents]
+
+
+def call(running: Service, dialect: Dialect, text: str, stream: bool, model: str = MODEL) -> Answer:
+    path, body = dialect(text, stream, model)
+    return ask(running.url + path, key=KEY, body=body)
+
+
+def told(answer: Answer) -> dict[str, Any]:
+    """The error, of an answer or at the end of a stream."""
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        last = [line for line in answer.body.splitlines() if line.startswith(b"data: ") and line != b"data: [DONE]"][-1]
+        value = json.loads(last.removeprefix(b"data: "))
+    else:
+        value = answer.json()
+    error = (value.get("response") or value).get("error")
+    assert isinstance(error, dict), value
+    return error
+
+
+def text_of(answer: Answer) -> str:
+    """Of a reply in chat completions or Messages. Raises where it is an error, or has no end."""
+    if not answer.headers["content-type"].startswith("text/event-stream"):
+        value = answer.json()
+        return str(value["content"][0]["text"] if "content" in value else value["choices"][0]["message"]["content"])
+    data = [line.removeprefix(b"data: ") for line in answer.body.splitlines() if line.startswith(b"data: ")]
+    assert data[-1] == b"[DONE]" or json.loads(data[-1])["type"] == "message_stop", data[-1]
+    deltas = [delta for value in map(json.loads, data[:-1]) for delta in _deltas(value)]
+    return "".join(delta.get("content") or delta.get("text") or "" for delta in deltas)
+
+
+def _deltas(value: dict[str, Any]) -> list[dict[str, Any]]:
+    assert "error" not in value, value
+    return [choice["delta"] for choice in value.get("choices", ())] or [value.get("delta", {})]
+
+
+@pytest.fixture(scope="module")
+def codex(directory: Path) -> Iterator[Stage]:
+    with stage(directory / "codex-faults", APP_CODEX__MAX_PROCESSES="1") as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def well(request: pytest.FixtureRequest) -> None:
+    """Whatever the test before did, there is a child."""
+    if "codex" in request.fixturenames:
+        stage: Stage = request.getfixturevalue("codex")
+        until(lambda: call(stage.service, chat, "hello", False).status, lambda status: status == 200)
+
+
+# --- clients that leave
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_ends_its_turn_within_seconds(codex: Stage, stream: bool) -> None:
+    before = len(codex.endpoint.asked)
+    path, body = chat(SLOWLY, stream)
+    connection = http.client.HTTPConnection("127.0.0.1", codex.service.port)
+    connection.request("POST", path, json.dumps(body), {"content-type": "application/json", "authorization": f"Bearer {KEY}"})
+    if stream:
+        assert connection.getresponse().readline().startswith(b"data: ")
+    (asked,) = until(lambda: codex.endpoint.asked[before:])
+    connection.close()
+    until(lambda: asked.left, timeout_s=3)
+    codex.nothing_waits()
+    assert codex.child()
+
+
+# --- children that break
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_child_that_is_killed_is_told_of_and_the_next_call_is_served(codex: Stage, dialect: Dialect, stream: bool) -> None:
+    before = len(codex.endpoint.asked)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call, codex.service, dialect, SLOWLY, stream)
+        until(lambda: codex.endpoint.asked[before:])
+        time.sleep(0.4)
+        child = codex.child()
+        os.kill(child, signal.SIGKILL)
+        broken = answer.result(5)
+    assert broken.status == (200 if stream else 502)
+    assert told(broken)["message"] == "the child ended"
+    assert call(codex.service, dialect, "hello", stream).status == 200
+    assert codex.child() != child
+
+
+def test_a_child_that_hangs_is_told_of_in_time_and_replaced(codex: Stage) -> None:
+    child = codex.child()
+    os.kill(child, signal.SIGSTOP)
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        answers = {
+            (dialect, stream): pool.submit(call, codex.service, dialect, "hello", stream)
+            for dialect in DIALECTS
+            for stream in (False, True)
+        }
+        found = {key: answer.result(10) for key, answer in answers.items()}
+    assert time.monotonic() - began < 5
+    assert {answer.status for answer in found.values()} == {504}
+    for stream in (False, True):
+        assert told(found[messages, stream])["type"] == "timeout_error"
+        assert told(found[chat, stream])["code"] == told(found[responses, stream])["code"] == "timeout"
+        assert told(found[contents, stream])["status"] == "DEADLINE_EXCEEDED"
+    until(codex.children, lambda now: now and now != [child], HUNG_S)
+    assert call(codex.service, chat, "hello", False).status == 200
+    codex.nothing_waits()
+
+
+def test_a_child_that_hangs_in_a_stream_ends_it_with_an_error(codex: Stage) -> None:
+    """Not of the child's own making: what hangs is its vendor, and the child is none the worse for it."""
+    child = codex.child()
+    for dialect in (chat, messages):
+        answer = call(codex.service, dialect, "hello?hang_after=1", True)
+        assert (answer.status, "timeout" in json.dumps(told(answer))) == (200, True)
+    until(lambda: codex.endpoint.asked[-1].left, timeout_s=3)
+    assert call(codex.service, chat, "hello", False).status == 200
+    assert codex.child() == child
+
+
+# --- what the vendor refuses
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected", "code"),
+    [
+        (400, "invalid_request_error", 400, "upstream_rejected"),
+        (403, "permission_error", 502, "upstream_authentication"),
+        (404, "invalid_request_error", 404, "upstream_model_not_found"),
+        (429, "rate_limit_error", 429, "upstream_rate_limited"),
+        (500, "server_error", 502, "upstream_error"),
+        (503, "server_error", 503, "upstream_overloaded"),
+    ],
+)
+def test_what_the_vendor_refuses_is_refused(codex: Stage, status: int, kind: str, expected: int, code: str) -> None:
+    text = f"no?status={status}&type={kind}&retry_after=7"
+    answers = [call(codex.service, chat, text, stream) for stream in (False, True)]
+    assert [(answer.status, told(answer)["code"]) for answer in answers] == [(expected, code)] * 2
+
+
+@pytest.mark.parametrize(("why", "reason"), [("max_output_tokens", "length"), ("content_filter", "content_filter")])
+def test_an_answer_that_is_incomplete_says_why(codex: Stage, why: str, reason: str) -> None:
+    choice = call(codex.service, chat, f"long?incomplete={why}&text=so far", False).json()["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["content"]) == (reason, "so far")
+
+
+def test_a_vendor_that_breaks_off_is_told_of(codex: Stage) -> None:
+    assert call(codex.service, chat, "hello?drop_after=1", False).status == 502
+    broken = call(codex.service, chat, "hello?drop_after=1", True)
+    assert (broken.status, told(broken)["code"]) == (200, "upstream_error")
+
+
+def test_a_login_that_is_refused_is_seen_in_its_state(codex: Stage) -> None:
+    answer = call(codex.service, messages, "hello?status=401&type=authentication_error", False)
+    assert (answer.status, told(answer)["code"]) == (502, "upstream_authentication")
+    assert "codex login" in told(answer)["message"]
+    (upstream,) = ask(f"{codex.service.url}/health").json()["upstreams"]
+    assert upstream["state"] == "reauth_required", upstream
+    assert call(codex.service, chat, "hello", False).status == 200
+    (upstream,) = ask(f"{codex.service.url}/health").json()["upstreams"]
+    assert upstream["state"] == "active", upstream
+
+
+# --- programs that are none
+
+
+@pytest.fixture(scope="module")
+def misfits(directory: Path) -> Iterator[Service]:
+    """A service whose providers are the Codex CLI in name only, by the model's name."""
+    place = directory / "misfits"
+    place.mkdir()
+    (place / "text").write_text("no program")
+    (place / "text").chmod(stat.S_IRUSR)
+    (place / "sleeper").write_text("#!/bin/sh\nexec sleep 60\n")
+    (place / "script").write_text("#!/no/such/interpreter\n")
+    for name in ("sleeper", "script"):
+        (place / name).chmod(0o700)
+    binaries = {
+        "missing": place / "no-such-file",
+        "text": place / "text",
+        "true": "/bin/true",
+        "cat": "/bin/cat",
+        "sleeper": place / "sleeper",
+        "script": place / "script",
+        "homeless": CODEX,
+    }
+    file = place / "providers.toml"
+    file.write_text(
+        "".join(
+            f'[[providers]]\nname = "{name}"\nadapter = "codex"\nmodels = ["{name}"]\n'
+            f'codex = {{ binary = "{binary}", home = "{place / "text" if name == "homeless" else place}/home", start_timeout = 1 }}\n'
+            for name, binary in binaries.items()
+        )
+    )
+    with service(place, APP_AUTH__MASTER_KEY=KEY, APP_PROVIDERS_FILE=str(file), APP_RATE_LIMIT__ENABLED="false") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("missing", "no such file"),
+        ("text", "permission denied"),
+        ("true", "exit code 0"),
+        ("cat", "exit code"),
+        ("sleeper", "no handshake within 1 s"),
+        ("script", "it was not found"),
+        ("homeless", "Not a directory"),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_told_of_and_the_log_says_why(misfits: Service, name: str, why: str) -> None:
+    dialect = DIALECTS[len(name) % 4]
+    answer = call(misfits, dialect, "hello", False, name)
+    assert answer.status == 500
+    assert "spawn_error" in answer.body.decode() or told(answer).get("status") == "INTERNAL"
+    binary = "/bin/codex" if name == "homeless" else f"/{name.replace('missing', 'no-such-file')}"
+
+    def failures() -> list[dict[str, Any]]:
+        """Log lines come a moment after the answer."""
+        lines = [line for line in misfits.lines() if line.get("msg") == "child could not be started"]
+        return [line for line in lines if line["binary"].endswith(binary)]
+
+    (line,) = until(failures)
+    assert why in line["reason"], line
+    assert (KEY in str(line), line["level"]) == (False, "ERROR")
+
+
+# --- more than there is room for
+
+
+def test_calls_beyond_what_there_is_room_for_wait_and_are_refused(tmp_path: Path) -> None:
+    room = {"APP_CODEX__MAX_PROCESSES": "1", "APP_CODEX__CALLS_PER_PROCESS": "1", "APP_ROUTING__MAX_WAIT_SECS": "0.2"}
+    with stage(tmp_path, **room) as codex, ThreadPoolExecutor(4) as pool:
+        assert call(codex.service, chat, "hello", False).status == 200
+        answers = list(pool.map(lambda _: call(codex.service, chat, "x?chunks=8&delay_ms=100", False), range(4)))
+        assert sorted(answer.status for answer in answers) == [200, 429, 429, 429]
+        for refused in (answer for answer in answers if answer.status == 429):
+            assert told(refused)["code"] == "concurrency_exceeded"
+            assert int(refused.headers["retry-after"]) >= 1
+        codex.nothing_waits()
+
+
+# --- ends
+
+
+def test_no_child_outlives_a_worker_that_was_killed(tmp_path: Path) -> None:
+    with stage(tmp_path) as codex, ThreadPoolExecutor(4) as pool:
+        assert call(codex.service, chat, "hello", False).status == 200
+        for _ in range(4):
+            pool.submit(_quietly, codex.service)
+        until(lambda: len(codex.endpoint.asked), lambda count: count == 5)
+        worker, children = codex.worker, codex.children()
+        assert children
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: set(codex.children()) & set(children), lambda found: not found, 3)
+        until(lambda: _status(codex.service), lambda status: status == 200)
+        assert not [name for name in codex.directories() if name.startswith(f"calls/{worker}-")]
+
+
+def _quietly(running: Service) -> None:
+    try:
+        call(running, chat, SLOWLY, True)
+    except (OSError, http.client.HTTPException):
+        return
+
+
+def _status(running: Service) -> int:
+    try:
+        return call(running, chat, "hello", False).status
+    except (OSError, http.client.HTTPException):
+        return 0
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_calls_under_way_are_finished_when_the_service_is_stopped(tmp_path: Path, everybody: bool) -> None:
+    """`everybody`: as systemd does it, which signals every process of the service."""
+    text = "x?numbers=15&chunks=15&delay_ms=100"
+    with stage(tmp_path) as codex, ThreadPoolExecutor(8) as pool:
+        assert call(codex.service, chat, "hello", False).status == 200
+        answers = [pool.submit(call, codex.service, dialect, text, stream) for dialect in (chat, messages) for stream in (False, True)]
+        until(lambda: len(codex.endpoint.asked), lambda count: count == 5)
+        if everybody:
+            for child in codex.children():
+                os.kill(child, signal.SIGTERM)
+        assert codex.service.stop() == 0
+        codex.nothing_left(3.0)
+        for answer in answers:
+            whole = answer.result(1)
+            assert whole.status == 200
+            assert text_of(whole) == numbers(15)
+
+
+# --- what must not be seen
+
+
+def test_nothing_that_was_said_and_no_secret_is_in_a_log_or_in_the_childs_environment(tmp_path: Path) -> None:
+    canary = "xq7{}q7x".format
+    master = f"sk-{canary('master')}-0123456789"
+    others = {"OPENAI_API_KEY": f"sk-{canary('openai')}", "ANTHROPIC_API_KEY": f"sk-ant-{canary('anthropic')}"}
+    secrets = {"APP_AUTH__MASTER_KEY": master, "LOCAL_KEY": f"sk-{canary('local')}", **others}
+    tool = {"type": "function", "function": {"name": canary("tool"), "parameters": {"type": "object", "properties": {}}}}
+    with stage(tmp_path, APP_LOG__LEVEL="debug", **secrets) as codex:
+        for script in (
+            "",
+            "&tools=1",
+            "&status=500",
+            "&status=401",
+            "&failed=" + canary("code"),
+            "&drop_after=1",
+            "&seal=" + canary("seal"),
+        ):
+            for stream in (False, True):
+                said = [
+                    {"role": "system", "content": canary("system")},
+                    {"role": "user", "content": f"{canary('prompt')}?text={canary('reply')}{script}"},
+                ]
+                body = {"model": MODEL, "messages": said, "tools": [tool], "stream": stream}
+                ask(f"{codex.service.v1}/chat/completions", key=master, body=body)
+        (child,) = codex.children()
+        environment = Path(f"/proc/{child}/environ").read_bytes()
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        written = b"".join(path.read_bytes() for path in codex.home.rglob("*") if path.is_file())
+        asked = json.dumps(codex.endpoint.asked[0].body)
+        os.kill(child, signal.SIGKILL)
+        until(lambda: [line for line in codex.service.lines() if line.get("msg") == "child ended"])
+    assert canary("prompt") in asked
+    assert canary("local").encode() in environment
+    for name in ("master", "openai", "anthropic"):
+        assert canary(name).encode() not in environment + command
+    assert b"xq7" not in command
+    assert "xq7" not in codex.service.log.read_text()
+    for name in ("prompt", "reply", "system", "master"):
+        assert canary(name).encode() not in written
+
+
+def test_the_child_knows_of_the_gateways_environment_what_it_needs(codex: Stage) -> None:
+    entries = Path(f"/proc/{codex.child()}/environ").read_bytes().split(b"\0")
+    environment = dict(entry.decode().split("=", 1) for entry in entries if entry)
+    assert environment["LOCAL_KEY"] == VENDOR_KEY
+    assert not [name for name in environment if name.startswith("APP_")]
+    assert KEY not in environment.values()
