@@ -57,7 +57,8 @@ _WORDS: dict[str, Callable[[str], UpstreamError]] = {
 
 def failure(info: Any, message: str) -> FkproxyError:
     """`info` as the child said it, `message` its words, which may be the vendor's error body."""
-    text = message[:_MAX_MESSAGE_CHARS]
+    quoted = _quoted(message)
+    text = str(quoted.get("message") or "" if quoted is not None else message)[:_MAX_MESSAGE_CHARS]
     if isinstance(info, str) and info in _WORDS:
         return _WORDS[info](text)
     if isinstance(info, dict):
@@ -66,11 +67,18 @@ def failure(info: Any, message: str) -> FkproxyError:
         if status == 401:
             return _refused(text)
         if isinstance(status, int) and 400 <= status <= 599:
-            return decode_error(status, {}, json.encode({"message": text}))
+            return decode_error(status, {}, json.encode(quoted if quoted is not None else {"message": text}))
         return UpstreamUnavailable(text or "the child lost its connection to the vendor")
+    if quoted is not None:
+        return error_event(quoted).error
+    return UpstreamFailed(text or "the child's turn failed")
+
+
+def _quoted(message: str) -> dict[str, Any] | None:
+    """The error within a vendor's body."""
     try:
-        quoted = json.loads(message)
+        body = json.loads(message)
     except ValueError:
-        return UpstreamFailed(text or "the child's turn failed")
-    inner = quoted.get("error", quoted) if isinstance(quoted, dict) else quoted
-    return error_event(inner).error
+        return None
+    error = body.get("error", body) if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else None

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.base import Encoded
+from fkproxy.dialects.codex.names import name_for_child
 from fkproxy.dialects.openai_responses import request_encode
 from fkproxy.dialects.openai_responses.items import NAME as RESPONSES
 from fkproxy.model.errors import Unrepresentable
@@ -51,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """`items`: the conversation. `answers`: those of its last items that are results of tools, if nothing follows them.
 
-    `asked`: how many items there were when the model asked for these tools.
+    `asked`: how many items there were when the model asked for these tools; it means nothing without answers.
     """
 
     model: str
@@ -86,8 +87,10 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     if told == "json_object":
         instructions = f"{instructions}\n\n{_AS_JSON}".strip()
         losses.append(Loss(field="response_format", action="converted"))
+    if told == "json_schema" and not body["text"]["format"]["strict"]:
+        losses.append(Loss(field="response_format.strict", action="converted"))
     thinking = body.get("reasoning", {})
-    items: list[dict[str, Any]] = [_in_parts(item) for item in body["input"]]
+    items: list[dict[str, Any]] = [_named(_in_parts(item)) for item in body["input"]]
     answers = _answers(items)
     plan = Plan(
         model=model,
@@ -95,7 +98,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         instructions=instructions,
         tools=_tools(body, losses),
         answers=answers,
-        asked=_asked(items, {answer.call_id for answer in answers}),
+        asked=_asked(items, answers),
         effort=thinking.get("effort"),
         summary=thinking.get("summary", "none"),
         output_schema=_schema(request.output),
@@ -151,7 +154,11 @@ def _tools(body: dict[str, Any], losses: list[Loss]) -> list[Tool]:
         tools = [tool for tool in tools if tool["name"] in allowed]
     if any(tool.get("strict") for tool in tools):
         losses.append(Loss(field="tools[].strict"))
-    return [Tool(tool["name"], tool.get("description") or "", tool["parameters"]) for tool in tools]
+    return [Tool(name_for_child(tool["name"]), tool.get("description") or "", tool["parameters"]) for tool in tools]
+
+
+def _named(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "name": name_for_child(item["name"])} if item["type"] == "function_call" else item
 
 
 def _schema(output: OutputFormat | None) -> Any:
@@ -159,29 +166,34 @@ def _schema(output: OutputFormat | None) -> Any:
 
 
 def _answers(items: list[dict[str, Any]]) -> list[Answer]:
-    """The results that the conversation ends with."""
+    """The results that the conversation ends with; none if the child cannot be told one of them as an answer."""
     last: list[Answer] = []
     for item in reversed(items):
         if item["type"] != "function_call_output":
             break
-        last.append(Answer(item["call_id"], True, _content(item["output"])))
+        content = _content(item["output"])
+        if content is None:
+            return []
+        last.append(Answer(item["call_id"], True, content))
     return last[::-1]
 
 
-def _content(output: Any) -> list[dict[str, str]]:
-    if isinstance(output, str):
-        return [{"type": "inputText", "text": output}]
-    return [
-        {"type": "inputImage", "imageUrl": part["image_url"]}
-        if part.get("image_url")
-        else {"type": "inputText", "text": part.get("text") or part.get("file_data") or ""}
-        for part in output
-    ]
+def _content(output: Any) -> list[dict[str, str]] | None:
+    parts: list[dict[str, Any]] = [{"type": "input_text", "text": output}] if isinstance(output, str) else output
+    content: list[dict[str, str]] = []
+    for part in parts:
+        if part["type"] == "input_text":
+            content.append({"type": "inputText", "text": part["text"]})
+        elif part.get("image_url"):
+            content.append({"type": "inputImage", "imageUrl": part["image_url"]})
+        else:
+            return None
+    return content
 
 
-def _asked(items: list[dict[str, Any]], call_ids: set[str]) -> int:
+def _asked(items: list[dict[str, Any]], answers: list[Answer]) -> int:
     """Where what the model said with these calls begins: behind the last item that was not its own."""
-    end = len(items) - len(call_ids)
+    end = len(items) - len(answers)
     while end > 0 and _is_said(items[end - 1]):
         end -= 1
     return end

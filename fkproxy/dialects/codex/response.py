@@ -5,15 +5,19 @@ A frame's data is one JSON-RPC message of the child. The adapter has left out wh
 
 Counts are those of `rawResponse/completed`, one for each answer of the vendor within a turn; a child that does not send them is
 believed in `thread/tokenUsage/updated`.
+
+A turn that goes on with what tools gave starts no second time, and yet its reply is one of its own. Where the vendor breaks off, the child
+asks it again from the start; what was said by then cannot be taken back, so the reply is over.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from fkproxy.dialects.codex.failures import failure
+from fkproxy.dialects.codex.names import name_for_client
 from fkproxy.dialects.codex.plan import NAME
 from fkproxy.model.errors import UpstreamFailed, UpstreamProtocolError, UpstreamUnavailable
 from fkproxy.model.events import (
@@ -46,7 +50,7 @@ _OWN_ITEMS = frozenset(("agentMessage", "reasoning", "userMessage", "dynamicTool
 """Items that are told otherwise, or that the client said itself."""
 
 
-class _Counts(msgspec.Struct, rename="camel"):
+class _Counts(msgspec.Struct, frozen=True, rename="camel"):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
@@ -56,11 +60,13 @@ class _Counts(msgspec.Struct, rename="camel"):
 
 class _Totals(msgspec.Struct):
     last: _Counts
+    total: _Counts = _Counts()
 
 
 class _Error(msgspec.Struct, rename="camel"):
     message: str = ""
     codex_error_info: Any = None
+    additional_details: str | None = None
 
 
 class _Turn(msgspec.Struct):
@@ -77,6 +83,8 @@ class _Params(msgspec.Struct, rename="camel"):
     usage: _Counts | None = None
     token_usage: _Totals | None = None
     turn: _Turn | None = None
+    error: _Error | None = None
+    will_retry: bool = False
     tool: str = ""
     call_id: str = ""
     arguments: Any = None
@@ -87,6 +95,7 @@ class _Message(msgspec.Struct):
     params: _Params | None = None
 
 
+_NOTHING = _Counts()
 _decode = msgspec.json.Decoder(_Message).decode
 
 
@@ -94,8 +103,9 @@ class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
     def __init__(self) -> None:
-        self._said: str | None = None
-        self._texts = False
+        self._began: Literal["no", "here", "before"] = "no"
+        self._speaking: str | None = None
+        self._thinking: str | None = None
         self._calls = 0
         self._counts: _Counts | None = None
         self._exact = False
@@ -110,7 +120,11 @@ class StreamDecoder:
         except json.MALFORMED as error:
             raise UpstreamProtocolError("the child's message is not what its protocol says") from error
         tell = _TOLD.get(message.method)
-        return tell(self, message.params or _Params()) if tell is not None else []
+        events = tell(self, message.params or _Params()) if tell is not None else []
+        if events and self._began == "no" and not isinstance(events[0], Failed):
+            self._began = "before"
+            events.insert(0, Started())
+        return events
 
     def end(self) -> list[Event]:
         """See `StreamDecoder.end`."""
@@ -119,27 +133,41 @@ class StreamDecoder:
     # --- what is said
 
     def _started(self, params: _Params) -> list[Event]:
+        if self._began != "no":
+            return []
+        self._began = "here"
         return [Started(id=params.turn.id if params.turn is not None else None)]
 
     def _text(self, params: _Params) -> list[Event]:
-        if not params.delta:
+        return self._say(params.item_id, params.delta)
+
+    def _say(self, item_id: str, text: str) -> list[Event]:
+        if not text:
             return []
-        apart = self._texts and params.item_id != self._said
-        self._said, self._texts = params.item_id, True
-        return [TextDelta(text=f"\n\n{params.delta}" if apart else params.delta)]
+        apart = self._speaking is not None and item_id != self._speaking
+        self._speaking, self._thinking = item_id, None
+        return [TextDelta(text=f"\n\n{text}" if apart else text)]
 
     def _thought(self, params: _Params) -> list[Event]:
-        return [ReasoningDelta(text=params.delta)] if params.delta else []
+        if not params.delta:
+            return []
+        apart = self._thinking is not None and params.item_id != self._thinking
+        self._thinking = params.item_id
+        return [ReasoningDelta(text=f"\n\n{params.delta}" if apart else params.delta)]
 
     def _thought_part(self, params: _Params) -> list[Event]:
-        return [ReasoningDelta(text="\n\n")] if params.summary_index else []
+        return [ReasoningDelta(text="\n\n")] if params.summary_index and params.item_id == self._thinking else []
 
     def _raw_item(self, params: _Params) -> list[Event]:
         item = params.item
         match item.get("type"):
             case "function_call":
-                return self._call(str(item.get("call_id")), str(item.get("name")), str(item.get("arguments") or "{}"))
+                call_id, name = item.get("call_id"), item.get("name")
+                if not isinstance(call_id, str) or not isinstance(name, str):
+                    raise UpstreamProtocolError("the child's function call has no name or no id")
+                return self._call(call_id, name, str(item.get("arguments") or "{}"))
             case "reasoning" if item.get("encrypted_content"):
+                self._thinking = None
                 return [ReasoningDelta(text=""), SealAttached(seal=Seal(dialect=NAME, data=str(item["encrypted_content"])))]
         return []
 
@@ -149,12 +177,16 @@ class StreamDecoder:
     def _call(self, call_id: str, name: str, arguments: str) -> list[Event]:
         index = self._calls
         self._calls += 1
-        return [ToolCallStarted(index=index, id=call_id, name=name), ToolCallDelta(index=index, arguments=arguments)]
+        self._thinking = None
+        return [ToolCallStarted(index=index, id=call_id, name=name_for_client(name)), ToolCallDelta(index=index, arguments=arguments)]
 
     def _item(self, params: _Params) -> list[Event]:
-        """What the child did on its own, where it has tools of its own."""
-        kind = str(params.item.get("type", ""))
-        return [] if kind in _OWN_ITEMS or not kind else [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=params.item))]
+        """What the child did on its own, where it has tools of its own; and a text of which nothing was told while it came."""
+        item = params.item
+        kind = str(item.get("type", ""))
+        if kind == "agentMessage" and item.get("id") != self._speaking:
+            return self._say(str(item.get("id")), str(item.get("text") or ""))
+        return [] if kind in _OWN_ITEMS or not kind else [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=item))]
 
     # --- counts and the end
 
@@ -166,13 +198,22 @@ class StreamDecoder:
         return self._add(params.usage)
 
     def _usage(self, params: _Params) -> list[Event]:
-        return [] if self._exact or params.token_usage is None else self._add(params.token_usage.last)
+        told = params.token_usage
+        if self._exact or told is None:
+            return []
+        if told.last != _NOTHING:
+            return self._add(told.last)
+        # Of an answer that was cut short it knows the sum alone, which is that of the thread: of this reply if it began here.
+        if self._began != "here" or told.total == _NOTHING:
+            return []
+        self._counts = None
+        return self._add(told.total)
 
     def _add(self, more: _Counts) -> list[Event]:
         if not more.input_tokens and not more.output_tokens:
             # The vendor did not say: of an answer that it broke off the child tells noughts.
             return []
-        so_far = self._counts or _Counts()
+        so_far = self._counts or _NOTHING
         names = _Counts.__struct_fields__
         self._counts = total = _Counts(**{name: getattr(so_far, name) + getattr(more, name) for name in names})
         return [
@@ -191,6 +232,12 @@ class StreamDecoder:
         self._over = True
         return [ChoiceFinished(reason="tool_calls", native="item/tool/call"), Done()]
 
+    def _tries_again(self, params: _Params) -> list[Event]:
+        if params.error is None or not params.will_retry or (self._speaking is None and not self._calls):
+            return []
+        self._over = True
+        return _broken_off(params.error)
+
     def _completed(self, params: _Params) -> list[Event]:
         self._over = True
         turn = params.turn or _Turn()
@@ -199,10 +246,15 @@ class StreamDecoder:
         error = turn.error
         if error is None:
             return [Failed(UpstreamFailed(f"the child's turn was {turn.status or 'ended'}"))]
-        _, cut_short, why = error.message.partition(_CUT_SHORT)
-        if cut_short:
-            return [ChoiceFinished(reason="content_filter" if "content_filter" in why else "length", native=why[:100]), Done()]
-        return [Failed(failure(error.codex_error_info, error.message))]
+        return _broken_off(error)
+
+
+def _broken_off(error: _Error) -> list[Event]:
+    message = error.additional_details or error.message
+    _, cut_short, why = message.partition(_CUT_SHORT)
+    if cut_short:
+        return [ChoiceFinished(reason="content_filter" if "content_filter" in why else "length", native=why[:100]), Done()]
+    return [Failed(failure(error.codex_error_info, message))]
 
 
 _TOLD = {
@@ -217,6 +269,7 @@ _TOLD = {
     "rawResponse/completed": StreamDecoder._exact_usage,
     "thread/tokenUsage/updated": StreamDecoder._usage,
     PAUSED_FOR_TOOLS: StreamDecoder._paused,
+    "error": StreamDecoder._tries_again,
     "turn/completed": StreamDecoder._completed,
 }
 
