@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import tempfile
 from collections.abc import Callable
@@ -12,12 +13,12 @@ from typing import Any
 import msgspec
 
 from fkproxy.adapters.base import Children, CredentialStatus, Exchange, UpstreamCall
-from fkproxy.adapters.codex.app_server import AppServer
+from fkproxy.adapters.codex.app_server import AppServer, read_reply
 from fkproxy.adapters.codex.crew import Crew
 from fkproxy.adapters.codex.turn import Leg, Turn
 from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.dialects.codex.plan import NAME, Plan
-from fkproxy.model.errors import UpstreamProtocolError, UpstreamRefusedCredential, UpstreamUnavailable
+from fkproxy.model.errors import UpstreamRefusedCredential, UpstreamUnavailable
 from fkproxy.wire import json
 
 __all__ = ["CodexCli", "Login"]
@@ -26,6 +27,20 @@ _MOST_PAUSED = 200
 """Turns that may wait for the client's tools; the one that waits longest goes first."""
 
 _MAX_PAGES = 20
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct, rename="camel"):
+    data: list[_Model]
+    next_cursor: str | None = None
+
+
+class _Login(msgspec.Struct, rename="camel"):
+    account: Any = None
+    requires_openai_auth: bool = False
 
 
 class Login:
@@ -121,6 +136,7 @@ class CodexCli:
         turn.let_go()
         key = (turn.caller, turn.call_ids)
         drop = asyncio.get_running_loop().call_later(self._tool_wait_s, self._drop, key)
+        turn.when_lost = functools.partial(self._drop, key)
         before = self._paused.pop(key, None)
         self._paused[key] = _Paused(turn, len(turn.plan.items), _digest(turn.plan, len(turn.plan.items)), drop)
         if before is not None:
@@ -139,9 +155,9 @@ class CodexCli:
         paused = self._paused.pop((caller, frozenset(answer.call_id for answer in plan.answers)), None)
         if paused is None:
             return None
-        paused.timer.cancel()
         turn = paused.turn
-        if turn.lost_by is None and plan.asked == paused.asked and _digest(plan, plan.asked) == paused.digest:
+        if turn.state == "paused" and plan.asked == paused.asked and _digest(plan, plan.asked) == paused.digest:
+            paused.leave()
             return turn
         paused.end()
         return None
@@ -155,14 +171,12 @@ class CodexCli:
             found: list[ModelEntry] = []
             cursor: str | None = None
             for _ in range(_MAX_PAGES):
-                reply = json.loads(await server.request("model/list", {"cursor": cursor} if cursor else {}))
-                found += [ModelEntry(id=str(entry["id"]), owned_by=self.provider_key) for entry in reply["data"]]
-                cursor = reply.get("nextCursor")
+                page = read_reply(await server.request("model/list", {"cursor": cursor} if cursor else {}), _Models)
+                found += [ModelEntry(id=entry.id, owned_by=self.provider_key) for entry in page.data]
+                cursor = page.next_cursor
                 if not cursor:
                     break
             return found
-        except (ValueError, KeyError, TypeError) as error:
-            raise UpstreamProtocolError("the child's list of models is not one") from error
         finally:
             self.crew.give_back(server)
 
@@ -170,12 +184,10 @@ class CodexCli:
         """See `Adapter.verify`. A child starts, and has a login where its provider needs one."""
         server = await self.crew.take()
         try:
-            reply = json.loads(await server.request("account/read", {"refreshToken": False}))
-        except ValueError as error:
-            raise UpstreamProtocolError("the child's account is not one") from error
+            login = read_reply(await server.request("account/read", {"refreshToken": False}), _Login)
         finally:
             self.crew.give_back(server)
-        self.credential.missing = bool(reply.get("requiresOpenaiAuth")) and reply.get("account") is None
+        self.credential.missing = login.requires_openai_auth and login.account is None
         if self.credential.missing:
             raise UpstreamRefusedCredential("the Codex CLI is not signed in: run `codex login` with its CODEX_HOME", upstream_status=401)
 
@@ -192,8 +204,12 @@ class _Paused:
         self.digest = digest
         self.timer = timer
 
-    def end(self) -> None:
+    def leave(self) -> None:
         self.timer.cancel()
+        self.turn.when_lost = None
+
+    def end(self) -> None:
+        self.leave()
         self.turn.server.spawn(self.turn.end())
 
 

@@ -14,21 +14,32 @@ import shutil
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from fkproxy.adapters.codex.process import Process
-from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from fkproxy.model.errors import (
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamProtocolError,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from fkproxy.wire import json
 
-__all__ = ["AppServer", "Thread"]
+__all__ = ["REPLY_S", "AppServer", "Thread", "read_reply"]
+
+T = TypeVar("T")
 
 REPLY_S = 15.0
 """Requests are answered at once, whatever the model does; a child that does not answer hangs."""
 
 _VERSION = re.compile(r"/(\d+(?:\.\d+)+)")
 _METHOD_NOT_FOUND = -32601
+_INVALID = (-32600, -32602)
+"""Codes of JSON-RPC for a request that is to blame itself."""
 _DECLINED = {"decision": "decline"}
 _DECLINE: dict[str, dict[str, Any]] = {
     "item/commandExecution/requestApproval": _DECLINED,
@@ -69,6 +80,10 @@ class _About(msgspec.Struct, rename="camel"):
     thread_id: str | None = None
 
 
+class _Hello(msgspec.Struct, rename="camel"):
+    user_agent: str = ""
+
+
 _decode = msgspec.json.Decoder(_Message).decode
 _about = msgspec.json.Decoder(_About).decode
 
@@ -102,7 +117,7 @@ class AppServer:
         """Raises `UpstreamError`."""
         client = {"name": "fkproxy", "title": "fkproxy", "version": version}
         raw = await self.request("initialize", {"clientInfo": client, "capabilities": {"experimentalApi": True}})
-        found = _VERSION.search(str(json.loads(raw).get("userAgent", "")))
+        found = _VERSION.search(read_reply(raw, _Hello).user_agent)
         self.version = found.group(1) if found is not None else ""
         await self.send({"method": "initialized"})
         self.process.settled = True
@@ -171,9 +186,10 @@ class AppServer:
         await self.process.stop(grace_s)
         self._reading.cancel()
         self.fail(UpstreamUnavailable("the child was ended"))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(self._reading, *self._tasks, return_exceptions=True)
+        await asyncio.gather(self._reading, return_exceptions=True)
+        while self._tasks:
+            # None of them can wait for anything now, and they tidy up.
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # --- what it says
@@ -196,7 +212,7 @@ class AppServer:
             if reply is None or reply.done():
                 return
             if message.error is not None:
-                reply.set_exception(UpstreamRejected(400, message.error.message[:1000], native_code=str(message.error.code)))
+                reply.set_exception(_refusal(message.error))
             else:
                 reply.set_result(msgspec.Raw(bytes(message.result)))
             return
@@ -206,7 +222,11 @@ class AppServer:
         except json.MALFORMED:
             thread = None
         if thread is not None:
-            thread.heard(message.method, message.id, line, params)
+            try:
+                thread.heard(message.method, message.id, line, params)
+            except json.MALFORMED:
+                # One turn's misfortune, not that of all.
+                thread.lost(UpstreamProtocolError(f"the child's {message.method} is not what its protocol says"))
         if message.id is not None and (thread is None or message.method != "item/tool/call"):
             self._refuse(message.id, message.method)
 
@@ -217,3 +237,17 @@ class AppServer:
             self.spawn(self.answer(request_id, {"currentTimeAt": int(time.time())}))
         else:
             self.spawn(self.send({"id": request_id, "error": {"code": _METHOD_NOT_FOUND, "message": f"{method} is not done here"}}))
+
+
+def read_reply(raw: msgspec.Raw, kind: type[T]) -> T:
+    """A result. Raises `UpstreamProtocolError`."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except json.MALFORMED as error:
+        raise UpstreamProtocolError("the child's answer is not what its protocol says") from error
+
+
+def _refusal(error: _Error) -> UpstreamError:
+    if error.code in _INVALID:
+        return UpstreamRejected(400, error.message[:1000], native_code="invalid_request_error")
+    return UpstreamFailed(error.message[:1000] or f"the child answered with error {error.code}")

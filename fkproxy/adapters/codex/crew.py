@@ -85,7 +85,7 @@ class Crew:
         self._starting: asyncio.Task[AppServer] | None = None
         self._replacement: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._working: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     # --- places
@@ -221,7 +221,7 @@ class Crew:
         if server not in self.servers:
             return
         self.servers.remove(server)
-        self._beside(server.aclose(0.0))
+        self._end(server.aclose(0.0))
         if server.leaving or self._closed:
             return
         self.restarts += 1
@@ -254,7 +254,7 @@ class Crew:
 
     async def _keep(self) -> None:
         """Look after the children from time to time."""
-        while True:
+        while self.servers or not self._closed or self._starting is not None:
             await asyncio.sleep(_LOOK_S)
             for server in list(self.servers):
                 self._look_after(server)
@@ -267,9 +267,10 @@ class Crew:
             return
         if not server.leaving and (why := self._why_leave(server)) is not None:
             self._dismiss(server, why)
-        if server.leaving and (not server.threads or self._now() > server.leave_by):
+        unused = not server.threads and not server.turns
+        if server.leaving and (unused or self._now() > server.leave_by):
             self.servers.remove(server)
-            self._beside(server.aclose(_GRACE_S))
+            self._end(server.aclose(_GRACE_S))
 
     def _why_leave(self, server: AppServer) -> str | None:
         limits, now = self.limits, self._now()
@@ -279,12 +280,14 @@ class Crew:
             return "calls"
         if limits.age_s and now - server.since > limits.age_s:
             return "age"
+        if self._closed:
+            return "idle"
         return "idle" if not server.threads and not server.turns and now - server.idle_since > limits.idle_s else None
 
-    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
+    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(ending)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def retire(self) -> None:
         """The configuration does not name it any more: no new turns, and no children when the last ones are over."""
@@ -303,7 +306,8 @@ class Crew:
         await asyncio.gather(*beside, return_exceptions=True)
         servers, self.servers = self.servers, []
         await asyncio.gather(*(server.aclose(_GRACE_S) for server in servers), return_exceptions=True)
-        await asyncio.gather(*self._working, return_exceptions=True)
+        # What ends is waited for: a process, its guard and its pipes are left by nobody else.
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
 
 def remove_leftovers(directory: Path) -> None:
@@ -319,6 +323,8 @@ def resident_bytes(pid: int) -> int:
     total = 0
     with contextlib.suppress(OSError, ValueError, IndexError):
         total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += resident_bytes(int(child))
+        # A child belongs to the thread that made it.
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                total += resident_bytes(int(child))
     return total

@@ -29,6 +29,8 @@ _MAX_COMPLAINT_BYTES = 2000
 _WRITE_S = 10.0
 """A child that does not read for so long hangs."""
 
+_LAST_WORDS_S = 0.5
+
 _ENV = "/usr/bin/env"
 _GUARD = 'trap "" TERM INT HUP; read -r _; kill -KILL -- "-$1"'
 """Reads until our end of its pipe is closed, by us or by our death."""
@@ -139,6 +141,8 @@ class Process:
         await asyncio.wait((ended,), timeout=grace_s)
         self.kill()
         await ended
+        # Its last words, unless a stranger that it left behind holds its stderr open.
+        await asyncio.wait((self._drain,), timeout=_LAST_WORDS_S)
         self._drain.cancel()
         await asyncio.gather(self._drain, return_exceptions=True)
         # First the guard, so that it does not end a group which by then has another's number.

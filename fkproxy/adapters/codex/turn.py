@@ -7,7 +7,7 @@ Floor 2.
        │ └── the client's next call brings what its tools gave
        └──── the model asked for tools ──▶ paused
 
-A turn that nobody waits for any more is interrupted.
+Where the child asks its vendor again for what was said in part, the turn is cut. One that nobody waits for any more is interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fkproxy.adapters.codex.app_server import REPLY_S, AppServer
+from fkproxy.adapters.codex.app_server import REPLY_S, AppServer, read_reply
 from fkproxy.dialects.codex.plan import OWN_MODEL, Answer, Plan
 from fkproxy.dialects.codex.response import PAUSED_FOR_TOOLS
 from fkproxy.model.errors import UpstreamError, UpstreamUnavailable
@@ -44,19 +44,22 @@ _PASSED_ON = frozenset(
         "item/reasoning/textDelta",
         "item/reasoning/summaryPartAdded",
         "item/completed",
+        "error",
     )
 )
 
 
 class _Item(msgspec.Struct):
     type: str = ""
-    name: str = ""
-    call_id: str = ""
+    name: str | None = None
+    call_id: str | None = None
+    arguments: Any = None
 
 
 class _Params(msgspec.Struct, rename="camel"):
     call_id: str = ""
     item: _Item | None = None
+    will_retry: bool = False
 
 
 class _Started(msgspec.Struct):
@@ -77,7 +80,8 @@ _params = msgspec.json.Decoder(_Params).decode
 class Turn:
     """Told by the child what happens, asked by legs what there is.
 
-    `directory` is the turn's own and removed at its end. `release` is called once, when the child does no work for it any more.
+    `directory` is the turn's own and removed at its end. `release` is called once, when the child does no work for it any more,
+    `when_lost` when the child is gone.
     """
 
     def __init__(self, server: AppServer, plan: Plan, caller: str, directory: Path, release: Callable[[], None]) -> None:
@@ -85,8 +89,9 @@ class Turn:
         self.directory = directory
         self.plan = plan
         self.caller = caller
-        self.state: Literal["running", "paused", "over"] = "running"
+        self.state: Literal["running", "paused", "cut", "over"] = "running"
         self.lost_by: UpstreamError | None = None
+        self.when_lost: Callable[[], None] | None = None
         self.asked: dict[str, int | str] = {}
         self.answerable = True
         self._own_tools = False
@@ -94,6 +99,7 @@ class Turn:
         self._thread_id = ""
         self._turn_id = ""
         self._begun = False
+        self._said = False
         self._exact = False
         self._names = frozenset(tool.name for tool in plan.tools)
         self._told: set[str] = set()
@@ -123,7 +129,7 @@ class Turn:
             "experimentalRawEvents": True,
         }
         started = await self.server.request("thread/start", params)
-        self._thread_id = msgspec.json.decode(started, type=_Thread).thread.id
+        self._thread_id = read_reply(started, _Thread).thread.id
         if self.server.lost is not None:
             raise self.server.lost
         self.server.threads[self._thread_id] = self
@@ -133,24 +139,26 @@ class Turn:
             asked["effort"] = plan.effort
         if plan.output_schema is not None:
             asked["outputSchema"] = plan.output_schema
-        self._turn_id = msgspec.json.decode(await self.server.request("turn/start", asked), type=_Turn).turn.id
+        self._turn_id = read_reply(await self.server.request("turn/start", asked), _Turn).turn.id
 
     async def go_on(self, plan: Plan, release: Callable[[], None]) -> None:
         """The client's tools have answered. Raises `UpstreamError`."""
         self.plan, self._release, self.state = plan, release, "running"
         self._told.clear()
-        with contextlib.suppress(TimeoutError):
+        missing = {answer.call_id: answer for answer in plan.answers}
+        try:
             async with asyncio.timeout(REPLY_S):
-                while any(answer.call_id not in self.asked for answer in plan.answers) and self.lost_by is None:
-                    self._news.clear()
-                    await self._news.wait()
+                # The child may ask for one only when another is answered.
+                while missing and self.lost_by is None:
+                    for call_id in [call_id for call_id in missing if call_id in self.asked]:
+                        await self.server.answer(self.asked.pop(call_id), _result(missing.pop(call_id)))
+                    if missing:
+                        self._news.clear()
+                        await self._news.wait()
+        except TimeoutError:
+            raise UpstreamUnavailable("the child did not ask for a tool that its model named") from None
         if self.lost_by is not None:
             raise self.lost_by
-        for answer in plan.answers:
-            request_id = self.asked.pop(answer.call_id, None)
-            if request_id is None:
-                raise UpstreamUnavailable("the child did not ask for a tool that its model named")
-            await self.server.answer(request_id, _result(answer))
 
     async def end(self) -> None:
         """Nobody waits for it any more."""
@@ -181,14 +189,15 @@ class Turn:
 
     def heard(self, method: str, request_id: int | str | None, line: bytes, params: bytes) -> None:
         """See `Thread.heard`."""
-        if self.state == "over":
+        if self.state in ("cut", "over") or self.lost_by is not None:
             return
         if method == "turn/started":
             self._begun = True
-        elif not self._begun:
+        elif not self._begun and method != "turn/completed":
             return
         if method in _PASSED_ON:
             self._put(line)
+            self._note(method, params)
         elif method == "item/tool/call" and request_id is not None:
             self._tool_asked(_params(params).call_id, request_id, line)
         elif method == "rawResponseItem/completed":
@@ -209,13 +218,25 @@ class Turn:
         """See `Thread.lost`."""
         self.lost_by = error
         self._news.set()
+        if self.when_lost is not None:
+            self.when_lost()
+
+    def _note(self, method: str, params: bytes) -> None:
+        if method == "item/agentMessage/delta":
+            self._said = True
+        elif method == "item/completed":
+            item = _params(params).item
+            self._said |= item is not None and item.type == "agentMessage"
+        elif method == "error" and (self._said or self._told) and self.state == "running" and _params(params).will_retry:
+            self.state = "cut"
 
     def _raw_item(self, item: _Item, line: bytes) -> None:
         if item.type == "reasoning":
             self._put(line)
-        elif item.type == "function_call" and (item.name in self._names or not self._own_tools):
-            # A function that nobody offered: the client hears of it, and the child must not go on with an answer of its own.
-            self.answerable &= item.name in self._names
+        elif item.type == "function_call" and item.call_id is not None and (item.name in self._names or not self._own_tools):
+            # A function that nobody offered, or that the child cannot read: the client hears of it, and the child, which answers its
+            # model itself, must not go on.
+            self.answerable &= item.name in self._names and _is_json(item.arguments)
             self._told.add(item.call_id)
             self._put(line)
 
@@ -240,6 +261,7 @@ class Turn:
         self._waiting_bytes += len(line)
         if self._waiting_bytes > _MAX_WAITING_BYTES:
             self.lost(UpstreamUnavailable("the client read too slowly"))
+            self.server.spawn(self.end())
         self._news.set()
 
     async def next(self, wait_s: float) -> bytes | None:
@@ -258,6 +280,14 @@ class Turn:
         if self.lost_by is not None:
             raise self.lost_by
         return None if self.state == "running" else b""
+
+
+def _is_json(text: Any) -> bool:
+    try:
+        json.loads(text if isinstance(text, str) else "")
+    except ValueError:
+        return False
+    return True
 
 
 def _result(answer: Answer) -> dict[str, Any]:
