@@ -8,7 +8,7 @@ from fkproxy.adapters.codex import TESTED_VERSIONS, Limits, Options, command_of,
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.settings import Child, LoadedSettings, Problem, ProcessEnvironment, Provider
 
-__all__ = ["examine", "limits_of", "options_of", "places", "tool_wait_s"]
+__all__ = ["examine", "limits_of", "options_of", "parallel_tools", "places", "tool_wait_s"]
 
 _ADAPTER = "codex"
 _INSTALL = "npm install --global @openai/codex, or name the program: CODEX_BIN=/path/to/codex"
@@ -50,6 +50,11 @@ def limits_of(provider: Provider) -> Limits:
 def tool_wait_s(provider: Provider) -> float:
     """How long a turn waits for what the client's tools give."""
     return _child(provider).tool_wait
+
+
+def parallel_tools(provider: Provider) -> bool:
+    """Whether clients that do not say are asked for several tools at once."""
+    return _child(provider).parallel_tool_calls
 
 
 def places(provider: Provider) -> int:

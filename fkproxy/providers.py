@@ -21,7 +21,7 @@ from fkproxy.adapters.quota import QuotaProbe
 from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.adapters.token_file import TokenFile
-from fkproxy.children import limits_of, options_of, places, tool_wait_s
+from fkproxy.children import limits_of, options_of, parallel_tools, places, tool_wait_s
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
 from fkproxy.settings import CredentialEntry, LoadedSettings, Provider, expressions_of, member_name, members_of, rule_of
@@ -256,6 +256,7 @@ class Workshop:
             name=name,
             settings=thread_settings(options),
             own_tools=options.own_tools,
+            parallel_tools=parallel_tools(provider),
             tool_wait_s=tool_wait_s(provider),
         )
 

@@ -151,6 +151,7 @@ REGISTRIES = (
     "selftest.matrix",
     "settings.aliases",
     "settings.managed_providers",
+    "settings.profiles",
     "settings.schema",
     "settings.providers_schema",
     "settings.providers_table",

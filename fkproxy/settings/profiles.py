@@ -30,6 +30,7 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
     },
     "prod": {
         "APP_AUTH__REQUIRE_AUTH": "true",
+        "APP_CODEX__PARALLEL_TOOL_CALLS": "false",
         "APP_CONCURRENCY__MAX_STREAMS_PER_KEY": "20",
         "APP_SANDBOX__ENABLED": "false",
     },

@@ -141,6 +141,7 @@ class Child(Entry):
     model: str | None = _field(None, "What it is asked for where a name stands for no model; what its config.toml says if not set.")
     model_provider: str | None = _field(None, "One of its config.toml's model_providers; its own if not set.", pattern=r"^[A-Za-z0-9_-]+$")
     own_tools: bool = _field(False, "It may use its own tools (a shell in its sandbox, patches, search) beside the client's.")
+    parallel_tool_calls: bool = _field(True, "Clients that do not say otherwise are asked for several of their tools at once.")
     sandbox: Literal["read-only", "workspace-write"] = _field("read-only", "What its own tools may do to files.")
     config: Names = _field((), "Further settings for it, each name=value as its -c takes them.")
     environment: Names = _field((), "Variables that are passed on to it, for a model provider's env_key. It gets no others with a secret.")

@@ -110,6 +110,7 @@ def _codex(settings: Settings) -> Provider:
         model=codex.model,
         model_provider=codex.model_provider,
         own_tools=codex.own_tools,
+        parallel_tool_calls=codex.parallel_tool_calls,
         sandbox=codex.sandbox,
         environment=codex.pass_environment,
         processes=codex.max_processes,
@@ -119,7 +120,7 @@ def _codex(settings: Settings) -> Provider:
         start_timeout=codex.start_timeout_secs,
         tool_wait=codex.tool_wait_secs,
     )
-    return Provider(name="codex", adapter="codex", codex=child, models=codex.models or codex_aliases(codex.model))
+    return Provider(name="codex", adapter="codex", codex=child, models=codex.models or codex_aliases(settings.profile.name, codex.model))
 
 
 def homeless(providers: Iterable[Provider]) -> list[Problem]:

@@ -170,13 +170,14 @@ class Codex(Section):
     )
     models: Names = _setting(
         (),
-        "Model names that go there, separated by commas; * and ? stand for any characters. Not set: codex-5, codex-5-low and others, whose"
-        " ending says how much to think.",
+        "Model names that go there, separated by commas; * and ? stand for any characters. Not set: codex-5 (profile dev: codev-5),"
+        " codex-5-low and others, whose ending says how much to think.",
     )
     model_provider: str | None = _setting(
         None, "One of its config.toml's model_providers; its own if not set.", pattern=r"^[A-Za-z0-9_-]+$"
     )
     own_tools: Bool = _setting(False, "It may use its own tools (a shell in its sandbox, patches, search) beside the client's.")
+    parallel_tool_calls: Bool = _setting(True, "Clients that do not say otherwise are asked for several of their tools at once.")
     sandbox: Literal["read-only", "workspace-write"] = _setting("read-only", "What its own tools may do to files.")
     pass_environment: Names = _setting(
         (), "Variables that are passed on to it, separated by commas, for a model provider's env_key. It gets no others with a secret."

@@ -68,6 +68,8 @@ class Login:
 class CodexCli:
     """See `Adapter`. `settings` go into every `thread/start`; `own_tools`: the child may use its own, in its sandbox.
 
+    `parallel_tools`: clients that do not say otherwise are asked for several of theirs at once.
+
     A turn that waits for the client's tools is kept for `tool_wait_s`. The client's next call goes on with it if it comes with the
     same key, says the same up to where the model asked, and brings what every tool gave; any other one starts a turn of its own with the
     whole conversation.
@@ -87,6 +89,7 @@ class CodexCli:
         name: str,
         settings: dict[str, Any],
         own_tools: bool,
+        parallel_tools: bool = True,
         tool_wait_s: float,
     ) -> None:
         self.crew = crew
@@ -95,6 +98,7 @@ class CodexCli:
         self.credential = Login(name)
         self._settings = settings
         self._own_tools = own_tools
+        self._parallel_tools = parallel_tools
         self._tool_wait_s = tool_wait_s
         self._paused: dict[tuple[str, frozenset[str]], _Paused] = {}
 
@@ -106,6 +110,8 @@ class CodexCli:
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`. Raises also `UpstreamSpawnFailed` and `UpstreamOverloaded`."""
         plan = msgspec.json.decode(call.body, type=Plan)
+        if not self._parallel_tools:
+            plan = msgspec.structs.replace(plan, one_tool_at_a_time=True)
         turn = self._take_paused(plan, call.caller)
         if turn is not None:
             turn.server.turns += 1

@@ -103,6 +103,7 @@ class Turn:
         self._exact = False
         self._names = frozenset(tool.name for tool in plan.tools)
         self._told: set[str] = set()
+        self._held: deque[tuple[str, bytes]] = deque()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._news = asyncio.Event()
@@ -159,6 +160,10 @@ class Turn:
             raise UpstreamUnavailable("the child did not ask for a tool that its model named") from None
         if self.lost_by is not None:
             raise self.lost_by
+        if self._held:
+            # The model asked for more than one, and the client takes one at a time.
+            self._tell(*self._held.popleft())
+            self._pause()
 
     async def end(self) -> None:
         """Nobody waits for it any more."""
@@ -237,16 +242,22 @@ class Turn:
             # A function that nobody offered, or that the child cannot read: the client hears of it, and the child, which answers its
             # model itself, must not go on.
             self.answerable &= item.name in self._names and _is_json(item.arguments)
-            self._told.add(item.call_id)
+            self._tell(item.call_id, line)
+
+    def _tell(self, call_id: str, line: bytes) -> None:
+        """The client is to use a tool; if it takes one at a time, when it has used the one before."""
+        if self._told and self.plan.one_tool_at_a_time:
+            self._held.append((call_id, line))
+        else:
+            self._told.add(call_id)
             self._put(line)
 
     def _tool_asked(self, call_id: str, request_id: int | str, line: bytes) -> None:
         self.asked[call_id] = request_id
         self._news.set()
-        if call_id in self._told or self.state != "running":
+        if call_id in self._told or self.state != "running" or any(call_id == held for held, _ in self._held):
             return
-        self._told.add(call_id)
-        self._put(line)
+        self._tell(call_id, line)
         if self._settle is not None:
             self._settle.cancel()
         self._settle = asyncio.get_running_loop().call_later(_ALL_ASKED_S, self._pause)

@@ -64,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     effort: str | None = None
     summary: str = "none"
     output_schema: Any = None
+    one_tool_at_a_time: bool = False
 
 
 def encode_request(request: ChatRequest, model: str) -> Encoded:
@@ -82,7 +83,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     encoded = request_encode.encode_request(request, NAME)
     body: dict[str, Any] = json.loads(encoded.body)
     losses += encoded.losses
-    losses += [Loss(field=name) for name in ("parallel_tool_calls", "user") if body.get(name) not in (None, True)]
+    if body.get("user") is not None:
+        losses.append(Loss(field="user"))
     told = body.get("text", {}).get("format", {}).get("type")
     if told == "json_object":
         instructions = f"{instructions}\n\n{_AS_JSON}".strip()
@@ -102,6 +104,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         effort=thinking.get("effort"),
         summary=thinking.get("summary", "none"),
         output_schema=_schema(request.output),
+        one_tool_at_a_time=request.parallel_tool_calls is False,
     )
     return Encoded(json.encode(plan), tuple(dict.fromkeys(losses)))
 
