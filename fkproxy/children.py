@@ -8,7 +8,7 @@ from fkproxy.adapters.codex import TESTED_VERSIONS, Limits, Options, command_of,
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.settings import Child, LoadedSettings, Problem, ProcessEnvironment, Provider
 
-__all__ = ["examine", "limits_of", "options_of", "parallel_tools", "places", "tool_wait_s"]
+__all__ = ["examine", "limits_of", "options_of", "parallel_tools", "places", "runs_once", "tool_wait_s"]
 
 _ADAPTER = "codex"
 _INSTALL = "npm install --global @openai/codex, or name the program: CODEX_BIN=/path/to/codex"
@@ -55,6 +55,11 @@ def tool_wait_s(provider: Provider) -> float:
 def parallel_tools(provider: Provider) -> bool:
     """Whether clients that do not say are asked for several tools at once."""
     return _child(provider).parallel_tool_calls
+
+
+def runs_once(provider: Provider) -> bool:
+    """Whether it is a process for each call."""
+    return _child(provider).transport == "exec"
 
 
 def places(provider: Provider) -> int:

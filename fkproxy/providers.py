@@ -12,7 +12,7 @@ from fkproxy import __version__
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
 from fkproxy.adapters.base import Adapter, Credential, Timeouts
-from fkproxy.adapters.codex import CodexCli, Crew, command_of, thread_settings
+from fkproxy.adapters.codex import CodexCli, CodexOnce, Crew, command_of, thread_settings
 from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
 from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient
@@ -21,7 +21,7 @@ from fkproxy.adapters.quota import QuotaProbe
 from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.adapters.token_file import TokenFile
-from fkproxy.children import limits_of, options_of, parallel_tools, places, tool_wait_s
+from fkproxy.children import limits_of, options_of, parallel_tools, places, runs_once, tool_wait_s
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
 from fkproxy.settings import CredentialEntry, LoadedSettings, Provider, expressions_of, member_name, members_of, rule_of
@@ -246,6 +246,15 @@ class Workshop:
     def codex(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
         options, limits = options_of(provider, self._loaded.environment), limits_of(provider)
         command = command_of(options, self._loaded.environment.variables)
+        if runs_once(provider):
+            return CodexOnce(
+                command,
+                provider_key=provider.name,
+                models=rule_of(provider).models,
+                name=name,
+                model=options.model,
+                sandbox=options.sandbox,
+            )
         key = repr((command, limits))
         if key not in self._crews:
             self._crews[key] = Crew(command, limits, __version__)

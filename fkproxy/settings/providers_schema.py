@@ -140,6 +140,9 @@ class Child(Entry):
     home: Path | None = _field(None, "Its CODEX_HOME, with login and config.toml; codex in the service's state directory if not set.")
     model: str | None = _field(None, "What it is asked for where a name stands for no model; what its config.toml says if not set.")
     model_provider: str | None = _field(None, "One of its config.toml's model_providers; its own if not set.", pattern=r"^[A-Za-z0-9_-]+$")
+    transport: Literal["app_server", "exec"] = _field(
+        "app_server", "exec: a process for each call, which is told one message; no tools of the client, no earlier turns."
+    )
     own_tools: bool = _field(False, "It may use its own tools (a shell in its sandbox, patches, search) beside the client's.")
     parallel_tool_calls: bool = _field(True, "Clients that do not say otherwise are asked for several of their tools at once.")
     sandbox: Literal["read-only", "workspace-write"] = _field("read-only", "What its own tools may do to files.")

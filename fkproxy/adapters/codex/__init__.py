@@ -5,12 +5,25 @@ app_server.py   the JSON-RPC spoken with it
 turn.py         a turn of its model, in legs that end where the client's tools are asked for
 crew.py         children: started, watched, replaced
 adapter.py      the upstream
+once.py         another one: `codex exec`, a process for each call
 """
 
 from __future__ import annotations
 
 from fkproxy.adapters.codex.adapter import CodexCli
 from fkproxy.adapters.codex.crew import Command, Crew, Limits
+from fkproxy.adapters.codex.once import CodexOnce
 from fkproxy.adapters.codex.options import TESTED_VERSIONS, Options, command_of, thread_settings, version_of
 
-__all__ = ["TESTED_VERSIONS", "CodexCli", "Command", "Crew", "Limits", "Options", "command_of", "thread_settings", "version_of"]
+__all__ = [
+    "TESTED_VERSIONS",
+    "CodexCli",
+    "CodexOnce",
+    "Command",
+    "Crew",
+    "Limits",
+    "Options",
+    "command_of",
+    "thread_settings",
+    "version_of",
+]

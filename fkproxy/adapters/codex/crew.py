@@ -28,7 +28,7 @@ from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.limits.bucket import TokenBucket
 from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamSpawnFailed, UpstreamUnavailable
 
-__all__ = ["Command", "Crew", "Limits", "resident_bytes"]
+__all__ = ["Command", "Crew", "Limits", "remove_leftovers", "resident_bytes"]
 
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_MAX_S = 30.0
@@ -48,13 +48,21 @@ logger = logging.getLogger("fkproxy.codex")
 
 
 class Command(msgspec.Struct, frozen=True):
-    """What is started. `home` is CODEX_HOME; children and calls have theirs in `directory`. Both are made."""
+    """What is started, with `args` behind its subcommand. `home` is CODEX_HOME; children and calls have their directories in `directory`.
+
+    Both are made where they are missing.
+    """
 
     binary: str
     args: tuple[str, ...]
     environment: Mapping[str, str]
     home: Path
     directory: Path
+
+    @property
+    def owner(self) -> int:
+        """What the name of a directory in `directory` begins with: who removes it."""
+        return os.getpid()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,13 +190,13 @@ class Crew:
             for path in (command.home, command.directory):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             remove_leftovers(command.directory)
-            directory = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=command.directory))
+            directory = Path(tempfile.mkdtemp(prefix=f"{command.owner}-", dir=command.directory))
         except OSError as error:
             raise UpstreamSpawnFailed(binary, f"{error.filename}: {error.strerror}") from None
         # What it would write down of each call grows without end, and is of no use to anybody.
         environment = {**command.environment, "CODEX_SQLITE_HOME": str(directory)}
         try:
-            process = await Process.start(binary, command.args, environment, directory)
+            process = await Process.start(binary, ("app-server", *command.args), environment, directory)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise

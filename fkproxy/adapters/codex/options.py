@@ -90,8 +90,8 @@ def command_of(options: Options, environ: Mapping[str, str]) -> Command:
         settings.append(f'model_provider="{options.model_provider}"')
     passed = {name: environ[name] for name in (*_PASSED_ON, *options.environment) if name in environ}
     environment = {"PATH": _DEFAULT_PATH, **passed, "HOME": str(options.home), "CODEX_HOME": str(options.home)}
-    args = ["app-server", *(part for setting in (*settings, *options.config) for part in ("-c", setting))]
-    return Command(native_binary(options.binary, environment["PATH"]), tuple(args), environment, options.home, options.directory)
+    args = tuple(part for setting in (*settings, *options.config) for part in ("-c", setting))
+    return Command(native_binary(options.binary, environment["PATH"]), args, environment, options.home, options.directory)
 
 
 def thread_settings(options: Options) -> dict[str, Any]:

@@ -111,15 +111,24 @@ class Process:
             return "it was not found"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    async def write(self, line: bytes) -> None:
-        """One line and its end. Raises `OSError` or `TimeoutError`."""
+    async def write(self, line: bytes, end: bytes = b"\n") -> None:
+        """Raises `OSError` or `TimeoutError`."""
         stdin = self._child.stdin
         assert stdin is not None
         async with asyncio.timeout(_WRITE_S), self._writing:
             if stdin.is_closing():
                 raise BrokenPipeError
-            stdin.write(line + b"\n")
+            stdin.write(line + end)
             await stdin.drain()
+
+    def end_input(self) -> None:
+        """It has been told everything."""
+        if self._child.stdin is not None:
+            self._child.stdin.close()
+
+    async def wait(self) -> None:
+        """Until it has ended."""
+        await self._child.wait()
 
     async def read_line(self) -> bytes:
         """The next line of its output, b"" at the end. Raises `ValueError` for one that is too long."""
@@ -133,9 +142,7 @@ class Process:
 
     async def stop(self, grace_s: float) -> None:
         """Close its input, wait, end what is left of its group. Returns when it is gone."""
-        stdin = self._child.stdin
-        if stdin is not None:
-            stdin.close()
+        self.end_input()
         # No `asyncio.timeout`: in a task that is being cancelled that of Python 3.11 ends in a `CancelledError` of its own.
         ended = asyncio.ensure_future(self._child.wait())
         await asyncio.wait((ended,), timeout=grace_s)
