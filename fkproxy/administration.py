@@ -291,6 +291,7 @@ class Administration:
             Chore("the audit log", 5.0, self.ledger.catch_up),
             Chore("the log of calls", 5.0, lambda: self._log_calls(store)),
             Chore("the last uses of keys", 2.0, lambda: self._note_uses(store)),
+            Chore("the end of the audit log", 3600.0, lambda: self._prune_audit(store)),
         ]
 
     async def _log_calls(self, store: Store) -> None:
@@ -321,6 +322,22 @@ class Administration:
             uses = self._clientele.last_used()
             await store.touch_keys(dict(uses.items() - self._uses.items()))
             self._uses = uses
+
+    async def _prune_audit(self, store: Store) -> None:
+        """What cannot be taken away stays; that is no reason to call the store unusable."""
+        days = self.loaded.settings.store.keep_audit_days
+        if not days:
+            return
+        from fkproxy.storage.audit_pruning import Altered  # a database library, which is loaded by now
+
+        removed = 0
+        try:
+            while some := await store.prune_audit(time.time() - days * 86400):
+                removed += some
+        except (Altered, StoreError) as error:
+            logger.warning("the audit log is not shortened", extra={"reason": str(error)})
+        if removed:
+            logger.info("old entries of the audit log were removed", extra={"entries": removed})
 
     def _retention(self) -> Retention:
         kept = self.loaded.settings.store

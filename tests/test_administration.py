@@ -321,3 +321,19 @@ async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> 
         async with asyncio.timeout(10):
             while "upstream.pause" not in [row.action for row in await made.store().audit()]:  # noqa: ASYNC110 - nor has the database
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("days", "there"), [("0", ["store.create", "secret.make", "key.update"]), ("30", ["key.update", "audit.prune"])])
+async def test_the_audit_log_goes_back_as_far_as_it_is_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: str, there: list[str]
+) -> None:
+    declared = loaded(tmp_path, APP_STORE__KEEP_AUDIT_DAYS=days)
+    made = Administration(declared, place_of(declared))
+    async with running(made):
+        await opened(made)
+        later_s = time.time() + 40 * 86400
+        await made.store().record([AuditEntry(actor=BY.actor, action="key.update", at_s=later_s)])
+        monkeypatch.setattr("fkproxy.administration.time.time", lambda: later_s)
+        await made._prune_audit(made.store())
+        assert [row.action for row in reversed(await made.store().audit())] == there
+        assert (await made.store().verify_audit()).ok

@@ -170,4 +170,6 @@ def _verify(administrator: Administrator, options: argparse.Namespace) -> Result
     found = administrator.ask("GET", "/audit/verify")
     if not found["ok"]:
         raise Refusal(f"the audit log was tampered with: the first entry that does not fit is {found['first_bad_id']}")
-    return Result(found, [f"the audit log is whole: {found['rows']} entries, none changed or missing"])
+    pruned = found.get("pruned", 0)
+    removed = f", behind {pruned} older ones that were removed in time" if pruned else ""
+    return Result(found, [f"the audit log is whole: {found['rows']} entries, none changed or missing{removed}"])

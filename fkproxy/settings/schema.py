@@ -327,6 +327,7 @@ class Store(Section):
     )
     keep_calls_days: int = _setting(30, "How long the log of calls goes back; 0 for ever.", unit="days", ge=0, le=3660)
     keep_usage_days: int = _setting(400, "The same for the sums by hour.", unit="days", ge=0, le=3660)
+    keep_audit_days: int = _setting(0, "How long the audit log goes back; 0 for ever.", unit="days", ge=0, le=36600)
     journal_max_size: int = _setting(
         512 * 1024 * 1024,
         "Records of calls that may wait on the disk while the database is away; above it the oldest go, and are counted.",

@@ -5,7 +5,8 @@ row that was changed, moved or taken out breaks the chain where it stood, and no
 `meta` counts the rows and holds the newest hash, both under an HMAC of their own, so that rows cut off at the end are missed as well.
 What this cannot show is a whole database put back to an earlier day; the hash of the newest row, noted elsewhere, can.
 
-Nothing is pruned: an administrator's deeds are few.
+What is old may be taken away (`storage.audit_pruning`). Then an entry of the log itself says up to which number, and with which hash
+the chain goes on from there: without the key nobody can write such an entry, so rows that were taken away by anybody else are missed.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from fkproxy.storage.tables import audit, meta
 from fkproxy.storage.values import ACTIONS, Actor, AuditEntry, AuditRow, AuditVerdict
 from fkproxy.storage.words import fields_of
 
-__all__ = ["MAX_PAGE", "append", "begin", "search", "verify"]
+__all__ = ["MAX_PAGE", "PRUNE", "anchor", "append", "begin", "search", "verify", "walk"]
 
 MAX_PAGE = 1000
+PRUNE = "audit.prune"
+"""The action of entries that say what was taken away: `target` is the last number, `note` its hash."""
+
 _BATCH = 500
+_MAX_DIGITS = 16
 
 
 async def begin(connection: AsyncConnection, key: bytes) -> None:
@@ -79,19 +84,42 @@ async def search(
     return [_row(row.id, row.body, row.hash) for row in rows]
 
 
-async def verify(connection: AsyncConnection, key: bytes) -> AuditVerdict:
-    """Walk the whole chain."""
-    head = (await connection.execute(select(meta.c.audit_rows, meta.c.audit_hash, meta.c.audit_seal))).one()
-    seen, newest = 0, ""
-    while rows := (await connection.execute(select(audit).where(audit.c.id > seen).order_by(audit.c.id).limit(_BATCH))).all():
+async def anchor(connection: AsyncConnection) -> tuple[int, str]:
+    """(the number, the hash) that the chain goes on from, as the log says; whether that is so is for the walk to show."""
+    query = select(audit.c.body).where(audit.c.action == PRUNE).order_by(audit.c.id.desc()).limit(1)
+    body = (await connection.execute(query)).scalar_one_or_none()
+    if body is None:
+        return 0, ""
+    said = msgspec.json.decode(body, type=dict[str, Any])
+    number, newest = str(said.get("target", "")), str(said.get("note", ""))
+    return (int(number), newest) if number.isascii() and number.isdigit() and len(number) < _MAX_DIGITS else (0, "")
+
+
+async def walk(connection: AsyncConnection, key: bytes, begin: tuple[int, str], until: int | None = None) -> tuple[int, str, bool]:
+    """(the last number that fits, its hash, whether all rows do) from behind `begin`, up to `until` or to the end."""
+    (seen, newest), read = begin, 0
+    ending = [] if until is None else [audit.c.id <= until]
+    while rows := (await connection.execute(select(audit).where(audit.c.id > read, *ending).order_by(audit.c.id).limit(_BATCH))).all():
         for row in rows:
-            newest = _hash(key, newest, seen + 1, row.body)
-            if row.id != seen + 1 or not hmac.compare_digest(newest, row.hash) or not _agrees(row):
-                return AuditVerdict(ok=False, rows=seen, first_bad_id=seen + 1)
-            seen = row.id
+            expected = _hash(key, newest, seen + 1, row.body)
+            if row.id != seen + 1 or not hmac.compare_digest(expected, row.hash) or not _agrees(row):
+                return seen, newest, False
+            seen, newest = row.id, expected
+        read = seen
+    return seen, newest, True
+
+
+async def verify(connection: AsyncConnection, key: bytes) -> AuditVerdict:
+    """Walk the whole chain, from where it begins."""
+    head = (await connection.execute(select(meta.c.audit_rows, meta.c.audit_hash, meta.c.audit_seal))).one()
+    begin = await anchor(connection)
+    seen, newest, whole = await walk(connection, key, begin)
+    rows, pruned = seen - begin[0], begin[0]
+    if not whole:
+        return AuditVerdict(ok=False, rows=rows, pruned=pruned, first_bad_id=seen + 1)
     if seen != head.audit_rows or newest != head.audit_hash or not hmac.compare_digest(head.audit_seal, _seal(key, seen, newest)):
-        return AuditVerdict(ok=False, rows=seen, first_bad_id=min(seen, head.audit_rows) + 1)
-    return AuditVerdict(ok=True, rows=seen)
+        return AuditVerdict(ok=False, rows=rows, pruned=pruned, first_bad_id=min(seen, head.audit_rows) + 1)
+    return AuditVerdict(ok=True, rows=rows, pruned=pruned)
 
 
 def _hash(key: bytes, before: str, number: int, body: str) -> str:

@@ -117,7 +117,8 @@ def _beside(database: Database) -> Path:
 
 def _walked(verdict: AuditVerdict) -> str:
     if verdict.ok:
-        return f"the audit log is whole: {verdict.rows} entries"
+        removed = f", behind {verdict.pruned} older ones that were removed in time" if verdict.pruned else ""
+        return f"the audit log is whole: {verdict.rows} entries{removed}"
     where = f"{verdict.rows} entries are as they were written, entry {verdict.first_bad_id} is missing or altered"
     return f"the audit log was tampered with: {where}"
 

@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import select, update
 
 from fkproxy.directory import ClientKey, Document
-from fkproxy.storage import audit, client_keys, copies, documents
+from fkproxy.storage import audit, audit_pruning, client_keys, copies, documents
 from fkproxy.storage.database import Database
 from fkproxy.storage.secrets import SecretBox, derived
 from fkproxy.storage.tables import meta
@@ -204,6 +204,11 @@ class Store:
         """Whether the audit log is whole and as it was written."""
         async with self.database.read(timeout_s=_LONG_S) as connection:
             return await audit.verify(connection, self._audit_key)
+
+    async def prune_audit(self, before_s: float) -> int:
+        """See `storage.audit_pruning.prune`; 0 when there is nothing left to take away. Raises `Altered`."""
+        async with self.database.begin(lock="control") as connection:
+            return await audit_pruning.prune(connection, self.database.kind, self._audit_key, before_s, self._clock())
 
     async def reseal(self, entry: AuditEntry) -> int:
         """Seal everything with the newest key, old revisions too; how many places that changed. After that older keys open backups only."""

@@ -38,7 +38,7 @@ Reason = Literal["locked", "full", "read_only", "gone", "unreachable", "timeout"
 
 _VERBS: dict[str, tuple[str, ...]] = {
     "admin": ("login", "logout", "refuse", "slow_down"),
-    "audit": ("export", "verify"),
+    "audit": ("export", "prune", "verify"),
     "config": ("clear", "export", "export_secrets", "restore", "roll_back"),
     "key": ("create", "delete", "pause", "resume", "revoke", "rotate", "update"),
     "log": ("export", "search"),
@@ -128,11 +128,13 @@ class AuditRow(AuditEntry, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """`rows` that were looked at. `first_bad_id`: the first that was changed, moved or is missing; None when all is well."""
+    """`rows` that were looked at, behind `pruned` that were taken away in time. `first_bad_id`: the first that was changed, moved or is
+    missing; None when all is well."""
 
     ok: bool
     rows: int
     first_bad_id: int | None = None
+    pruned: int = 0
 
 
 class RevisionInfo(msgspec.Struct, frozen=True, kw_only=True):
