@@ -22,6 +22,7 @@ CROSS_CUTTING = {"build", "docs", "floors", "monitoring", "repository"}
 """Tests of the repository itself."""
 MANY_AT_ONCE: dict[str, set[str]] = {
     "adapters/token_file": {"sharing"},
+    "dialects/codex": {"seals"},
     "dialects": {"conversations", "golden", "matrix", "mutations", "peek", "schema"},
 }
 """Package → tests that speak of several of its modules, or of one deeper down."""

@@ -124,6 +124,7 @@ class Unrepresentable(ClientError):
         super().__init__(f"{what} cannot be carried to a {dialect} upstream{': ' + hint if hint else ''}")
         self.param = what
         self.dialect = dialect
+        self.hint = hint
 
 
 class NotAuthenticated(ClientError):

@@ -72,7 +72,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     losses: list[Loss] = []
     model, by_name = split_suffix(model)
     reasoning = request.reasoning if request.reasoning is not None else by_name
-    request = msgspec.structs.replace(request, dialect=NAME if request.dialect == RESPONSES else request.dialect, reasoning=reasoning)
+    # No client's own dialect: whose account the child has nobody knows, so that files by their ids are none that it could find.
+    request = msgspec.structs.replace(request, dialect=NAME, reasoning=reasoning)
     instructions, messages = _instructions(request.messages)
     sampling = request.sampling
     if sampling.max_output_tokens is not None:
@@ -80,7 +81,10 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         sampling = msgspec.structs.replace(sampling, max_output_tokens=None)
     request = msgspec.structs.replace(request, messages=tuple(_resealed(message) for message in messages), sampling=sampling)
     # What a model that thinks can be asked in Responses, and of that what the child can be told.
-    encoded = request_encode.encode_request(request, NAME)
+    try:
+        encoded = request_encode.encode_request(request, NAME)
+    except Unrepresentable as error:
+        raise Unrepresentable(error.param or "", NAME, error.hint) from None
     body: dict[str, Any] = json.loads(encoded.body)
     losses += encoded.losses
     if body.get("user") is not None:
