@@ -32,7 +32,7 @@ _WRITE_S = 10.0
 _LAST_WORDS_S = 0.5
 
 _ENV = "/usr/bin/env"
-_GUARD = 'trap "" TERM INT HUP; read -r _; kill -KILL -- "-$1"'
+_GUARD = 'trap "" TERM INT HUP; read -r _; kill -s KILL -- "-$1"'
 """Reads until our end of its pipe is closed, by us or by our death."""
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
