@@ -148,10 +148,16 @@ class Process:
         await asyncio.wait((ended,), timeout=grace_s)
         self.kill()
         await ended
-        # Its last words, unless a stranger that it left behind holds its stderr open.
+        # Its last words, unless a stranger that it left behind, out of its group, holds its pipes open.
         await asyncio.wait((self._drain,), timeout=_LAST_WORDS_S)
         self._drain.cancel()
         await asyncio.gather(self._drain, return_exceptions=True)
+        # Only this closes what a stranger holds.
+        self._child._transport.close()  # type: ignore[attr-defined]  # it has no public name
+        if stdin is not None:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await stdin.wait_closed()
         # First the guard, so that it does not end a group which by then has another's number.
         _end(self._guard.kill)
         await self._guard.wait()

@@ -67,6 +67,13 @@ async def test_what_a_child_leaves_behind_when_it_ends_by_itself_is_ended(tmp_pa
     assert is_gone(grandchild)
 
 
+async def test_a_stranger_that_left_its_group_holds_no_pipe_of_ours_open(tmp_path: Path, tidy: None) -> None:
+    child = await start(tmp_path, "", "/bin/sh", "-c", "setsid sleep 600 & echo $!; read x")
+    stranger = int(await child.read_line())
+    await child.stop(10.0)
+    os.kill(stranger, signal.SIGKILL)
+
+
 PARENT = """
 import asyncio, sys
 from pathlib import Path
