@@ -236,7 +236,7 @@ def test_every_call_is_answered_or_refused_and_nothing_is_left(tmp_path: Path) -
     print(f"\n{len(ids)} calls in {took_s:.1f} s, slowest {storm.slowest_s:.2f} s: {dict(storm.verdicts)}")
     print(f"refused: {dict(storm.refusals)}; children: {dict(storm.breaks)}; worker {resident:.0f} MB")
     assert storm.slowest_s < MOST_S
-    assert storm.verdicts["ok"] > len(ids) / 2
+    assert storm.verdicts["ok"] > len(ids) / 3
     assert storm.breaks
 
 
