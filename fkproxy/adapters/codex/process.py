@@ -147,14 +147,14 @@ class Process:
         ended = asyncio.ensure_future(self._child.wait())
         await asyncio.wait((ended,), timeout=grace_s)
         self.kill()
-        await ended
         # Its last words, unless a stranger that it left behind, out of its group, holds its pipes open.
         await asyncio.wait((self._drain,), timeout=_LAST_WORDS_S)
         self._drain.cancel()
         await asyncio.gather(self._drain, return_exceptions=True)
-        # Only this closes what a stranger holds.
+        # Only this closes what a stranger holds, and until then it counts as not ended.
         self._child._transport.close()  # type: ignore[attr-defined]  # it has no public name
-        if stdin is not None:
+        await ended
+        if (stdin := self._child.stdin) is not None:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await stdin.wait_closed()

@@ -71,7 +71,9 @@ def test_every_captured_request_is_told_or_refused(case: Case) -> None:
     result = CODEX.encode_request(request, "gpt-5")
     plan = msgspec.json.decode(result.body, type=Plan)
     for item in items(plan):
-        ITEM.validate_python(item)
+        # What the model said itself, as it comes back to the vendor from elsewhere, has more fields than the child wants.
+        said = item.get("role") == "assistant"
+        ITEM.validate_python({**item, "content": item["content"][0]["text"]} if said else item)
     assert plan.model == "gpt-5"
     last = [item["call_id"] for item in items(plan) if item["type"] == "function_call_output"]
     assert [answer.call_id for answer in plan.answers] in ([], last[len(last) - len(plan.answers) :])
@@ -125,10 +127,10 @@ def test_nothing_is_flattened_into_text() -> None:
                 {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"},
             ],
         },
-        {"type": "message", "role": "assistant", "content": "Let me see."},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me see."}]},
         {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a": 1}'},
         {"type": "function_call_output", "call_id": "c1", "output": "18C"},
-        {"type": "message", "role": "assistant", "content": "It is warm."},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "It is warm."}]},
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "thanks"}]},
     ]
     assert [(tool.name, tool.description, tool.input_schema, tool.type) for tool in plan.tools] == [("f", "does f", SCHEMA, "function")]
@@ -238,8 +240,7 @@ def test_what_the_child_cannot_be_made_to_do_is_refused(fields: dict[str, Any]) 
         ({"max_completion_tokens": 500}, ["max_tokens"]),
         ({"temperature": 0.2, "top_p": 0.5}, ["temperature", "top_p"]),
         ({"temperature": 1, "top_p": 1}, []),
-        ({"parallel_tool_calls": False, "tools": [TOOL]}, ["parallel_tool_calls"]),
-        ({"parallel_tool_calls": True, "tools": [TOOL]}, []),
+        ({"parallel_tool_calls": False, "tools": [TOOL]}, []),
         ({"user": "u"}, ["user"]),
         ({"seed": 1, "presence_penalty": 0.5}, ["seed", "presence_penalty"]),
         ({"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]}, ["tools[].strict"]),
@@ -249,6 +250,12 @@ def test_what_the_child_cannot_be_made_to_do_is_refused(fields: dict[str, Any]) 
 def test_what_is_left_out_is_told(fields: dict[str, Any], losses: list[str]) -> None:
     _, lost = chat(**fields)
     assert sorted(loss.field for loss in lost) == sorted(losses)
+
+
+@pytest.mark.parametrize(("said", "one"), [({}, False), ({"parallel_tool_calls": True}, False), ({"parallel_tool_calls": False}, True)])
+def test_who_takes_one_tool_at_a_time_says_so(said: dict[str, Any], one: bool) -> None:
+    plan, _ = chat(tools=[TOOL], **said)
+    assert plan.one_tool_at_a_time is one
 
 
 def test_tools_of_an_agents_servers_have_names_that_the_child_takes() -> None:
