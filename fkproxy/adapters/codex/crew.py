@@ -295,7 +295,12 @@ class Crew:
     def _end(self, ending: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(ending)
         self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        task.add_done_callback(self._is_over)
+
+    def _is_over(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
     def retire(self) -> None:
         """The configuration does not name it any more: no new turns, and no children when the last ones are over."""

@@ -66,7 +66,19 @@ class Process:
     @classmethod
     async def start(cls, binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> Process:
         """Raises `UpstreamSpawnFailed`."""
-        pipe = asyncio.subprocess.PIPE
+        starting = asyncio.ensure_future(cls._start(binary, args, environment, directory))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A process that is being made is not called back: it is ended when it is there.
+            await asyncio.wait((starting,))
+            if starting.exception() is None:
+                await starting.result().stop(0.0)
+            raise
+
+    @classmethod
+    async def _start(cls, binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> Process:
+        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
             child = await asyncio.create_subprocess_exec(
                 _ENV,
@@ -84,16 +96,13 @@ class Process:
         except OSError as error:
             raise UpstreamSpawnFailed(binary, os.strerror(error.errno) if error.errno else type(error).__name__) from None
         try:
-            null = asyncio.subprocess.DEVNULL
             guard = await asyncio.create_subprocess_exec(
                 "/bin/sh", "-c", _GUARD, "sh", str(child.pid), stdin=pipe, stdout=null, stderr=null, env={}, start_new_session=True
             )
-        except BaseException as error:
+        except OSError:
             kill_group(child.pid)
             await child.wait()
-            if isinstance(error, OSError):
-                raise UpstreamSpawnFailed(binary, "its guard, /bin/sh, could not be started") from None
-            raise
+            raise UpstreamSpawnFailed(binary, "its guard, /bin/sh, could not be started") from None
         return cls(binary, child, guard)
 
     @property
@@ -141,9 +150,9 @@ class Process:
             raise ValueError(f"more than {MAX_LINE_BYTES} bytes in one line") from error
 
     async def stop(self, grace_s: float) -> None:
-        """Close its input, wait, end what is left of its group. Returns when it is gone."""
+        """Close its input, wait, end what is left of its group. Returns when it is gone. May be called by a task that was cancelled."""
         self.end_input()
-        # No `asyncio.timeout`: in a task that is being cancelled that of Python 3.11 ends in a `CancelledError` of its own.
+        # None of these waits is an `asyncio.timeout`: before Python 3.11.3 that one cannot be told from an earlier cancellation.
         ended = asyncio.ensure_future(self._child.wait())
         await asyncio.wait((ended,), timeout=grace_s)
         self.kill()
@@ -155,9 +164,10 @@ class Process:
         self._child._transport.close()  # type: ignore[attr-defined]  # it has no public name
         await ended
         if (stdin := self._child.stdin) is not None:
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(_LAST_WORDS_S):
-                    await stdin.wait_closed()
+            closing = asyncio.ensure_future(stdin.wait_closed())
+            await asyncio.wait((closing,), timeout=_LAST_WORDS_S)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
         # First the guard, so that it does not end a group which by then has another's number.
         _end(self._guard.kill)
         await self._guard.wait()

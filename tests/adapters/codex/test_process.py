@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,13 +71,14 @@ async def test_what_a_child_leaves_behind_when_it_ends_by_itself_is_ended(tmp_pa
 async def test_a_stranger_that_left_its_group_holds_no_pipe_of_ours_open(tmp_path: Path, tidy: None) -> None:
     child = await start(tmp_path, "", "/bin/sh", "-c", "setsid sleep 600 & echo $!; read x")
     stranger = int(await child.read_line())
-    await child.stop(10.0)
+    await child.stop(0.1)
     os.kill(stranger, signal.SIGKILL)
 
 
 PARENT = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from fkproxy.adapters.codex.process import Process
 
 async def main():
@@ -175,6 +177,34 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, name: str, why: str
 def test_a_program_is_found_in_the_path() -> None:
     assert Path(find_binary("sh", PATH)).is_absolute()
     assert find_binary(str(CHILD), None) == str(CHILD)
+
+
+async def test_one_who_does_not_wait_for_its_start_leaves_none(tmp_path: Path, tidy: None) -> None:
+    for rounds in range(6):
+        starting = asyncio.create_task(start(tmp_path))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.wait((starting,))
+        assert starting.cancelled()
+
+
+async def test_a_child_without_a_guard_is_none(tmp_path: Path, tidy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = asyncio.create_subprocess_exec
+    pids: list[int] = []
+
+    async def once(*args: Any, **more: Any) -> asyncio.subprocess.Process:
+        if pids:
+            raise FileNotFoundError
+        child = await spawn(*args, **more)
+        pids.append(child.pid)
+        return child
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", once)
+    with pytest.raises(UpstreamSpawnFailed) as caught:
+        await start(tmp_path)
+    assert "guard" in caught.value.why
+    assert is_gone(pids[0], 0.0)
 
 
 async def test_a_program_that_cannot_be_started_is_told(tmp_path: Path, tidy: None) -> None:
