@@ -62,7 +62,7 @@ def is_child(pid: int) -> bool:
 
 
 def cpu_s(pid: int) -> float:
-    """So far, with that of children that are gone."""
+    """So far."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
@@ -82,48 +82,48 @@ class Use:
     gateway: float = 0.0
     children: float = 0.0
 
+    def add(self, more: float, child: bool) -> None:
+        if child:
+            self.children += more
+        else:
+            self.gateway += more
+
 
 @dataclass
 class Watch:
-    """Of one gateway while calls run. `most_mb` is the largest sample."""
+    """Of one gateway while calls run. `most_mb` is the largest sample; a child that is gone counts as when it was last seen."""
 
     pid: int
     most_mb: Use = field(default_factory=Use)
     cpu_s: Use = field(default_factory=Use)
 
     def __enter__(self) -> Watch:
-        self._before = self._cpu()
+        self._before: dict[int, float] = {pid: cpu_s(pid) for pid in family(self.pid)}
+        self._last: dict[tuple[int, bool], float] = {}
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
-        now = self._cpu()
-        self.cpu_s = Use(now.gateway - self._before.gateway, now.children - self._before.children)
+        self._sample()
+        for (pid, child), now_s in self._last.items():
+            self.cpu_s.add(now_s - self._before.get(pid, 0.0), child)
+
+    def _watch(self) -> None:
+        while not self._end.wait(SAMPLE_S):
+            self._sample()
 
     def _sample(self) -> None:
-        while True:
-            now = Use()
-            for pid in family(self.pid):
-                if is_child(pid):
-                    now.children += resident_mb(pid)
-                else:
-                    now.gateway += resident_mb(pid)
-            self.most_mb = Use(max(self.most_mb.gateway, now.gateway), max(self.most_mb.children, now.children))
-            if self._end.wait(SAMPLE_S):
-                return
-
-    def _cpu(self) -> Use:
-        found = Use()
+        now = Use()
         for pid in family(self.pid):
-            if is_child(pid):
-                found.children += cpu_s(pid)
-            else:
-                found.gateway += cpu_s(pid)
-        return found
+            child = is_child(pid)
+            now.add(resident_mb(pid), child)
+            # A process that ends in between is told as none, and was not younger a moment ago.
+            self._last[pid, child] = max(cpu_s(pid), self._last.get((pid, child), 0.0))
+        self.most_mb = Use(max(self.most_mb.gateway, now.gateway), max(self.most_mb.children, now.children))
 
 
 @dataclass
