@@ -30,7 +30,7 @@ _MAX_MESSAGE_CHARS = 1000
 
 _NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 504: "timeout_error"}
 _STATUS_BY_WORD = {
     "rate_limit": 429,
     "rate_limit_error": 429,
