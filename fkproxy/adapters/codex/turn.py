@@ -103,6 +103,7 @@ class Turn:
         self._exact = False
         self._names = frozenset(tool.name for tool in plan.tools)
         self._told: set[str] = set()
+        self._answered: set[str] = set()
         self._held: deque[tuple[str, bytes]] = deque()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -146,6 +147,7 @@ class Turn:
         """The client's tools have answered. Raises `UpstreamError`."""
         self.plan, self._release, self.state = plan, release, "running"
         self._told.clear()
+        self._answered.update(answer.call_id for answer in plan.answers)
         missing = {answer.call_id: answer for answer in plan.answers}
         try:
             async with asyncio.timeout(REPLY_S):
@@ -218,6 +220,7 @@ class Turn:
         elif method == "turn/completed":
             self.state = "over"
             self._put(line)
+            self.let_go()
 
     def lost(self, error: UpstreamError) -> None:
         """See `Thread.lost`."""
@@ -255,7 +258,7 @@ class Turn:
     def _tool_asked(self, call_id: str, request_id: int | str, line: bytes) -> None:
         self.asked[call_id] = request_id
         self._news.set()
-        if call_id in self._told or self.state != "running" or any(call_id == held for held, _ in self._held):
+        if call_id in self._told or call_id in self._answered or self.state != "running" or any(call_id == held for held, _ in self._held):
             return
         self._tell(call_id, line)
         if self._settle is not None:
