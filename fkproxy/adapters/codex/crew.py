@@ -36,6 +36,9 @@ _STARTS_AT_ONCE = 10
 _STARTS_PER_S = 1 / 30
 _LOOK_S = 5.0
 _GRACE_S = 2.0
+_ROOM_S = 1.0
+"""How long somebody waits for a place: that of a turn whose client left is free a moment after its call is over."""
+
 _LEAVE_S = 900.0
 """How long the turns of a child that is replaced may go on."""
 
@@ -94,6 +97,7 @@ class Crew:
         self._replacement: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
         self._closed = False
 
     # --- places
@@ -103,6 +107,7 @@ class Crew:
 
         `give_back` it. Raises `UpstreamError`.
         """
+        until = asyncio.get_running_loop().time() + _ROOM_S
         while True:
             free = [server for server in self.servers if not server.leaving and server.turns < self.limits.turns]
             best = min(free, key=lambda server: server.turns, default=None)
@@ -111,9 +116,18 @@ class Crew:
                     self._start_beside()
                 best.turns += 1
                 return best
-            if self._closed or (self._starting is None and len(self._present) >= self.limits.processes):
+            if self._starting is not None or (not self._closed and len(self._present) < self.limits.processes):
+                await self._start()
+            elif self._closed or not await self._freed_before(until):
                 raise UpstreamOverloaded("all children are busy", retry_after_s=1.0)
-            await self._start()
+
+    async def _freed_before(self, until: float) -> bool:
+        """Somebody has given back a place, which somebody else may have taken by now. `until` is of the loop's clock."""
+        self._freed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                return await self._freed.wait()
+        return False
 
     def status(self) -> Children:
         """How they are; memory as it was when they were last looked at."""
@@ -129,6 +143,7 @@ class Crew:
         """One turn is over."""
         server.turns -= 1
         server.served += 1
+        self._freed.set()
         server.idle_since = self._now()
         if server.lost is None:
             self._failures = 0
@@ -161,6 +176,7 @@ class Crew:
 
     def _made(self, task: asyncio.Task[AppServer]) -> None:
         self._starting = None
+        self._freed.set()
         if not task.cancelled():
             # Whoever waited for it has been told, and a later one is told by the pause.
             task.exception()
