@@ -180,7 +180,11 @@ def _output(asked: Asked, script: dict[str, str], number: int) -> Iterator[dict[
     names = [tool["name"] for tool in asked.body.get("tools", ()) if tool.get("type") == "function"]
     count = 0 if results else int(script.get("tools", 0))
     for index in range(count):
-        call = {"call_id": f"call_{number}_{index}", "name": names[index % len(names)], "arguments": _ARGUMENTS[index % 3]}
+        call = {
+            "call_id": f"call_{number}_{index}",
+            "name": names[index % len(names)],
+            "arguments": script.get("arguments") or _ARGUMENTS[index % 3],
+        }
         yield {"type": "function_call", "id": f"fc_{number}_{index}", **call}
     if not count:
         said = script.get("text") or numbers(int(script.get("numbers", 0))) or f"I got {len(items)} items."
