@@ -280,7 +280,7 @@ class Server:
     def __init__(self) -> None:
         self.threads: dict[str, dict[str, Any]] = {}
         self.turns: dict[str, Turn] = {}
-        self.number = 0
+        self.started = self.begun = self.number = 0
         self.asked: dict[int, dict[str, Any]] = {}
         self.answered = threading.Condition()
         self.heard: list[str] = []
@@ -357,7 +357,8 @@ class Server:
                 raise Refusal(-32600, f"dynamic tool name is reserved: {tool['name']}")
         if params.get("model") == "unlucky":
             raise Refusal(-32603, "something went wrong")
-        thread = {**params, "id": f"thread-{len(self.threads) + 1}", "items": []}
+        self.started += 1
+        thread = {**params, "id": f"thread-{self.started}", "items": []}
         self.threads[thread["id"]] = thread
         return {"thread": {"id": thread["id"], "turns": []}, "model": params.get("model")}
 
@@ -373,7 +374,8 @@ class Server:
 
     def start_turn(self, params: dict[str, Any]) -> Any:
         thread = self.threads[params["threadId"]]
-        turn = self.turns[thread["id"]] = Turn(self, thread, f"turn-{len(self.turns) + 1}", params)
+        self.begun += 1
+        turn = self.turns[thread["id"]] = Turn(self, thread, f"turn-{self.begun}", params)
         return {"turn": {"id": turn.id, "items": [], "status": "inProgress", "error": None}}
 
     def interrupt(self, params: dict[str, Any]) -> Any:
@@ -384,6 +386,7 @@ class Server:
         return {}
 
     def unsubscribe(self, params: dict[str, Any]) -> Any:
+        self.turns.pop(params["threadId"], None)
         return {"status": "unsubscribed" if self.threads.pop(params["threadId"], None) else "notSubscribed"}
 
 

@@ -103,7 +103,7 @@ class Turn:
         self._exact = False
         self._names = frozenset(tool.name for tool in plan.tools)
         self._told: set[str] = set()
-        self._answered: set[str] = set()
+        self._awaited: set[str] = set()
         self._held: deque[tuple[str, bytes]] = deque()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -113,7 +113,7 @@ class Turn:
     @property
     def call_ids(self) -> frozenset[str]:
         """The tools that it waits for."""
-        return frozenset(self._told)
+        return frozenset(self._awaited)
 
     # --- what it is told to do
 
@@ -146,8 +146,7 @@ class Turn:
     async def go_on(self, plan: Plan, release: Callable[[], None]) -> None:
         """The client's tools have answered. Raises `UpstreamError`."""
         self.plan, self._release, self.state = plan, release, "running"
-        self._told.clear()
-        self._answered.update(answer.call_id for answer in plan.answers)
+        self._awaited.clear()
         missing = {answer.call_id: answer for answer in plan.answers}
         try:
             async with asyncio.timeout(REPLY_S):
@@ -212,7 +211,7 @@ class Turn:
         elif method == "rawResponse/completed":
             self._exact = True
             self._put(line)
-            if self._told:
+            if self._awaited:
                 self._pause()
         elif method == "thread/tokenUsage/updated":
             if not self._exact:
@@ -235,7 +234,7 @@ class Turn:
         elif method == "item/completed":
             item = _params(params).item
             self._said |= item is not None and item.type == "agentMessage"
-        elif method == "error" and (self._said or self._told) and self.state == "running" and _params(params).will_retry:
+        elif method == "error" and (self._said or self._awaited) and self.state == "running" and _params(params).will_retry:
             self.state = "cut"
 
     def _raw_item(self, item: _Item, line: bytes) -> None:
@@ -245,22 +244,26 @@ class Turn:
             # A function that nobody offered, or that the child cannot read: the client hears of it, and the child, which answers its
             # model itself, must not go on.
             self.answerable &= item.name in self._names and _is_json(item.arguments)
-            self._tell(item.call_id, line)
+            self._announce(item.call_id, line)
 
-    def _tell(self, call_id: str, line: bytes) -> None:
-        """The client is to use a tool; if it takes one at a time, when it has used the one before."""
-        if self._told and self.plan.one_tool_at_a_time:
+    def _announce(self, call_id: str, line: bytes) -> None:
+        self._told.add(call_id)
+        if self._awaited and self.plan.one_tool_at_a_time:
             self._held.append((call_id, line))
         else:
-            self._told.add(call_id)
-            self._put(line)
+            self._tell(call_id, line)
+
+    def _tell(self, call_id: str, line: bytes) -> None:
+        """The client is to use a tool."""
+        self._awaited.add(call_id)
+        self._put(line)
 
     def _tool_asked(self, call_id: str, request_id: int | str, line: bytes) -> None:
         self.asked[call_id] = request_id
         self._news.set()
-        if call_id in self._told or call_id in self._answered or self.state != "running" or any(call_id == held for held, _ in self._held):
+        if call_id in self._told or self.state != "running":
             return
-        self._tell(call_id, line)
+        self._announce(call_id, line)
         if self._settle is not None:
             self._settle.cancel()
         self._settle = asyncio.get_running_loop().call_later(_ALL_ASKED_S, self._pause)

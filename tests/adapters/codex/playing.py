@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import select
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ from fkproxy.model.parts import ToolCall
 from fkproxy.wire.sse import SseDecoder
 
 CHILD = Path(__file__).resolve().parents[2] / "fakes" / "codex_child.py"
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+"""The interpreter of the tests first: one that a shim starts has variables of the shim's."""
+
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("f", "g", "h")]
 ASK = {"role": "user", "content": "hi"}
 WAIT_S = 20.0
@@ -41,7 +45,7 @@ class Clock:
 
 def command(home: Path, nature: str = "", *, environ: dict[str, str] | None = None, **options: Any) -> Command:
     """How a stand-in of that nature is started."""
-    variables = {"PATH": os.environ["PATH"], "FAKE_CODEX": nature, **(environ or {})}
+    variables = {"PATH": PATH, "FAKE_CODEX": nature, **(environ or {})}
     made = Options(**{"binary": str(CHILD), "home": home, "directory": home / "calls", "environment": ("FAKE_CODEX",), **options})
     return command_of(made, variables)
 
@@ -82,6 +86,12 @@ async def events_of(leg: Leg) -> list[Event]:
             events += decoder.feed(frame)
     assert chunk is not None, "the child is silent"
     return events + decoder.end()
+
+
+async def drained(leg: Leg) -> None:
+    """All that comes. Raises what the reply broke off with."""
+    while await leg.chunk(WAIT_S):
+        pass
 
 
 async def ask(cli: CodexCli, model: str, messages: Sequence[Any] = (ASK,), **more: Any) -> Reply:

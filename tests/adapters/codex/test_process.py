@@ -15,9 +15,8 @@ import pytest
 from fkproxy.adapters.codex import process
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
-from tests.adapters.codex.playing import CHILD, is_gone, until
+from tests.adapters.codex.playing import CHILD, PATH, is_gone, until
 
-PATH = os.environ["PATH"]
 HELLO = b'{"id":1,"method":"initialize","params":{"clientInfo":{"name":"t"}}}'
 
 
