@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from fkproxy.adapters.codex import CodexCli, Limits
 from fkproxy.adapters.http import HttpClient
+from fkproxy.assembly import Assembly
+from fkproxy.model.errors import UpstreamOverloaded
 from fkproxy.providers import Built, Workshop
-from fkproxy.settings import load
+from fkproxy.settings import load, load_providers
 from tests.e2e.processes import service_account
 
 OPENAI = {"OPENAI_API_KEY": "sk-upstream-key"}
@@ -55,4 +59,145 @@ async def test_a_service_account_means_vertex_and_a_key_wins_over_it(tmp_path: P
     claude = {**credentials, "APP_VERTEX__CLAUDE_MODELS": "claude-sonnet-5,claude-*"}
     for settings, expected in ((claude, ["vertex", "vertex-claude"]), ({**claude, **GEMINI}, ["gemini", "vertex-claude"])):
         assert keys(build(settings, client)) == expected
+    await client.aclose()
+
+
+CODEX = {"CODEX_BIN": "/opt/codex/bin/codex", "CODEX_HOME": "/srv/codex"}
+CHILD = '[[providers]]\nname = "coder"\nadapter = "codex"\n'
+
+
+def codex_of(built: Built) -> CodexCli:
+    (adapter,) = (member.adapter for member in built.members if isinstance(member.adapter, CodexCli))
+    return adapter
+
+
+async def test_the_program_alone_makes_the_codex_cli_a_provider() -> None:
+    client = HttpClient()
+    built = build(CODEX, client)
+    assert keys(built) == ["codex"]
+    command = codex_of(built).crew.command
+    assert (command.binary, command.home, command.directory) == (
+        "/opt/codex/bin/codex",
+        Path("/srv/codex"),
+        Path("/srv/codex/calls"),
+    )
+    (rule,) = built.rules
+    assert rule.models == ()
+    assert rule.names["codex-5-high"] == "default(high)"
+    assert (codex_of(built).dialect, codex_of(built).address, codex_of(built).operations) == ("codex", None, {"chat"})
+    assert not codex_of(built).crew.servers
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("settings", "names", "patterns"),
+    [
+        ({"CODEX_MODEL": "gpt-5.1"}, {"codex-5-low": "gpt-5.1(low)", "gpt-5.2-codex-XH": "gpt-5.2(xhigh)"}, ()),
+        ({"APP_CODEX__MODELS": "gpt-*, o3"}, {}, ("gpt-*", "o3")),
+    ],
+)
+async def test_which_models_the_child_has(settings: dict[str, str], names: dict[str, str], patterns: tuple[str, ...]) -> None:
+    client = HttpClient()
+    (rule,) = build({**CODEX, **settings}, client).rules
+    assert rule.models == patterns
+    assert names.items() <= rule.names.items()
+    await client.aclose()
+
+
+async def test_the_childs_home_is_in_the_services_directory_if_it_is_nowhere_else(tmp_path: Path) -> None:
+    client = HttpClient()
+    binary = {"CODEX_BIN": "codex"}
+    built = build({**binary, "STATE_DIRECTORY": str(tmp_path)}, client)
+    assert codex_of(built).crew.command.home == tmp_path / "codex"
+    with pytest.raises(ValueError, match="APP_CODEX__HOME"):
+        build(binary, client)
+    await client.aclose()
+
+
+async def test_every_setting_reaches_the_child() -> None:
+    client = HttpClient()
+    settings = {
+        "APP_CODEX__MODEL_PROVIDER": "azure",
+        "APP_CODEX__OWN_TOOLS": "true",
+        "APP_CODEX__SANDBOX": "workspace-write",
+        "APP_CODEX__PASS_ENVIRONMENT": "AZURE_KEY",
+        "APP_CODEX__MAX_PROCESSES": "3",
+        "APP_CODEX__CALLS_PER_PROCESS": "5",
+        "APP_CODEX__MEMORY_LIMIT": "100000000",
+        "APP_CODEX__MAX_AGE_SECS": "60",
+        "APP_CODEX__START_TIMEOUT_SECS": "7",
+        "AZURE_KEY": "for it",
+        "OPENAI_API_KEY": "sk-upstream-key",
+    }
+    built = build({**CODEX, **settings}, client)
+    crew = codex_of(built).crew
+    assert crew.limits == Limits(processes=3, turns=5, memory_bytes=100_000_000, age_s=60.0, start_s=7.0)
+    assert 'model_provider="azure"' in crew.command.args
+    assert 'sandbox_mode="workspace-write"' in crew.command.args
+    assert crew.command.environment["AZURE_KEY"] == "for it"
+    assert "OPENAI_API_KEY" not in crew.command.environment
+    await client.aclose()
+
+
+@pytest.mark.parametrize(("entry", "expected"), [("", 16), ("codex = { processes = 3, calls_per_process = 4 }\n", 12)])
+@pytest.mark.parametrize(("limits", "said"), [("", None), ("limits = { max_concurrency = 2 }\n", 2)])
+async def test_there_is_room_for_what_the_children_can_do(tmp_path: Path, entry: str, expected: int, limits: str, said: int | None) -> None:
+    client = HttpClient()
+    path = tmp_path / "providers.toml"
+    path.write_text(CHILD + limits + entry)
+    built = build({"APP_PROVIDERS_FILE": str(path), "STATE_DIRECTORY": str(tmp_path)}, client)
+    assert [member.terms.max_concurrency for member in built.members] == [said or expected]
+    assert built.rules[0].models == ("codex-*",)
+    await client.aclose()
+
+
+async def test_a_child_is_shared_and_one_that_nobody_names_any_more_is_retired(tmp_path: Path) -> None:
+    client = HttpClient()
+    path = tmp_path / "providers.toml"
+    path.write_text(CHILD + CHILD.replace("coder", "other"))
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(path), "STATE_DIRECTORY": str(tmp_path)})
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    before = assembly.fleet(loaded)
+    first, second = (upstream.adapter for upstream in before.upstreams)
+    assert isinstance(first, CodexCli)
+    assert isinstance(second, CodexCli)
+    assert first.crew is second.crew
+    path.write_text(CHILD + "codex = { processes = 1 }\n" + CHILD.replace("coder", "other"))
+    changed, same = (upstream.adapter for upstream in assembly.fleet(load_providers(loaded), before).upstreams)
+    assert isinstance(changed, CodexCli)
+    assert isinstance(same, CodexCli)
+    assert changed.crew is not first.crew
+    assert same.crew is first.crew
+    path.write_text(CHILD + "codex = { processes = 1 }\n")
+    (only,) = (upstream.adapter for upstream in assembly.fleet(load_providers(loaded), before).upstreams)
+    assert only is changed
+    with pytest.raises(UpstreamOverloaded):
+        await first.crew.take()
+    await assembly.aclose()
+    with pytest.raises(UpstreamOverloaded):
+        await changed.crew.take()
+    await client.aclose()
+
+
+async def test_a_reload_ends_the_old_child_when_its_calls_are_over_and_closing_ends_all(tmp_path: Path) -> None:
+    client = HttpClient()
+    path = tmp_path / "providers.toml"
+    fake = Path(__file__).parent / "fakes" / "codex_child.py"
+    entry = CHILD + 'codex = {{ binary = "{}", processes = {} }}\n'
+    path.write_text(entry.format(fake, 1))
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(path), "STATE_DIRECTORY": str(tmp_path), "PATH": os.environ["PATH"]})
+    workshop = Workshop(client)
+    workshop.settle(built := workshop.build(loaded))
+    old = await codex_of(built).crew.take()
+    path.write_text(entry.format(fake, 2))
+    again = workshop.build(load_providers(loaded))
+    assert not old.leaving, "what is built is not in force yet"
+    workshop.settle(again)
+    assert old.leaving
+    assert old.lost is None
+    new = await codex_of(again).crew.take()
+    await workshop.aclose()
+    for server in (old, new):
+        assert server.lost is not None
+        assert not server.process.running
     await client.aclose()

@@ -112,6 +112,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"credentials": []}, ""),
     ({"credentials": [{}]}, "providers[0].credentials[0] names no secret"),
     ({"proxy": "http://u:p@proxy.example"}, "providers[0].proxy holds a password"),
+    ({"adapter": "codex", "base_url": None}, "providers[0].adapter starts a program on this host"),
     ({"headers": {"Host": "x"}}, "providers[0].headers cannot be used: the header Host cannot be set"),
     ({"headers": {"X-A": "a\r\nb"}}, "providers[0].headers cannot be used: the value of the header X-A is not printable"),
     ({"quota": {"url": "http://169.254.169.254/", "quota_remaining": "a"}}, "providers[0].quota.url is a link-local address"),

@@ -145,6 +145,20 @@ ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0
         (ONE.replace("127.0.0.1:9", "127.0.0.1:4000"), "providers[0].base_url is this gateway's own address"),
         (ONE.replace("openai", "gemini") + 'api = "both"\n', "providers[0].api has no meaning for this adapter"),
         ('[[providers]]\nname = "v"\nadapter = "vertex"\n', "providers[0].region is missing"),
+        (ONE + "codex = { processes = 1 }\n", "providers.toml:5: providers[0].codex has no meaning for this adapter"),
+        (ONE.replace("openai", "codex"), "providers.toml:4: providers[0].base_url has no meaning for this adapter"),
+        *(
+            (
+                '[[providers]]\nname = "c"\nadapter = "codex"\n' + line + "\n",
+                f"providers[0].{line.split()[0]} has no meaning for this adapter",
+            )
+            for line in (
+                *('region = "global"', 'headers = { x-a = "b" }', 'client_headers = ["x-a"]', 'auth_header = "x-key"', 'proxy = "direct"'),
+                *('api = "both"', 'quota = { url = "http://127.0.0.1:9/q", quota_remaining = "a" }', 'credentials = [{ key = "k" }]'),
+            )
+        ),
+        ('[[providers]]\nname = "c"\nadapter = "codex"\ncodex = { sandbox = "danger-full-access" }\n', "codex.sandbox is none of"),
+        ('[[providers]]\nname = "c"\nadapter = "codex"\ncodex = { processes = 0 }\n', "codex.processes is out of range"),
         (ONE + "[[providers.credentials]]\n", "providers.toml:5: providers[0].credentials[0] names no secret"),
         (ONE + '[[providers.credentials]]\nkey = "a"\nenv = "B"\n', "credentials[0].env and key are two places for one secret"),
         (

@@ -26,7 +26,7 @@ TESTED_VERSIONS = ("0.169",)
 """Releases whose protocol is the one that is spoken here."""
 
 _VERSION_S = 10.0
-_VERSION = re.compile(r"codex\S* (\d+(?:\.\d+)+)")
+_VERSION = re.compile(r"^codex\S* v?(\d+(?:\.\d+)+)", re.MULTILINE)
 
 _ALWAYS = (
     "check_for_update_on_startup=false",
