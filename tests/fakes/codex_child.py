@@ -87,13 +87,13 @@ class Turn(threading.Thread):
 
     def run(self) -> None:
         turn: dict[str, Any] = {"id": self.id, "items": [], "status": "inProgress", "error": None}
-        self.say("turn/started", turn=turn)
+        tell({"method": "turn/started", "params": {"threadId": self.thread["id"], "turn": turn}})
         try:
             turn["error"] = self.play()
             turn["status"] = "completed" if turn["error"] is None else "failed"
         except Interrupted:
             turn["status"] = "interrupted"
-        self.say("turn/completed", turn=turn)
+        tell({"method": "turn/completed", "params": {"threadId": self.thread["id"], "turn": turn}})
 
     def say(self, method: str, **params: Any) -> None:
         """A notification about this turn."""
