@@ -149,11 +149,11 @@ def is_gone(pid: int, within_s: float = WAIT_S) -> bool:
 
 
 def pipes() -> int:
-    """How many ends of pipes this process holds."""
+    """How many ends of pipes, or of pairs of sockets, this process holds."""
     found = 0
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found += str(entry.readlink()).startswith("pipe:")
+            found += str(entry.readlink()).startswith(("pipe:", "socket:"))
         except OSError:
             continue
     return found

@@ -216,7 +216,8 @@ async def test_a_call_that_leaves_in_the_middle_interrupts(make: Make) -> None:
     cli = make()
     leg = await send(cli, "long")
     assert await leg.head(10.0)
-    assert b"word" in (await leg.chunk(10.0) or b"") + (await leg.chunk(10.0) or b"")
+    while b"word" not in (await leg.chunk(10.0) or b""):
+        pass
     assert len(directories(cli.crew)) == 1
     leg.close()
     leg.close()
@@ -248,7 +249,8 @@ async def test_a_turn_waits_for_tools_and_goes_on(make: Make, nature: str, model
     messages: list[Any] = [ASK]
     reply = await ask(cli, model, messages, tools=TOOLS)
     serial = nature == "bare" and "serially" in model
-    while reply.choices[0].reason == "tool_calls":
+    for _ in range(2 if serial else 1):
+        assert reply.choices[0].reason == "tool_calls"
         # Without raw items the order is that in which the child gets round to it.
         names = [call.name for call in calls_of(reply)]
         assert (sorted(names) if nature else names) == (["f", "g", "h"][:count] if not serial else [["f", "g"][len(messages) // 2]])
@@ -376,6 +378,19 @@ async def test_a_child_that_is_lost_takes_its_waiting_turns_with_it(make: Make) 
     assert paused.timer.cancelled()
     again = await ask(cli, "echo", answered([ASK], reply), tools=TOOLS)
     assert len(json.loads(text_of(again))["items"]) == 3
+
+
+async def test_a_turn_that_the_child_ended_meanwhile_does_not_go_on(make: Make) -> None:
+    cli = make()
+    reply = await ask(cli, "tools1", tools=TOOLS)
+    (paused,) = cli._paused.values()
+    await paused.turn.server.request("turn/interrupt", {"threadId": paused.turn._thread_id, "turnId": paused.turn._turn_id})
+    await until(lambda: paused.turn.state == "over")
+    again = await ask(cli, "tools1", answered([ASK], reply), tools=TOOLS)
+    assert again.choices[0].reason == "tool_calls"
+    await until(lambda: len(directories(cli.crew)) == 1)
+    await cli.crew.aclose()
+    assert directories(cli.crew) == []
 
 
 async def test_turns_that_wait_leave_nothing_when_the_crew_is_closed(make: Make) -> None:

@@ -15,7 +15,7 @@ import pytest
 from fkproxy.adapters.codex import process
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
-from tests.adapters.codex.playing import CHILD, PATH, is_gone, until
+from tests.adapters.codex.playing import CHILD, PATH, is_gone, pipes, until
 
 HELLO = b'{"id":1,"method":"initialize","params":{"clientInfo":{"name":"t"}}}'
 
@@ -70,7 +70,10 @@ async def test_what_a_child_leaves_behind_when_it_ends_by_itself_is_ended(tmp_pa
 async def test_a_stranger_that_left_its_group_holds_no_pipe_of_ours_open(tmp_path: Path, tidy: None) -> None:
     child = await start(tmp_path, "", "/bin/sh", "-c", "setsid sleep 600 & echo $!; read x")
     stranger = int(await child.read_line())
+    held = pipes()
     await child.stop(0.1)
+    await until(lambda: pipes() <= held - 4)
+    assert not is_gone(stranger, 0.0)
     os.kill(stranger, signal.SIGKILL)
 
 

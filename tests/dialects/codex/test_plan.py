@@ -327,6 +327,15 @@ def test_answers_are_texts_and_images(content: Any, expected: Any) -> None:
     assert items(plan)[-1]["call_id"] == "c1"
 
 
+def test_where_one_of_several_cannot_be_told_none_is_an_answer() -> None:
+    asked = [{"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{}"} for call_id in ("c1", "c2")]
+    document = [{"type": "input_file", "file_url": "https://h/x.pdf"}]
+    answers = [{"type": "function_call_output", "call_id": call_id, "output": out} for call_id, out in (("c1", document), ("c2", "18C"))]
+    for given in (answers, answers[::-1]):
+        plan, _ = encoded("openai_responses", {"model": "m", "input": [{"role": "user", "content": "x"}, *asked, *given]})
+        assert plan.answers == []
+
+
 def test_a_tool_that_failed_says_so() -> None:
     asked = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]}
     failed = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": "no network"}]}
