@@ -476,3 +476,17 @@ async def test_a_process_of_the_childs_own_goes_with_it(make: Make) -> None:
     assert not is_gone(pid, 0.0)
     await cli.crew.aclose()
     assert is_gone(pid)
+
+
+@pytest.mark.parametrize(("limit_mb", "at_once"), [(80, False), (40, True)])
+async def test_a_child_that_grows_is_replaced(make: Make, limit_mb: int, at_once: bool) -> None:
+    cli = make(memory_bytes=limit_mb * 1024 * 1024)
+    await ask(cli, "says")
+    grown = cli.crew.servers[0]
+    cli.crew._look_after(grown)
+    assert not grown.leaving
+    await ask(cli, "grows")
+    cli.crew._look_after(grown)
+    assert (grown.leaving, grown.lost is not None) == (not at_once, at_once)
+    await until(lambda: any(server is not grown for server in cli.crew.servers))
+    assert text_of(await ask(cli, "says")) == "Hello from the child."
