@@ -11,6 +11,7 @@ What it does in a turn stands in the model's name, words joined by `-`, such as 
     thinks        a thought of two parts and its seal
     tools<n>      asks for the first n tools of the client (at most as many as there are), and says what they gave
     serially      asks for the next tool only when the one before is answered
+    rounds        asks for one tool in each of several answers of its model
     unknown       asks for a tool that nobody offered
     unreadable    asks for a tool with arguments that are no JSON
     approval      wants a command approved, and says the decision
