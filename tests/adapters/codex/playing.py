@@ -126,7 +126,8 @@ async def heard(children: Crew) -> list[str]:
 
 
 def directories(children: Crew) -> list[Path]:
-    return sorted(children.command.directory.iterdir()) if children.command.directory.exists() else []
+    """Those of calls, each in its child's."""
+    return sorted(children.command.directory.glob("*/call-*"))
 
 
 async def until(true: Any) -> None:

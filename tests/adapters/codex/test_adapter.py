@@ -91,8 +91,11 @@ async def test_many_at_once_hear_of_themselves_only(make: Make) -> None:
     said = [json.loads(text_of(reply))["items"][0]["content"][0]["text"] for reply in replies]
     assert said == [f"number {number}" for number in range(12)]
     assert len(cli.crew.servers) == 2
+    taken = [await cli.crew.take() for _ in range(16)]
     with pytest.raises(UpstreamOverloaded):
-        await asyncio.gather(*(ask(cli, "slow") for _ in range(17)))
+        await ask(cli, "says")
+    for server in taken:
+        cli.crew.give_back(server)
 
 
 async def test_what_the_child_is_told_and_where_it_is(make: Make) -> None:
@@ -102,7 +105,7 @@ async def test_what_the_child_is_told_and_where_it_is(make: Make) -> None:
     assert told["baseInstructions"] == "Be brief."
     assert [tool["name"] for tool in told["dynamicTools"]] == ["f"]
     assert (told["sandbox"], told["approvalPolicy"], told["files"]) == ("read-only", "never", [])
-    assert Path(told["cwd"]).parent == cli.crew.command.directory
+    assert Path(told["cwd"]).parent == cli.crew.servers[0].directory
     other = json.loads(text_of(await ask(cli, "echo")))
     assert other["cwd"] != told["cwd"]
     assert told["asked"]["input"] == []
@@ -116,7 +119,7 @@ async def test_the_childs_environment_holds_none_of_our_secrets(tmp_path: Path, 
     told = json.loads(text_of(await ask(upstream(children), "echo")))["environment"]
     await children.aclose()
     made_by_the_interpreter = {"LC_CTYPE"}
-    assert set(told) - made_by_the_interpreter == {"PATH", "LANG", "VENDOR_KEY", "HOME", "CODEX_HOME"}
+    assert set(told) - made_by_the_interpreter == {"PATH", "LANG", "VENDOR_KEY", "HOME", "CODEX_HOME", "CODEX_SQLITE_HOME"}
     assert told["HOME"] == told["CODEX_HOME"] == str(tmp_path / "home")
 
 
@@ -191,7 +194,7 @@ async def test_a_directory_that_cannot_be_made_gives_the_place_back(make: Make) 
     cli = make()
     await ask(cli, "says")
     await settled(cli)
-    directory = cli.crew.command.directory
+    directory = cli.crew.servers[0].directory
     directory.rmdir()
     directory.write_text("in the way")
     with pytest.raises(UpstreamUnavailable, match="working directory"):

@@ -22,9 +22,8 @@ def made(environ: dict[str, str] | None = None, **more: Any) -> Any:
 
 
 def settings(args: tuple[str, ...]) -> dict[str, str]:
-    assert args[0] == "app-server"
-    assert set(args[1::2]) == {"-c"}
-    return dict(setting.split("=", 1) for setting in args[2::2])
+    assert set(args[::2]) == {"-c"}
+    return dict(setting.split("=", 1) for setting in args[1::2])
 
 
 def test_nothing_is_left_of_what_the_child_would_add_on_its_own() -> None:
@@ -49,7 +48,7 @@ def test_what_the_operator_says_comes_last() -> None:
 @pytest.mark.parametrize(("own_tools", "expected"), [(False, {"environments": []}), (True, {})])
 def test_what_a_thread_is_started_with(own_tools: bool, expected: dict[str, Any]) -> None:
     told = thread_settings(Options(binary="codex", home=HOME, directory=HOME, own_tools=own_tools))
-    assert told == {"approvalPolicy": "never", "sandbox": "read-only", **expected}
+    assert told == {"approvalPolicy": "never", "sandbox": "read-only", "model": None, **expected}
 
 
 def test_the_environment_is_what_the_child_needs_and_what_is_named() -> None:
