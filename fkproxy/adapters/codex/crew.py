@@ -91,6 +91,7 @@ class Crew:
         self._version = version
         self._now = now
         self._failures = 0
+        self._dismissed = 0
         self._not_before = 0.0
         self._bucket = TokenBucket(_STARTS_AT_ONCE, _STARTS_PER_S, now())
         self._starting: asyncio.Task[AppServer] | None = None
@@ -183,8 +184,9 @@ class Crew:
 
     async def _make(self) -> AppServer:
         now = self._now()
-        verdict = self._bucket.take(now)
-        if not verdict.allowed:
+        if self._dismissed:
+            self._dismissed -= 1
+        elif not (verdict := self._bucket.take(now)).allowed:
             self._not_before = now + verdict.retry_after_s
             raise UpstreamOverloaded("the child was restarted too often", retry_after_s=verdict.retry_after_s)
         try:
@@ -269,7 +271,8 @@ class Crew:
             self._start_beside()
 
     def _dismiss(self, server: AppServer, why: str) -> None:
-        """No new turns for it."""
+        """No new turns for it. Whoever takes its place has not been restarted."""
+        self._dismissed += 1
         server.leaving, server.leave_by = True, self._now() + _LEAVE_S
         told = {"pid": server.process.pid, "reason": why, "calls": server.served, "resident_bytes": server.resident_bytes}
         logger.info("child is replaced" if why != "idle" else "child is ended", extra=told)

@@ -300,6 +300,15 @@ class Deaf:
         """Nothing."""
 
 
+async def test_children_that_are_replaced_because_they_are_worn_were_not_restarted_too_often(make: Make) -> None:
+    children = make(calls=1, idle_s=1e9)
+    for _ in range(15):
+        server = await children.take()
+        children.give_back(server)
+        children._look_after(server)
+        await gone(children, [server.process.pid])
+
+
 async def test_calls_of_a_worn_child_have_a_bound(make: Make, clock: Clock) -> None:
     children = make(age_s=1000.0)
     server = await children.take()
