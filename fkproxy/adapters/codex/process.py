@@ -29,6 +29,8 @@ _MAX_COMPLAINT_BYTES = 2000
 _WRITE_S = 10.0
 """A child that does not read for so long hangs."""
 
+_LOOK_S = 0.002
+
 _LAST_WORDS_S = 0.5
 
 _ENV = "/usr/bin/env"
@@ -160,6 +162,8 @@ class Process:
         await asyncio.wait((self._drain,), timeout=_LAST_WORDS_S)
         self._drain.cancel()
         await asyncio.gather(self._drain, return_exceptions=True)
+        while self._child.returncode is None:  # noqa: ASYNC110 - asyncio tells of an end only when all pipes are closed as well
+            await asyncio.sleep(_LOOK_S)
         # Only this closes what a stranger holds, and until then it counts as not ended.
         self._child._transport.close()  # type: ignore[attr-defined]  # it has no public name
         await ended
