@@ -109,6 +109,7 @@ class AppServer:
         self.lost: UpstreamError | None = None
         self._ended = ended
         self._replies: dict[int, asyncio.Future[msgspec.Raw]] = {}
+        self._asked_at: dict[int, float] = {}
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.create_task(self._read())
@@ -129,7 +130,7 @@ class AppServer:
         self._number += 1
         number = self._number
         reply: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
-        self._replies[number] = reply
+        self._replies[number], self._asked_at[number] = reply, time.monotonic()
         try:
             await self.send({"id": number, "method": method, "params": params})
             async with asyncio.timeout(timeout_s):
@@ -140,8 +141,13 @@ class AppServer:
             raise self.lost from None
         finally:
             self._replies.pop(number, None)
+            self._asked_at.pop(number, None)
             if reply.done() and not reply.cancelled():
                 reply.exception()
+
+    def silent_s(self) -> float:
+        """How long it has owed an answer; what it is asked it answers at once, unless it hangs."""
+        return time.monotonic() - next(iter(self._asked_at.values())) if self._asked_at else 0.0
 
     async def send(self, message: dict[str, Any]) -> None:
         """Raises `UpstreamError`."""

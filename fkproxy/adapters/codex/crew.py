@@ -39,6 +39,9 @@ _GRACE_S = 2.0
 _ROOM_S = 1.0
 """How long somebody waits for a place: that of a turn whose client left is free a moment after its call is over."""
 
+_SILENT_S = 2.0
+"""A child that has owed an answer for so long is passed over where there is another one; if it hangs it is ended later."""
+
 _LEAVE_S = 900.0
 """How long the turns of a child that is replaced may go on."""
 
@@ -104,17 +107,21 @@ class Crew:
     # --- places
 
     async def take(self) -> AppServer:
-        """The child with the most room, with one more turn counted; another one is started when all are half full.
+        """The child with the most room, with one more turn counted; another one is started when all are half full or seem to hang.
 
         `give_back` it. Raises `UpstreamError`.
         """
         until = asyncio.get_running_loop().time() + _ROOM_S
         while True:
             free = [server for server in self.servers if not server.leaving and server.turns < self.limits.turns]
-            best = min(free, key=lambda server: server.turns, default=None)
+            best = min(free, key=lambda server: (server.silent_s() > _SILENT_S, server.turns), default=None)
             if best is not None:
-                if 2 * best.turns >= self.limits.turns and self._may_grow:
+                silent = best.silent_s() > _SILENT_S
+                if (silent or 2 * best.turns >= self.limits.turns) and self._may_grow:
                     self._start_beside()
+                if silent and self._starting is not None:
+                    await self._start()
+                    continue
                 best.turns += 1
                 return best
             if self._starting is not None or (not self._closed and len(self._present) < self.limits.processes):

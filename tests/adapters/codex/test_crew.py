@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -465,3 +466,16 @@ async def test_its_memory_is_told_with_its_end(make: Make, caplog: pytest.LogCap
     assert (ended.message, ended.__dict__["reason"], ended.__dict__["calls"]) == ("child is ended", "idle", 1)
     assert ended.__dict__["resident_bytes"] > 1_000_000
     assert started.__dict__["pid"] == ended.__dict__["pid"] == server.process.pid
+
+
+async def test_one_that_owes_an_answer_is_passed_over(make: Make) -> None:
+    children = make(processes=2)
+    first = await children.take()
+    first._asked_at[0] = time.monotonic() - 60.0
+    assert first.silent_s() > 59.0
+    second = await children.take()
+    assert second is not first
+    assert await children.take() is second
+    del first._asked_at[0]
+    assert first.silent_s() == 0.0
+    assert await children.take() is first
