@@ -1,10 +1,11 @@
-"""Keys of the gateway guard another service: a real nginx with the runbook's own configuration asks the built file."""
+"""Keys of the gateway guard another service: a real nginx and a real Traefik with the runbook's own configuration ask the built file."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,9 +14,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.e2e.plane import Admin
+from tests.e2e.plane import Admin, until
 from tests.e2e.processes import KEY, ROOT, Answer, Process, Service, ask, clean_environment, free_port, service
 
 RUNBOOK = (ROOT / "runbook.md").read_text()
@@ -168,24 +168,49 @@ def test_no_answer_is_no_yes(tmp_path: Path, guarded: Guarded, address: str) -> 
     assert len(guarded.requests) == before
 
 
-def test_traefiks_configuration_asks_where_somebody_answers(running: Service, address: str) -> None:
-    """There is no Traefik to be had from Debian: the form of its question is tested, and that its configuration leads there."""
-    configuration = yaml.safe_load(block("yaml"))["http"]
-    (middleware,) = configuration["middlewares"].values()
-    auth = middleware["forwardAuth"]
-    assert {name for router in configuration["routers"].values() for name in router.get("middlewares", ())} == set(
-        configuration["middlewares"]
-    )
-    assert {router["service"] for router in configuration["routers"].values()} == set(configuration["services"])
-    url = auth["address"].replace(GATEWAY, running.url)
-    asked = {
-        **{"x-forwarded-method": "POST", "x-forwarded-proto": "https", "x-forwarded-host": "api.example", "x-forwarded-port": "443"},
-        **{"x-forwarded-uri": "/v1/chat/completions", "x-forwarded-for": address, "x-forwarded-server": "edge", "x-real-ip": address},
-    }
-    good, bad = ask(url, key=KEY, headers=asked), ask(url, key="sk-of-nobody-0123456789", headers=asked)
-    assert (good.status, good.json()) == (200, {"ok": True})
-    assert (bad.status, bad.headers["www-authenticate"], bad.json()["error"]["code"]) == (401, "Bearer", "invalid_api_key")
-    assert auth["authResponseHeaders"][0].lower() in good.headers
+@contextmanager
+def traefik(directory: Path, gateway: str, guarded: str) -> Iterator[str]:
+    """The address of one with the runbook's configuration."""
+    program = shutil.which("traefik", path=str(Path(sys.executable).parent))
+    assert program is not None, "traefik is missing; run 'make test', which installs what the tests need"
+    routes = block("yaml")
+    for old, new in ((GATEWAY, gateway), (GUARDED, guarded)):
+        assert routes.count(old) == 1
+        routes = routes.replace(old, new)
+    configuration = directory / "routes.yml"
+    configuration.write_text(routes)
+    port = free_port()
+    arguments = [
+        *("--global.checknewversion=false", "--global.sendanonymoususage=false", "--log.level=ERROR"),
+        *(f"--providers.file.filename={configuration}", "--entrypoints.web.forwardedheaders.insecure=true"),
+        f"--entrypoints.web.address=127.0.0.1:{port}",
+    ]
+    process = Process([program, *arguments], directory / "log", clean_environment())
+    try:
+        process.wait_for(f"http://127.0.0.1:{port}/")
+        # It listens before it has read its routes.
+        until(lambda: ask(f"http://127.0.0.1:{port}/").status != 404)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.stop()
+
+
+def test_traefik_asks_as_well(running: Service, guarded: Guarded, tmp_path: Path, address: str) -> None:
+    with traefik(tmp_path, running.url, guarded.url) as edge:
+        before = len(guarded.requests)
+        bad = call(edge, address, "sk-of-nobody-0123456789", body=b"{}", headers={"x-fkproxy-key-id": "forged"})
+        assert (bad.status, bad.headers["www-authenticate"], bad.json()["error"]["code"]) == (401, "Bearer", "invalid_api_key")
+        assert call(edge, address, None).status == 401
+        assert len(guarded.requests) == before
+        good = call(edge, address, KEY, body=b'{"a": 1}' * 1000)
+        assert (good.status, good.body) == (200, b"guarded")
+        method, path, headers, body = guarded.requests[-1]
+        assert (method, path, len(body)) == ("POST", "/some/path?a=b", 8000)
+        assert re.fullmatch("[0-9a-f]{8}", headers["x-fkproxy-key-id"])
+        assert call(edge, address, None, method="OPTIONS").body == b"guarded"
+        assert [call(edge, address, f"sk-traefik-{number}-0123456789").status for number in range(6)] == [401] * 6
+        slowed = call(edge, address, KEY)
+        assert (slowed.status, slowed.headers["retry-after"]) == (429, "1")
 
 
 def test_keys_of_pools_are_known_at_once_and_gone_at_once(running: Service, edge: str) -> None:
