@@ -12,7 +12,7 @@ from fkproxy.adapters.http import HttpClient
 from fkproxy.assembly import Assembly
 from fkproxy.model.errors import UpstreamOverloaded
 from fkproxy.providers import Built, Workshop
-from fkproxy.settings import load, load_providers
+from fkproxy.settings import SettingsError, load, load_providers
 from tests.e2e.processes import service_account
 
 OPENAI = {"OPENAI_API_KEY": "sk-upstream-key"}
@@ -109,7 +109,7 @@ async def test_the_childs_home_is_in_the_services_directory_if_it_is_nowhere_els
     binary = {"CODEX_BIN": "codex"}
     built = build({**binary, "STATE_DIRECTORY": str(tmp_path)}, client)
     assert codex_of(built).crew.command.home == tmp_path / "codex"
-    with pytest.raises(ValueError, match="APP_CODEX__HOME"):
+    with pytest.raises(SettingsError, match="no directory for the Codex CLI"):
         build(binary, client)
     await client.aclose()
 
