@@ -33,6 +33,7 @@ How the child is stands in the same words in its variable FAKE_CODEX:
     mute          makes no handshake
     odd           makes a handshake that is none
     dying         ends at once, with a complaint on stderr
+    rambling      says more with its handshake than its protocol knows
     loud          says a lot on stderr
     stubborn      does not end when its input does
     signed-out    has no login and needs one
@@ -61,9 +62,9 @@ _writing = threading.Lock()
 _memory: list[bytes] = []
 
 
-def tell(message: dict[str, Any]) -> None:
+def tell(message: dict[str, Any], more: bytes = b"") -> None:
     """One message on stdout."""
-    data = json.dumps(message).encode() + b"\n"
+    data = json.dumps(message).encode() + b"\n" + more
     with _writing:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -316,7 +317,7 @@ class Server:
                 reply = {"result": self.methods[message["method"]](message.get("params") or {})}
             except Refusal as error:
                 reply = {"error": {"code": error.code, "message": str(error)}}
-            tell({"id": message["id"], **reply})
+            tell({"id": message["id"], **reply}, b"And so on.\n" if "rambling" in SELF else b"")
             self.after(message)
             if "deaf" in SELF and message["method"] == "initialize":
                 threading.Event().wait()

@@ -121,6 +121,9 @@ class AppServer:
         found = _VERSION.search(read_reply(raw, _Hello).user_agent)
         self.version = found.group(1) if found is not None else ""
         await self.send({"method": "initialized"})
+        if self.lost is not None:
+            # What came with the handshake was its last, and nobody who counts children has been told.
+            raise self.lost
         self.process.settled = True
 
     async def request(self, method: str, params: Any, timeout_s: float = REPLY_S) -> msgspec.Raw:

@@ -118,6 +118,7 @@ async def test_one_who_goes_away_while_a_child_starts_spoils_it_for_nobody(make:
         ("dying", "the child ended: exit code 3; it said: error: the configuration; is not to my taste"),
         ("mute", "no handshake within 0.3 s: "),
         ("odd", "the child's answer is not what its protocol says: "),
+        ("rambling", "the child broke its protocol: ValueError: "),
     ],
 )
 async def test_a_child_that_does_not_start_is_told_with_its_own_words(
