@@ -205,8 +205,10 @@ def test_a_schema_goes_there_as_the_client_wrote_it(codex: Stage, sdk: openai.Op
 # --- the client's tools
 
 
-def two_legs(sdk: openai.OpenAI, tools: int, between: Callable[[], openai.OpenAI] | None = None, after: str = "") -> str:
-    """What is said at the end. `between` gives who asks the second time, `after` is said behind the results."""
+def two_legs(
+    sdk: openai.OpenAI, tools: int, between: Callable[[], openai.OpenAI] | None = None, after: str = "", given: str = "weather"
+) -> str:
+    """What is said at the end. `between` gives who asks the second time, `after` is said behind the results, each `given` and a number."""
     history: list[Any] = [{"role": "user", "content": f"weather?tools={tools}"}]
     asked: Any = {"model": MODEL, "tools": [TOOL]}
     choice = sdk.chat.completions.create(**asked, messages=history).choices[0]
@@ -214,7 +216,7 @@ def two_legs(sdk: openai.OpenAI, tools: int, between: Callable[[], openai.OpenAI
     assert choice.finish_reason == "tool_calls"
     assert [json.loads(call.function.arguments)["city"] for call in calls] == ["Paris", "Oslo", "Rome"][:tools]
     history.append(choice.message.model_dump(exclude_none=True))
-    history += [{"role": "tool", "tool_call_id": call.id, "content": f"weather {number}"} for number, call in enumerate(calls)]
+    history += [{"role": "tool", "tool_call_id": call.id, "content": f"{given} {number}"} for number, call in enumerate(calls)]
     history += [{"role": "user", "content": after}] if after else []
     sdk = between() if between is not None else sdk
     return str(sdk.chat.completions.create(**asked, messages=history).choices[0].message.content)
@@ -243,6 +245,13 @@ def test_a_question_behind_the_results_begins_another_turn_with_all_of_it(codex:
     assert first != second
     kinds = [item.get("type") for item in codex.endpoint.asked[-1].items]
     assert kinds == ["message", *["function_call"] * 2, *["function_call_output"] * 2, "message"]
+
+
+@pytest.mark.parametrize("after", ["", "and now?"])
+def test_a_long_result_arrives_whole(codex: Stage, sdk: openai.OpenAI, after: str) -> None:
+    two_legs(sdk, 1, after=after, given=numbers(5000))
+    (told,) = [item["output"] for item in codex.endpoint.asked[-1].items if item["type"] == "function_call_output"]
+    assert told == f"{numbers(5000)} 0"
 
 
 def test_results_are_understood_after_a_restart(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ _ALWAYS = (
     "features.shell_snapshot=false",
     # Half an hour by itself, in which every call's thread stays in memory with about 1 MB.
     "thread_unload_delay_secs=0",
+    # By itself it cuts what a tool gave to 10 kB, the middle out, whoever's tool it was.
+    "tool_output_token_limit=1000000000",
 )
 _BARE = (
     'web_search="disabled"',

@@ -40,6 +40,11 @@ def test_its_own_tools_are_left_where_they_are_wanted_and_stay_in_their_sandbox(
     assert told["features.memories"] == told["analytics.enabled"] == "false"
 
 
+@pytest.mark.parametrize("own_tools", [False, True])
+def test_what_tools_gave_is_not_cut(own_tools: bool) -> None:
+    assert int(settings(made(own_tools=own_tools).args)["tool_output_token_limit"]) >= 10**9
+
+
 def test_what_the_operator_says_comes_last() -> None:
     args = made(config=("features.shell_tool=true", "model_verbosity=low")).args
     assert args[-4:] == ("-c", "features.shell_tool=true", "-c", "model_verbosity=low")
