@@ -222,6 +222,15 @@ def two_legs(
     return str(sdk.chat.completions.create(**asked, messages=history).choices[0].message.content)
 
 
+@pytest.mark.parametrize("name", ["exec_command", "shell_command", "write_stdin", "shell", "apply_patch", "mcp__a__b"])
+def test_a_tool_may_be_called_as_the_childs_own_are(codex: Stage, sdk: openai.OpenAI, name: str) -> None:
+    tool: Any = {"type": "function", "function": {**TOOL["function"], "name": name}}
+    choice = sdk.chat.completions.create(model=MODEL, tools=[tool], messages=[{"role": "user", "content": "do it?tools=1"}]).choices[0]
+    (call,) = choice.message.tool_calls or ()
+    assert call.type == "function"
+    assert call.function.name == name
+
+
 def threads_of(stage: Stage, last: int) -> list[str]:
     return [asked.body["client_metadata"]["thread_id"] for asked in stage.endpoint.asked[-last:]]
 

@@ -1,7 +1,8 @@
 """Names of tools that the child keeps for itself. Floor 1. Pure.
 
-It refuses a client's tool whose name is `mcp` or begins with `mcp__` (0.169), which is how coding agents name those of their MCP servers.
-An underscore more before them is neither refused nor lost on the way back.
+It refuses a client's tool whose name is `mcp` or begins with `mcp__` (0.169), which is how coding agents name those of their MCP servers,
+and leaves out one that is called as its own shell is, which its model then does not hear of. An underscore more before them is neither
+refused nor lost on the way back.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 
 __all__ = ["name_for_child", "name_for_client"]
 
-_RESERVED = re.compile(r"_*mcp(__|$)")
+_RESERVED = re.compile(r"_*(mcp(__|$)|(exec|shell)_command$)")
 
 
 def name_for_child(name: str) -> str:
