@@ -202,6 +202,14 @@ def test_a_schema_goes_there_as_the_client_wrote_it(codex: Stage, sdk: openai.Op
     assert (told["type"], told["schema"]) == ("json_schema", SCHEMA)
 
 
+def test_a_conversation_that_is_too_long_is_refused_and_not_summed_up(codex: Stage, sdk: openai.OpenAI) -> None:
+    history: list[Any] = [{"role": "user", "content": "word " * 400_000}, {"role": "user", "content": "and now?"}]
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            sdk.chat.completions.create(model=MODEL, messages=history, stream=stream)
+        assert caught.value.code == "context_length_exceeded"
+
+
 # --- the client's tools
 
 

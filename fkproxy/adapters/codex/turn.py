@@ -7,7 +7,8 @@ Floor 2.
        │ └── the client's next call brings what its tools gave
        └──── the model asked for tools ──▶ paused
 
-Where the child asks its vendor again for what was said in part, the turn is cut. One that nobody waits for any more is interrupted.
+Where the child asks its vendor again for what was said in part, or has its model sum up what it was told, the turn is cut. One that
+nobody waits for any more is interrupted.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ _MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 _ALL_ASKED_S = 0.25
 """After a tool was asked for: a child that does not say where an answer of the model ends may ask for another one within this time."""
+
+_TOO_LONG = {
+    "status": "failed",
+    "error": {"message": "the conversation is longer than this model's context window", "codexErrorInfo": "contextWindowExceeded"},
+}
+"""Instead of a summary, which the child would go on with: what a client said is left out by nobody but the client."""
 
 _PASSED_ON = frozenset(
     (
@@ -216,6 +223,10 @@ class Turn:
         elif method == "thread/tokenUsage/updated":
             if not self._exact:
                 self._put(line)
+        elif method == "item/started":
+            if (_params(params).item or _Item()).type == "contextCompaction" and not self._own_tools:
+                self._put(json.encode({"method": "turn/completed", "params": {"turn": _TOO_LONG}}))
+                self.state = "cut"
         elif method == "turn/completed":
             self.state = "over"
             self._put(line)

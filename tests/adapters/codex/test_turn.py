@@ -280,6 +280,19 @@ async def test_what_was_said_is_not_said_again(played: Played, before: list[Any]
     assert "turn/interrupt" in played.server.script.methods()
 
 
+@pytest.mark.parametrize("own_tools", [False, True])
+async def test_a_child_may_sum_up_its_own_work_and_not_what_a_client_said(played: Played, own_tools: bool) -> None:
+    leg = await played.begin(own_tools=own_tools)
+    played.say("item/started", item={"type": "agentMessage"})
+    played.say("item/started", item={"type": "contextCompaction"})
+    played.say("item/agentMessage/delta", delta="As far as I remember")
+    assert await played.told() == ["turn/started", "item/agentMessage/delta" if own_tools else "turn/completed"]
+    assert await leg.chunk(0.0) == (None if own_tools else b"")
+    leg.close()
+    await played.turn.end()
+    assert "turn/interrupt" in played.server.script.methods()
+
+
 async def test_an_error_that_is_final_cuts_nothing(played: Played) -> None:
     await played.begin()
     played.say("item/agentMessage/delta", delta="half")
