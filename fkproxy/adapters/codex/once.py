@@ -26,7 +26,15 @@ from fkproxy.adapters.codex.options import version_of
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.dialects.codex.plan import NAME, OWN_MODEL, Plan
-from fkproxy.model.errors import Unrepresentable, UpstreamError, UpstreamProtocolError, UpstreamSpawnFailed, UpstreamUnavailable
+from fkproxy.model.errors import (
+    Unrepresentable,
+    UpstreamError,
+    UpstreamModelMissing,
+    UpstreamProtocolError,
+    UpstreamRejected,
+    UpstreamSpawnFailed,
+    UpstreamUnavailable,
+)
 from fkproxy.wire import json, sse
 
 __all__ = ["CodexOnce"]
@@ -37,6 +45,11 @@ _STATUS = re.compile(r"(?:last|unexpected) status:? (\d{3})")
 
 _NO_INSTRUCTIONS = "Answer."
 """An empty file is refused, and without one the program has instructions of its own."""
+
+_MAX_CHARS = 1 << 20
+"""A longer message is refused by the program, which does not say so in its events."""
+
+_MAX_MODEL_CHARS = 256
 
 _HINT = "this upstream runs `codex exec`, which is told one message"
 
@@ -83,18 +96,21 @@ class CodexOnce:
         return Children(processes=len(self._running), resident_bytes=sum(resident_bytes(process.pid) for process in self._running))
 
     async def send(self, call: UpstreamCall) -> Exchange:
-        """See `Adapter.send`. Raises also `UpstreamSpawnFailed` and `Unrepresentable`."""
+        """See `Adapter.send`. Raises also `UpstreamSpawnFailed`, `UpstreamRejected` and `Unrepresentable`."""
         plan = msgspec.json.decode(call.body, type=Plan)
         text = _told(plan)
         command = self._command
         binary = find_binary(command.binary, command.environment.get("PATH"))
         try:
             directory = self._make_directory()
-            args = self._args(plan, directory)
         except OSError as error:
             raise UpstreamSpawnFailed(binary, f"{error.filename}: {error.strerror}") from None
+        environment = {**command.environment, "CODEX_SQLITE_HOME": str(directory)}
         try:
-            process = await Process.start(binary, args, {**command.environment, "CODEX_SQLITE_HOME": str(directory)}, directory)
+            process = await Process.start(binary, self._args(plan, directory), environment, directory)
+        except OSError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -126,12 +142,12 @@ class CodexOnce:
         args += self._command.args
         model = plan.model if plan.model != OWN_MODEL else self._model
         if model is not None:
-            args += ["--model", model]
+            args.append(f"--model={_checked(model)}")
         args += ["-c", f'model_reasoning_summary="{plan.summary}"']
         if plan.effort is not None:
             args += ["-c", f'model_reasoning_effort="{plan.effort}"']
         instructions = directory / "instructions.md"
-        instructions.write_text(plan.instructions or _NO_INSTRUCTIONS)
+        instructions.write_text(plan.instructions or _NO_INSTRUCTIONS, encoding="utf-8")
         args += ["-c", f'model_instructions_file="{instructions}"']
         if plan.output_schema is not None:
             schema = directory / "schema.json"
@@ -248,7 +264,7 @@ _CAMEL = {
 
 
 def _told(plan: Plan) -> str:
-    """The text of the one message. Raises `Unrepresentable` for everything that is more than that."""
+    """The text of the one message. Raises `Unrepresentable` for everything that is more than that, and `UpstreamRejected`."""
     if plan.tools:
         raise Unrepresentable("tools", NAME, _HINT)
     if len(plan.items) != 1:
@@ -259,4 +275,17 @@ def _told(plan: Plan) -> str:
     if any(part.get("type") != "input_text" for part in message.content):
         # It takes images as files and tells its model where they lie.
         raise Unrepresentable("an image or a file", NAME, _HINT)
-    return "\n".join(str(part.get("text", "")) for part in message.content)
+    text = "\n".join(str(part.get("text", "")) for part in message.content)
+    if not text.strip():
+        raise Unrepresentable("an empty message", NAME, _HINT)
+    if len(text) > _MAX_CHARS:
+        told = f"the message has {len(text)} characters, and {_MAX_CHARS} are the most"
+        raise UpstreamRejected(400, told, native_code="context_length_exceeded")
+    return text
+
+
+def _checked(model: str) -> str:
+    """A name that stays one where it is an argument: another one ends at its first NUL. Raises `UpstreamModelMissing`."""
+    if not model.isprintable() or len(model) > _MAX_MODEL_CHARS:
+        raise UpstreamModelMissing(404, "no model has such a name", param="model", native_code="model_not_found")
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from fkproxy.adapters.codex import CodexOnce, Options, command_of
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek
 from fkproxy.dialects.codex import DIALECT
-from fkproxy.model.errors import FkproxyError, Unrepresentable, UpstreamRateLimited, UpstreamSpawnFailed, UpstreamUnavailable
+from fkproxy.model.errors import (
+    FkproxyError,
+    Unrepresentable,
+    UpstreamModelMissing,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamSpawnFailed,
+    UpstreamUnavailable,
+)
 from fkproxy.model.events import Failed, collect
 from fkproxy.model.parts import Reasoning, Text
 
@@ -87,7 +96,7 @@ async def test_it_is_told_the_words_of_the_client_and_none_of_them_in_its_argume
     assert arguments[0] == "exec"
     assert arguments[-1] == "-"
     assert {"--json", "--ephemeral", "--output-schema", 'model_reasoning_effort="high"', "features.shell_tool=false"} <= set(arguments)
-    assert arguments[arguments.index("--model") + 1] == "gpt-5"
+    assert "--model=gpt-5" in arguments
     assert not [each for each in arguments if "colour" in each or "brief" in each]
 
 
@@ -106,6 +115,43 @@ async def test_more_than_one_message_is_refused(tmp_path: Path, body: dict[str, 
     with pytest.raises(Unrepresentable):
         await program.ask(**body)
     assert not program.arguments.exists()
+
+
+@pytest.mark.parametrize("model", ["gpt-5\0-mini", "gpt-5\n", "m" * 257])
+async def test_what_is_no_name_is_no_models(tmp_path: Path, model: str) -> None:
+    program = Program(tmp_path, *SAID)
+    with pytest.raises(UpstreamModelMissing):
+        await program.ask(model)
+    assert list((program.home / "calls").iterdir()) == []
+    assert not program.arguments.exists()
+
+
+async def test_a_name_is_never_an_option(tmp_path: Path) -> None:
+    program = Program(tmp_path, *SAID)
+    await program.ask("--oss")
+    assert "--model=--oss" in program.arguments.read_text().splitlines()
+
+
+@pytest.mark.parametrize(("text", "kind"), [("", Unrepresentable), (" \n", Unrepresentable), ("é" * (2**20 + 1), UpstreamRejected)])
+async def test_a_message_that_the_program_would_refuse_is_not_its_failure(tmp_path: Path, text: str, kind: type[FkproxyError]) -> None:
+    program = Program(tmp_path, *SAID)
+    with pytest.raises(kind) as caught:
+        await program.ask(messages=[{"role": "user", "content": text}])
+    assert caught.value.status == 400
+    assert not program.arguments.exists()
+
+
+async def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program(tmp_path, *SAID)
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UpstreamSpawnFailed) as caught:
+        await program.ask()
+    assert caught.value.why.endswith(": No space left on device")
+    assert list((program.home / "calls").iterdir()) == []
 
 
 async def test_a_turn_that_failed_is_told_by_the_vendors_status(tmp_path: Path) -> None:
