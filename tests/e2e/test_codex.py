@@ -233,10 +233,13 @@ def two_legs(
 @pytest.mark.parametrize("name", ["exec_command", "shell_command", "write_stdin", "shell", "apply_patch", "mcp__a__b"])
 def test_a_tool_may_be_called_as_the_childs_own_are(codex: Stage, sdk: openai.OpenAI, name: str) -> None:
     tool: Any = {"type": "function", "function": {**TOOL["function"], "name": name}}
-    choice = sdk.chat.completions.create(model=MODEL, tools=[tool], messages=[{"role": "user", "content": "do it?tools=1"}]).choices[0]
-    (call,) = choice.message.tool_calls or ()
+    history: list[Any] = [{"role": "user", "content": "do it?tools=1"}]
+    message = sdk.chat.completions.create(model=MODEL, tools=[tool], messages=history).choices[0].message
+    (call,) = message.tool_calls or ()
     assert call.type == "function"
     assert call.function.name == name
+    history += [message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": "done"}]
+    assert sdk.chat.completions.create(model=MODEL, tools=[tool], messages=history).choices[0].finish_reason == "stop"
 
 
 def threads_of(stage: Stage, last: int) -> list[str]:
