@@ -234,12 +234,23 @@ def two_legs(
 def test_a_tool_may_be_called_as_the_childs_own_are(codex: Stage, sdk: openai.OpenAI, name: str) -> None:
     tool: Any = {"type": "function", "function": {**TOOL["function"], "name": name}}
     history: list[Any] = [{"role": "user", "content": "do it?tools=1"}]
-    message = sdk.chat.completions.create(model=MODEL, tools=[tool], messages=history).choices[0].message
-    (call,) = message.tool_calls or ()
-    assert call.type == "function"
+    message: Any = sdk.chat.completions.create(model=MODEL, tools=[tool], messages=history).choices[0].message
+    (call,) = message.tool_calls
     assert call.function.name == name
     history += [message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": "done"}]
-    assert sdk.chat.completions.create(model=MODEL, tools=[tool], messages=history).choices[0].finish_reason == "stop"
+    reply = sdk.chat.completions.create(model=MODEL, tools=[tool], messages=history).choices[0].message
+    assert reply.content == 'results: ["done"]'
+
+
+def test_what_the_child_leaves_out_of_a_schema_is_told_all_the_same(codex: Stage, sdk: openai.OpenAI) -> None:
+    fields = {f"p{number}": {"type": "string", "pattern": "^[a-z]+$", "description": f"field {number}, " * 12} for number in range(40)}
+    schema = {"type": "object", "properties": fields}
+    tool: Any = {"type": "function", "function": {"name": "f", "description": "Does it.", "parameters": schema}}
+    sdk.chat.completions.create(model=MODEL, tools=[tool], messages=[{"role": "user", "content": "do it"}])
+    (told,) = codex.endpoint.asked[-1].body["tools"]
+    assert told["parameters"] != schema
+    assert told["description"].startswith("Does it.\n\n")
+    assert json.loads(told["description"].rpartition("\n")[2]) == schema
 
 
 def threads_of(stage: Stage, last: int) -> list[str]:

@@ -4,6 +4,7 @@ plan.py        a request: what the child is to be told, step by step
 response.py    a reply: the child's notifications
 failures.py    why a turn failed
 names.py       names of tools that the child keeps for itself
+schemas.py     schemas of tools that it does not keep as they are
 
 Source: `codex app-server generate-json-schema --experimental` of Codex CLI 0.169. The child's raw items are those of OpenAI Responses, so
 what goes there as history is what that dialect encodes.

@@ -13,6 +13,7 @@ import msgspec
 
 from fkproxy.dialects.base import Encoded
 from fkproxy.dialects.codex.names import name_for_child
+from fkproxy.dialects.codex.schemas import described, is_kept
 from fkproxy.dialects.openai_responses import request_encode
 from fkproxy.dialects.openai_responses.items import NAME as RESPONSES
 from fkproxy.model.errors import Unrepresentable
@@ -161,7 +162,14 @@ def _tools(body: dict[str, Any], losses: list[Loss]) -> list[Tool]:
         tools = [tool for tool in tools if tool["name"] in allowed]
     if any(tool.get("strict") for tool in tools):
         losses.append(Loss(field="tools[].strict"))
-    return [Tool(name_for_child(tool["name"]), tool.get("description") or "", tool["parameters"]) for tool in tools]
+    if not all(is_kept(tool["parameters"]) for tool in tools):
+        losses.append(Loss(field="tools[].parameters", action="converted"))
+    return [_tool(tool) for tool in tools]
+
+
+def _tool(tool: dict[str, Any]) -> Tool:
+    description, schema = tool.get("description") or "", tool["parameters"]
+    return Tool(name_for_child(tool["name"]), description if is_kept(schema) else described(description, schema), schema)
 
 
 def _named(item: dict[str, Any]) -> dict[str, Any]:
