@@ -98,6 +98,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         losses.append(Loss(field="response_format.strict", action="converted"))
     thinking = body.get("reasoning", {})
     items: list[dict[str, Any]] = [_named(_in_parts(item)) for item in body["input"]]
+    _check_parts(items)
     answers = _answers(items)
     plan = Plan(
         model=model,
@@ -120,6 +121,17 @@ def _in_parts(item: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, str):
         return item
     return {**item, "content": [{"type": "output_text" if item["role"] == "assistant" else "input_text", "text": content}]}
+
+
+def _check_parts(items: list[dict[str, Any]]) -> None:
+    """Raises `Unrepresentable` for what the child refuses: another upstream may take it."""
+    for item in items:
+        content = item.get("content") or item.get("output")
+        for part in content if isinstance(content, list) else ():
+            if part.get("type") == "input_file":
+                raise Unrepresentable("a document", NAME, "it takes texts and images")
+            if part.get("type") == "input_image" and not str(part.get("image_url")).lower().startswith("data:"):
+                raise Unrepresentable("an image by its address", NAME, "send the image itself, as a data URL")
 
 
 def reasoning_of(body: bytes) -> str | None:
@@ -181,29 +193,24 @@ def _schema(output: OutputFormat | None) -> Any:
 
 
 def _answers(items: list[dict[str, Any]]) -> list[Answer]:
-    """The results that the conversation ends with; none if the child cannot be told one of them as an answer."""
+    """The results that the conversation ends with."""
     last: list[Answer] = []
     for item in reversed(items):
         if item["type"] != "function_call_output":
             break
-        content = _content(item["output"])
-        if content is None:
-            return []
-        last.append(Answer(item["call_id"], True, content))
+        last.append(Answer(item["call_id"], True, _content(item["output"])))
     return last[::-1]
 
 
-def _content(output: Any) -> list[dict[str, str]] | None:
-    parts: list[dict[str, Any]] = [{"type": "input_text", "text": output}] if isinstance(output, str) else output
-    content: list[dict[str, str]] = []
-    for part in parts:
-        if part["type"] == "input_text":
-            content.append({"type": "inputText", "text": part["text"]})
-        elif part.get("image_url"):
-            content.append({"type": "inputImage", "imageUrl": part["image_url"]})
-        else:
-            return None
-    return content
+def _content(output: Any) -> list[dict[str, str]]:
+    if isinstance(output, str):
+        return [{"type": "inputText", "text": output}]
+    return [
+        {"type": "inputText", "text": part["text"]}
+        if part["type"] == "input_text"
+        else {"type": "inputImage", "imageUrl": part["image_url"]}
+        for part in output
+    ]
 
 
 def _asked(items: list[dict[str, Any]], answers: list[Answer]) -> int:

@@ -24,11 +24,19 @@ TOOL = {"type": "function", "function": {"name": "f", "description": "does f", "
 ASK = {"role": "user", "content": "hi"}
 
 REFUSED = {
-    "anthropic": {"document_of_blocks", "forced_tool", "image_by_file", "server_tools", "server_tools_sent_back", "stop_sequence"}
-    | {"tool_use_streamed"},
-    "gemini": {"audio", "parallel_function_calls", "sampling", "vendor_tools", "video"},
-    "openai_chat": {"audio_and_file", "file_by_id", "parallel_tool_calls_streamed", "sampling", "vendor_tool"},
-    "openai_responses": {"function_calls_streamed", "function_results", "previous_response"},
+    "anthropic": {
+        "citations",
+        "document_of_blocks",
+        "forced_tool",
+        "image_by_file",
+        "server_tools",
+        "server_tools_sent_back",
+        "stop_sequence",
+    }
+    | {"document_by_address", "document_pdf", "images", "tool_use_streamed"},
+    "gemini": {"audio", "file_by_address", "parallel_function_calls", "sampling", "vendor_tools", "video"},
+    "openai_chat": {"audio_and_file", "file_by_id", "image_by_address", "parallel_tool_calls_streamed", "sampling", "vendor_tool"},
+    "openai_responses": {"file_input", "function_calls_streamed", "function_results", "image_input", "previous_response"},
 }
 """Captured requests that mean something the child cannot be told."""
 
@@ -108,9 +116,8 @@ def test_what_the_system_says_later_stays_where_it_is() -> None:
 
 def test_nothing_is_flattened_into_text() -> None:
     picture = {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}
-    file = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}}
     plan, losses = chat(
-        {"role": "user", "content": [{"type": "text", "text": "look"}, picture, file]},
+        {"role": "user", "content": [{"type": "text", "text": "look"}, picture]},
         {"role": "assistant", "content": "Let me see.", "tool_calls": [call("c1", '{"a": 1}')]},
         result("c1"),
         {"role": "assistant", "content": "It is warm."},
@@ -124,7 +131,6 @@ def test_nothing_is_flattened_into_text() -> None:
             "content": [
                 {"type": "input_text", "text": "look"},
                 {"type": "input_image", "image_url": PIXEL, "detail": "low"},
-                {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"},
             ],
         },
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me see."}]},
@@ -313,27 +319,30 @@ def test_what_was_asked_begins_with_the_thought_before_it() -> None:
             [{"type": "input_text", "text": "look"}, {"type": "input_image", "image_url": PIXEL}],
             [{"type": "inputText", "text": "look"}, {"type": "inputImage", "imageUrl": PIXEL}],
         ),
-        ([{"type": "input_image", "image_url": "https://h/x.png"}], [{"type": "inputImage", "imageUrl": "https://h/x.png"}]),
-        # What the child cannot be told as an answer is told as history, in a turn of its own.
-        ([{"type": "input_file", "file_url": "https://h/x.pdf"}], None),
-        ([{"type": "input_text", "text": "see"}, {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0="}], None),
     ],
 )
 def test_answers_are_texts_and_images(content: Any, expected: Any) -> None:
     asked = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     answer = {"type": "function_call_output", "call_id": "c1", "output": content}
     plan, _ = encoded("openai_responses", {"model": "m", "input": [{"role": "user", "content": "x"}, asked, answer]})
-    assert [answer.content_items for answer in plan.answers] == ([expected] if expected is not None else [])
+    assert [answer.content_items for answer in plan.answers] == [expected]
     assert items(plan)[-1]["call_id"] == "c1"
 
 
-def test_where_one_of_several_cannot_be_told_none_is_an_answer() -> None:
-    asked = [{"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{}"} for call_id in ("c1", "c2")]
-    document = [{"type": "input_file", "file_url": "https://h/x.pdf"}]
-    answers = [{"type": "function_call_output", "call_id": call_id, "output": out} for call_id, out in (("c1", document), ("c2", "18C"))]
-    for given in (answers, answers[::-1]):
-        plan, _ = encoded("openai_responses", {"model": "m", "input": [{"role": "user", "content": "x"}, *asked, *given]})
-        assert plan.answers == []
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_image", "image_url": "https://h/x.png"},
+        {"type": "input_file", "file_url": "https://h/x.pdf"},
+        {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"},
+    ],
+)
+def test_what_the_child_takes_nowhere_is_for_another_upstream(part: Any) -> None:
+    asked = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    answer = {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "see"}, part]}
+    for said in ([{"role": "user", "content": [part]}], [ASK, asked, answer]):
+        with pytest.raises(Unrepresentable):
+            encoded("openai_responses", {"model": "m", "input": said})
 
 
 def test_a_tool_that_failed_says_so() -> None:
