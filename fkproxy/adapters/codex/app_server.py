@@ -156,8 +156,10 @@ class AppServer:
         """Raises `UpstreamError`."""
         try:
             await self.process.write(json.encode(message))
-        except (OSError, TimeoutError):
-            self.fail(UpstreamUnavailable("the child does not read what it is told"))
+        except OSError as error:
+            # That it ended is told by its input too, and on a busy host sooner than by its output.
+            hangs = isinstance(error, TimeoutError)
+            self.fail(UpstreamUnavailable("the child does not read what it is told" if hangs else "the child ended"))
             assert self.lost is not None
             raise self.lost from None
 

@@ -30,11 +30,14 @@ class ScriptedProcess:
             "thread/unsubscribe": {"result": {}},
         }
         self.reads = True
+        self.ended_unheard = False
         self._lines: asyncio.Queue[bytes | Exception] = asyncio.Queue()
 
     async def write(self, line: bytes) -> None:
         if not self.reads:
             raise TimeoutError
+        if self.ended_unheard:
+            raise BrokenPipeError
         message = json.loads(line)
         self.told.append(message)
         reply = self.replies.get(message.get("method", ""))

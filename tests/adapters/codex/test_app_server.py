@@ -136,6 +136,13 @@ async def test_one_who_does_not_wait_any_more_ends_nothing(server: Scripted) -> 
     assert server.lost is None
 
 
+async def test_a_child_that_ended_is_told_so_by_its_input_too(server: Scripted) -> None:
+    server.script.ended_unheard = True
+    with pytest.raises(UpstreamUnavailable, match="the child ended"):
+        await server.request("x", {})
+    assert server.script.killed
+
+
 async def test_a_child_that_does_not_read_is_ended(server: Scripted) -> None:
     server.script.reads = False
     with pytest.raises(UpstreamUnavailable, match="does not read"):
