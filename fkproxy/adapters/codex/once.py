@@ -119,9 +119,12 @@ class CodexOnce:
         try:
             await process.write(text.encode(), b"")
             process.end_input()
-        except (OSError, TimeoutError):
+        except TimeoutError:
             run.close()
             raise UpstreamUnavailable("the program does not read what it is told") from None
+        except OSError:
+            # It has ended, and who reads its output is told how.
+            pass
         except BaseException:
             run.close()
             raise

@@ -179,6 +179,14 @@ async def test_one_that_ends_early_is_told(tmp_path: Path, lines: tuple[dict[str
         assert "cannot write here" in raised.value.why
 
 
+async def test_one_that_ends_before_it_was_told_everything_says_why(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    (tmp_path / "codex").write_text("#!/bin/sh\necho no such option >&2\nexit 2\n")
+    with pytest.raises(UpstreamSpawnFailed) as caught:
+        await program.ask(messages=[{"role": "user", "content": "word " * 100_000}])
+    assert caught.value.why == "exit code 2; it said: no such option"
+
+
 async def test_who_leaves_ends_it(tmp_path: Path) -> None:
     program = Program(tmp_path, *SAID[:3], then="sleep 1000")
     plan = DIALECT.encode_request(
