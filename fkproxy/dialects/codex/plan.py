@@ -17,7 +17,7 @@ from fkproxy.dialects.codex.schemas import described, is_kept
 from fkproxy.dialects.openai_responses import request_encode
 from fkproxy.dialects.openai_responses.items import NAME as RESPONSES
 from fkproxy.model.errors import Unrepresentable
-from fkproxy.model.parts import Message, Reasoning, Seal
+from fkproxy.model.parts import Message, Reasoning, Seal, Text
 from fkproxy.model.request import ChatRequest, Loss, OutputFormat
 from fkproxy.suffix import split_suffix
 from fkproxy.wire import json
@@ -141,10 +141,14 @@ def reasoning_of(body: bytes) -> str | None:
 
 
 def _instructions(messages: tuple[Message, ...]) -> tuple[str, tuple[Message, ...]]:
-    """What the system says before anybody else does, and the rest."""
-    first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
-    texts = [getattr(part, "text", "") for message in messages[:first] for part in message.parts]
+    """What the system says, in words alone, before anybody else does, and the rest."""
+    first = next((index for index, message in enumerate(messages) if message.role != "system" or not _is_text(message)), len(messages))
+    texts = [part.text for message in messages[:first] for part in message.parts if isinstance(part, Text)]
     return "\n\n".join(text for text in texts if text), messages[first:]
+
+
+def _is_text(message: Message) -> bool:
+    return all(isinstance(part, Text) for part in message.parts)
 
 
 def _resealed(message: Message) -> Message:

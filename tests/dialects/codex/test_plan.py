@@ -114,6 +114,14 @@ def test_what_the_system_says_later_stays_where_it_is() -> None:
     assert [item["role"] for item in items(plan)] == ["user", "developer"]
 
 
+def test_a_picture_that_the_system_shows_is_not_lost() -> None:
+    shown = {"role": "system", "content": [{"type": "text", "text": "Our logo."}, {"type": "image_url", "image_url": {"url": PIXEL}}]}
+    plan, _ = chat({"role": "system", "content": "Be brief."}, shown, ASK)
+    assert plan.instructions == "Be brief."
+    assert [item["role"] for item in items(plan)] == ["developer", "user"]
+    assert [part["type"] for part in items(plan)[0]["content"]] == ["input_text", "input_image"]
+
+
 def test_nothing_is_flattened_into_text() -> None:
     picture = {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}
     plan, losses = chat(
