@@ -118,6 +118,12 @@ def _proxies(settings: Settings, collected: Collected) -> None:
             _refuse(collected, "APP_SERVER__TRUSTED_PROXIES", text, "name the addresses of your own proxies")
 
 
+def _own_tools(settings: Settings, collected: Collected) -> None:
+    if settings.codex.own_tools:
+        text = "lets whoever has a key read what the service can, its settings among it"
+        _refuse(collected, "APP_CODEX__OWN_TOOLS", text, "leave it out, or give such a gateway a machine of its own")
+
+
 def _refuse(collected: Collected, name: str, text: str, hint: str) -> None:
     """By the name that the operator wrote."""
     found = collected.found.get(name)
@@ -130,6 +136,7 @@ _CHECKS: tuple[tuple[Callable[[Settings, Collected], None], str], ...] = (
     (_token, "metrics"),
     (_pages, "cors"),
     (_sandbox, "sandbox"),
+    (_own_tools, "codex"),
     (_proxies, "server"),
 )
 """Each check and the section it rests on."""

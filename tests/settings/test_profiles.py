@@ -93,6 +93,7 @@ def test_prod_serves_nobody_without_a_provider_and_says_so() -> None:
             "name the origins",
         ),
         ({"APP_SANDBOX__ENABLED": "on", "OPENAI_API_KEY": "sk-upstream"}, "APP_SANDBOX__ENABLED", "set it to false"),
+        ({"CODEX_BIN": "codex", "CODEX_HOME": "/srv/codex", "APP_CODEX__OWN_TOOLS": "on"}, "APP_CODEX__OWN_TOOLS", "leave it out"),
         ({"APP_SERVER__TRUSTED_PROXIES": "10.0.0.1,0.0.0.0/0"}, "APP_SERVER__TRUSTED_PROXIES", "0.0.0.0/0 is everybody"),
         ({"APP_SERVER__TRUSTED_PROXIES": "::/0"}, "APP_SERVER__TRUSTED_PROXIES", "name the addresses"),
     ],

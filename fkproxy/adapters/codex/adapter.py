@@ -71,8 +71,8 @@ class CodexCli:
     `parallel_tools`: clients that do not say otherwise are asked for several of theirs at once.
 
     A turn that waits for the client's tools is kept for `tool_wait_s`. The client's next call goes on with it if it comes with the
-    same key, says the same up to where the model asked, and brings what every tool gave; any other one starts a turn of its own with the
-    whole conversation.
+    same key, says the same up to where the model asked, has the model's calls as it made them, and brings what every tool gave; any
+    other one starts a turn of its own with the whole conversation.
     """
 
     dialect = NAME
@@ -162,7 +162,8 @@ class CodexCli:
         if paused is None:
             return None
         turn = paused.turn
-        if turn.state == "paused" and plan.asked == paused.asked and _digest(plan, plan.asked) == paused.digest:
+        same = plan.asked == paused.asked and _digest(plan, plan.asked) == paused.digest
+        if turn.state == "paused" and same and turn.says_as_much(plan):
             paused.leave()
             return turn
         paused.end()

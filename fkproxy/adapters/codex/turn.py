@@ -65,6 +65,8 @@ class _Item(msgspec.Struct):
 
 class _Params(msgspec.Struct, rename="camel"):
     call_id: str = ""
+    tool: str = ""
+    arguments: Any = None
     item: _Item | None = None
     will_retry: bool = False
 
@@ -110,6 +112,7 @@ class Turn:
         self._exact = False
         self._names = frozenset(tool.name for tool in plan.tools)
         self._told: set[str] = set()
+        self._calls: dict[str, tuple[str, Any]] = {}
         self._awaited: set[str] = set()
         self._held: deque[tuple[str, bytes]] = deque()
         self._waiting: deque[bytes] = deque()
@@ -121,6 +124,15 @@ class Turn:
     def call_ids(self) -> frozenset[str]:
         """The tools that it waits for."""
         return frozenset(self._awaited)
+
+    def says_as_much(self, plan: Plan) -> bool:
+        """Whether the client's conversation has the calls that it waits for as the model made them."""
+        found: dict[str, tuple[str, Any]] = {}
+        for raw in plan.items[plan.asked :]:
+            item = msgspec.json.decode(raw, type=_Item)
+            if item.type == "function_call" and item.call_id is not None and item.name is not None and _is_json(item.arguments):
+                found[item.call_id] = (item.name, json.loads(item.arguments))
+        return all(found.get(call_id) == self._calls.get(call_id) for call_id in self._awaited)
 
     # --- what it is told to do
 
@@ -212,7 +224,7 @@ class Turn:
             self._put(line)
             self._note(method, params)
         elif method == "item/tool/call" and request_id is not None:
-            self._tool_asked(_params(params).call_id, request_id, line)
+            self._tool_asked(_params(params), request_id, line)
         elif method == "rawResponseItem/completed":
             self._raw_item(_params(params).item or _Item(), line)
         elif method == "rawResponse/completed":
@@ -254,7 +266,9 @@ class Turn:
         elif item.type == "function_call" and item.call_id is not None and (item.name in self._names or not self._own_tools):
             # A function that nobody offered, or that the child cannot read: the client hears of it, and the child, which answers its
             # model itself, must not go on.
-            self.answerable &= item.name in self._names and _is_json(item.arguments)
+            readable = _is_json(item.arguments)
+            self.answerable &= item.name in self._names and readable
+            self._calls[item.call_id] = (item.name or "", json.loads(item.arguments) if readable else None)
             self._announce(item.call_id, line)
 
     def _announce(self, call_id: str, line: bytes) -> None:
@@ -269,11 +283,13 @@ class Turn:
         self._awaited.add(call_id)
         self._put(line)
 
-    def _tool_asked(self, call_id: str, request_id: int | str, line: bytes) -> None:
+    def _tool_asked(self, params: _Params, request_id: int | str, line: bytes) -> None:
+        call_id = params.call_id
         self.asked[call_id] = request_id
         self._news.set()
         if call_id in self._told or self.state != "running":
             return
+        self._calls[call_id] = (params.tool, params.arguments)
         self._announce(call_id, line)
         if self._settle is not None:
             self._settle.cancel()
