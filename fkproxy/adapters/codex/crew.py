@@ -3,8 +3,8 @@
 Floor 2.
 
 A child that could not be started, or ended by itself, is followed at once by another one, and if that does no better by a pause that
-doubles. How many may be started is a token bucket: a
-child that breaks every hour is replaced at once, one that breaks all the time is replaced now and then, and never is given up.
+doubles. How many may be started is a token bucket: a child that breaks every hour is replaced at once, one that breaks all the time is
+replaced now and then, and never is given up.
 """
 
 from __future__ import annotations
