@@ -1,6 +1,6 @@
 """The accounts are right whoever is killed, and whatever ends a call.
 
-`FKLLMPROXY_KILLS` (20) is how many processes are killed with SIGKILL at random moments under load.
+`FKLLMPROXY_KILLS` (8) is how many processes are killed with SIGKILL at random moments under load.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.e2e.processes import KEY, Service, ask, free_port, service
 from tests.e2e.weather import worker_of
 from tests.fakes.chaos import OPENING, chunk, delta
 
-KILLS = int(os.environ.get("FKLLMPROXY_KILLS", "20"))
+KILLS = int(os.environ.get("FKLLMPROXY_KILLS", "8"))
 SEED = 20_260_101
 WHOM = ("worker", "everybody", "worker", "main")
 """One worker of each main process: at a second one in so short a time it would give up."""

@@ -1,6 +1,6 @@
 """Whatever befalls the store, no call fails, /health says so, and afterwards the log is complete.
 
-`FKLLMPROXY_LOCK_SECS` (8) is how long another process holds the database.
+`FKLLMPROXY_LOCK_SECS` (4) is how long another process holds the database.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.e2e.plane import Admin, Key, until
 from tests.e2e.processes import KEY, Service, ask, service
 from tests.storage.postgres import Server
 
-LOCK_S = float(os.environ.get("FKLLMPROXY_LOCK_SECS", "8"))
+LOCK_S = float(os.environ.get("FKLLMPROXY_LOCK_SECS", "4"))
 BACK_S = 45.0
 """The importer asks a store that was away for long every half minute."""
 

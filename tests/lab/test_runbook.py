@@ -85,6 +85,7 @@ def with_key(machine: Machine) -> None:
     installed(machine)
     said(machine, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
     said(machine, "curl -s -o /dev/null http://127.0.0.1:4000/v1/models")
+    until(lambda: machine.run("journalctl -t fkllmproxy -o cat | grep -q invalid_api_key", capture_output=True).returncode == 0)
 
 
 def team(machine: Machine) -> None:
