@@ -1,4 +1,4 @@
-"""Who sends wrong keys waits longer and longer, wherever it is that only an administrator comes in. Floor 4."""
+"""Who sends wrong keys waits longer and longer, at whichever door. Floor 4."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from fkproxy.limits.failures import FailedAttempts
+from fkproxy.model.errors import RateLimited
 from fkproxy.web.peers import on_this_host, subscriber
 
 __all__ = ["Guesses"]
@@ -25,6 +26,12 @@ class Guesses:
     def wait_s(self, peer: str) -> float:
         """Seconds until this peer's next key is looked at; 0.0 now."""
         return self._failures.wait_s(subscriber(peer), self._now())
+
+    def check(self, peer: str) -> None:
+        """Raises `RateLimited` while it has to wait."""
+        wait_s = self.wait_s(peer)
+        if wait_s > 0:
+            raise RateLimited(wait_s, "too many wrong keys came from this address; wait before the next one")
 
     def failed(self, peer: str) -> None:
         """A wrong key came from this peer."""

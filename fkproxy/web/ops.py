@@ -22,7 +22,7 @@ from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.dialects.base import Dialect, ModelEntry
 from fkproxy.gateway import Gateway, error_headers
-from fkproxy.model.errors import FkproxyError, MethodNotAllowed, NotAuthenticated, RateLimited, UnknownModel, UnknownRoute
+from fkproxy.model.errors import FkproxyError, MethodNotAllowed, NotAuthenticated, UnknownModel, UnknownRoute
 from fkproxy.telemetry.metrics import Metrics
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
@@ -214,9 +214,7 @@ class Ops:
         if token is None and not self._keys.closed:
             return ANONYMOUS
         peer = inbound.peer or "unknown"
-        wait_s = self._guesses.wait_s(peer)
-        if wait_s > 0:
-            raise RateLimited(wait_s, "too many wrong keys came from this address; wait before the next one")
+        self._guesses.check(peer)
         if token is not None and presented is not None and hmac.compare_digest(presented, token):
             caller = _SCRAPER
         else:

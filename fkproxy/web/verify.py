@@ -14,14 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from fkproxy.access import Caller, KeyRing
-from fkproxy.limits.failures import FailedAttempts
 from fkproxy.model.errors import NotAllowed, NotAuthenticated, RateLimited
 from fkproxy.web.asgi import Inbound
-from fkproxy.web.peers import on_this_host, subscriber
+from fkproxy.web.guesses import Guesses
+from fkproxy.web.peers import subscriber
 
 __all__ = ["Verifier"]
 
-_LONGEST_ON_THIS_HOST_S = 1.0
 _MAX_REFUSED = 4096
 _MAX_TOLD_BYTES = 64
 
@@ -39,19 +38,20 @@ class Verifier:
     ) -> None:
         self._keys = keys
         self._count = count
-        self._now = now
         self._now_s = now_s
-        self._failures = FailedAttempts()
+        self._guesses = Guesses(now=now)
         self._pepper = secrets.token_bytes(32)
         self._refused: OrderedDict[bytes, None] = OrderedDict()
 
     def __call__(self, inbound: Inbound) -> Caller:
         """Who asks. Raises `NotAuthenticated`, whatever the reason is: a proxy wants yes or no; and `RateLimited`."""
         source = _source(inbound)
-        wait_s = self._failures.wait_s(source, self._now())
-        if wait_s > 0 and self._keys.required:
-            self._count("slowed")
-            raise RateLimited(wait_s, "too many wrong keys came from this address; wait before the next one")
+        if self._keys.required:
+            try:
+                self._guesses.check(source)
+            except RateLimited:
+                self._count("slowed")
+                raise
         presented = inbound.presented_key
         try:
             caller = self._keys.admit(presented, self._now_s())
@@ -60,10 +60,10 @@ class Verifier:
             if isinstance(error, NotAllowed):
                 raise NotAuthenticated(str(error)) from error
             if presented and self._is_news(presented):
-                self._failures.failed(source, self._now(), _LONGEST_ON_THIS_HOST_S if _is_local(inbound) else None)
+                self._guesses.failed(source)
             raise
         self._count("let_in")
-        self._failures.succeeded(source)
+        self._guesses.succeeded(source)
         return caller
 
     def _is_news(self, presented: bytes) -> bool:
@@ -80,14 +80,11 @@ class Verifier:
 def _source(inbound: Inbound) -> str:
     """Who is slowed: the peer, as the one whom the proxy before us tells of. Any proxy is believed that much: otherwise one who guesses
     would keep out everybody who comes through it, and who makes addresses up gets no more guesses than at the calls' own door."""
-    return f"{subscriber(inbound.peer or 'unknown')} {_told(inbound)}"
+    peer, told = inbound.peer or "unknown", _told(inbound)
+    return f"{subscriber(peer)} {told}" if told else peer
 
 
 def _told(inbound: Inbound) -> str:
     """The last address, which is the one that the nearest proxy has seen itself."""
     told = inbound.headers.get(b"x-forwarded-for", b"")[-_MAX_TOLD_BYTES:]
     return subscriber(told.rpartition(b",")[2].strip().decode("latin-1"))
-
-
-def _is_local(inbound: Inbound) -> bool:
-    return not _told(inbound) and on_this_host(inbound.peer or "")

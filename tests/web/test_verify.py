@@ -203,5 +203,5 @@ def test_what_is_remembered_is_bounded() -> None:
     asked = Asked()
     for number in range(5000):
         asked.ask(f"sk-{number}", f"192.0.{number // 250}.{number % 250}", x_forwarded_for="x" * 9000)
-    assert len(asked._verifier._refused) == len(asked._verifier._failures) == 4096
-    assert max(map(len, asked._verifier._failures._by_peer)) < 100
+    assert len(asked._verifier._refused) == len(asked._verifier._guesses._failures) == 4096
+    assert max(map(len, asked._verifier._guesses._failures._by_peer)) < 100

@@ -16,7 +16,7 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.handlers.base import BaseRouteHandler
 
 from fkproxy.access import KeyRing, presented_key
-from fkproxy.model.errors import NotAllowed, NotAuthenticated
+from fkproxy.model.errors import NotAllowed, NotAuthenticated, RateLimited
 from fkproxy.web.guesses import Guesses
 from fkproxy.web.peers import on_this_host
 
@@ -45,10 +45,11 @@ class Guard:
             if not (on_this_host(peer) and _asks_this_host(connection)):
                 raise NotAuthorizedException("no key is configured: only this host may ask, by its own name")
             return
-        wait_s = self._guesses.wait_s(peer)
-        if wait_s > 0:
-            headers = {"retry-after": str(int(wait_s) + 1)}
-            raise TooManyRequestsException("too many wrong keys came from this address; wait before the next one", headers=headers)
+        try:
+            self._guesses.check(peer)
+        except RateLimited as error:
+            headers = {"retry-after": str(int(error.retry_after_s or 0.0) + 1)}
+            raise TooManyRequestsException(str(error), headers=headers) from None
         presented = _presented(connection)
         try:
             self._keys.check_administrator(presented)
