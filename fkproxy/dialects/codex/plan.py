@@ -178,14 +178,16 @@ def _tools(body: dict[str, Any], losses: list[Loss]) -> list[Tool]:
         tools = [tool for tool in tools if tool["name"] in allowed]
     if any(tool.get("strict") for tool in tools):
         losses.append(Loss(field="tools[].strict"))
-    if not all(is_kept(tool["parameters"]) for tool in tools):
+    kept = [is_kept(tool["parameters"]) for tool in tools]
+    if not all(kept):
         losses.append(Loss(field="tools[].parameters", action="converted"))
-    return [_tool(tool) for tool in tools]
+    return [_tool(tool, kept=each) for tool, each in zip(tools, kept, strict=True)]
 
 
-def _tool(tool: dict[str, Any]) -> Tool:
+def _tool(tool: dict[str, Any], *, kept: bool) -> Tool:
+    """`kept`: the child passes its schema on as it is."""
     description, schema = tool.get("description") or "", tool["parameters"]
-    return Tool(name_for_child(tool["name"]), description if is_kept(schema) else described(description, schema), schema)
+    return Tool(name_for_child(tool["name"]), description if kept else described(description, schema), schema)
 
 
 def _named(item: dict[str, Any]) -> dict[str, Any]:
