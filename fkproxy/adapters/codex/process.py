@@ -137,10 +137,6 @@ class Process:
         if self._child.stdin is not None:
             self._child.stdin.close()
 
-    async def wait(self) -> None:
-        """Until it has ended."""
-        await self._child.wait()
-
     async def read_line(self) -> bytes:
         """The next line of its output, b"" at the end. Raises `ValueError` for one that is too long."""
         assert self._child.stdout is not None
