@@ -8,15 +8,20 @@ from fkproxy.adapters.codex import TESTED_VERSIONS, Limits, Options, command_of,
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.settings import Child, LoadedSettings, Problem, ProcessEnvironment, Provider
 
-__all__ = ["examine", "limits_of", "options_of", "parallel_tools", "places", "runs_once", "tool_wait_s"]
+__all__ = ["child_of", "examine", "limits_of", "options_of", "places"]
 
 _ADAPTER = "codex"
 _INSTALL = "npm install --global @openai/codex, or name the program: CODEX_BIN=/path/to/codex"
 
 
+def child_of(provider: Provider) -> Child:
+    """What is configured of its children, or the defaults."""
+    return provider.codex or Child()
+
+
 def options_of(provider: Provider, environment: ProcessEnvironment) -> Options:
     """Settings that name no home are refused where the process has no directory of its own."""
-    child = _child(provider)
+    child = child_of(provider)
     state = environment.state_directory
     assert child.home is not None or state is not None
     home = child.home or Path(state or "", _ADAPTER)
@@ -35,7 +40,7 @@ def options_of(provider: Provider, environment: ProcessEnvironment) -> Options:
 
 def limits_of(provider: Provider) -> Limits:
     """When a child is replaced, and how many there may be."""
-    child = _child(provider)
+    child = child_of(provider)
     return Limits(
         processes=child.processes,
         turns=child.calls_per_process,
@@ -47,24 +52,9 @@ def limits_of(provider: Provider) -> Limits:
     )
 
 
-def tool_wait_s(provider: Provider) -> float:
-    """How long a turn waits for what the client's tools give."""
-    return _child(provider).tool_wait
-
-
-def parallel_tools(provider: Provider) -> bool:
-    """Whether clients that do not say are asked for several tools at once."""
-    return _child(provider).parallel_tool_calls
-
-
-def runs_once(provider: Provider) -> bool:
-    """Whether it is a process for each call."""
-    return _child(provider).transport == "exec"
-
-
 def places(provider: Provider) -> int:
     """How many calls its children have room for; 0 where it has none."""
-    child = _child(provider)
+    child = child_of(provider)
     return child.processes * child.calls_per_process if provider.adapter == _ADAPTER else 0
 
 
@@ -87,7 +77,3 @@ def examine(loaded: LoadedSettings) -> tuple[list[str], list[Problem]]:
                 text = f"Codex CLI {version} was not tested with this release, which knows {', '.join(TESTED_VERSIONS)}"
                 problems.append(Problem(name, text, "try it with 'fkllmproxy smoke', or install a version that was"))
     return found, problems
-
-
-def _child(provider: Provider) -> Child:
-    return provider.codex or Child()

@@ -21,7 +21,7 @@ from fkproxy.adapters.quota import QuotaProbe
 from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.adapters.token_file import TokenFile
-from fkproxy.children import limits_of, options_of, parallel_tools, places, runs_once, tool_wait_s
+from fkproxy.children import child_of, limits_of, options_of, places
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
 from fkproxy.settings import CredentialEntry, LoadedSettings, Provider, expressions_of, member_name, members_of, rule_of
@@ -244,9 +244,9 @@ class Workshop:
         )
 
     def codex(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
-        options, limits = options_of(provider, self._loaded.environment), limits_of(provider)
+        child, options, limits = child_of(provider), options_of(provider, self._loaded.environment), limits_of(provider)
         command = command_of(options, self._loaded.environment.variables)
-        if runs_once(provider):
+        if child.transport == "exec":
             return CodexOnce(
                 command,
                 provider_key=provider.name,
@@ -265,8 +265,8 @@ class Workshop:
             name=name,
             settings=thread_settings(options),
             own_tools=options.own_tools,
-            parallel_tools=parallel_tools(provider),
-            tool_wait_s=tool_wait_s(provider),
+            parallel_tools=child.parallel_tool_calls,
+            tool_wait_s=child.tool_wait,
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fkproxy.adapters.codex import TESTED_VERSIONS
-from fkproxy.children import examine, limits_of, options_of, places, tool_wait_s
+from fkproxy.children import child_of, examine, limits_of, options_of, places
 from fkproxy.settings import Provider, SettingsError, load
 
 
@@ -77,7 +77,7 @@ def test_settings_say_when_children_are_replaced_and_how_many_calls_they_have_ro
     (provider,) = load(environ=environ).providers
     limits = limits_of(provider)
     assert (limits.processes, limits.turns, limits.memory_bytes, limits.age_s, limits.start_s) == (3, 5, 100_000_000, 60, 7)
-    assert (places(provider), tool_wait_s(provider)) == (15, 9)
+    assert (places(provider), child_of(provider).tool_wait) == (15, 9)
     assert places(Provider(name="a", adapter="anthropic")) == 0
 
 
