@@ -114,6 +114,17 @@ async def test_the_childs_home_is_in_the_services_directory_if_it_is_nowhere_els
     await client.aclose()
 
 
+def test_a_file_that_is_read_again_must_name_a_home_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text("")
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(path)})
+    path.write_text(CHILD)
+    with pytest.raises(SettingsError, match="no directory for the Codex CLI"):
+        load_providers(loaded)
+    path.write_text(CHILD + 'codex = { home = "/srv/codex" }\n')
+    assert [provider.name for provider in load_providers(loaded).providers] == ["coder"]
+
+
 async def test_every_setting_reaches_the_child() -> None:
     client = HttpClient()
     settings = {

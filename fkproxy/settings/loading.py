@@ -133,8 +133,9 @@ def load_providers(loaded: LoadedSettings) -> LoadedSettings:
         return loaded
     beside = named_by_variables(loaded.settings)
     source = _checked_file(path, loaded.environment.variables, beside, loaded.settings)
-    if source.problems:
-        raise SettingsError(source.problems)
+    problems = [*source.problems, *(homeless(source.file.providers) if loaded.environment.state_directory is None else ())]
+    if problems:
+        raise SettingsError(problems)
     return msgspec.structs.replace(loaded, providers=(*beside, *source.file.providers), routing=routing_of(source.file, loaded.settings))
 
 
