@@ -145,7 +145,6 @@ REGISTRIES = (
     "control.fallback_list",
     "dialects",
     "doctor.clients",
-    "doctor.upstreams",
     "doctor.vendors",
     "providers",
     "selftest.matrix",

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 
 from fkproxy.adapters.base import Adapter
-from fkproxy.adapters.codex import CodexCli
 from fkproxy.adapters.http import Address, HttpClient, default_ssl_context
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamRefusedCredential, UpstreamRejected
@@ -45,7 +44,7 @@ async def _check_all(loaded: LoadedSettings, *, live: bool) -> list[Finding]:
             adapter = member.adapter
             credential = f"/{adapter.credential.name}" if adapter.credential.name else ""
             name = f"upstream {adapter.provider_key}{credential}"
-            if isinstance(adapter, CodexCli):
+            if adapter.children is not None:
                 # Started from here it would leave files in the service's home that the service cannot write.
                 findings.append(note(name, "a child of the service, whose login the service sees: 'fkllmproxy smoke' asks it"))
                 continue

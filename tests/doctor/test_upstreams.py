@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +91,13 @@ def test_a_certificate_nobody_knows_is_an_error() -> None:
             return told(await asyncio.to_thread(upstreams.check, loaded, live=False))
 
     assert asyncio.run(run())[-1][1].startswith("its certificate is not trusted")
+
+
+@pytest.mark.parametrize("transport", ["app_server", "exec"])
+def test_a_program_on_this_host_is_left_to_the_service(tmp_path: Path, transport: str) -> None:
+    path = tmp_path / "providers.toml"
+    path.write_text(f'[[providers]]\nname = "coder"\nadapter = "codex"\ncodex = {{ home = "{tmp_path}", transport = "{transport}" }}\n')
+    findings = upstreams.check(load(environ={"APP_PROVIDERS_FILE": str(path)}), live=False)
+    ((severity, text),) = told(findings)
+    assert severity == "note"
+    assert text.startswith("a child of the service")
