@@ -40,7 +40,9 @@ class Assembly:
         return sum(each.hits for each in tokens), sum(each.misses for each in tokens)
 
     async def aclose(self) -> None:
-        """Wait for what must not be cut off: renewals of tokens."""
+        """Wait for what must not be cut off, renewals of tokens, and for what calls have left: children."""
+        for upstream in self._kept.values():
+            await upstream.adapter.aclose()
         await self._workshop.aclose()
 
     def fleet(self, loaded: LoadedSettings, before: Fleet | None = None) -> Fleet:

@@ -6,14 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from fkproxy.adapters.base import UpstreamCall
 from fkproxy.adapters.http import HttpClient
 from fkproxy.assembly import Assembly, rows
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import Peek
+from fkproxy.dialects.codex import DIALECT
 from fkproxy.providers import Workshop
 from fkproxy.settings import LoadedSettings, load, load_providers
 from tests.e2e.processes import service_account
 
 ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["m"]\n'
 KEYS = '[[providers.credentials]]\nkey = "first-key"\n[[providers.credentials]]\nkey = "second-key"\n'
+CHAT = DIALECTS["openai_chat"]
+ONCE = '[[providers]]\nname = "once"\nadapter = "codex"\ncodex = {{ transport = "exec", binary = "{}", home = "{}" }}\n'
+ASKED = b'{"model": "default", "messages": [{"role": "user", "content": "What?"}]}'
 TWO = ONE.replace('"one"', '"two"')
 
 
@@ -124,4 +131,22 @@ async def test_the_projects_of_one_credential_are_one_account_whether_it_has_a_n
     loaded = configured(tmp_path, '[[providers]]\nname = "vertex"\nadapter = "vertex"\nregion = "global"\n' + credential)
     fleet = Assembly(client, loaded.settings, lambda key, to: None).fleet(loaded)
     assert ([upstream.credential for upstream in fleet.upstreams], fleet.accounts) == (["first", "second"], ("vertex", "vertex"))
+    await client.aclose()
+
+
+async def test_closing_waits_for_what_calls_have_left(tmp_path: Path) -> None:
+    program = tmp_path / "codex"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    home = tmp_path / "home"
+    client = HttpClient()
+    loaded = configured(tmp_path, ONCE.format(program, home))
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    (upstream,) = assembly.fleet(loaded).upstreams
+    plan = DIALECT.encode_request(CHAT.decode_request(ASKED, Peek(model="default")), "default").body
+    exchange = await upstream.adapter.send(UpstreamCall(model="default", stream=False, body=plan, request_id="r"))
+    assert len(list((home / "calls").iterdir())) == 1
+    exchange.close()
+    await assembly.aclose()
+    assert list((home / "calls").iterdir()) == []
     await client.aclose()
