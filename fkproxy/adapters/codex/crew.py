@@ -13,10 +13,8 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,11 @@ import msgspec
 
 from fkproxy.adapters.base import Children
 from fkproxy.adapters.codex.app_server import AppServer
-from fkproxy.adapters.codex.process import Process, find_binary
+from fkproxy.adapters.codex.command import Command
 from fkproxy.limits.bucket import TokenBucket
 from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamSpawnFailed, UpstreamUnavailable
 
-__all__ = ["Command", "Crew", "Limits", "remove_leftovers", "resident_bytes"]
+__all__ = ["Crew", "Limits", "resident_bytes"]
 
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_MAX_S = 30.0
@@ -51,24 +49,6 @@ _FAR_TOO_LARGE = 2
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 logger = logging.getLogger("fkproxy.codex")
-
-
-class Command(msgspec.Struct, frozen=True):
-    """What is started, with `args` behind its subcommand. `home` is CODEX_HOME; children and calls have their directories in `directory`.
-
-    Both are made where they are missing.
-    """
-
-    binary: str
-    args: tuple[str, ...]
-    environment: Mapping[str, str]
-    home: Path
-    directory: Path
-
-    @property
-    def owner(self) -> int:
-        """What the name of a directory in `directory` begins with: who removes it."""
-        return os.getpid()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,21 +190,7 @@ class Crew:
 
     async def _launch(self) -> AppServer:
         command = self.command
-        binary = find_binary(command.binary, command.environment.get("PATH"))
-        try:
-            for path in (command.home, command.directory):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            remove_leftovers(command.directory)
-            directory = Path(tempfile.mkdtemp(prefix=f"{command.owner}-", dir=command.directory))
-        except OSError as error:
-            raise UpstreamSpawnFailed(binary, f"{error.filename}: {error.strerror}") from None
-        # What it would write down of each call grows without end, and is of no use to anybody.
-        environment = {**command.environment, "CODEX_SQLITE_HOME": str(directory)}
-        try:
-            process = await Process.start(binary, ("app-server", *command.args), environment, directory)
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
+        process, directory = await command.start(lambda _: ("app-server", *command.args))
         server = AppServer(process, directory, self._ended)
         try:
             async with asyncio.timeout(self.limits.start_s):
@@ -232,8 +198,7 @@ class Crew:
         except (UpstreamError, TimeoutError) as error:
             how = f"no handshake within {self.limits.start_s:g} s" if isinstance(error, TimeoutError) else str(error)
             await server.aclose(0.0)
-            complaint = process.complaint.decode(errors="replace").strip().replace("\n", "; ")
-            raise UpstreamSpawnFailed(binary, f"{how}: {process.ended()}{'; it said: ' + complaint if complaint else ''}") from None
+            raise UpstreamSpawnFailed(process.binary, f"{how}: {process.why_ended()}") from None
         except BaseException:
             await server.aclose(0.0)
             raise
@@ -347,14 +312,6 @@ class Crew:
         await asyncio.gather(*(server.aclose(_GRACE_S) for server in servers), return_exceptions=True)
         # What ends is waited for: a process, its guard and its pipes are left by nobody else.
         await asyncio.gather(*self._ending, return_exceptions=True)
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Directories of children of processes that are no more. Their names begin with the process's number."""
-    for path in directory.iterdir():
-        owner = path.name.partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def resident_bytes(pid: int) -> int:

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ import msgspec
 
 from fkproxy.adapters.base import Children, Exchange, UpstreamCall
 from fkproxy.adapters.codex.adapter import Login
-from fkproxy.adapters.codex.crew import Command, remove_leftovers, resident_bytes
+from fkproxy.adapters.codex.command import Command
+from fkproxy.adapters.codex.crew import resident_bytes
 from fkproxy.adapters.codex.options import version_of
-from fkproxy.adapters.codex.process import Process, find_binary
+from fkproxy.adapters.codex.process import Process
 from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.dialects.codex.plan import NAME, OWN_MODEL, Plan
 from fkproxy.model.errors import (
@@ -88,7 +88,6 @@ class CodexOnce:
         self._sandbox = sandbox
         self._running: set[Process] = set()
         self._ending: set[asyncio.Task[None]] = set()
-        self._tidied = False
 
     @property
     def children(self) -> Children:
@@ -99,21 +98,7 @@ class CodexOnce:
         """See `Adapter.send`. Raises also `UpstreamSpawnFailed`, `UpstreamRejected` and `Unrepresentable`."""
         plan = msgspec.json.decode(call.body, type=Plan)
         text = _told(plan)
-        command = self._command
-        binary = find_binary(command.binary, command.environment.get("PATH"))
-        try:
-            directory = self._make_directory()
-        except OSError as error:
-            raise UpstreamSpawnFailed(binary, f"{error.filename}: {error.strerror}") from None
-        environment = {**command.environment, "CODEX_SQLITE_HOME": str(directory)}
-        try:
-            process = await Process.start(binary, self._args(plan, directory), environment, directory)
-        except OSError as error:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
+        process, directory = await self._command.start(lambda directory: self._args(plan, directory))
         self._running.add(process)
         run = _Run(process, lambda: self._end(process, directory))
         try:
@@ -129,15 +114,6 @@ class CodexOnce:
             run.close()
             raise
         return run
-
-    def _make_directory(self) -> Path:
-        command = self._command
-        for path in (command.home, command.directory):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._tidied:
-            self._tidied = True
-            remove_leftovers(command.directory)
-        return Path(tempfile.mkdtemp(prefix=f"{command.owner}-", dir=command.directory))
 
     def _args(self, plan: Plan, directory: Path) -> list[str]:
         """What was said goes into files: everybody on the host can read a process's arguments."""
@@ -222,8 +198,7 @@ class _Run:
         await process.stop(_GRACE_S)
         if process.settled:
             return UpstreamUnavailable(f"the program ended before its turn was complete: {process.ended()}")
-        complaint = process.complaint.decode(errors="replace").strip().replace("\n", "; ")
-        failed = UpstreamSpawnFailed(process.binary, f"{process.ended()}{'; it said: ' + complaint if complaint else ''}")
+        failed = UpstreamSpawnFailed(process.binary, process.why_ended())
         logger.error("program could not be started", extra={"binary": failed.binary, "reason": failed.why})
         return failed
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fkproxy.adapters.codex.crew import Command
+from fkproxy.adapters.codex.command import Command
 from fkproxy.adapters.codex.process import find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
 

@@ -122,6 +122,11 @@ class Process:
             return "it was not found"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
+    def why_ended(self) -> str:
+        """How it ended, and its `complaint`."""
+        complaint = self.complaint.decode(errors="replace").strip().replace("\n", "; ")
+        return f"{self.ended()}{'; it said: ' + complaint if complaint else ''}"
+
     async def write(self, line: bytes, end: bytes = b"\n") -> None:
         """Raises `OSError` or `TimeoutError`."""
         stdin = self._child.stdin
