@@ -42,8 +42,8 @@ class Client(Protocol):
 
     gone: bool
 
-    async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
-        """The whole body. Raises `RequestTooLarge`, `RequestTimeout` and `ClientGone`."""
+    async def read_body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises `RequestTooLarge` and `ClientGone`."""
         ...
 
     def as_json_array(self) -> None:
@@ -99,7 +99,6 @@ class Call:
         "ended",
         "error",
         "error_sent",
-        "expired",
         "finish_reason",
         "hedger",
         "lease",
@@ -117,6 +116,7 @@ class Call:
         "reasoning",
         "reasoning_applied",
         "reasoning_requested",
+        "received",
         "recorded_losses",
         "renamed",
         "reply_id",
@@ -184,6 +184,7 @@ class Call:
         self.over = False
         self.verdict: Verdict | None = None
         self.body = b""
+        self.received = False
         self.peek: Peek | None = None
         self.request: ChatRequest | None = None
         self.losses: tuple[str, ...] = ()
@@ -212,7 +213,6 @@ class Call:
         self.finish_reason: str | None = None
         self.error: FkproxyError | None = None
         self.error_sent = False
-        self.expired = False
         self.status = 499
         self.committed = False
         self.content_sent = False

@@ -5,7 +5,7 @@ Floor 3. Metadata only. Kept for the last calls that reached a dialect's route, 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -60,19 +60,15 @@ class Explanations:
     """The records of the last calls, by id. Of two with one id the later one counts."""
 
     def __init__(self, kept: int = _KEPT) -> None:
-        self._kept = kept
-        self._records: OrderedDict[str, CallRecord] = OrderedDict()
+        self._records: deque[CallRecord] = deque(maxlen=kept)
 
     def observe(self, record: CallRecord) -> None:
-        """Keep one."""
-        self._records[record.request_id] = record
-        self._records.move_to_end(record.request_id)
-        if len(self._records) > self._kept:
-            self._records.popitem(last=False)
+        """Keep one. There are more calls than questions: looking through all of them then costs less than an index of them now."""
+        self._records.append(record)
 
     def explain(self, request_id: str, fleet_of: Callable[[str | None], Fleet]) -> Explanation | None:
         """The call's way; None for one that is not remembered. `fleet_of` gives a pool's part of the fleet, or raises `PoolInactive`."""
-        record = self._records.get(request_id)
+        record = next((record for record in reversed(self._records) if record.request_id == request_id), None)
         return explained(record, fleet_of) if record is not None else None
 
 

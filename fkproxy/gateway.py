@@ -51,6 +51,7 @@ from fkproxy.model.errors import (
     MethodNotAllowed,
     NotAuthenticated,
     RateLimited,
+    RequestTimeout,
     UpstreamTimeout,
 )
 from fkproxy.model.events import Failed
@@ -144,15 +145,16 @@ class Gateway:
     async def serve(self, call: Call, client: Client) -> None:
         """Answer one call. Never raises but for cancellation, and leaves exactly one record.
 
-        Every wait for an upstream has its own deadline; `_expire` ends what then still hangs, a client that does not read.
+        Every wait for an upstream has its own deadline; `_Expiry` ends what then still hangs: who does not send, or not read.
         """
         task = asyncio.current_task()
         assert task is not None
-        expiry = asyncio.get_running_loop().call_later(self._timeouts.total_s + _EXPIRE_AFTER_S, _expire, task, call)
+        expiry = _Expiry(task, call, self._timeouts)
         self.in_flight += 1
         try:
             self.admit(call, task)
-            call.body = await client.read_body(self._max_request_bytes, self._timeouts.first_byte_s)
+            call.body = await client.read_body(self._max_request_bytes)
+            call.received = True
             if self._turnstile is None and self._meters is None and (call.allowance is None or not call.allowance.waits):
                 await self._run(call, client)
             else:
@@ -168,9 +170,12 @@ class Gateway:
                 task.uncancel()
                 expiry.cancel()
                 await self._end(call, client, call.ended)
-            elif call.expired:
+            elif expiry.expired:
                 task.uncancel()
-                call.error = UpstreamTimeout("total", self._timeouts.total_s)
+                if call.received:
+                    call.error = UpstreamTimeout("total", self._timeouts.total_s)
+                else:
+                    await self._end(call, client, RequestTimeout(self._timeouts.first_byte_s))
             else:
                 raise
         except Exception as error:  # the top door: whatever it was, the client gets an answer and the log the place
@@ -339,9 +344,29 @@ class Gateway:
             observe(record)
 
 
-def _expire(task: asyncio.Task[object], call: Call) -> None:
-    call.expired = True
-    task.cancel()
+class _Expiry:
+    """Cuts a call off: one whose body does not come in time, and later one that hangs. One timer does for both."""
+
+    __slots__ = ("_call", "_due_s", "_loop", "_task", "_timer", "expired")
+
+    def __init__(self, task: asyncio.Task[object], call: Call, timeouts: Timeouts) -> None:
+        self.expired = False
+        self._task = task
+        self._call = call
+        self._loop = loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._due_s = now + timeouts.total_s + _EXPIRE_AFTER_S
+        self._timer = loop.call_at(min(now + timeouts.first_byte_s, self._due_s), self._look)
+
+    def _look(self) -> None:
+        if self._call.received and self._loop.time() < self._due_s:
+            self._timer = self._loop.call_at(self._due_s, self._look)
+        else:
+            self.expired = True
+            self._task.cancel()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
 
 
 def error_headers(error: FkproxyError) -> Headers:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fkproxy.adapters.base import Timeouts
-from fkproxy.call import ClientGone, StreamPolicy
+from fkproxy.call import ClientGone, Headers, StreamPolicy
 from fkproxy.model.errors import UpstreamTimeout, UpstreamUnavailable
 from tests.fakes.pipeline import KEY, Bench, Hang, ListClient, Pause
 
@@ -450,7 +450,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case
     bench = Bench(CHAT)
 
     class Leaver(ListClient):
-        async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
+        async def read_body(self, limit_bytes: int) -> bytes:
             self.gone = True
             raise ClientGone
 
@@ -458,6 +458,34 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case
     await bench.gateway.serve(bench.call(), client)
     assert client.status == 400
     assert (bench.record.status, bench.record.client_ended, bench.record.attempts) == (499, True, 0)
+
+
+async def test_a_body_that_does_not_come_in_time_is_refused_and_the_client_told() -> None:
+    bench = Bench(CHAT, timeouts=Timeouts(first_byte_s=0.02))
+
+    class Dawdler(ListClient):
+        async def read_body(self, limit_bytes: int) -> bytes:
+            await asyncio.sleep(10)
+            return b""
+
+    client = Dawdler(b"")
+    await bench.gateway.serve(bench.call(), client)
+    assert (client.status, json.loads(client.body)["error"]["code"]) == (408, "request_timeout")
+    assert (bench.record.status, bench.record.error_code, bench.record.attempts) == (408, "request_timeout", 0)
+
+
+async def test_the_time_for_the_body_is_no_limit_for_what_comes_after_it() -> None:
+    bench = Bench(CHAT, timeouts=Timeouts(first_byte_s=0.02))
+
+    class Reader(ListClient):
+        async def start(self, status: int, headers: Headers) -> None:
+            await asyncio.sleep(0.1)
+            await super().start(status, headers)
+
+    bench.adapters[0].replies(completion())
+    client = Reader(chat())
+    await bench.gateway.serve(bench.call(), client)
+    assert (client.status, bench.record.status) == (200, 200)
 
 
 async def test_an_upstream_that_speaks_two_dialects_is_asked_in_the_clients() -> None:

@@ -184,52 +184,6 @@ def _told(info: ExcInfo) -> list[str]:
     return lines
 
 
-class _Access(msgspec.Struct, omit_defaults=True, gc=False):
-    """The line of a call. Fields that say nothing are left out."""
-
-    ts: str
-    level: str
-    kind: str
-    req_id: str
-    method: str
-    route: str
-    status: int
-    dur_ms: float
-    auth: str
-    ua: str | None = None
-    key_id: str | None = None
-    pool: str | None = None
-    peer: str | None = None
-    dialect: str | None = None
-    stream: bool = False
-    model_requested: str | None = None
-    provider: str | None = None
-    credential: str = ""
-    model: str | None = None
-    upstream_dialect: str | None = None
-    upstream_status: int | None = None
-    attempts: int = 0
-    tries: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    waited_ms: float = 0.0
-    upstream_ms: float = 0.0
-    ttft_ms: float | None = None
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    tokens_cached: int | None = None
-    tokens_reasoning: int | None = None
-    cost_usd: float | None = None
-    finish_reason: str | None = None
-    error_code: str | None = None
-    losses: tuple[str, ...] = ()
-    reasoning_requested: str | None = None
-    reasoning_applied: str | None = None
-    client_ended: bool = False
-    bytes_in: int = 0
-    bytes_out: int = 0
-
-
 class AccessLog:
     """Writes one line for each record."""
 
@@ -254,51 +208,85 @@ class AccessLog:
         if _State.output is not None:
             _State.output.flush(_FLUSH_AT_EXIT_S)
 
-    def _access(self, record: CallRecord) -> _Access:
-        usage = record.usage
-        return _Access(
-            ts=self._at(record.started_s),
-            level="INFO",
-            kind="access",
-            req_id=record.request_id,
-            method=record.method,
-            route=record.route,
-            status=record.status,
-            dur_ms=round(record.duration_ms, 3),
-            auth=record.auth,
-            ua=_plain(record.user_agent, _MAX_AGENT_CHARS),
-            key_id=record.key_id,
-            pool=record.pool,
-            peer=record.peer,
-            dialect=record.dialect,
-            stream=record.stream,
-            model_requested=None if record.model_requested == record.model_id else _plain(record.model_requested, _MAX_MODEL_CHARS),
-            provider=record.provider_key,
-            credential=record.credential,
-            model=_plain(record.model_id, _MAX_MODEL_CHARS),
-            upstream_dialect=None if record.upstream_dialect == record.dialect else record.upstream_dialect,
-            upstream_status=record.upstream_status,
-            attempts=record.attempts,
-            tries=tuple(map(_tried, record.tries)) if len(record.tries) > 1 else (),
-            skipped=tuple(f"{each.upstream}:{each.reason}" for each in record.skipped) if record.skipped else (),
-            notes=tuple(_plain(note, _MAX_MODEL_CHARS) or "" for note in record.notes) if record.notes else (),
-            waited_ms=round(record.waited_ms, 3),
-            upstream_ms=round(record.upstream_ms, 3),
-            ttft_ms=round(record.ttft_ms, 3) if record.ttft_ms is not None else None,
-            tokens_in=usage.input_tokens if usage is not None else None,
-            tokens_out=usage.output_tokens if usage is not None else None,
-            tokens_cached=usage.cached_input_tokens if usage is not None else None,
-            tokens_reasoning=usage.reasoning_tokens if usage is not None else None,
-            cost_usd=round(record.cost_usd, 9) if record.cost_usd is not None else None,
-            finish_reason=record.finish_reason,
-            error_code=record.error_code,
-            losses=record.losses,
-            reasoning_requested=_plain(record.reasoning_requested, _MAX_REASONING_CHARS),
-            reasoning_applied=_plain(record.reasoning_applied, _MAX_REASONING_CHARS),
-            client_ended=record.client_ended,
-            bytes_in=record.request_bytes,
-            bytes_out=record.response_bytes,
-        )
+    def _access(self, record: CallRecord) -> dict[str, Any]:
+        """The line's fields; those that say nothing are left out. A dict, filled by hand: half the cost of a struct with defaults."""
+        line: dict[str, Any] = {
+            "ts": self._at(record.started_s),
+            "level": "INFO",
+            "kind": "access",
+            "req_id": record.request_id,
+            "method": record.method,
+            "route": record.route,
+            "status": record.status,
+            "dur_ms": round(record.duration_ms, 3),
+            "auth": record.auth,
+        }
+        if record.user_agent is not None:
+            line["ua"] = _plain(record.user_agent, _MAX_AGENT_CHARS)
+        if record.key_id is not None:
+            line["key_id"] = record.key_id
+        if record.pool is not None:
+            line["pool"] = record.pool
+        if record.peer is not None:
+            line["peer"] = record.peer
+        if record.dialect is not None:
+            line["dialect"] = record.dialect
+        if record.stream:
+            line["stream"] = True
+        if record.model_requested is not None and record.model_requested != record.model_id:
+            line["model_requested"] = _plain(record.model_requested, _MAX_MODEL_CHARS)
+        if record.provider_key is not None:
+            line["provider"] = record.provider_key
+        if record.credential:
+            line["credential"] = record.credential
+        if record.model_id is not None:
+            line["model"] = _plain(record.model_id, _MAX_MODEL_CHARS)
+        if record.upstream_dialect is not None and record.upstream_dialect != record.dialect:
+            line["upstream_dialect"] = record.upstream_dialect
+        if record.upstream_status is not None:
+            line["upstream_status"] = record.upstream_status
+        if record.attempts:
+            line["attempts"] = record.attempts
+        if len(record.tries) > 1:
+            line["tries"] = tuple(map(_tried, record.tries))
+        if record.skipped:
+            line["skipped"] = tuple(f"{each.upstream}:{each.reason}" for each in record.skipped)
+        if record.notes:
+            line["notes"] = tuple(_plain(note, _MAX_MODEL_CHARS) for note in record.notes)
+        if record.waited_ms:
+            line["waited_ms"] = round(record.waited_ms, 3)
+        if record.upstream_ms:
+            line["upstream_ms"] = round(record.upstream_ms, 3)
+        if record.ttft_ms is not None:
+            line["ttft_ms"] = round(record.ttft_ms, 3)
+        if (usage := record.usage) is not None:
+            if usage.input_tokens is not None:
+                line["tokens_in"] = usage.input_tokens
+            if usage.output_tokens is not None:
+                line["tokens_out"] = usage.output_tokens
+            if usage.cached_input_tokens is not None:
+                line["tokens_cached"] = usage.cached_input_tokens
+            if usage.reasoning_tokens is not None:
+                line["tokens_reasoning"] = usage.reasoning_tokens
+        if record.cost_usd is not None:
+            line["cost_usd"] = round(record.cost_usd, 9)
+        if record.finish_reason is not None:
+            line["finish_reason"] = record.finish_reason
+        if record.error_code is not None:
+            line["error_code"] = record.error_code
+        if record.losses:
+            line["losses"] = record.losses
+        if record.reasoning_requested is not None:
+            line["reasoning_requested"] = _plain(record.reasoning_requested, _MAX_REASONING_CHARS)
+        if record.reasoning_applied is not None:
+            line["reasoning_applied"] = record.reasoning_applied
+        if record.client_ended:
+            line["client_ended"] = True
+        if record.request_bytes:
+            line["bytes_in"] = record.request_bytes
+        if record.response_bytes:
+            line["bytes_out"] = record.response_bytes
+        return line
 
     def _at(self, seconds: float) -> str:
         """When the call began; the part down to the second is made once a second."""
@@ -314,15 +302,15 @@ def _tried(attempt: Attempt) -> str:
     return f"{attempt.upstream}:{attempt.outcome}{f':{attempt.status}' if attempt.status is not None else ''}"
 
 
-def _plain(text: str | None, limit: int) -> str | None:
+def _plain(text: str, limit: int) -> str:
     """What a client chose, without control characters and within a bound."""
-    if text is None or (len(text) <= limit and text.isprintable()):
+    if len(text) <= limit and text.isprintable():
         return text
     return "".join(character if character.isprintable() else "?" for character in text[:limit])
 
 
 def _pretty(record: CallRecord) -> str:
-    who = f" {record.provider_key}/{_plain(record.model_id, _MAX_MODEL_CHARS)}" if record.provider_key else ""
+    who = f" {record.provider_key}/{_plain(record.model_id or '', _MAX_MODEL_CHARS)}" if record.provider_key else ""
     error = f" {record.error_code}" if record.error_code else ""
     return (
         f"{_timestamp(record.started_s)} INFO     {record.method} {record.route} {record.status} {record.duration_ms:.1f} ms{who}{error}"

@@ -168,7 +168,7 @@ class ListClient:
         self.array = False
         self._body = body
 
-    async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
+    async def read_body(self, limit_bytes: int) -> bytes:
         if len(self._body) > limit_bytes:
             raise RequestTooLarge(limit_bytes)
         return self._body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fkproxy.web.asgi import AsgiClient, Door, Inbound, Message
 from tests.web.asking import App, chat
 
 KEY = "sk-web-tests-0123456789"
@@ -114,3 +115,26 @@ async def test_legacy_completions_are_served() -> None:
     assert reply.json()["choices"] == [{"text": "Hi", "index": 0, "logprobs": None, "finish_reason": "stop"}]
     stream = await app.ask("POST", "/v1/completions", body={"model": "sandbox", "prompt": "hello", "stream": True})
     assert stream.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "declared"), [((b'{"model":', b'"m"}'), 13), ((b'{"model":"m"}',), None), ((b"",), 0), ((b"", b"ab"), 2)]
+)
+async def test_a_body_is_over_when_its_declared_length_is_here(pieces: tuple[bytes, ...], declared: int | None) -> None:
+    """Or when the server says so, where none was declared. What is not needed is not waited for."""
+    inbox = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    if not declared:
+        inbox.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> Message:
+        return inbox.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError
+
+    headers = {b"content-length": b"%d" % declared} if declared is not None else {}
+    scope = {"method": "POST", "raw_path": b"/v1/chat/completions", "query_string": b""}
+    door = Door(trusted_proxies=(), cors=None, static=[])
+    client = AsgiClient(door, Inbound(scope, None, headers), receive, send)
+    assert await client.read_body(100) == b"".join(pieces)
+    assert not inbox
