@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -58,8 +58,8 @@ class Client(Protocol):
         """Send the head."""
         ...
 
-    async def write(self, data: bytes) -> None:
-        """Send a piece of the body."""
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """Send a piece of the body. None when it was taken, else what to await before the next one."""
         ...
 
     async def finish(self, data: bytes = b"") -> None:

@@ -175,6 +175,10 @@ class HedgedExchange:
         """See `Exchange.chunk`."""
         return await self._won.chunk(wait_s)
 
+    async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
+        """See `Exchange.pour`."""
+        return await self._won.pour(into, wait_s)
+
     def close(self) -> None:
         """See `Exchange.close`."""
         self._cut(keep=None)

@@ -6,6 +6,7 @@ Floor 3. `gateway.py` tells when; this file tells how. The commit point is expla
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from fkproxy.adapters.base import Exchange
@@ -58,7 +59,7 @@ class Relay:
         self._seals = seals
         self._total_s = total_s
         self._stream = stream
-        self._now = now
+        self.now = now
 
     # --- waiting
 
@@ -67,7 +68,7 @@ class Relay:
 
         Raises `UpstreamTimeout` naming the deadline that passed.
         """
-        now = self._now
+        now = self.now
         began = now()
         total_at = call.started + self._total_s
         try:
@@ -98,7 +99,7 @@ class Relay:
 
     async def _keep_alive(self, call: Call, client: Client) -> None:
         patience_s = self._stream.keep_alive_s if call.committed else self._stream.commit_after_s
-        if self._now() < call.written_at + patience_s:
+        if self.now() < call.written_at + patience_s:
             return
         await self._commit(call, client)
         await self._write(call, client, call.dialect.keep_alive)
@@ -129,15 +130,15 @@ class Relay:
         for event in events:
             if type(event) is Failed:
                 raise event.error
-            self._listen(call, codec, event)
+            self.listen(call, codec, event)
         if peek.stream:
             encoder = call.encoder = call.dialect.stream_encoder(call.reply_context(peek))
-            await self._send_content(call, client, b"".join(encoder.encode(event) for event in events))
+            await self.send_content(call, client, b"".join(encoder.encode(event) for event in events))
             call.over = True
             await client.finish()
             return
         out = body if same else call.dialect.encode_reply(collect(events), call.reply_context(peek))
-        call.answered(self._now())
+        call.answered(self.now())
         call.committed = call.content_sent = call.over = True
         call.status = 200
         call.response_bytes = len(out)
@@ -145,69 +146,17 @@ class Relay:
         await client.finish(out)
 
     async def stream(self, call: Call, client: Client, peek: Peek, codec: Dialect, exchange: Exchange) -> None:
-        dialect = call.dialect
-        same = codec is dialect
-        framer = SseDecoder()
-        decoder = codec.stream_decoder()
-        encoder = call.encoder = dialect.stream_encoder(call.reply_context(peek))
-        held: list[bytes] = []
-        held_bytes = 0
-        listening = True
-        ended = False
-        content_s = self._now()
-        while not ended:
-            chunk = await self.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s)
-            out: list[bytes] = []
-            ready = False
-            failed: Failed | None = None
-            for frame in framer.feed(chunk) if chunk else framer.tail():
-                events: Sequence[Event] = ()
-                if listening:
-                    try:
-                        events = decoder.feed(frame)
-                    except UpstreamProtocolError:
-                        if not same:
-                            raise
-                        if not (ready or call.content_sent):
-                            json.decode_reply(frame.data or b"")
-                        # The client may be able to read what we are not: its bytes go on, but our count is not to be trusted.
-                        listening, call.usage = False, None
-                for event in events:
-                    if type(event) is Failed:
-                        failed = event
-                        break
-                    ready |= self._listen(call, codec, event)
-                    ended |= type(event) is Done
-                    if not same:
-                        out.append(encoder.encode(event))
-                if same:
-                    out.append(dialect.forward_frame(frame, events, peek))
-                if failed is not None:
-                    break
-            if not chunk:
-                ended = True
-                for event in decoder.end() if listening and failed is None else ():
-                    if type(event) is Failed:
-                        failed = event
-                        break
-                    ready |= self._listen(call, codec, event)
-                    if not same:
-                        out.append(encoder.encode(event))
-            if ready or ended or not listening:
-                content_s = self._now()
-            elif self._now() - content_s > call.timeouts.stall_s:
-                raise UpstreamTimeout("stall", call.timeouts.stall_s)
-            held += out
-            if failed is not None and not (ready or call.content_sent):
-                raise failed.error
-            held_bytes += sum(map(len, out))
-            if call.content_sent or ready or not listening or ended or held_bytes > _MAX_HELD_BYTES:
-                await self._send_content(call, client, b"".join(held))
-                held.clear()
-            if failed is not None:
-                # A same-dialect error frame has gone to the client as it came.
-                call.error_sent = same and bool(chunk)
-                raise failed.error
+        reply = _Stream(self, call, client, peek, codec)
+        pour = partial(exchange.pour, reply.take)
+        while not reply.over:
+            await self.wait(call, client, pour, "silence", call.timeouts.silence_s)
+            if reply.ready:
+                await self.send_content(call, client, reply.release())
+            if reply.blocked is not None:
+                blocked, reply.blocked = reply.blocked, None
+                await blocked
+            if reply.error is not None:
+                raise reply.error
         call.over = True
         await client.finish()
         await self._drain(exchange)
@@ -220,7 +169,7 @@ class Relay:
         except UpstreamError:
             return
 
-    def _listen(self, call: Call, codec: Dialect, event: Event) -> bool:
+    def listen(self, call: Call, codec: Dialect, event: Event) -> bool:
         """Note what the record needs of `event`; True when it is the kind of event that the reply's head may go out with."""
         kind = type(event)
         if kind is UsageReported:
@@ -245,7 +194,7 @@ class Relay:
             assert isinstance(event, SealAttached)
             self._keep_seal(call, codec, event)
         if call.ttft_s is None and kind is not Done:
-            call.ttft_s = self._now() - call.started
+            call.ttft_s = self.now() - call.started
         return True
 
     def _look_for_loss(self, call: Call, codec: Dialect, event: Event) -> None:
@@ -262,13 +211,13 @@ class Relay:
             return
         call_id = call.tool_ids.get((event.choice, event.index))
         if call_id is not None:
-            self._seals.remember(call.caller.key_id, call_id, event.seal, self._now())
+            self._seals.remember(call.caller.key_id, call_id, event.seal, self.now())
 
     # --- the client's side
 
-    async def _send_content(self, call: Call, client: Client, data: bytes) -> None:
+    async def send_content(self, call: Call, client: Client, data: bytes) -> None:
         if not call.content_sent:
-            call.answered(self._now())
+            call.answered(self.now())
             await self._commit(call, client)
             call.content_sent = True
         if data:
@@ -284,5 +233,138 @@ class Relay:
 
     async def _write(self, call: Call, client: Client, data: bytes) -> None:
         call.response_bytes += len(data)
-        await client.write(data)
-        call.written_at = self._now()
+        blocked = client.write(data)
+        if blocked is not None:
+            await blocked
+        call.written_at = self.now()
+
+
+class _Stream:
+    """A streamed reply under way. `take` is given what the upstream sends at the moment it comes, outside of the call's task.
+
+    Until the reply's head has gone out, what there is to send is held; once it is `ready` the task sends it. From then on it is sent
+    right here, which costs no task a step. `blocked`: to be awaited before anything further; `error`: what the task is to raise.
+    """
+
+    __slots__ = (
+        "_call",
+        "_client",
+        "_codec",
+        "_content_s",
+        "_decoder",
+        "_dialect",
+        "_encoder",
+        "_framer",
+        "_held",
+        "_held_bytes",
+        "_listening",
+        "_peek",
+        "_relay",
+        "_same",
+        "blocked",
+        "error",
+        "over",
+        "ready",
+    )
+
+    def __init__(self, relay: Relay, call: Call, client: Client, peek: Peek, codec: Dialect) -> None:
+        dialect = call.dialect
+        self.ready = self.over = False
+        self.blocked: Awaitable[None] | None = None
+        self.error: Exception | None = None
+        self._relay = relay
+        self._call = call
+        self._client = client
+        self._peek = peek
+        self._codec = codec
+        self._dialect = dialect
+        self._same = codec is dialect
+        self._framer = SseDecoder()
+        self._decoder = codec.stream_decoder()
+        self._encoder = call.encoder = dialect.stream_encoder(call.reply_context(peek))
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._listening = True
+        self._content_s = relay.now()
+
+    def take(self, chunk: bytes) -> bool:
+        """The next bytes of the body, b"" at its end. False when the task has something to do. See `Exchange.pour`."""
+        call, now = self._call, self._relay.now
+        began_s = now()
+        try:
+            data = self._read(chunk, began_s)
+            if self.ready or not call.content_sent:
+                self._held.append(data)
+                self._held_bytes += len(data)
+                self.ready = self.ready or self.over or self._held_bytes > _MAX_HELD_BYTES
+            elif data:
+                call.response_bytes += len(data)
+                self.blocked = self._client.write(data)
+        except Exception as error:  # noqa: BLE001 - it is raised where it belongs, by the task
+            self.error = error
+        ended_s = now()
+        if call.content_sent:
+            call.written_at = ended_s
+        call.upstream_s -= ended_s - began_s
+        return not (self.ready or self.over or self.blocked is not None or self.error is not None)
+
+    def release(self) -> bytes:
+        """What was held."""
+        data = b"".join(self._held)
+        self._held.clear()
+        self.ready = False
+        return data
+
+    def _read(self, chunk: bytes, now: float) -> bytes:
+        """What the client gets for it."""
+        call, relay, codec, same = self._call, self._relay, self._codec, self._same
+        out: list[bytes] = []
+        content = False
+        failed: Failed | None = None
+        for frame in self._framer.feed(chunk) if chunk else self._framer.tail():
+            events: Sequence[Event] = ()
+            if self._listening:
+                try:
+                    events = self._decoder.feed(frame)
+                except UpstreamProtocolError:
+                    if not same:
+                        raise
+                    if not (content or call.content_sent):
+                        json.decode_reply(frame.data or b"")
+                    # The client may be able to read what we are not: its bytes go on, but our count is not to be trusted.
+                    self._listening, call.usage = False, None
+            for event in events:
+                if type(event) is Failed:
+                    failed = event
+                    break
+                content |= relay.listen(call, codec, event)
+                if type(event) is Done:
+                    self.over = True
+                if not same:
+                    out.append(self._encoder.encode(event))
+            if same:
+                out.append(self._dialect.forward_frame(frame, events, self._peek))
+            if failed is not None:
+                break
+        if not chunk:
+            self.over = True
+            for event in self._decoder.end() if self._listening and failed is None else ():
+                if type(event) is Failed:
+                    failed = event
+                    break
+                content |= relay.listen(call, codec, event)
+                if not same:
+                    out.append(self._encoder.encode(event))
+        if content or self.over or not self._listening:
+            self._content_s = now
+            self.ready = not call.content_sent
+        elif now - self._content_s > call.timeouts.stall_s:
+            raise UpstreamTimeout("stall", call.timeouts.stall_s)
+        if failed is not None:
+            if not (content or call.content_sent):
+                self.ready = False
+                raise failed.error
+            # A same-dialect error frame goes to the client as it came.
+            call.error_sent = same and bool(chunk)
+            self.error = failed.error
+        return b"".join(out)

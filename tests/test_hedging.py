@@ -40,7 +40,7 @@ def hedging(*dialects: str, policy: HedgePolicy | None = None, **more: Any) -> B
     bench = Bench(*names, **more)
     now = time.monotonic
     bench.gateway._now = bench.gateway._attempts._now = bench.gateway._attempts._exchanger._now = now
-    bench.gateway._attempts._exchanger._relay._now = now
+    bench.gateway._attempts._exchanger._relay.now = now
     bench.clock.now_s = now()
     fleet = bench.gateway.fleet
     bench.gateway.fleet = Fleet(fleet.upstreams, fleet.table, hedger=Hedger(policy or HedgePolicy(after_s=AFTER_S, share=1.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -156,11 +157,13 @@ class Deaf(ListClient):
         super().__init__(body)
         self.stuck = asyncio.Event()
 
-    async def write(self, data: bytes) -> None:
-        await super().write(data)
-        if len(self.pieces) > 1:
-            self.stuck.set()
-            await asyncio.Event().wait()
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        super().write(data)
+        return self._hang() if len(self.pieces) > 1 else None
+
+    async def _hang(self) -> None:
+        self.stuck.set()
+        await asyncio.Event().wait()
 
     async def finish(self, data: bytes = b"") -> None:
         self.stuck.set()

@@ -8,7 +8,8 @@ It owns URL, authentication, headers and quirks, and maps no messages. An exchan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from fkproxy.adapters.http import Address
 from fkproxy.dialects.base import ModelEntry, Operation
 
-__all__ = ["Adapter", "Children", "Credential", "CredentialStatus", "Exchange", "Timeouts", "UpstreamCall"]
+__all__ = ["Adapter", "Children", "Credential", "CredentialStatus", "Exchange", "Pulled", "Timeouts", "UpstreamCall"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,9 +130,33 @@ class Exchange(Protocol):
         """
         ...
 
+    async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
+        """Hand over the body as it comes, b"" at its end, until `into` gives False; it must not raise. True if it was given anything,
+        False if nothing came for `wait_s` seconds (then call again). May return sooner. Raises as `chunk`.
+
+        A stream's pieces are handed over the moment they come, without waking the task that waits: half of what a piece would cost.
+        """
+        ...
+
     def close(self) -> None:
         """Give the connection back if the reply is complete, else cut it. May be called twice."""
         ...
+
+
+class Pulled(ABC):
+    """`Exchange.pour` for those that have `chunk` only."""
+
+    @abstractmethod
+    async def chunk(self, wait_s: float) -> bytes | None:
+        """See `Exchange.chunk`."""
+
+    async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
+        """See `Exchange.pour`."""
+        piece = await self.chunk(wait_s)
+        if piece is None:
+            return False
+        into(piece)
+        return True
 
 
 class Adapter(Protocol):

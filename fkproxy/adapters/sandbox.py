@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from fkproxy.adapters.base import Exchange, UpstreamCall
+from fkproxy.adapters.base import Exchange, Pulled, UpstreamCall
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.model.errors import UpstreamUnavailable
@@ -71,7 +71,7 @@ _BREAK = object()
 _Step = tuple[float, bytes | object]
 
 
-class _Scripted:
+class _Scripted(Pulled):
     """An `Exchange` that plays steps of (pause in seconds, bytes or a broken connection)."""
 
     def __init__(self, status: int, content_type: str, first_s: float, steps: list[_Step]) -> None:

@@ -125,9 +125,9 @@ class Breaker:
 
     def acquire(self, now: float) -> Permit | None:
         """Leave for one call, or None: the upstream is resting, or a probe is out already."""
-        self._advance(now)
         if self._state == "closed":
             return self._permit
+        self._advance(now)
         if self._state == "open" or self._probe is not None:
             return None
         self._probe = Permit(self._generation, True)
@@ -143,6 +143,8 @@ class Breaker:
 
     def success(self, permit: Permit, now: float) -> None:
         """The upstream answered."""
+        if self._state == "closed":
+            return
         self._advance(now)
         if self._reported_probe(permit):
             self._successes += 1

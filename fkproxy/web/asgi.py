@@ -10,7 +10,7 @@ import ipaddress
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping, Sequence
 from typing import Any
 
 from fkproxy.access import presented_key
@@ -131,6 +131,20 @@ class Door:
         return known
 
 
+class _Rest:
+    """An awaitable that has made its first step."""
+
+    __slots__ = ("_first", "_steps")
+
+    def __init__(self, first: Any, steps: Generator[Any, Any, None]) -> None:
+        self._first = first
+        self._steps = steps
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield self._first
+        yield from self._steps
+
+
 class AsgiClient:
     """`Client` of the pipeline over one ASGI request."""
 
@@ -202,11 +216,16 @@ class AsgiClient:
             headers += self._door.cors.headers(self._inbound.origin)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Awaitable[None] | None:
         """See `Client.write`."""
         if self._array is not None:
             data = self._array.feed(data)
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        steps = self._send({"type": "http.response.body", "body": data, "more_body": True}).__await__()
+        try:
+            first = next(steps)
+        except StopIteration:
+            return None
+        return _Rest(first, steps)
 
     async def finish(self, data: bytes = b"") -> None:
         """See `Client.finish`."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from fkproxy.access import KeyRing
-from fkproxy.adapters.base import Credential, Exchange, Timeouts, UpstreamCall
+from fkproxy.adapters.base import Credential, Exchange, Pulled, Timeouts, UpstreamCall
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Call, Headers, StreamPolicy
@@ -62,7 +62,7 @@ class Hang(Pause):
 Step = bytes | Pause | Exception
 
 
-class ScriptedExchange:
+class ScriptedExchange(Pulled):
     """Plays a reply: pauses before the head, then pieces of the body. Waiting moves the clock."""
 
     def __init__(self, clock: Clock, status: int, headers: Mapping[str, str], head: Sequence[Step], body: Sequence[Step]) -> None:
@@ -184,10 +184,11 @@ class ListClient:
         self.status = status
         self.headers = {name.decode(): value.decode() for name, value in headers}
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Awaitable[None] | None:
         assert self.status is not None
         assert not self.finished
         self.pieces.append(data)
+        return None
 
     async def finish(self, data: bytes = b"") -> None:
         assert not self.finished, "a reply ends once"

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.adapters.base import Children, Exchange, UpstreamCall
+from fkproxy.adapters.base import Children, Exchange, Pulled, UpstreamCall
 from fkproxy.adapters.codex.adapter import Login
 from fkproxy.adapters.codex.command import Command
 from fkproxy.adapters.codex.crew import resident_bytes
@@ -157,7 +157,7 @@ class CodexOnce:
         await asyncio.gather(*self._ending, return_exceptions=True)
 
 
-class _Run:
+class _Run(Pulled):
     """An `Exchange`: the output of one process."""
 
     status = 200

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fkproxy.adapters.base import Pulled
 from fkproxy.adapters.codex.app_server import REPLY_S, AppServer, read_reply
 from fkproxy.dialects.codex.plan import OWN_MODEL, Answer, Plan
 from fkproxy.dialects.codex.response import PAUSED_FOR_TOOLS
@@ -338,7 +339,7 @@ def _result(answer: Answer) -> dict[str, Any]:
     return {"success": answer.success, "contentItems": answer.content_items}
 
 
-class Leg:
+class Leg(Pulled):
     """An `Exchange`: what one call sees of a turn. `left` is told when the call has left, with how the turn stands."""
 
     status = 200

@@ -16,7 +16,7 @@ one. Nothing here creates a task; a wait is one future and one timer, made only 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -50,7 +50,7 @@ class _TrailingBytes(Exception):
 class Connection(asyncio.Protocol):
     """The parser's and the transport's callbacks. `exchange` is None while idle."""
 
-    __slots__ = ("_framing_bytes", "_head_bytes", "_headers", "_parser", "_reading", "_stays_open", "exchange", "pool", "transport")
+    __slots__ = ("_framing_bytes", "_head_bytes", "_headers", "_parser", "_stays_open", "exchange", "pool", "reading", "transport")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
         self._framing_bytes = 0
-        self._reading = True
+        self.reading = True
         self._stays_open = False
 
     # --- the exchange's side
@@ -78,8 +78,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """The caller has taken what was buffered."""
-        if not self._reading:
-            self._reading = True
+        if not self.reading:
+            self.reading = True
             self.transport.resume_reading()
 
     def cut(self) -> None:
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
             self.pool.discard(self)
             self.cut()
             return
-        exchange.answered()
+        exchange.request = None  # A byte of the reply is here: it will not be sent again.
         self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -111,10 +111,10 @@ class Connection(asyncio.Protocol):
                 return
         if exchange.complete:
             self._release(exchange)
-        elif max(self._framing_bytes, self._head_bytes) > MAX_HEAD_BYTES:
+        elif self._framing_bytes > MAX_HEAD_BYTES or self._head_bytes > MAX_HEAD_BYTES:
             self.fail(UpstreamProtocolError(f"the headers of the upstream's reply are larger than {MAX_HEAD_BYTES} bytes"))
         elif exchange.pieces:
-            exchange.wake()
+            exchange.came()
 
     def eof_received(self) -> None:
         self._ended(None)
@@ -185,8 +185,8 @@ class Connection(asyncio.Protocol):
         self._framing_bytes = 0
         exchange.pieces.append(data)
         exchange.buffered_bytes += len(data)
-        if exchange.buffered_bytes > HIGH_WATER_BYTES and self._reading:
-            self._reading = False
+        if exchange.buffered_bytes > HIGH_WATER_BYTES and self.reading:
+            self.reading = False
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -217,6 +217,7 @@ class HttpExchange:
     _closed = False
     _error: UpstreamError | None = None
     _inflater: Inflater | None = None
+    _into: Callable[[bytes], bool] | None = None
     _waiter: asyncio.Future[bool] | None = None
 
     def __init__(self, pool: Pool, connection: Connection, head: bytes, body: bytes, *, reused: bool) -> None:
@@ -224,7 +225,8 @@ class HttpExchange:
         self._pool = pool
         self._loop = pool.loop
         self._connection: Connection | None = connection
-        self._request = (head, body) if reused else None
+        self.request = (head, body) if reused else None
+        """To be sent again if the connection turns out to have ended."""
         connection.start(self, head, body)
 
     # --- the caller's side
@@ -261,10 +263,25 @@ class HttpExchange:
             if not await self._wait(deadline):
                 return None
 
+    async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
+        """See `Exchange.pour`. Until `wait_s` seconds are over it does not return for each piece."""
+        data = await self.chunk(wait_s)
+        if data is None:
+            return False
+        if not into(data) or not data:
+            return True
+        if self._inflater is None and not self.pieces and not self.complete and self._error is None:
+            self._into = into
+            try:
+                await self._wait(self._loop.time() + wait_s)
+            finally:
+                self._into = None
+        return True
+
     def close(self) -> None:
         """See `Exchange.close`. The connection of a complete reply went back when it was complete."""
         self._closed = True
-        self._request = None
+        self.request = None
         self.pieces.clear()
         self._inflater = None
         connection, self._connection = self._connection, None
@@ -280,8 +297,9 @@ class HttpExchange:
             self.buffered_bytes = 0
         else:
             data = self._inflate(self._inflater)
-        if self._connection is not None and not pieces:
-            self._connection.resume()
+        connection = self._connection
+        if connection is not None and not connection.reading and not pieces:
+            connection.resume()
         return data
 
     def _inflate(self, inflater: Inflater) -> bytes:
@@ -311,7 +329,7 @@ class HttpExchange:
             self._waiter = None
 
     async def _send_again(self) -> None:
-        request, self._request = self._request, None
+        request, self.request = self.request, None
         if request is None:
             assert self._error is not None
             raise self._error
@@ -325,9 +343,13 @@ class HttpExchange:
 
     # --- the connection's side
 
-    def answered(self) -> None:
-        """A byte of the reply is here: the request will not be sent again."""
-        self._request = None
+    def came(self) -> None:
+        """A piece of the body is here."""
+        if self._into is None:
+            self.wake()
+        elif not self._into(self._take()):
+            self._into = None
+            self.wake()
 
     def begin(self, status: int, headers: dict[str, str]) -> None:
         """The final head. Raises `UpstreamProtocolError` for a body that cannot be read."""

@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -33,6 +34,9 @@ _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.2
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """RFC 6052 §2.1: the last 32 bits are an IPv4 address."""
+
+_MAX_KEPT_CHARS = 256
+"""Of a target whose request line is kept: it may hold the name of a model, which a client chose."""
 
 _OURS = frozenset(
     {
@@ -163,9 +167,17 @@ def header_block(origin: Origin, headers: Sequence[tuple[str, str]]) -> bytes:
 
 def render_head(origin: Origin, method: str, target: str, block: bytes, body_bytes: int) -> bytes:
     """Request line and headers, with the blank line. Raises `ValueError` for a target with white space or control characters."""
-    full_target = origin.target_prefix + target
+    made = _request_line if len(target) <= _MAX_KEPT_CHARS else _request_line.__wrapped__
+    line = made(method, origin.target_prefix, target)
+    if body_bytes or method == "POST":
+        return b"%b%bcontent-length: %d\r\n\r\n" % (line, block, body_bytes)
+    return b"%b%b\r\n" % (line, block)
+
+
+@lru_cache(maxsize=1024)
+def _request_line(method: str, prefix: str, target: str) -> bytes:
+    """Few are different: one for each model at most."""
+    full_target = prefix + target
     if BAD_TARGET.search(full_target) or not full_target:
         raise ValueError("a request target must be percent-encoded ASCII and not empty")
-    if body_bytes or method == "POST":
-        return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (method.encode(), full_target.encode(), block, body_bytes)
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), full_target.encode(), block)
+    return f"{method} {full_target} HTTP/1.1\r\n".encode()

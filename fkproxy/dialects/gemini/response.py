@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -164,6 +165,7 @@ _TOLD = (
     ("url_context_metadata", "urlContextMetadata"),
 )
 """What is said about a candidate beside its content, in whichever of its frames."""
+_told_of = attrgetter(*(field for field, _ in _TOLD))
 _KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 
 
@@ -192,12 +194,14 @@ def decode_reply(body: bytes) -> list[Event]:
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_after_call", "_calls", "_ended", "_finished", "_seen", "_started", "_told", "_usage")
+    __slots__ = ("_after_call", "_calls", "_ended", "_finished", "_metadata", "_seen", "_started", "_told", "_usage")
 
     def __init__(self) -> None:
         self._started = False
         self._ended = False
         self._usage = _NOT_SAID
+        self._metadata: _UsageMetadata | None = None
+        """As last said: most frames repeat it."""
         self._calls: dict[int, int] = {}
         self._after_call: set[int] = set()
         self._seen: set[int] = set()
@@ -238,13 +242,15 @@ class StreamDecoder:
                 events.append(LogprobsReported(tokens=tokens, choice=candidate.index))
             if candidate.finish_reason is not None:
                 self._finished[candidate.index] = (FINISH_REASONS.get(candidate.finish_reason, "stop"), candidate.finish_reason)
-            for field, name in _TOLD:
-                if value := getattr(candidate, field):
-                    self._told.setdefault(candidate.index, {})[name] = value
+            if any(_told_of(candidate)):
+                for value, (_, name) in zip(_told_of(candidate), _TOLD, strict=True):
+                    if value:
+                        self._told.setdefault(candidate.index, {})[name] = value
         if not response.candidates and response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:
             self._finished[0] = ("content_filter", response.prompt_feedback.block_reason)
-        if response.usage_metadata is not None:
-            usage = _usage(response.usage_metadata)
+        if response.usage_metadata is not None and response.usage_metadata != self._metadata:
+            self._metadata = response.usage_metadata
+            usage = _usage(self._metadata)
             # The frames of Vertex AI before the last one name nothing but the kind of traffic.
             if usage not in (self._usage, _NOT_SAID):
                 self._usage = usage
@@ -339,7 +345,7 @@ def _token(entry: _Token) -> dict[str, Any]:
 
 
 def _audio(details: list[_Modality] | None) -> int | None:
-    return next((detail.token_count for detail in details or () if detail.modality == "AUDIO"), None)
+    return next((detail.token_count for detail in details if detail.modality == "AUDIO"), None) if details else None
 
 
 def _usage(metadata: _UsageMetadata) -> Usage:

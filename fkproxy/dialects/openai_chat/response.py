@@ -231,8 +231,9 @@ class StreamDecoder:
                 events += _parts(content, choice)
         if message.refusal:
             events.append(RefusalDelta(text=message.refusal, choice=choice))
-        for image in message.images or ():
-            events += _image(image, choice)
+        if message.images:
+            for image in message.images:
+                events += _image(image, choice)
         if message.audio is not None:
             events.append(OpaqueReceived(part=Opaque(dialect="openai_chat", kind="audio", value=message.audio), choice=choice))
         if message.annotations:
@@ -311,11 +312,11 @@ class _Calls:
 
 
 def _started(completion: _Completion) -> Started:
-    extra = {
-        name: value
-        for name, value in (("system_fingerprint", completion.system_fingerprint), ("service_tier", completion.service_tier))
-        if value is not None
-    }
+    extra: dict[str, Any] = {}
+    if completion.system_fingerprint is not None:
+        extra["system_fingerprint"] = completion.system_fingerprint
+    if completion.service_tier is not None:
+        extra["service_tier"] = completion.service_tier
     created = completion.created
     return Started(
         id=completion.id or None,
