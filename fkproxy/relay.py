@@ -323,7 +323,9 @@ class _Stream:
         failed: Failed | None = None
         for frame in self._framer.feed(chunk) if chunk else self._framer.tail():
             events: Sequence[Event] = ()
-            if self._listening:
+            if same and self._decoder.skims(frame):
+                content = True
+            elif self._listening:
                 try:
                     events = self._decoder.feed(frame)
                 except UpstreamProtocolError:

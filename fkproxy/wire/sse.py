@@ -46,6 +46,16 @@ class SseDecoder:
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises `UpstreamProtocolError` when a frame grows over the limit."""
         data = self._buffer + chunk if self._buffer else chunk
+        if (
+            self._started
+            and data.startswith(b"data:")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+        ):
+            # One whole event with only a data line: what a stream mostly comes as.
+            self._buffer = b""
+            return [Frame(data, data[6:-2] if data[5:6] == b" " else data[5:-2])]
         if not self._started:
             # "One leading U+FEFF BYTE ORDER MARK character must be ignored if any are present" (§9.2.6), in however many pieces it comes.
             if len(data) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(data):
@@ -95,7 +105,7 @@ def _frame(piece: bytes, raw: bytes) -> Frame:
         return Frame(raw, piece[6:] if piece[5:6] == b" " else piece[5:])
     data: list[bytes] = []
     event: str | None = None
-    for line in _LINE_END.split(piece):
+    for line in piece.split(b"\n") if b"\r" not in piece else _LINE_END.split(piece):
         name, _, value = line.partition(b":")
         if value.startswith(b" "):
             value = value[1:]

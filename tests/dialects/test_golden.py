@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek, ReplyContext
 from fkproxy.model.errors import UpstreamError
-from fkproxy.model.events import Event, Failed, Started, check_order, collect
+from fkproxy.model.events import Event, Failed, Started, TextDelta, check_order, collect
 from fkproxy.model.usage import Usage
 from tests.dialects.golden import CASES, REPLIES, REQUESTS, Case, frames, plain
 
@@ -208,3 +208,30 @@ def test_an_error_is_told_again_in_the_same_dialect(case: Case) -> None:
     assert body["error"]["message"] == str(error)
     again = case.dialect.decode_error(error.status, {}, json.dumps(body).encode())
     assert again.status == error.status
+
+
+def skimmed(case: Case) -> tuple[list[Event], list[Event]]:
+    """(what is heard when pieces of text are not read, what those pieces would have been)."""
+    assert case.stream is not None
+    whole, listener = case.dialect.stream_decoder(), case.dialect.stream_decoder()
+    heard: list[Event] = []
+    left_out: list[Event] = []
+    for frame in frames([case.stream]):
+        events = whole.feed(frame)
+        if listener.skims(frame):
+            left_out += events
+        else:
+            heard += listener.feed(frame)
+    return heard + listener.end(), left_out
+
+
+@pytest.mark.parametrize("case", STREAMS, ids=repr)
+def test_who_only_listens_misses_nothing_but_text(case: Case) -> None:
+    heard, left_out = skimmed(case)
+    assert all(isinstance(event, TextDelta) and event.text for event in left_out)
+    assert [value for value in plain(heard) if value["type"] != "text"] == [value for value in case.expected() if value["type"] != "text"]
+
+
+def test_most_of_a_stream_need_not_be_read_by_who_only_listens() -> None:
+    left_out = {case.dialect.name for case in STREAMS if skimmed(case)[1]}
+    assert left_out == {"openai_chat", "anthropic", "openai_responses"}

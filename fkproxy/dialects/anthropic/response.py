@@ -154,6 +154,19 @@ class StreamDecoder:
         self._pieces: list[str] = []
         self._usage = _Usage()
 
+    def skims(self, frame: Frame) -> bool:
+        """See `dialects.base.StreamDecoder.skims`."""
+        data = frame.data
+        return (
+            frame.event == "content_block_delta"
+            and self._block is not None
+            and data is not None
+            and b'"text_delta"' in data
+            and b'"text":""' not in data
+            and data.startswith(b"{")
+            and data.endswith(b"}")
+        )
+
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
         if not frame.data or self._ended:

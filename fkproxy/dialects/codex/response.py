@@ -111,6 +111,10 @@ class StreamDecoder:
         self._exact = False
         self._over = False
 
+    def skims(self, frame: Frame) -> bool:
+        """See `StreamDecoder.skims`. No client speaks this."""
+        return False
+
     def feed(self, frame: Frame) -> list[Event]:
         """See `StreamDecoder.feed`."""
         if frame.data is None or self._over:

@@ -208,6 +208,10 @@ class StreamDecoder:
         self._finished: dict[int, tuple[FinishReason, str]] = {}
         self._told: dict[int, dict[str, Any]] = {}
 
+    def skims(self, frame: Frame) -> bool:
+        """See `dialects.base.StreamDecoder.skims`. Every frame may count tokens."""
+        return False
+
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
         if not frame.data or self._ended:

@@ -164,6 +164,26 @@ class StreamDecoder:
         """Choices of which there is anything."""
         self._choices: dict[int, _Calls] = {}
 
+    def skims(self, frame: Frame) -> bool:
+        """See `dialects.base.StreamDecoder.skims`.
+
+        A quotation mark inside of a text has a backslash before it, so the names of fields are found nowhere else. What is written in
+        another way, with spaces perhaps, is read as a whole.
+        """
+        data = frame.data
+        return (
+            data is not None
+            and b'"content":"' in data
+            and b'"content":""' not in data
+            and b'"index":0' in data
+            and 0 in self._said
+            and (b'"finish_reason"' not in data or (b'"finish_reason":null' in data and data.count(b'"finish_reason"') == 1))
+            and (b'"usage"' not in data or b'"usage":null' in data)
+            and b'"error"' not in data
+            and data.startswith(b"{")
+            and data.endswith(b"}")
+        )
+
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
         data = frame.data

@@ -148,6 +148,18 @@ class StreamDecoder:
         self._heard = False
         """An item has begun or ended."""
 
+    def skims(self, frame: Frame) -> bool:
+        """See `dialects.base.StreamDecoder.skims`."""
+        data = frame.data
+        return (
+            frame.event == "response.output_text.delta"
+            and self._started
+            and data is not None
+            and b'"delta":""' not in data
+            and data.startswith(b"{")
+            and data.endswith(b"}")
+        )
+
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
         if not frame.data or self._ended or frame.data == b"[DONE]":
