@@ -175,6 +175,10 @@ class HedgedExchange:
         """See `Exchange.chunk`."""
         return await self._won.chunk(wait_s)
 
+    def at_once(self) -> bytes | None:
+        """See `Exchange.at_once`."""
+        return self._won.at_once()
+
     async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
         """See `Exchange.pour`."""
         return await self._won.pour(into, wait_s)

@@ -105,14 +105,19 @@ class Relay:
         await self._write(call, client, call.dialect.keep_alive)
 
     async def read(self, call: Call, client: Client, exchange: Exchange, limit_bytes: int) -> bytes:
-        pieces: list[bytes] = []
-        size_bytes = 0
-        while piece := await self.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s):
-            size_bytes += len(piece)
-            if size_bytes > limit_bytes:
-                raise UpstreamProtocolError(f"the upstream's reply is larger than {limit_bytes} bytes")
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = exchange.at_once()
+        if body is None:
+            pieces: list[bytes] = []
+            size_bytes = 0
+            while size_bytes <= limit_bytes and (
+                piece := await self.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s)
+            ):
+                size_bytes += len(piece)
+                pieces.append(piece)
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if len(body) > limit_bytes:
+            raise UpstreamProtocolError(f"the upstream's reply is larger than {limit_bytes} bytes")
+        return body
 
     # --- replies
 
@@ -120,7 +125,7 @@ class Relay:
         body = await self.read(call, client, exchange, _MAX_REPLY_BYTES)
         same = codec is call.dialect
         try:
-            events = codec.decode_reply(body)
+            events = codec.hear_reply(body) if same and not peek.stream else codec.decode_reply(body)
         except UpstreamProtocolError:
             if not same or peek.stream:
                 raise
@@ -138,7 +143,10 @@ class Relay:
             await client.finish()
             return
         out = body if same else call.dialect.encode_reply(collect(events), call.reply_context(peek))
-        call.answered(self.now())
+        now = self.now()
+        if call.ttft_s is None and events:
+            call.ttft_s = now - call.started
+        call.answered(now)
         call.committed = call.content_sent = call.over = True
         call.status = 200
         call.response_bytes = len(out)

@@ -130,6 +130,10 @@ class Exchange(Protocol):
         """
         ...
 
+    def at_once(self) -> bytes | None:
+        """The rest of the body if all of it is here already, else None."""
+        ...
+
     async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
         """Hand over the body as it comes, b"" at its end, until `into` gives False; it must not raise. True if it was given anything,
         False if nothing came for `wait_s` seconds (then call again). May return sooner. Raises as `chunk`.
@@ -144,11 +148,15 @@ class Exchange(Protocol):
 
 
 class Pulled(ABC):
-    """`Exchange.pour` for those that have `chunk` only."""
+    """`Exchange.pour` and `at_once` for those that have `chunk` only."""
 
     @abstractmethod
     async def chunk(self, wait_s: float) -> bytes | None:
         """See `Exchange.chunk`."""
+
+    def at_once(self) -> bytes | None:
+        """See `Exchange.at_once`."""
+        return None
 
     async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
         """See `Exchange.pour`."""

@@ -314,6 +314,10 @@ class Dialect(Protocol):
         """The events of a non-streamed reply, `Started` to `Done`. Raises `UpstreamProtocolError`."""
         ...
 
+    def hear_reply(self, body: bytes) -> list[Event]:
+        """The same for who passes the bytes on and only listens: what is said in it may be left out."""
+        ...
+
     def stream_decoder(self) -> StreamDecoder:
         """A decoder for one streamed reply."""
         ...

@@ -210,6 +210,21 @@ def test_an_error_is_told_again_in_the_same_dialect(case: Case) -> None:
     assert again.status == error.status
 
 
+@pytest.mark.parametrize("case", [case for case in REPLIES if case.stream is None and case.status == 200], ids=repr)
+def test_who_only_listens_to_a_whole_reply_hears_how_it_ended_and_what_it_cost(case: Case) -> None:
+    assert case.whole is not None
+    decode, hear = case.dialect.decode_reply, case.dialect.hear_reply
+
+    def told(events: list[Event]) -> list[Any]:
+        kept = ("finished", "usage", "done", "failed")
+        return [{**value, "extra": None} for value in plain(events) if value["type"] in kept]
+
+    assert told(hear(case.whole)) == told(decode(case.whole))
+    assert [event.id for event in hear(case.whole) if isinstance(event, Started)] == [
+        event.id for event in decode(case.whole) if isinstance(event, Started)
+    ]
+
+
 def skimmed(case: Case) -> tuple[list[Event], list[Event]]:
     """(what is heard when pieces of text are not read, what those pieces would have been)."""
     assert case.stream is not None

@@ -263,6 +263,10 @@ class HttpExchange:
             if not await self._wait(deadline):
                 return None
 
+    def at_once(self) -> bytes | None:
+        """See `Exchange.at_once`."""
+        return self._take() if self.complete and self._inflater is None and self._error is None else None
+
     async def pour(self, into: Callable[[bytes], bool], wait_s: float) -> bool:
         """See `Exchange.pour`. Until `wait_s` seconds are over it does not return for each piece."""
         data = await self.chunk(wait_s)

@@ -91,6 +91,10 @@ class Gemini:
         """See `Dialect.decode_reply`."""
         return response.decode_reply(body)
 
+    def hear_reply(self, body: bytes) -> list[Event]:
+        """See `Dialect.hear_reply`."""
+        return response.decode_reply(body)
+
     def stream_decoder(self) -> response.StreamDecoder:
         """See `Dialect.stream_decoder`."""
         return response.StreamDecoder()

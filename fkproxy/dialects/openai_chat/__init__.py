@@ -74,6 +74,10 @@ class OpenAiChat:
         """See `Dialect.decode_reply`."""
         return response.decode_reply(body)
 
+    def hear_reply(self, body: bytes) -> list[Event]:
+        """See `Dialect.hear_reply`."""
+        return response.hear_reply(body)
+
     def stream_decoder(self) -> response.StreamDecoder:
         """See `Dialect.stream_decoder`."""
         return response.StreamDecoder()
