@@ -7,13 +7,8 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
-
-from litestar import Litestar, asgi
-from litestar.connection import ASGIConnection
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
 
 from fkproxy import __version__
 from fkproxy.access import KeyRing
@@ -43,11 +38,8 @@ from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow
 from fkproxy.telemetry.prices import warm_up
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
-from fkproxy.web.admin import PREFIXES, AdminPlane, Guard, Lazy, admin_app, asking
-from fkproxy.web.asgi import Door, Endpoint, request_id
-from fkproxy.web.asgi import Receive as WebReceive
-from fkproxy.web.asgi import Scope as WebScope
-from fkproxy.web.asgi import Send as WebSend
+from fkproxy.web.application import Application, Lazy, by_method
+from fkproxy.web.asgi import Door, request_id
 from fkproxy.web.chat import chat_endpoints
 from fkproxy.web.cors import CorsPolicy
 from fkproxy.web.ops import Ops
@@ -78,7 +70,7 @@ def create_app(
     leaving: Callable[[], bool] = lambda: False,
     stop_accepting: Callable[[], None] = lambda: None,
     handovers_failed: Callable[[], int] = lambda: 0,
-) -> Litestar:
+) -> Application:
     """The ASGI application. Call it in the process that serves, outside the event loop.
 
     `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called. `handovers_failed`: see `Sources`.
@@ -205,62 +197,35 @@ def create_app(
 
     upstreams = UpstreamControl(lambda: gateway.fleet)
     controls = verbs(administration, upstreams, lambda loaded: _tried(client, loaded), lambda: _store_told(administration))
-    plane = AdminPlane(
-        guard=Guard(keys, _peer(door)),
-        by=asking(_peer(door), lambda: keys.closed, lambda request: request_id(request.headers.get("x-request-id"))),
-        upstreams=upstreams,
-        explain=explain,
-        reload=administration.reload,
-        changed=administration.changed,
-        opening=administration.opening,
-        headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
-        **controls,
+
+    def administer() -> Callable[[Any, Any, Any], Awaitable[None]]:
+        # Imported here, with Litestar: see `web.application`.
+        from fkproxy.web.admin import AdminPlane, Guard, admin_app, asking
+
+        def peer_of(connection: Any) -> str | None:
+            return door.peer_of(connection.scope)
+
+        return admin_app(
+            AdminPlane(
+                guard=Guard(keys, peer_of),
+                by=asking(peer_of, lambda: keys.closed, lambda request: request_id(request.headers.get("x-request-id"))),
+                upstreams=upstreams,
+                explain=explain,
+                reload=administration.reload,
+                changed=administration.changed,
+                opening=administration.opening,
+                headers={name.decode(): value.decode() for name, value in _STATIC_HEADERS},
+                **controls,
+            )
+        )
+
+    return Application(
+        by_method(chat_endpoints(gateway, door, dialects, ops.look), ops.endpoints()),
+        unknown=ops.unknown,
+        admin=Lazy(administer),
+        open_=open_,
+        close=close,
     )
-    admin = Lazy(lambda: admin_app(plane))
-    calls = chat_endpoints(gateway, door, dialects, ops.look)
-    return _App(
-        calls,
-        _routes(_by_method(calls, ops.endpoints()), ops.unknown, admin),
-        on_startup=[open_],
-        on_shutdown=[close],
-        openapi_config=None,
-        logging_config=None,
-    )
-
-
-class _App(Litestar):
-    """Litestar, but a call goes straight to its endpoint: router, middleware and the wrapped `send` would cost a tenth of it.
-
-    An endpoint answers for whatever goes wrong in it, so nothing is missed but time. What is not found here Litestar finds.
-    """
-
-    def __init__(self, calls: dict[str, Endpoint], routes: list[ASGIRouteHandler], **config: Any) -> None:
-        super().__init__(routes, **config)
-        self._calls = {path: endpoint for path, endpoint in calls.items() if "{" not in path}
-        self._prefixes = _prefixes(calls)
-
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Coroutine[Any, Any, None]:
-        """See `Litestar.__call__`."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            endpoint = self._calls.get(scope["path"]) or _below(self._prefixes, scope["raw_path"])
-            if endpoint is not None:
-                return endpoint(scope, receive, send)
-        return super().__call__(scope, receive, send)
-
-
-_Prefixes = tuple[tuple[bytes, Endpoint], ...]
-
-
-def _prefixes(endpoints: Mapping[str, Endpoint]) -> _Prefixes:
-    """Of the endpoints that answer for all paths below one."""
-    return tuple((path.partition("{")[0].encode(), endpoint) for path, endpoint in endpoints.items() if "{" in path)
-
-
-def _below(prefixes: _Prefixes, path: bytes) -> Endpoint | None:
-    for prefix, endpoint in prefixes:
-        if path.startswith(prefix) and len(path) > len(prefix):
-            return endpoint
-    return None
 
 
 def _first_fleet(assembly: Assembly, administration: Administration) -> Fleet:
@@ -282,10 +247,6 @@ def _tried(client: HttpClient, loaded: LoadedSettings) -> Fleet:
 def _cors(settings: Settings) -> CorsPolicy | None:
     cors = settings.cors
     return CorsPolicy(cors.allowed_origins, cors.max_age_secs) if cors.enabled else None
-
-
-def _peer(door: Door) -> Callable[[ASGIConnection[Any, Any, Any, Any]], str | None]:
-    return lambda connection: door.peer_of(connection.scope)  # type: ignore[arg-type]  # Litestar's TypedDicts
 
 
 def _store_told(administration: Administration) -> dict[str, Any] | None:
@@ -316,39 +277,3 @@ def _store_row(administration: Administration) -> StoreRow:
         waiting_bytes=administration.waiting_bytes,
         dropped=figures.dropped,
     )
-
-
-def _by_method(posted: dict[str, Endpoint], asked: dict[str, Endpoint]) -> dict[str, Endpoint]:
-    """Both sets as one; where a dialect uses one path for both, GET and HEAD go to the second."""
-
-    def either(post: Endpoint, ask: Endpoint) -> Endpoint:
-        async def choose(scope: WebScope, receive: WebReceive, send: WebSend) -> None:
-            await (ask if scope["method"] in ("GET", "HEAD") else post)(scope, receive, send)
-
-        return choose
-
-    shared = {path: either(posted[path], asked[path]) for path in posted.keys() & asked.keys()}
-    return {**posted, **asked, **shared}
-
-
-def _routes(endpoints: dict[str, Endpoint], unknown: Endpoint, admin: Lazy) -> list[ASGIRouteHandler]:
-    """Exact paths go to their handler through Litestar's router; everything else to one handler that knows the prefixes."""
-    administrative = tuple(f"{prefix}/".encode() for prefix in PREFIXES)
-    prefixes = _prefixes(endpoints)
-
-    async def rest(scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["raw_path"]
-        if path.startswith(administrative):
-            await admin(scope, receive, send)
-        else:
-            await (_below(prefixes, path) or unknown)(scope, receive, send)  # type: ignore[arg-type]  # Litestar's TypedDicts
-
-    handlers = [_handler(path, endpoint) for path, endpoint in endpoints.items() if "{" not in path]
-    return [*handlers, asgi("/", is_mount=True, copy_scope=False)(rest)]
-
-
-def _handler(path: str, endpoint: Endpoint) -> ASGIRouteHandler:
-    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        await endpoint(scope, receive, send)  # type: ignore[arg-type]  # Litestar's TypedDicts
-
-    return asgi(path, copy_scope=False)(handle)

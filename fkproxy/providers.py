@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +15,6 @@ from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, ANTHROPIC_HEADERS, An
 from fkproxy.adapters.base import Adapter, Credential, Timeouts
 from fkproxy.adapters.codex import CodexCli, CodexOnce, Crew, command_of, thread_settings
 from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
-from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.openai import OPENAI_BASE_URL, OpenAiCompatible
 from fkproxy.adapters.quota import QuotaProbe
@@ -28,6 +28,9 @@ from fkproxy.settings import CredentialEntry, LoadedSettings, Provider, expressi
 from fkproxy.suffix import reasoning_of_word
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
+
+if TYPE_CHECKING:
+    from fkproxy.adapters.google_auth import GoogleTokens
 
 __all__ = ["Built", "Member", "Workshop"]
 
@@ -185,6 +188,9 @@ class Workshop:
     def _tokens(self, entry: CredentialEntry, project: str | None, name: str) -> GoogleTokens:
         key = (entry.credentials_file, _stamp(entry.credentials_file), project, name)
         if key not in self._google:
+            # Imported here: google-auth is slow to import, and most installations never need it.
+            from fkproxy.adapters.google_auth import GoogleTokens
+
             self._google[key] = GoogleTokens(credentials_file=entry.credentials_file, project_id=project, name=name)
         return self._google[key]
 

@@ -29,7 +29,6 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from fkproxy.app import create_app
 from fkproxy.settings import LoadedSettings, successor_variables
 from fkproxy.supervision import Supervisor, own_command
 from fkproxy.systemd import inherited_socket, watchdog_s
@@ -108,6 +107,9 @@ def serve(loaded: LoadedSettings) -> None:
     main = os.getpid()
 
     def load() -> Any:
+        # Imported here, by the worker: the main process needs none of it, and what both have, each would have to itself before long.
+        from fkproxy.app import create_app
+
         threading.Thread(target=_follow, args=(main, shared, server.lame_duck_secs), name="orphan", daemon=True).start()
         app = create_app(
             loaded,

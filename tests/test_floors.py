@@ -93,7 +93,7 @@ NEIGHBOURS: dict[str, set[str]] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "alembic": ("storage.schema", "storage.migrations"),
     "aiosqlite": ("storage.engines",),
-    "asyncpg": ("storage.engines", "storage.failures"),
+    "asyncpg": ("storage.engines",),
     "cryptography": ("storage.secrets",),
     "granian": ("server",),
     "genai_prices": ("telemetry.prices",),
@@ -101,7 +101,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "requests": ("adapters.google_auth",),
     "httptools": ("adapters.http",),
     "jmespath": ("adapters.quota",),
-    "litestar": ("app", "web.admin"),
+    "litestar": ("web.admin",),
     "msgspec": ("",),
     "prometheus_client": ("telemetry.metrics",),
     "pydantic": ("settings",),

@@ -9,16 +9,19 @@ Sources: ai.google.dev/api/generate-content; cloud.google.com/vertex-ai/generati
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
+
+if TYPE_CHECKING:
+    from fkproxy.adapters.google_auth import GoogleTokens
 
 __all__ = ["GeminiApi", "VertexAi", "vertex_base_url"]
 

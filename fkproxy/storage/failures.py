@@ -6,17 +6,14 @@ The exception that was raised is not chained: PostgreSQL quotes values of rows i
 from __future__ import annotations
 
 import sqlite3
+import sys
 
-import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fkproxy.storage.values import Conflict, Reason, StoreError, StoreUnavailable
 
-__all__ = ["CONNECTING", "MESSAGES", "told"]
-
-CONNECTING: tuple[type[Exception], ...] = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What comes out of a connection in the making, which SQLAlchemy does not dress up."""
+__all__ = ["MESSAGES", "of_connecting", "told"]
 
 MESSAGES: dict[Reason, str] = {
     "locked": "the database is locked: another process writes, or holds it, for too long",
@@ -61,6 +58,12 @@ _POSTGRESQL: dict[str, Reason] = {
 """SQLSTATE, or its class (https://www.postgresql.org/docs/15/errcodes-appendix.html) → reason."""
 
 
+def of_connecting(error: Exception) -> bool:
+    """Whether it came out of a connection in the making, which SQLAlchemy does not dress up. asyncpg is loaded by who connects with it."""
+    driver = sys.modules.get("asyncpg")
+    return isinstance(error, OSError) or (driver is not None and isinstance(error, driver.PostgresError | driver.InterfaceError))
+
+
 def told(error: BaseException) -> StoreError:
     """The exception that says the same as `error`, which came out of SQLAlchemy, a driver or the operating system."""
     if isinstance(error, IntegrityError):
@@ -80,7 +83,7 @@ def told(error: BaseException) -> StoreError:
     if isinstance(cause, OSError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return _unavailable("unreachable")
     # The driver says so without a code when a connection was closed under it: no server answered.
-    lost = isinstance(cause, asyncpg.InterfaceError) or type(cause).__name__ in ("InterfaceError", "InternalClientError")
+    lost = any(kind.__name__ in ("InterfaceError", "InternalClientError") for kind in type(cause).__mro__)
     return _unavailable("unreachable" if lost else "broken", type(cause).__name__)
 
 

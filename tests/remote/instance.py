@@ -73,7 +73,7 @@ class Instance:
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 answered.set()
 
-        await self._app(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own TypedDicts
+        await self._app(scope, receive, send)
         return sent[0]["status"], sent[0]["headers"], b"".join(message.get("body", b"") for message in sent[1:])
 
 

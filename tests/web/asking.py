@@ -40,16 +40,15 @@ class App:
         self._app = create_app(load(environ=settings))
 
     async def __aenter__(self) -> App:
-        for start in self._app.on_startup:
-            await start()  # type: ignore[call-arg,misc]  # ours take no argument and are coroutines
+        self._life = self._app.lifespan()
+        await self._life.__aenter__()
         async with asyncio.timeout(60):
             while (await self.ask("GET", "/health")).json().get("store", {}).get("state", "open") != "open":  # noqa: ASYNC110 - asked from outside
                 await asyncio.sleep(0.01)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for stop in self._app.on_shutdown:
-            await stop()  # type: ignore[call-arg,misc]  # as above
+        await self._life.__aexit__(None, None, None)
 
     async def ask(
         self,
@@ -87,7 +86,7 @@ class App:
         async def send(message: Mapping[str, Any]) -> None:
             sent.append(message)
 
-        await self._app(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own TypedDicts
+        await self._app(scope, receive, send)
         return Reply(sent)
 
 

@@ -2,7 +2,6 @@
 
 guard.py      who may
 answers.py    what is told when something cannot be done
-lazy.py       put together when first asked for
 upstreams.py  … and each further file: the routes of one kind of thing
 
 Its description (OpenAPI 3.1) is at `/admin/api/openapi.json`.
@@ -42,24 +41,20 @@ from fkproxy.web.admin.answers import HANDLERS, MAX_BODY_BYTES
 from fkproxy.web.admin.audit import audit_routes
 from fkproxy.web.admin.caller import Asking, asking
 from fkproxy.web.admin.calls import call_routes
-from fkproxy.web.admin.compat import FALLBACK_PREFIX, MANAGEMENT_PREFIX, fallback_routes, management_routes
+from fkproxy.web.admin.compat import fallback_routes, management_routes
 from fkproxy.web.admin.config import config_routes
 from fkproxy.web.admin.description import described
 from fkproxy.web.admin.guard import Guard
 from fkproxy.web.admin.keys import key_routes
-from fkproxy.web.admin.lazy import Lazy, Once
 from fkproxy.web.admin.pools import pool_routes
 from fkproxy.web.admin.providers import provider_routes
 from fkproxy.web.admin.settings import setting_routes
 from fkproxy.web.admin.store import store_routes
 from fkproxy.web.admin.upstreams import upstream_routes
+from fkproxy.web.application import ADMIN_PREFIX, Once
 from fkproxy.wire import json
 
-__all__ = ["ADMIN_PREFIX", "PREFIXES", "AdminPlane", "Guard", "Lazy", "admin_app", "asking"]
-
-ADMIN_PREFIX = "/admin/api"
-PREFIXES = (FALLBACK_PREFIX, MANAGEMENT_PREFIX)
-"""Everything below is the administrator's, `ADMIN_PREFIX` too."""
+__all__ = ["AdminPlane", "Guard", "admin_app", "asking"]
 
 
 class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):

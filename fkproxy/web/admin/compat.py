@@ -23,11 +23,10 @@ from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.settings import SettingsError
 from fkproxy.storage.values import Conflict, StoreError, StoreUnavailable
 from fkproxy.web.admin.caller import Asked, Asking
+from fkproxy.web.application import FALLBACK_PREFIX, MANAGEMENT_PREFIX
 
-__all__ = ["FALLBACK_PREFIX", "MANAGEMENT_PREFIX", "fallback_routes", "management_routes"]
+__all__ = ["fallback_routes", "management_routes"]
 
-FALLBACK_PREFIX = "/admin"
-MANAGEMENT_PREFIX = "/v0/management"
 
 _COOLDOWN = "APP_COOLDOWN__MAX_SECS"
 _OK = {"status": "ok"}
