@@ -22,8 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 #define MAXFD 65536
-#define INBUF (1<<16)
-typedef struct { char *in; int n; int active, chunks, sent, stream, voice; long iv; unsigned gen; char *out; int on, oo; } Conn;
+#define INBUF (1<<16) /* at first; it grows with what a client sends, up to INMAX */
+#define INMAX (1<<24)
+typedef struct { char *in; int n, cap; int active, chunks, sent, stream, voice; long iv; unsigned gen; char *out; int on, oo; } Conn;
 static Conn C[MAXFD]; static int ep;
 typedef struct { long t; int fd; unsigned gen; } Ev;
 static Ev *heap; static int hn, hcap;
@@ -82,7 +83,7 @@ int main(int ac,char**av){ signal(SIGPIPE,SIG_IGN); struct rlimit rl={65000,6500
   for(;;){ int to=-1; if(hn){ long d=heap[0].t-now_us(); to=d<=0?0:(d+999)/1000; }
     int n=epoll_wait(ep,evs,512,to);
     for(int i=0;i<n;i++){ int fd=evs[i].data.fd;
-      if(fd==s){ int c; while((c=accept4(s,0,0,SOCK_NONBLOCK))>=0){ if(c>=MAXFD){close(c);continue;} setsockopt(c,IPPROTO_TCP,TCP_NODELAY,&one,sizeof one); C[c].in=malloc(INBUF+1); C[c].n=0; struct epoll_event x={EPOLLIN,{.fd=c}}; epoll_ctl(ep,EPOLL_CTL_ADD,c,&x);} continue; }
+      if(fd==s){ int c; while((c=accept4(s,0,0,SOCK_NONBLOCK))>=0){ if(c>=MAXFD){close(c);continue;} setsockopt(c,IPPROTO_TCP,TCP_NODELAY,&one,sizeof one); C[c].in=malloc(INBUF+1); C[c].n=0; C[c].cap=INBUF; struct epoll_event x={EPOLLIN,{.fd=c}}; epoll_ctl(ep,EPOLL_CTL_ADD,c,&x);} continue; }
       Conn*c=&C[fd]; if(evs[i].events&EPOLLOUT){ if(c->on)flush_out(fd); if(!c->in)continue; }
-      if(evs[i].events&(EPOLLIN|EPOLLHUP|EPOLLERR)){ int r=read(fd,c->in+c->n,INBUF-c->n); if(r==0||(r<0&&errno!=EAGAIN)){closec(fd);continue;} if(r>0){c->n+=r; process(fd);} } }
+      if(evs[i].events&(EPOLLIN|EPOLLHUP|EPOLLERR)){ if(c->n==c->cap&&c->cap<INMAX)c->in=realloc(c->in,(c->cap*=2)+1); int r=read(fd,c->in+c->n,c->cap-c->n); if(r==0||(r<0&&errno!=EAGAIN)){closec(fd);continue;} if(r>0){c->n+=r; process(fd);} } }
     long t=now_us(); while(hn&&heap[0].t<=t){ Ev v=hpop(); if(C[v.fd].gen==v.gen&&C[v.fd].active)step(v.fd); } } }
