@@ -39,8 +39,8 @@ ERRORS = ["upstream_error", "upstream_rate_limited", "timeout", "rate_limit_exce
 STATUSES = {"upstream_error": 502, "upstream_rate_limited": 429, "timeout": 504, "rate_limit_exceeded": 429}
 
 
-def records(count: int, days: float) -> Iterator[CallRecord]:
-    """Calls spread over the days before `NOW_S`, in order of their start but for a few seconds."""
+def records(count: int, days: float, until_s: float = NOW_S) -> Iterator[CallRecord]:
+    """Calls spread over the days before `until_s`, in order of their start but for a few seconds."""
     draw = random.Random(7)
     step_s = days * 86400 / count
     for number in range(count):
@@ -50,7 +50,7 @@ def records(count: int, days: float) -> Iterator[CallRecord]:
         status = STATUSES[error] if error else 200
         key = 200 if draw.random() < 1e-5 else int(200 * draw.random() ** 2)
         provider = "rare" if draw.random() < 1e-5 else f"provider-{hash(model) % 4}"
-        started = NOW_S - days * 86400 + number * step_s + draw.random() * 3
+        started = until_s - days * 86400 + number * step_s + draw.random() * 3
         tries = [Attempt(provider_key=provider, model_id=model, status=200, duration_ms=draw.random() * 5000, ttft_ms=300.0)]
         if draw.random() < 0.03:
             tries.insert(
@@ -101,13 +101,13 @@ def cost_of_write(directory: Path) -> None:
     print(f"journal.write: {min(times) * 1000:.2f} µs at best, {statistics.median(times) * 1000:.2f} µs in the middle")
 
 
-def fill(directory: Path, count: int, days: float) -> None:
+def fill(directory: Path, count: int, days: float, until_s: float = NOW_S) -> None:
     """Journal files as processes that are gone left them."""
     directory.mkdir(mode=0o700, parents=True)
     encode = EntryEncoder().encode
     lines: list[bytes] = []
     number = 0
-    for number, record in enumerate(records(count, days), 1):
+    for number, record in enumerate(records(count, days, until_s), 1):
         lines.append(encode(record))
         if number % 20000 == 0 or number == count:
             (directory / f"calls-{number:013d}-1-{os.urandom(4).hex()}.jsonl").write_bytes(b"".join(lines))
