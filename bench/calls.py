@@ -18,8 +18,9 @@ import tempfile
 import time
 import timeit
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from fkproxy.model.usage import Usage
 from fkproxy.storage import files
@@ -121,7 +122,8 @@ async def import_all(importer: Importer, count: int) -> None:
     await importer.step()  # what is compiled at first is not a row's
     before = importer.figures.imported
     cpu, own, wall = time.process_time(), time.thread_time(), time.perf_counter()
-    longest, run = 0.0, asyncio.events.Handle._run
+    handles: Any = asyncio.Handle
+    longest, run = 0.0, handles._run
 
     def timed(handle: asyncio.Handle) -> None:
         nonlocal longest
@@ -129,12 +131,12 @@ async def import_all(importer: Importer, count: int) -> None:
         run(handle)
         longest = max(longest, time.thread_time() - began)
 
-    asyncio.events.Handle._run = timed
+    handles._run = timed
     try:
         while importer.figures.imported < count:
             await importer.step()
     finally:
-        asyncio.events.Handle._run = run
+        handles._run = run
     done = count - before
     all_us, own_us = (time.process_time() - cpu) / done * 1e6, (time.thread_time() - own) / done * 1e6
     print(
@@ -196,12 +198,13 @@ async def search_all(calls: Calls) -> None:
             last, cursor = (time.perf_counter() - began) * 1000, page.next
         print(f"{name:32} {rows:5} {statistics.median(times):9.2f} ms {max(times):9.2f} ms {last:9.2f} ms")
     found = (await calls.search(CallFilter(), limit=1)).rows[0]
-    for name, work in {
+    others: dict[str, Callable[[], Awaitable[object]]] = {
         "get": lambda: calls.get(found.request_id),
         "usage by model": lambda: calls.usage("model"),
         "usage by key, a day": lambda: calls.usage("key", since_s=NOW_S - 86400),
         "spent": lambda: calls.spent(day_start_s=NOW_S - 43200, week_start_s=NOW_S - 5 * 86400, month_start_s=NOW_S - 25 * 86400),
-    }.items():
+    }
+    for name, work in others.items():
         began = time.perf_counter()
         await work()
         print(f"{name:32} {'':5} {(time.perf_counter() - began) * 1000:9.2f} ms")
