@@ -55,7 +55,7 @@ check: $(VENV_STAMP)
 
 bench: $(BINARY) $(VENV_STAMP)
 	@scripts/need gcc=gcc /usr/include/stdio.h=libc6-dev nginx=nginx-light taskset=util-linux
-	$(VENV)/bin/python bench/run.py
+	$(VENV)/bin/python -m bench.run $(BENCH)
 
 lock: $(BUILD_STAMP) $(VENV_STAMP)
 	scripts/lock

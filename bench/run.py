@@ -1,262 +1,244 @@
-#!/usr/bin/env python3
-"""What the gateway costs, beside nginx as a plain proxy, in one interleaved run on loopback.
+"""What the gateway costs, with every feature on, beside nginx as a plain proxy, in one interleaved run on loopback.
 
-    python3 bench/run.py --binary dist/fkllmproxy [--rounds 3] [--seconds 3] [--out bench.json]
+    python -m bench.run [--rounds 3] [--seconds 3] [--rows 1000000] [--parts speed prompts growth fresh] [--peers] [--write]
 
 CPU 0 has the process under test, CPU 1 the upstream (`mock.c`) and the load generator (`load.c`). While one is measured the others
-are stopped. Compare ratios of one run: these figures drift by a quarter between runs, and the CPU time of a request at saturation is
-steadier than requests a second. Needs gcc, nginx and two CPUs.
+are stopped. Everything is measured once a round, what is compared directly after one another. Ends with 1 when an answer was an error,
+and with `--strict` when a goal was missed. Needs gcc, nginx and two CPUs; docs/benchmarks.md says what each figure means.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import json
 import os
-import shutil
-import signal
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-KEY = "sk-bench-0123456789abcdef0123456789abcdef"
-UPSTREAM_PORT, NGINX_PORT, GATEWAY_PORT, GEMINI_PORT = 9000, 9100, 9200, 9300
-PROMPT = "Please summarise the following paragraph in one sentence. " * 8
-CONNECTIONS, RATE_PER_S, STREAMS_PER_S, EVENTS = 64, 200, 75, 64
-OPEN = {
-    "APP_AUTH__MASTER_KEY": KEY,
-    "APP_RATE_LIMIT__CAPACITY": "100000000",
-    "APP_RATE_LIMIT__REFILL_PER_SECOND": "100000000",
-    "APP_CONCURRENCY__MAX_STREAMS": "4000",
-    "APP_CONCURRENCY__MAX_STREAMS_PER_KEY": "4000",
-}
+from bench import gateways, peers, report
+from bench.phases import GROWTH_CALLS, PLAIN, PROMPT_SIZES_BYTES, Figures, Phases
+from bench.subjects import Failed, Subject
+from bench.tools import Tools
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMITTED = ROOT / "bench" / "result.json"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PARTS = ("speed", "prompts", "growth", "fresh")
+KEYS, UPSTREAMS = 1000, 200
+BUSY_PERCENT = 5
 
 
-@dataclass
-class Subject:
-    """A process under test; `direct` has none. `model` is a prefix that decides the upstream's dialect."""
+class Run:
+    """One run: subjects, and their figures so far."""
 
-    name: str
-    port: int
-    command: list[str] | None = None
-    environment: dict[str, str] = field(default_factory=dict)
-    model: str = ""
-    process: subprocess.Popen[bytes] | None = None
-    start_s: float = 0.0
-    rounds: list[dict[str, float]] = field(default_factory=list)
+    def __init__(self, options: argparse.Namespace, directory: Path) -> None:
+        self.measured: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._options = options
+        self._directory = directory
+        self._tools = Tools(directory)
+        self._gateways = gateways.Gateways(directory, options.binary.resolve(), self._tools.upstream_port)
+        self._phases = Phases(self._tools, options.seconds)
+        self._subjects: list[Subject] = []
+        self._began = time.monotonic()
 
-    def start(self, directory: Path) -> None:
-        """Start and wait until a call is answered."""
-        if self.command is None:
-            return
-        log = (directory / f"{self.name}.log").open("wb")
-        began = time.monotonic()
-        self.process = subprocess.Popen(
-            ["taskset", "-c", "0", *self.command], env={**os.environ, **self.environment}, stdout=log, stderr=log, start_new_session=True
-        )
-        while time.monotonic() - began < 30:
-            if self.process.poll() is not None:
-                sys.exit(f"{self.name} ended at start; see {directory}")
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-                connection.request("POST", "/v1/chat/completions", body(self.model + "m-64-0", False), headers())
-                if connection.getresponse().status == 200:
-                    self.start_s = time.monotonic() - began
-                    return
-            time.sleep(0.02)
-        sys.exit(f"{self.name} did not answer within 30 s; see {directory}")
+    def all(self) -> None:
+        """Everything that was asked for."""
+        parts = self._options.parts
+        try:
+            with self._tools.upstream():
+                if "fresh" in parts:
+                    self._fresh()
+                ends = self._ends() if {"speed", "prompts"} & set(parts) else []
+                others = self._others() if "speed" in parts and self._options.peers else []
+                grown = self._grown() if "growth" in parts else []
+                for number in range(self._options.rounds):
+                    step = -1 if number % 2 else 1
+                    self._say(f"round {number + 1} of {self._options.rounds}")
+                    if "speed" in parts:
+                        self._each((ends + others)[::step], self._phases.calm)
+                        self._each(ends[::step], self._phases.streams)
+                    if "prompts" in parts:
+                        for size_bytes in PROMPT_SIZES_BYTES:
+                            self._each(ends[1:][::step], partial(self._phases.prompt, size_bytes=size_bytes))
+                    if "speed" in parts:
+                        self._each((ends + others)[::step], self._phases.saturated)
+                        self._drain(ends[2:])
+                    if grown:
+                        self._growth(grown[::step])
+        finally:
+            for subject in self._subjects:
+                subject.stop()
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the whole group."""
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, number)
+    def others_percent(self) -> int:
+        """What others took of the subjects' processor while somebody was measured."""
+        return round(100 * self._phases.others_cpu_s / self._phases.all_s) if self._phases.all_s else 0
 
-    def cpu_s(self) -> float:
-        """CPU seconds of the group so far."""
-        total = 0
-        for pid in self.members():
-            with contextlib.suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    total += int((task / "schedstat").read_text().split()[0])
-        return total / 1e9
+    def _ends(self) -> list[Subject]:
+        """The upstream, nginx, and the gateway towards either dialect."""
+        direct = Subject(name="direct", port=self._tools.upstream_port, log=self._directory / "direct.log")
+        same, other = self._gateways.make("same dialect"), self._gateways.make("other dialect", model="gemini-")
+        return [self._up(direct), self._up(self._tools.nginx()), self._up(same, keys=1), self._up(other, keys=1)]
 
-    def memory_mb(self) -> float:
-        """Proportional resident memory of the group."""
-        total = 0
-        for pid in self.members():
-            with contextlib.suppress(OSError):
-                total += int(
-                    next(line for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:")).split()[1]
-                )
-        return total / 1024
-
-    def members(self) -> list[int]:
-        """Process ids of the group."""
-        if self.process is None:
-            return []
+    def _others(self) -> list[Subject]:
+        """Other gateways."""
+        self._say("peers")
+        directory = ROOT / ".bench" / "peers" if self._options.peers_at is None else self._options.peers_at
+        peers.install(directory)
         found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[2]) == self.process.pid:
-                        found.append(int(entry.name))
+        for make in (peers.litellm, peers.portkey):
+            subject = make(directory, self._directory, self._tools.upstream_port)
+            self._subjects.append(subject)
+            start_s = subject.start(self._phases.probe(subject))
+            self._note(subject.name, {"start_s": start_s, "idle_mb": subject.memory().proportional_mb})
+            self._phases.warm(subject, streams=False)
+            subject.hold()
+            found.append(subject)
         return found
 
-    def load(
-        self, tools: Path, model: str, *, stream: bool, connections: int, seconds: float, rate: float = 0, warm_s: float = 0.5
-    ) -> dict[str, float]:
-        """One phase of load; the generator's figures and the CPU seconds it cost."""
-        command = ["taskset", "-c", "1", str(tools / "load"), "-p", str(self.port), "-c", str(connections), "-d", str(seconds)]
-        command += ["-r", str(rate), "-w", str(warm_s), "-b", body(self.model + model, stream)]
-        command += [part for name, value in headers().items() if name != "Content-Type" for part in ("-H", f"{name}: {value}")]
-        before = self.cpu_s()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True)
-        return {**json.loads(done.stdout), "cpu_s": self.cpu_s() - before}
-
-    def measure(self, tools: Path, seconds: float) -> None:
-        """One round: saturated, at a fixed rate, paced streams."""
-        self.signal(signal.SIGCONT)
-        full = self.load(tools, "m-64-0", stream=False, connections=CONNECTIONS, seconds=seconds + 1, warm_s=1.0)
-        calm = self.load(tools, "m-64-0", stream=False, connections=CONNECTIONS, seconds=seconds, rate=RATE_PER_S)
-        paced = self.load(tools, f"m-{EVENTS}-20000", stream=True, connections=600, seconds=seconds + 2, rate=STREAMS_PER_S, warm_s=1.5)
-        burst = self.load(tools, f"m-{EVENTS}-0", stream=True, connections=32, seconds=seconds)
-        phases = (full, calm, paced, burst)
-        self.rounds.append(
-            {
-                "requests_per_s": full["rps"],
-                "cpu_us_per_request": full["cpu_s"] / max(1.0, full["rps"] * (seconds + 1)) * 1e6,
-                "p50_us": calm["p50"],
-                "p99_us": calm["p99"],
-                "cpu_us_per_event": paced["cpu_s"] / (STREAMS_PER_S * (EVENTS + 2) * (seconds + 2)) * 1e6,
-                "first_byte_p50_us": paced["ttfb50"],
-                "first_byte_p99_us": paced["ttfb99"],
-                "events_per_s": burst["ev_s"],
-                "failed": sum(phase["errs"] + phase["non200"] for phase in phases),
-            }
-        )
-        self.signal(signal.SIGSTOP)
-
-    def median(self, name: str) -> float:
-        """Median over the rounds."""
-        return statistics.median(entry[name] for entry in self.rounds)
-
-
-def body(model: str, stream: bool) -> str:
-    """About 600 bytes of request."""
-    messages = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": PROMPT}]
-    return json.dumps(
-        {"model": model, **({"stream": True} if stream else {}), "messages": messages, "max_tokens": 128}, separators=(",", ":")
-    )
-
-
-def headers() -> dict[str, str]:
-    """What a client sends."""
-    return {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-
-
-def table(subjects: list[Subject]) -> str:
-    """The result as Markdown."""
-    nginx = next(subject for subject in subjects if subject.name == "nginx")
-    direct = next(subject for subject in subjects if subject.name == "direct")
-    lines = [
-        "| | req/s a core | × nginx | CPU µs/request | added p50 / p99 µs at 200/s | CPU µs/event | × nginx "
-        "| added first byte p50 / p99 µs | failed | start s | MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for subject in subjects:
-        added = [
-            max(0.0, subject.median(name) - direct.median(name)) for name in ("p50_us", "p99_us", "first_byte_p50_us", "first_byte_p99_us")
+    def _grown(self) -> list[tuple[Subject, str]]:
+        """Gateways with much of one thing, and the model to ask for."""
+        self._say(f"stores: {self._options.rows:,} rows, {KEYS:,} keys")
+        rows = self._gateways.make("growth, rows")
+        gateways.prepare_rows(rows, self._options.rows)
+        return [
+            (self._up(self._gateways.make("growth, base"), keys=1), PLAIN),
+            (self._up(self._gateways.make("growth, keys"), keys=KEYS), PLAIN),
+            (self._up(self._gateways.make("growth, one of the upstreams", upstreams=UPSTREAMS), keys=1), f"own-{UPSTREAMS // 2}-{PLAIN}"),
+            (self._up(self._gateways.make("growth, all upstreams", upstreams=UPSTREAMS), keys=1), PLAIN),
+            (self._up(rows, keys=1), PLAIN),
         ]
-        own = subject.command is not None
-        lines.append(
-            f"| {subject.name} | {subject.median('requests_per_s'):,.0f} "
-            f"| {subject.median('requests_per_s') / nginx.median('requests_per_s'):.3f} | "
-            + (f"{subject.median('cpu_us_per_request'):.0f} | {added[0]:.0f} / {added[1]:.0f} | " if own else "– | – | ")
-            + (
-                f"{subject.median('cpu_us_per_event'):.1f} | {subject.median('cpu_us_per_event') / nginx.median('cpu_us_per_event'):.2f} | "
-                if own
-                else "– | – | "
-            )
-            + (f"{added[2]:.0f} / {added[3]:.0f} | " if own else "– | ")
-            + f"{sum(entry['failed'] for entry in subject.rounds):.0f} | "
-            + (f"{subject.start_s:.2f} | {subject.memory_mb():.0f} |" if own else "– | – |")
-        )
-    return "\n".join(lines)
+
+    def _fresh(self) -> None:
+        """Starts, and memory of what has just started."""
+        self._say("starts and memory")
+        for name, model in (("fresh", ""), ("fresh, other dialect", "gemini-")):
+            subject = self._up(self._gateways.make(name, model=model), keys=1)
+            if not model:
+                self._note(name, self._phases.starts(subject))
+            else:
+                subject.stop()
+                subject.start(self._phases.probe(subject))
+            gateways.wait_for_store(subject)
+            self._note(name, self._phases.memory(subject, self._options.streams))
+            subject.stop()
+        nginx = self._up(self._tools.nginx("fresh, nginx"))
+        self._note(nginx.name, self._phases.starts(nginx))
+        self._note(nginx.name, self._phases.memory(nginx, self._options.streams))
+        nginx.stop()
+
+    def _up(self, subject: Subject, *, keys: int = 0) -> Subject:
+        """Started, with so many keys, and held unless it is alone."""
+        self._subjects.append(subject)
+        subject.start(self._phases.probe(subject))
+        if keys:
+            gateways.wait_for_store(subject)
+            gateways.open_up(subject, keys)
+        if not subject.name.startswith("fresh"):
+            self._phases.warm(subject)
+            self._drain([subject] if keys else [])
+            subject.hold()
+        return subject
+
+    def _each(self, subjects: list[Subject], phase: Callable[[Subject], Figures]) -> None:
+        for subject in subjects:
+            with subject.running():
+                self._note(subject.name, phase(subject))
+
+    def _growth(self, grown: list[tuple[Subject, str]]) -> None:
+        """The same calls to each, and its processor time until all records are in the store."""
+        before_s = [subject.cpu_s() for subject, _ in grown]
+        for subject, model in grown:
+            with subject.running():
+                self._phases.calls(subject, model)
+        self._drain([subject for subject, _ in grown])
+        for (subject, _), began_s in zip(grown, before_s, strict=True):
+            self._note(subject.name, {"cpu_us_per_recorded_request": (subject.cpu_s() - began_s) / GROWTH_CALLS * 1e6})
+
+    @staticmethod
+    def _drain(subjects: list[Subject]) -> None:
+        """Let them write their records into their stores, all at the same time."""
+        for subject in subjects:
+            subject.let_go()
+        for subject in subjects:
+            gateways.drain(subject)
+        for subject in subjects:
+            subject.hold()
+
+    def _note(self, name: str, figures: Figures) -> None:
+        for figure, value in figures.items():
+            self.measured[name][figure].append(value)
+
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
-def opened(directory: Path, port: int) -> dict[str, str]:
-    """Settings without limits, with a store of its own."""
-    return {**OPEN, "APP_SERVER__PORT": str(port), "APP_STORE__DIRECTORY": str(directory / f"state-{port}")}
+@contextmanager
+def alone() -> Iterator[None]:
+    """On the tools' processor, so that this program does not disturb who is measured."""
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        raise Failed("two CPUs are needed")
+    os.sched_setaffinity(0, {1})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
-def main() -> None:
-    """Build, start, measure in turns, print."""
+def main() -> int:
+    """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=HERE.parent / "dist" / "fkllmproxy")
+    parser.add_argument("--binary", type=Path, default=ROOT / "dist" / "fkllmproxy")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of a phase")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="records of calls in the full log")
+    parser.add_argument("--streams", type=int, default=1000, help="held open to see their memory")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--peers", action="store_true", help="measure LiteLLM and Portkey as well; they are installed if need be")
+    parser.add_argument("--peers-at", type=Path, help="where they are installed; .bench/peers")
+    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "last.json")
+    parser.add_argument("--write", action="store_true", help="make this the committed result, here and in docs/benchmarks.md")
+    parser.add_argument("--strict", action="store_true", help="end with 1 when a goal is missed")
     options = parser.parse_args()
-    for tool in ("gcc", "nginx", "taskset"):
-        if shutil.which(tool) is None:
-            sys.exit(f"{tool} is missing: apt-get install gcc nginx-light util-linux")
-    with tempfile.TemporaryDirectory() as name:
-        tools = Path(name)
-        for source, flags in (("mock", []), ("load", ["-lm"])):
-            subprocess.run(["gcc", "-O2", "-o", str(tools / source), str(HERE / f"{source}.c"), *flags], check=True)
-        configuration = (HERE / "nginx.conf").read_text()
-        for mark, value in (("@DIR@", name), ("@PORT@", str(NGINX_PORT)), ("@UPSTREAM@", str(UPSTREAM_PORT))):
-            configuration = configuration.replace(mark, value)
-        (tools / "nginx.conf").write_text(configuration)
-        binary, upstream = str(options.binary.resolve()), f"http://127.0.0.1:{UPSTREAM_PORT}"
-        subjects = [
-            Subject("direct", UPSTREAM_PORT),
-            Subject("nginx", NGINX_PORT, ["nginx", "-c", str(tools / "nginx.conf")]),
-            Subject(
-                "same dialect",
-                GATEWAY_PORT,
-                [binary],
-                {**opened(tools, GATEWAY_PORT), "OPENAI_API_KEY": "sk-upstream", "APP_OPENAI__BASE_URL": upstream + "/v1"},
-            ),
-            Subject(
-                "other dialect",
-                GEMINI_PORT,
-                [binary],
-                {**opened(tools, GEMINI_PORT), "GOOGLE_API_KEY": "upstream", "APP_VERTEX__API_KEY_BASE_URL": upstream},
-                model="gemini-",
-            ),
-        ]
-        mock = subprocess.Popen(["taskset", "-c", "1", str(tools / "mock"), str(UPSTREAM_PORT)])
-        try:
-            for subject in subjects:
-                subject.start(tools)
-                subject.signal(signal.SIGSTOP)
-            for index in range(options.rounds):
-                for subject in subjects if index % 2 == 0 else subjects[::-1]:
-                    subject.measure(tools, options.seconds)
-            print(table(subjects))
-            if options.out is not None:
-                result: dict[str, Any] = {subject.name: {"start_s": subject.start_s, "rounds": subject.rounds} for subject in subjects}
-                options.out.write_text(json.dumps(result, indent=1) + "\n")
-        finally:
-            for subject in subjects:
-                subject.signal(signal.SIGCONT)
-                subject.signal(signal.SIGTERM)
-            mock.terminate()
-            for subject in subjects:
-                if subject.process is not None:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        subject.process.wait(10)
-                    subject.signal(signal.SIGKILL)
+    try:
+        with tempfile.TemporaryDirectory(prefix="fkproxy-bench-") as name, alone():
+            run = Run(options, Path(name))
+            run.all()
+    except Failed as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    found = report.result(
+        run.measured,
+        settings={name: getattr(options, name) for name in ("rounds", "seconds", "rows", "streams")}
+        | {"others_percent": run.others_percent()},
+        versions=report.versions(ROOT, options.binary) | (peers.VERSIONS if options.peers else {}),
+    )
+    committed: dict[str, Any] | None = None
+    with contextlib.suppress(FileNotFoundError):
+        committed = json.loads(COMMITTED.read_text())
+    print(report.section(found))
+    if (percent := run.others_percent()) > BUSY_PERCENT:
+        print(
+            f"bench: others took {percent} % of the processor: times are longer than they would be, and ratios less sure", file=sys.stderr
+        )
+    if committed is not None:
+        print(f"\n{report.comparison(found, committed)}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=1) + "\n"
+    options.out.write_text(text)
+    if options.write:
+        COMMITTED.write_text(text)
+        DOCUMENT.write_text(report.insert(DOCUMENT.read_text(), report.section(found)))
+    return 1 if options.strict and report.missed(found) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

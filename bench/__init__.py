@@ -1,0 +1,1 @@
+"""Benchmarks: programs for a desk, not part of what is installed."""
