@@ -115,7 +115,7 @@ def wait_for_store(subject: Subject) -> None:
 
 def drain(subject: Subject) -> None:
     """Until every call's record is in the store."""
-    time.sleep(1.5)  # a record is in a file after 0.5 s, and the importer looks every second
+    time.sleep(2.0)  # a record is in a file after 0.5 s, and the importer looks every second
     _until(subject, lambda store: store["journal"]["waiting_bytes"] == 0, DRAIN_S)
 
 
