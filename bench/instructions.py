@@ -27,6 +27,7 @@ from bench.subjects import Failed
 from bench.tools import Tools
 from fkproxy.app import create_app
 from fkproxy.settings import load
+from fkproxy.web.application import Application
 
 SCENARIOS: dict[str, bytes] = {
     "same dialect, 1 KB": prompts.small("m-64-0"),
@@ -47,25 +48,22 @@ async def count(directory: Path, calls: int) -> None:
     """Under callgrind: so many calls of each scenario, one after another. Raises `Failed` unless each is answered 200."""
     marks = ctypes.CDLL(str(directory / "marks.so"))
     environment = {**SETTINGS, "APP_PROVIDERS_FILE": str(directory / "providers.toml"), "APP_STORE__URL": "none"}
-    app: Any = create_app(load(environ=environment))
-    for start in app.on_startup:
-        await start()
-    marks.begin()
-    for _ in range(SETTLE_CALLS):
-        await _call(app, prompts.small("m-64-0"))
-    for name, body in SCENARIOS.items():
-        for _ in range(WARM_CALLS):
-            await _call(app, body)
-        gc.collect()
-        marks.mark(b"warm")
-        for _ in range(calls):
-            await _call(app, body)
-        marks.mark(name.encode())
-    for stop in app.on_shutdown:
-        await stop()
+    app = create_app(load(environ=environment))
+    async with app.lifespan():
+        marks.begin()
+        for _ in range(SETTLE_CALLS):
+            await _call(app, prompts.small("m-64-0"))
+        for name, body in SCENARIOS.items():
+            for _ in range(WARM_CALLS):
+                await _call(app, body)
+            gc.collect()
+            marks.mark(b"warm")
+            for _ in range(calls):
+                await _call(app, body)
+            marks.mark(name.encode())
 
 
-async def _call(app: Any, body: bytes) -> None:
+async def _call(app: Application, body: bytes) -> None:
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
