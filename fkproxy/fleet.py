@@ -130,16 +130,17 @@ class Course:
         """The next best, and the next, until there is none that may be asked now."""
         for stage in self._stages:
             self.stage = stage
-            for tier in stage.tiers:
+            for tier, keys in zip(stage.tiers, stage.keys, strict=True):
                 # Turns are the tier's, not the model's: callers choose the names of models.
-                place = "\x00".join(group.provider_key for group in tier) if len(tier) > 1 else ""
+                place = "\x00".join(keys) if len(keys) > 1 else ""
                 self.tier_place = place
-                rest = list(tier)
+                rest: Sequence[int] = range(len(tier))
                 while rest:
-                    first = self._first(place, rest) if len(rest) > 1 else 0
+                    first = self._first(place, tier, keys, rest) if len(rest) > 1 else rest[0]
                     if first is None:
                         break
-                    yield from self._group(rest.pop(first))
+                    yield from self._group(tier[first])
+                    rest = [position for position in rest if position != first]
 
     def remember(self, conversation: bytes, upstream: Upstream) -> None:
         """This conversation is from now on the upstream's that served, and its provider's."""
@@ -205,17 +206,15 @@ class Course:
                     for index in _indices(group):
                         yield stage, group, index
 
-    def _first(self, place: str, groups: Sequence[Group]) -> int | None:
-        """The position of the provider that is next; None when none of them may be asked."""
-        able = [position for position, group in enumerate(groups) if self._any_able(group)]
-        if not able:
-            return None
+    def _first(self, place: str, groups: Sequence[Group], keys: Sequence[str], rest: Sequence[int]) -> int | None:
+        """The position of the provider that is next, out of `rest`; None when none of them may be asked."""
         upstreams = self._fleet.upstreams
         return self._fleet.selector.choose(
             place,
             self._fleet.strategy,
-            [group.provider_key for group in groups],
-            able,
+            keys,
+            rest,
+            lambda position: self._any_able(groups[position]),
             weight=lambda position: groups[position].weight,
             busy=lambda position: sum(upstreams[index].in_flight for index in _indices(groups[position])),
             conversation=self._conversation() if self._fleet.strategy == "sticky" else None,
@@ -224,8 +223,7 @@ class Course:
 
     def _any_able(self, group: Group) -> bool:
         models = (group.model, self._preview(group))
-        # Not a generator: each one that is not able is noted.
-        return True in [self._able(index, model) for model in models if model is not None for index in _indices(group)]
+        return any(self._able(index, model) for model in models if model is not None for members in group.tiers for index in members)
 
     def _group(self, group: Group) -> Iterator[Lease]:
         self.quota_spent = False
@@ -249,21 +247,21 @@ class Course:
         names = [fleet.upstreams[index].key for index in members]
         rest = [position for position, index in enumerate(members) if (index, model) not in self.tried]
         while rest:
-            able = [position for position in rest if self._able(members[position], model)]
-            if not able:
-                return
             self.place = group.provider_key
             position = fleet.selector.choose(
                 self.place,
                 group.strategy,
                 names,
-                able,
+                rest,
+                lambda position: self._able(members[position], model),
                 weight=lambda position: fleet.upstreams[members[position]].terms.weight,
                 busy=lambda position: fleet.upstreams[members[position]].in_flight,
                 conversation=self._conversation() if group.strategy == "sticky" and len(members) > 1 else None,
                 now=self._now(),
             )
-            rest = [other for other in able if other != position]
+            if position is None:
+                return
+            rest = [other for other in rest if other != position]
             index = members[position]
             lease = fleet.upstreams[index].lease(model, self._now(), tokens=self.tokens)
             if isinstance(lease, Lease):

@@ -85,10 +85,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """One model name: providers by priority. `name` is what the client asked for, or a fallback."""
+    """One model name: providers by priority. `name` is what the client asked for, or a fallback; `keys`: the providers of each tier."""
 
     name: str
     tiers: tuple[tuple[Group, ...], ...]
+    keys: tuple[tuple[str, ...], ...]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -284,7 +285,7 @@ class RoutingTable:
                 if further and key not in known:
                     known.add(key)
                     tiers.append((further[0].group(own),))
-        return Stage(name, tuple(tiers))
+        return Stage(name, tuple(tiers), tuple(tuple(group.provider_key for group in tier) for tier in tiers))
 
 
 def _pattern(patterns: Sequence[str]) -> re.Pattern[str]:

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from fkproxy.routing import Strategy
 
@@ -42,28 +44,31 @@ class Selector:
         place: str,
         strategy: Strategy,
         members: Sequence[str],
-        able: Sequence[int],
+        candidates: Sequence[int],
+        able: Callable[[int], bool],
         *,
         weight: Callable[[int], int],
         busy: Callable[[int], int],
         conversation: bytes | None,
         now: float,
-    ) -> int:
-        """The position in `members` of the next one, out of the positions in `able`, which are not empty.
+    ) -> int | None:
+        """The position in `members` of the next one, out of the positions in `candidates`, which rise; None when none of them is `able`.
 
-        `place` says which turns are meant; `weight` and `busy` (calls under way) are asked by position.
+        `place` says which turns are meant; `able`, `weight` and `busy` (calls under way) are asked by position, and no more often than the
+        strategy needs: it may be one of hundreds.
         """
-        if (len(able) == 1 and strategy != "sticky") or strategy == "ordered":
-            chosen = able[0]
+        if strategy == "sticky" and conversation is not None:
+            return self._sticky(place, members, candidates, able, weight, conversation, now)
+        if strategy == "ordered":
+            chosen = next(filter(able, candidates), None)
         elif strategy == "least_busy":
-            chosen = min(able, key=lambda position: busy(position) / max(1, weight(position)))
+            chosen = next(filter(able, sorted(candidates, key=lambda position: busy(position) / max(1, weight(position)))), None)
         elif strategy == "weighted":
-            chosen = self._weighted(place, members, able, weight)
-        elif strategy == "sticky" and conversation is not None:
-            return self._sticky(place, members, able, weight, conversation, now)
+            chosen = self._weighted(place, members, [*filter(able, candidates)], weight)
         else:
-            chosen = self._turn(place, members, able, stay=strategy == "fill_first")
-        self._last[place] = members[chosen]
+            chosen = self._turn(place, members, candidates, able, stay=strategy == "fill_first")
+        if chosen is not None:
+            self._last[place] = members[chosen]
         return chosen
 
     def bind(self, place: str, conversation: bytes, member: str, now: float) -> None:
@@ -73,14 +78,19 @@ class Selector:
         if len(self._conversations) > self._max_entries:
             self._conversations.popitem(last=False)
 
-    def _turn(self, place: str, members: Sequence[str], able: Sequence[int], *, stay: bool) -> int:
+    def _turn(
+        self, place: str, members: Sequence[str], candidates: Sequence[int], able: Callable[[int], bool], *, stay: bool
+    ) -> int | None:
         last = self._last.get(place)
         at = members.index(last) if last in members else -1
-        if stay and at in able:
+        if stay and at in candidates and able(at):
             return at
-        return next((position for position in able if position > at), able[0])
+        behind = bisect_right(candidates, at)
+        return next(filter(able, chain(candidates[behind:], candidates[:behind])), None)
 
-    def _weighted(self, place: str, members: Sequence[str], able: Sequence[int], weight: Callable[[int], int]) -> int:
+    def _weighted(self, place: str, members: Sequence[str], able: Sequence[int], weight: Callable[[int], int]) -> int | None:
+        if len(able) < 2:
+            return able[0] if able else None
         current = self._current.setdefault(place, {})
         total = 0
         for position in able:
@@ -92,16 +102,24 @@ class Selector:
         return chosen
 
     def _sticky(
-        self, place: str, members: Sequence[str], able: Sequence[int], weight: Callable[[int], int], conversation: bytes, now: float
-    ) -> int:
-        key = (place, conversation)
-        known = self._conversations.get(key)
-        chosen = -1
+        self,
+        place: str,
+        members: Sequence[str],
+        candidates: Sequence[int],
+        able: Callable[[int], bool],
+        weight: Callable[[int], int],
+        conversation: bytes,
+        now: float,
+    ) -> int | None:
+        known = self._conversations.get((place, conversation))
+        chosen: int | None = None
         if known is not None and known[1] > now and known[0] in members:
             chosen = members.index(known[0])
-        if chosen not in able:
-            chosen = max(able, key=lambda position: _score(conversation, members[position], weight(position)))
-        self.bind(place, conversation, members[chosen], now)
+        if chosen is None or chosen not in candidates or not able(chosen):
+            scored = sorted(candidates, key=lambda position: _score(conversation, members[position], weight(position)), reverse=True)
+            chosen = next(filter(able, scored), None)
+        if chosen is not None:
+            self.bind(place, conversation, members[chosen], now)
         return chosen
 
 

@@ -20,7 +20,8 @@ def chosen(selector: Selector, strategy: Any, able: Sequence[int] = (0, 1, 2), c
         "place",
         strategy,
         given.get("names", NAMES),
-        list(able),
+        range(len(given.get("names", NAMES))),
+        able.__contains__,
         weight=weights.__getitem__,
         busy=busy.__getitem__,
         conversation=conversation,
@@ -105,3 +106,35 @@ def test_conversations_are_bounded_and_can_be_bound() -> None:
 @pytest.mark.parametrize("strategy", ["ordered", "round_robin", "weighted", "fill_first", "least_busy", "sticky"])
 def test_every_strategy_takes_the_only_one_there_is(strategy: str) -> None:
     assert chosen(Selector(), strategy, (1,), b"k") == "b"
+
+
+@pytest.mark.parametrize("strategy", ["ordered", "round_robin", "fill_first", "least_busy", "sticky"])
+def test_of_hundreds_that_can_one_is_asked(strategy: Any) -> None:
+    selector, names = Selector(), [str(position) for position in range(200)]
+    asked: list[int] = []
+
+    def able(position: int) -> bool:
+        asked.append(position)
+        return True
+
+    for _ in range(3):
+        position = selector.choose(
+            "place",
+            strategy,
+            names,
+            range(200),
+            able,
+            weight=lambda _: 1,
+            busy=lambda _: 0,
+            conversation=b"conversation" if strategy == "sticky" else None,
+            now=0.0,
+        )
+        assert asked.pop() == position
+        assert not asked
+
+
+def test_none_is_chosen_where_none_can() -> None:
+    for strategy in ("ordered", "round_robin", "fill_first", "least_busy", "weighted", "sticky"):
+        choose = Selector().choose
+        arguments: dict[str, Any] = {"weight": lambda _: 1, "busy": lambda _: 0, "conversation": b"c", "now": 0.0}
+        assert choose("place", strategy, NAMES, range(3), lambda _: False, **arguments) is None
