@@ -42,6 +42,7 @@ PIECE_BYTES = 1024 * 1024
 SLICE_LINES = 150
 """A slice takes about a millisecond, and other tasks of the event loop go between two of them."""
 
+_MAX_REST_S = 10.0
 _MANY_BYTES = 64 * 1024 * 1024
 """Of records that wait: some 150,000 calls."""
 
@@ -121,9 +122,9 @@ class Importer:
     def _rest_s(self) -> float:
         """Calls come first: a tenth of a core is the importer's. Only where records pile up is it half, before their bound is reached.
 
-        To wait for somebody else's lock is no work.
+        To wait for somebody else's lock is no work, nor is the time in which the process is stopped: that is what the bound is for.
         """
-        return self._worked_s * (1.0 if self.figures.waiting_bytes > _MANY_BYTES else 9.0)
+        return min(self._worked_s * (1.0 if self.figures.waiting_bytes > _MANY_BYTES else 9.0), _MAX_REST_S)
 
     async def step(self) -> bool:
         """Import one piece, or take leave of one file; False when there was neither. Raises StoreError: the piece comes again."""

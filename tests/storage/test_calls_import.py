@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -421,3 +423,23 @@ async def test_a_lock_that_was_waited_for_is_nothing_to_rest_from(database: Data
         await Importer(database, directory, sleep=sleep).run()
     await holding
     assert slept[0] < 1.0, "nine times as long as the wait would be 1.8 s"
+
+
+async def test_a_process_that_was_stopped_for_a_while_does_not_rest_from_it(
+    monkeypatch: pytest.MonkeyPatch, database: Database, directory: Path
+) -> None:
+    slept: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        raise Enough
+
+    hours = count(0, 3600)
+    monkeypatch.setattr("fkproxy.storage.calls_import.time", SimpleNamespace(time=time.time, monotonic=lambda: float(next(hours))))
+    leave(directory, named(1))
+    with pytest.raises(Enough):
+        await Importer(database, directory, sleep=sleep).run()
+    assert slept == [10.0]
