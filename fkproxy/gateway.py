@@ -259,7 +259,7 @@ class Gateway:
             call.reasoning_requested = described(call.reasoning)
             call.renamed = True
             peek = msgspec.structs.replace(peek, model=model)
-        else:
+        elif peek.may_think:
             call.reasoning_requested = call.dialect.reasoning_of(call.body)
         call.peek, fleet = peek, self.fleet
         if call.allowance is not None:

@@ -145,7 +145,8 @@ class Peek(msgspec.Struct, frozen=True, kw_only=True):
     """What routing needs, found without decoding the whole body.
 
     `include_usage`: the client wants a usage in its stream. `json_array`: it wants its stream as the elements of one JSON array instead
-    of events. `variant` is the dialect's own name where it has several for one operation.
+    of events. `variant` is the dialect's own name where it has several for one operation. `may_think` False: it is seen on the way that
+    the request says nothing about thinking, and nobody need look for it.
     """
 
     model: str
@@ -154,6 +155,7 @@ class Peek(msgspec.Struct, frozen=True, kw_only=True):
     json_array: bool = False
     operation: Operation = "chat"
     variant: str = ""
+    may_think: bool = True
 
 
 class Encoded(msgspec.Struct, frozen=True):

@@ -18,6 +18,8 @@ __all__ = ["explained", "forward_request", "peek"]
 class _Head(msgspec.Struct):
     model: str
     stream: bool | None = None
+    thinking: Any = None
+    output_config: Any = None
 
 
 _decode = msgspec.json.Decoder(_Head).decode
@@ -37,7 +39,7 @@ def peek(body: bytes) -> Peek:
         raise
     if not head.model:
         raise InvalidRequest("model", "must not be empty")
-    return Peek(model=head.model, stream=bool(head.stream))
+    return Peek(model=head.model, stream=bool(head.stream), may_think=head.thinking is not None or head.output_config is not None)
 
 
 def explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:

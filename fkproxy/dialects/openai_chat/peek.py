@@ -21,6 +21,8 @@ class _Head(msgspec.Struct):
     model: str
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
+    reasoning_effort: Any = None
+    reasoning: Any = None
 
 
 _decode = msgspec.json.Decoder(_Head).decode
@@ -39,7 +41,12 @@ def peek(body: bytes) -> Peek:
     if not head.model:
         raise InvalidRequest("model", "must not be empty")
     options = head.stream_options
-    return Peek(model=head.model, stream=bool(head.stream), include_usage=options is not None and bool(options.include_usage))
+    return Peek(
+        model=head.model,
+        stream=bool(head.stream),
+        include_usage=options is not None and bool(options.include_usage),
+        may_think=head.reasoning_effort is not None or head.reasoning is not None,
+    )
 
 
 def _explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:

@@ -18,6 +18,7 @@ __all__ = ["apply_effort", "forward_request", "peek", "reasoning_of"]
 class _Head(msgspec.Struct):
     model: str
     stream: bool | None = None
+    reasoning: Any = None
 
 
 class _Reasoning(msgspec.Struct):
@@ -52,7 +53,7 @@ def peek(body: bytes) -> Peek:
         raise
     if not head.model:
         raise InvalidRequest("model", "must not be empty")
-    return Peek(model=head.model, stream=bool(head.stream))
+    return Peek(model=head.model, stream=bool(head.stream), may_think=head.reasoning is not None)
 
 
 def _fields(body: bytes) -> dict[str, Any]:

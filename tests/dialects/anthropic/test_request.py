@@ -31,7 +31,12 @@ def blocks(*content: dict[str, Any], role: str = "user") -> tuple[Message, ...]:
 
 @pytest.mark.parametrize(
     ("body", "expected"),
-    [({"model": "m"}, Peek(model="m", stream=False)), ({"stream": True, "model": "m"}, Peek(model="m", stream=True))],
+    [
+        ({"model": "m"}, Peek(model="m", may_think=False)),
+        ({"stream": True, "model": "m"}, Peek(model="m", stream=True, may_think=False)),
+        ({"model": "m", "thinking": "no object"}, Peek(model="m")),
+        ({"model": "m", "output_config": {"effort": "low"}}, Peek(model="m")),
+    ],
 )
 def test_what_routing_needs(body: dict[str, Any], expected: Peek) -> None:
     assert MESSAGES.peek(json.dumps(body).encode(), "", "beta=true") == expected

@@ -25,10 +25,15 @@ def decode(**fields: Any) -> Any:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ({"model": "m"}, Peek(model="m", stream=False, include_usage=False)),
-        ({"model": "m", "stream": None, "stream_options": None}, Peek(model="m", stream=False, include_usage=False)),
-        ({"model": "m", "stream": True}, Peek(model="m", stream=True, include_usage=False)),
-        ({"stream_options": {"include_usage": True}, "stream": True, "model": "m"}, Peek(model="m", stream=True, include_usage=True)),
+        ({"model": "m"}, Peek(model="m", stream=False, include_usage=False, may_think=False)),
+        ({"model": "m", "stream": None, "stream_options": None}, Peek(model="m", stream=False, include_usage=False, may_think=False)),
+        ({"model": "m", "stream": True}, Peek(model="m", stream=True, include_usage=False, may_think=False)),
+        (
+            {"stream_options": {"include_usage": True}, "stream": True, "model": "m"},
+            Peek(model="m", stream=True, include_usage=True, may_think=False),
+        ),
+        ({"model": "m", "reasoning_effort": 5}, Peek(model="m", include_usage=False)),
+        ({"model": "m", "reasoning": {"effort": "low"}}, Peek(model="m", include_usage=False)),
     ],
 )
 def test_what_routing_needs(body: dict[str, Any], expected: Peek) -> None:
