@@ -121,6 +121,7 @@ class Call:
         "renamed",
         "reply_id",
         "request",
+        "request_bytes",
         "request_id",
         "reservation",
         "response_bytes",
@@ -184,6 +185,7 @@ class Call:
         self.over = False
         self.verdict: Verdict | None = None
         self.body = b""
+        self.request_bytes = 0
         self.received = False
         self.peek: Peek | None = None
         self.request: ChatRequest | None = None
@@ -272,6 +274,10 @@ class Call:
         self.losses = self.recorded_losses = ()
         if self.tool_ids:
             self.tool_ids = {}
+
+    def forget_request(self) -> None:
+        """Nobody will be asked again: what was asked, which may be large, need not be kept as long as a stream lasts."""
+        self.body, self.request = b"", None
 
     def answered(self, now: float) -> None:
         """The upstream's first content is on its way to the client."""

@@ -84,6 +84,7 @@ class Exchanger:
             hedge = Hedge.of(call, lease, exchange, partial(self._send_again, call, peek, codec), self._now, body=body, codec=codec)
         if hedge is not None:
             exchange = hedge.exchange
+        del body  # as long as a stream lasts
         try:
             try:
                 await self._relay.wait(call, client, exchange.head, "first_byte", call.timeouts.first_byte_s)

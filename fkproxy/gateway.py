@@ -154,7 +154,7 @@ class Gateway:
         try:
             self.admit(call, task)
             call.body = await client.read_body(self._max_request_bytes)
-            call.received = True
+            call.received, call.request_bytes = True, len(call.body)
             if self._turnstile is None and self._meters is None and (call.allowance is None or not call.allowance.waits):
                 await self._run(call, client)
             else:
@@ -334,7 +334,7 @@ class Gateway:
             peer=call.peer,
             user_agent=call.user_agent,
             client_ended=client_gone,
-            request_bytes=len(call.body),
+            request_bytes=call.request_bytes,
             response_bytes=call.response_bytes,
             operation=peek.operation if peek is not None else call.operation,
         )

@@ -228,6 +228,7 @@ class Relay:
             call.answered(self.now())
             await self._commit(call, client)
             call.content_sent = True
+            call.forget_request()
         if data:
             await self._write(call, client, data)
 

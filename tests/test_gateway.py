@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -458,6 +459,28 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case
     await bench.gateway.serve(bench.call(), client)
     assert client.status == 400
     assert (bench.record.status, bench.record.client_ended, bench.record.attempts) == (499, True, 0)
+
+
+@pytest.mark.parametrize("upstream", [CHAT, GEMINI])
+async def test_a_stream_does_not_keep_what_was_asked(upstream: tuple[str, str]) -> None:
+    bench = Bench(upstream)
+    if upstream is CHAT:
+        bench.adapters[0].streams(sse(ROLE, delta("a")), sse(delta("b", finish="stop"), USAGE, DONE))
+    else:
+        bench.adapters[0].streams(sse(gemini({"text": "a"}, finish=None)), sse(gemini({"text": "b"})))
+    kept: list[tuple[bytes, object]] = []
+
+    class Watcher(ListClient):
+        def write(self, data: bytes) -> Awaitable[None] | None:
+            kept.append((call.body, call.request))
+            return super().write(data)
+
+    body, call = chat(stream=True), bench.call()
+    client = Watcher(body)
+    await bench.gateway.serve(call, client)
+    assert client.status == 200
+    assert kept[-1] == (b"", None)
+    assert bench.record.request_bytes == len(body)
 
 
 async def test_a_body_that_does_not_come_in_time_is_refused_and_the_client_told() -> None:
