@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,13 +26,19 @@ FIXTURES = Path(__file__).parent / "fixtures"
 KEY = "sk-end-to-end-0123456789"
 _START_S = 30.0
 _STOP_S = 20.0
+_PORTS = range(10_000, 32_000)
+"""Below those that Linux gives to whoever asks for any (ip_local_port_range, ip(7)): nobody else comes by them meanwhile."""
+_first = random.choice(_PORTS)
+_ports = itertools.cycle([*range(_first, _PORTS.stop), *range(_PORTS.start, _first)])
 
 
 def free_port() -> int:
-    """A port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that was free a moment ago, another one each time."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def node() -> str:

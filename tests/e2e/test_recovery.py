@@ -229,9 +229,10 @@ class Reloaded(Service):
         return words in self.log.read_text()
 
     def end(self) -> None:
-        """Stop whoever serves now. The first process has ended with its calls when it was not that one."""
+        """Stop whoever serves now. Where that is another process the first one ends by itself, with its calls."""
         if (main := self.main) != self.pid:
             os.kill(main, signal.SIGTERM)
+            self._child.wait(20)
         assert self.stop() == 0
         deadline = time.monotonic() + 20
         while Path(f"/proc/{main}").exists():
