@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,20 @@ def built() -> None:
     assert BINARY.exists(), "dist/fkllmproxy is missing; run 'make build'"
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    """Up and serving, rate limit off so that load is not refused by it."""
-    settings = tmp_path / "env"
+@contextmanager
+def layer() -> Iterator[Path]:
+    """A place for what a machine has changed, beside the machines themselves."""
+    folder = Path(tempfile.mkdtemp(prefix="layer-", dir=CACHE))
+    try:
+        yield folder / "kept"
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What a fresh Debian becomes when the files are put into place and the units started; rate limit off."""
+    settings = tmp_path_factory.mktemp("by-hand") / "env"
     settings.write_text("APP_RATE_LIMIT__ENABLED=false\n")
     copies: list[tuple[str, str, int | None]] = [
         (str(BINARY), "/usr/local/bin/fkllmproxy", 0o755),
@@ -36,9 +47,19 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         (str(settings), "/etc/fkllmproxy/env", 0o600),
         LOAD,
     ]
-    with Machine(copies) as running:
-        started = running.run("systemctl -q enable --now fkllmproxy.socket fkllmproxy.service", capture_output=True, text=True)
-        assert started.returncode == 0, running.run("journalctl -u fkllmproxy --no-pager", capture_output=True, text=True).stdout
+    with layer() as kept:
+        with Machine(copies) as running:
+            started = running.run("systemctl -q enable --now fkllmproxy.socket fkllmproxy.service", capture_output=True, text=True)
+            assert started.returncode == 0, running.run("journalctl -u fkllmproxy --no-pager", capture_output=True, text=True).stdout
+            running.keep(kept)
+        yield kept
+
+
+@pytest.fixture
+def machine(by_hand: Path) -> Iterator[Machine]:
+    """Up and serving, rate limit off so that load is not refused by it."""
+    with Machine(layer=by_hand) as running:
+        until(lambda: serving(running))
         yield running
 
 
@@ -52,14 +73,11 @@ def bare() -> Iterator[Machine]:
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Path]:
     """What `install` makes of a fresh Debian, as a layer that other machines start from."""
-    folder = Path(tempfile.mkdtemp(prefix="layer-", dir=CACHE))
-    try:
+    with layer() as kept:
         with Machine([(str(BINARY), NEW, 0o755), LOAD]) as running:
             said(running, f"{NEW} install")
-            running.keep(folder / "installed")
-        yield folder / "installed"
-    finally:
-        shutil.rmtree(folder)
+            running.keep(kept)
+        yield kept
 
 
 def serving(machine: Machine) -> bool:

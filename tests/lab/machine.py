@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -67,11 +68,18 @@ def debootstrap_command(scratch: Path) -> list[str]:
 
 
 def prepare() -> Path:
-    """Build the root tree once; an interrupted build never leaves a half tree under the final name."""
+    """Build the root tree once, whoever asks for it first; an interrupted build never leaves a half tree under the final name."""
     root = root_tree()
     if root.is_dir():
         return root
     CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return root if root.is_dir() else build(root)
+
+
+def build(root: Path) -> Path:
+    """The tree as `prepare` gives it."""
     scratch = Path(tempfile.mkdtemp(prefix="build-", dir=CACHE))
     try:
         tree = scratch / "root"
