@@ -13,6 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+PAUSE_S = 0.02
+"""Of a caller between two calls. They shall be many and never be missing; that they take all of the processor is not asked."""
+
 
 class Load:
     """Threads that call until `stop`. Connections are kept, as every SDK keeps them."""
@@ -57,7 +60,7 @@ class Load:
                 self._failed(error)
                 connection.close()
                 connection = self._connect()
-            time.sleep(0.005)
+            time.sleep(PAUSE_S)
         connection.close()
 
     def _stream(self) -> None:

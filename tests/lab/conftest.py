@@ -85,9 +85,10 @@ def serving(machine: Machine) -> bool:
 
 
 @pytest.fixture
-def installed(installation: Path) -> Iterator[Machine]:
+def installed(installation: Path, tmp_path: Path) -> Iterator[Machine]:
     """Installed by `install`, booted again and serving; rate limit off so that load is not refused by it."""
-    with Machine(layer=installation) as running:
+    settings = tmp_path / "env"
+    settings.write_text((installation / "etc/fkllmproxy/env").read_text() + "APP_RATE_LIMIT__ENABLED=false\n")
+    with Machine([(str(settings), "/etc/fkllmproxy/env", 0o600)], layer=installation) as running:
         until(lambda: serving(running))
-        said(running, "echo APP_RATE_LIMIT__ENABLED=false >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
         yield running

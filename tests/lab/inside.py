@@ -34,7 +34,7 @@ def main_pid(machine: Machine) -> int:
     return int(said(machine, "systemctl show -P MainPID fkllmproxy"))
 
 
-def until(condition: Any, timeout_s: float = 60.0) -> None:
+def until(condition: Any, timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -258,7 +258,7 @@ def machine(section: Section, installation: Path) -> Iterator[Machine]:
 def test_the_commands_do_what_they_promise(machine: Machine, section: Section) -> None:
     SCENES[section.scene](machine)
     for block in section.blocks:
-        done = machine.run(["timeout", "60", "/bin/bash", "-c", f"cd /opt\n{block}"], capture_output=True, text=True)
+        done = machine.run(["timeout", "180", "/bin/bash", "-c", f"cd /opt\n{block}"], capture_output=True, text=True)
         output = done.stdout + done.stderr
         assert done.returncode == 0, f"{block}\n{output}"
         at = 0
