@@ -143,22 +143,31 @@ def create_app(
 
     watching: list[asyncio.Task[None]] = []
 
-    async def load_prices() -> None:
-        """Beside the first calls. What is loaded lives for ever: the collector need not walk it again and again."""
-        await asyncio.to_thread(warm_up)
+    prices: list[asyncio.Task[None]] = []
+
+    def look_for_prices() -> None:
+        """Load them once, where an upstream may have some."""
+        pricings = [upstream.terms.pricing for upstream in gateway.fleet.upstreams]
+        if not prices and any(pricing is not None and pricing.listed for pricing in pricings):
+            prices.append(asyncio.create_task(asyncio.to_thread(warm_up)))
+
+    async def settle() -> None:
+        """What is loaded beside the first calls lives for ever, too: the collector need not walk it again and again."""
+        look_for_prices()
+        await asyncio.gather(*prices)
         gc.collect()
         gc.freeze()
 
     async def open_() -> None:
         watching.append(asyncio.create_task(watch()))
-        watching.append(asyncio.create_task(load_prices()))
+        watching.append(asyncio.create_task(settle()))
         watching.append(asyncio.create_task(clientele.under_way.watch()))
         watching.append(asyncio.create_task(QuotaWatch(lambda: gateway.fleet).run()))
         watching.append(asyncio.create_task(administration.run()))
         await administration.ready()
 
     async def close() -> None:
-        for task in watching:
+        for task in (*watching, *prices):
             task.cancel()
         # The store is closed by whoever looks after it: a database whose last user said goodbye is one file again.
         await asyncio.wait(watching, timeout=_LEAVE_WITHIN_S)
@@ -172,6 +181,7 @@ def create_app(
         """Put in force. Calls under way keep what they began with. Raises `ValueError`, and nothing has changed then."""
         before, settings = gateway.fleet, loaded.settings
         gateway.fleet = assembly.fleet(loaded, before)
+        look_for_prices()
         client.tune(settings.timeout.connect_secs)
         gateway.tune(**policies.of(settings))
         gateway.budget.tune(settings.routing.retry_budget)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -307,11 +308,17 @@ _SELLERS: Mapping[str, str] = {
 """Who sells an adapter's models, in the words of the price list."""
 
 
+def _public(url: str) -> bool:
+    """Whether a vendor may be behind it: not at an address, nor at a name that only this host or its network knows."""
+    host = urlsplit(url).hostname or ""
+    return "." in host.strip(".") and not host.rpartition(".")[2].isdigit()
+
+
 def _pricing(provider: Provider) -> Pricing:
     """List prices are for the vendor's own address: what stands behind another one is known by that address, or not at all."""
     own = {name: Rates(**price.model_dump()) for name, price in provider.prices.items()}
     if provider.adapter == "openai" and provider.base_url is not None:
-        return Pricing(url=provider.base_url, own=own)
+        return Pricing(url=provider.base_url if _public(provider.base_url) else None, own=own)
     return Pricing(vendor=_SELLERS[provider.adapter], own=own)
 
 

@@ -51,6 +51,25 @@ async def test_what_is_configured_is_what_there_is(settings: dict[str, str], exp
     await client.aclose()
 
 
+@pytest.mark.parametrize(
+    ("settings", "listed"),
+    [
+        (OPENAI, True),
+        (GEMINI, True),
+        ({"OPENAI_BASE_URL": "https://api.deepseek.com/v1"}, True),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, False),
+        ({"OPENAI_BASE_URL": "http://[fd00::7]:11434/v1"}, False),
+        ({"OPENAI_BASE_URL": "http://ollama:11434/v1"}, False),
+        ({}, False),
+    ],
+)
+async def test_list_prices_are_for_who_may_be_a_vendor(settings: dict[str, str], listed: bool) -> None:
+    client = HttpClient()
+    pricing = build(settings, client).members[0].terms.pricing
+    assert (pricing is not None and pricing.listed) is listed
+    await client.aclose()
+
+
 async def test_a_service_account_means_vertex_and_a_key_wins_over_it(tmp_path: Path) -> None:
     client = HttpClient()
     credentials = {"GOOGLE_APPLICATION_CREDENTIALS": str(service_account(tmp_path, "http://127.0.0.1:1/token"))}

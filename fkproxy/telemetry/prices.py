@@ -62,6 +62,11 @@ class Pricing:
         self._own = dict(own or {})
         self._known: dict[str, tuple[Rates, ...]] = {}
 
+    @property
+    def listed(self) -> bool:
+        """Whether a list price may be looked up: see `warm_up`."""
+        return self._vendor is not None or self._url is not None
+
     def rates(self, model: str) -> tuple[Rates, ...]:
         """Those of one model, by rising threshold; none where nobody knows."""
         known = self._known.get(model)
@@ -75,7 +80,7 @@ class Pricing:
         for pattern, rates in self._own.items():
             if fnmatch.fnmatchcase(model, pattern):
                 return (rates,)
-        if self._vendor is None and self._url is None:
+        if not self.listed:
             return ()
         return _listed(model, self._vendor, self._url)
 
@@ -92,7 +97,7 @@ def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None) ->
 
 
 def warm_up() -> None:
-    """Load the list prices: a tenth of a second that no call should wait for."""
+    """Load the list prices: a tenth of a second that no call should wait for, and some megabytes that only who needs them should have."""
     _listed("", "", None)
 
 
