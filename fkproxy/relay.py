@@ -106,18 +106,17 @@ class Relay:
 
     async def read(self, call: Call, client: Client, exchange: Exchange, limit_bytes: int) -> bytes:
         body = exchange.at_once()
-        if body is None:
-            pieces: list[bytes] = []
-            size_bytes = 0
-            while size_bytes <= limit_bytes and (
-                piece := await self.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s)
-            ):
-                size_bytes += len(piece)
-                pieces.append(piece)
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if len(body) > limit_bytes:
-            raise UpstreamProtocolError(f"the upstream's reply is larger than {limit_bytes} bytes")
-        return body
+        if body is not None and len(body) <= limit_bytes:
+            return body
+        pieces: list[bytes] = []
+        size_bytes = len(body) if body is not None else 0
+        while size_bytes <= limit_bytes:
+            piece = await self.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s)
+            if not piece:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            size_bytes += len(piece)
+            pieces.append(piece)
+        raise UpstreamProtocolError(f"the upstream's reply is larger than {limit_bytes} bytes")
 
     # --- replies
 
