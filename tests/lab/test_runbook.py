@@ -30,6 +30,8 @@ _PIECES = re.compile(r"^(?P<title>##+ [^\n]+)$|^<!-- scene: (?P<scene>[^\n]+) --
 _PROMISE = re.compile(r"# shows: (.+)$", re.MULTILINE)
 _NAMES = {"<new version>": _NEW_VERSION, "<old version>": __version__}
 _BODY = '{"model": "%s", "stream": %s, "messages": [{"role": "user", "content": "x"}]}'
+_PATIENCE = "sleep() { command sleep $((2 * $1)); }"
+"""What is a matter of seconds takes longer here, where other tests run beside these."""
 _RELAY = Path(__file__).with_name("relay.py")
 _CALL = f"curl -s -o /dev/null http://127.0.0.1:4000/v1/chat/completions -d '{_BODY}'"
 
@@ -258,7 +260,7 @@ def machine(section: Section, installation: Path) -> Iterator[Machine]:
 def test_the_commands_do_what_they_promise(machine: Machine, section: Section) -> None:
     SCENES[section.scene](machine)
     for block in section.blocks:
-        done = machine.run(["timeout", "180", "/bin/bash", "-c", f"cd /opt\n{block}"], capture_output=True, text=True)
+        done = machine.run(["timeout", "180", "/bin/bash", "-c", f"cd /opt\n{_PATIENCE}\n{block}"], capture_output=True, text=True)
         output = done.stdout + done.stderr
         assert done.returncode == 0, f"{block}\n{output}"
         at = 0
