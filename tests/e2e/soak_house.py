@@ -25,7 +25,8 @@ __all__ = ["Soak", "soaked"]
 SEED = 7
 CHANGE_EVERY_S = 1.0
 PROBE_EVERY_S = 0.1
-QUIET_S = 40.0
+QUIET_S = 100.0
+"""Longer than a file of the journal stays when it is in the store: a minute."""
 
 SETTINGS = {
     "APP_AUTH__MASTER_KEY": KEY,
