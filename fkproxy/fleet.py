@@ -134,6 +134,7 @@ class Course:
                 # Turns are the tier's, not the model's: callers choose the names of models.
                 place = "\x00".join(keys) if len(keys) > 1 else ""
                 self.tier_place = place
+                self._note_held(tier)
                 rest: Sequence[int] = range(len(tier))
                 while rest:
                     first = self._first(place, tier, keys, rest) if len(rest) > 1 else rest[0]
@@ -205,6 +206,15 @@ class Course:
                 for group in tier:
                     for index in _indices(group):
                         yield stage, group, index
+
+    def _note_held(self, groups: Sequence[Group]) -> None:
+        """Whoever asks why a call did not go somewhere is told of all that were kept out, also where it was not their turn."""
+        upstreams = self._fleet.upstreams
+        for group in groups:
+            for members in group.tiers:
+                for index in members:
+                    if not upstreams[index].clear:
+                        self._able(index, group.model)
 
     def _first(self, place: str, groups: Sequence[Group], keys: Sequence[str], rest: Sequence[int]) -> int | None:
         """The position of the provider that is next, out of `rest`; None when none of them may be asked."""

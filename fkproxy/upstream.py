@@ -84,6 +84,11 @@ class Upstream:
 
     # --- may it be asked
 
+    @property
+    def clear(self) -> bool:
+        """At a glance, nothing can keep a call out."""
+        return self.standing.free and self.breaker.closed and not self._limited
+
     def obstacle(self, model: str, now: float, tokens: int = 0) -> Skipped | None:
         """Why a call for `model` would not be let in now; None when it would. Changes nothing."""
         if not self.standing.free and (held := self._held(model, now)) is not None:

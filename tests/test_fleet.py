@@ -214,3 +214,15 @@ async def test_a_calls_body_is_read_for_its_tokens_once_however_many_upstreams_l
     bench.adapters[0].replies(completion())
     assert (await bench.send(chat())).status == 200
     assert len(reads) == 1
+
+
+async def test_who_is_kept_out_is_told_although_it_was_another_ones_turn() -> None:
+    bench = Bench(ONE, TWO, ("three", "openai_chat"))
+    bench.gateway.fleet = Fleet(bench.gateway.fleet.upstreams, bench.gateway.fleet.table, strategy="round_robin")
+    for _ in range(2):
+        for adapter in bench.adapters:
+            adapter.replies(completion())
+    await bench.send(chat())
+    bench.gateway.fleet.upstreams[0].standing.pause()
+    await bench.send(chat())
+    assert (bench.record.provider_key, [(each.provider_key, each.reason) for each in bench.record.skipped]) == ("two", [("one", "paused")])

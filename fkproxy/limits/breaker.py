@@ -123,6 +123,11 @@ class Breaker:
         if failure_threshold != self._failures.maxlen:
             self._failures = deque(self._failures, maxlen=failure_threshold)
 
+    @property
+    def closed(self) -> bool:
+        """Every call is let through."""
+        return self._state == "closed"
+
     def acquire(self, now: float) -> Permit | None:
         """Leave for one call, or None: the upstream is resting, or a probe is out already."""
         if self._state == "closed":
