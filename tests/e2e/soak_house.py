@@ -30,7 +30,6 @@ QUIET_S = 100.0
 
 SETTINGS = {
     "APP_AUTH__MASTER_KEY": KEY,
-    "APP_TIMEOUT__FIRST_BYTE_SECS": "2",
     "APP_TIMEOUT__SILENCE_SECS": "2",
     "APP_CONCURRENCY__MAX_STREAMS_PER_KEY": "1000",
     "APP_COOLDOWN__MAX_SECS": "1",
@@ -46,12 +45,12 @@ SETTINGS = {
 """Short deadlines, and upstreams that are back soon: everything comes again and again, also in two minutes."""
 
 PROVIDERS = (
-    ("chat", "openai", "/v1", "m"),
-    ("claude", "anthropic", "", "m"),
-    ("gem", "gemini", "", "m"),
-    ("probe", "openai", "/v1", "probe"),
+    ("chat", "openai", "/v1", "m", 2),
+    ("claude", "anthropic", "", "m", 2),
+    ("gem", "gemini", "", "m", 2),
+    ("probe", "openai", "/v1", "probe", 30),
 )
-"""(name, adapter, path, model) of each."""
+"""(name, adapter, path, model, deadline for the first byte) of each."""
 
 PROBE = json.dumps({"model": "probe", "messages": [{"role": "user", "content": "hello"}]}).encode()
 PAGES = ("/metrics", "/v1/metrics/providers", "/admin/api/calls?limit=50", "/admin/api/usage", "/admin/api/keys", "/admin/api/upstreams")
@@ -217,8 +216,9 @@ def soaked(directory: Path) -> Iterator[Soak]:
     file.write_text(
         "".join(
             f'[[providers]]\nname = "{name}"\nadapter = "{adapter}"\nbase_url = "http://127.0.0.1:{port}{path}"\n'
-            f'models = ["{model}"]\ntimeouts = {{ connect = 2 }}\ncredentials = [{{ name = "a", key = "key" }}]\n'
-            for name, adapter, path, model in PROVIDERS
+            f'models = ["{model}"]\ntimeouts = {{ connect = 2, first_byte = {first_byte_s} }}\n'
+            'credentials = [{ name = "a", key = "key" }]\n'
+            for name, adapter, path, model, first_byte_s in PROVIDERS
         )
     )
     try:
