@@ -116,7 +116,6 @@ class Call:
         "reasoning",
         "reasoning_applied",
         "reasoning_requested",
-        "received",
         "recorded_losses",
         "renamed",
         "reply_id",
@@ -186,7 +185,6 @@ class Call:
         self.verdict: Verdict | None = None
         self.body = b""
         self.request_bytes = 0
-        self.received = False
         self.peek: Peek | None = None
         self.request: ChatRequest | None = None
         self.losses: tuple[str, ...] = ()

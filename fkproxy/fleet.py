@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -211,10 +212,9 @@ class Course:
         """Whoever asks why a call did not go somewhere is told of all that were kept out, also where it was not their turn."""
         upstreams = self._fleet.upstreams
         for group in groups:
-            for members in group.tiers:
-                for index in members:
-                    if not upstreams[index].clear:
-                        self._able(index, group.model)
+            for index in _indices(group):
+                if not upstreams[index].clear:
+                    self._able(index, group.model)
 
     def _first(self, place: str, groups: Sequence[Group], keys: Sequence[str], rest: Sequence[int]) -> int | None:
         """The position of the provider that is next, out of `rest`; None when none of them may be asked."""
@@ -233,7 +233,7 @@ class Course:
 
     def _any_able(self, group: Group) -> bool:
         models = (group.model, self._preview(group))
-        return any(self._able(index, model) for model in models if model is not None for members in group.tiers for index in members)
+        return any(self._able(index, model) for model in models if model is not None for index in _indices(group))
 
     def _group(self, group: Group) -> Iterator[Lease]:
         self.quota_spent = False
@@ -291,5 +291,5 @@ class Course:
         return obstacle is None
 
 
-def _indices(group: Group) -> list[int]:
-    return [index for members in group.tiers for index in members]
+def _indices(group: Group) -> Iterator[int]:
+    return chain.from_iterable(group.tiers)

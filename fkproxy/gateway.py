@@ -149,12 +149,12 @@ class Gateway:
         """
         task = asyncio.current_task()
         assert task is not None
-        expiry = _Expiry(task, call, self._timeouts)
+        expiry = _Expiry(task, self._timeouts)
         self.in_flight += 1
         try:
             self.admit(call, task)
             call.body = await client.read_body(self._max_request_bytes)
-            call.received, call.request_bytes = True, len(call.body)
+            expiry.received, call.request_bytes = True, len(call.body)
             if self._turnstile is None and self._meters is None and (call.allowance is None or not call.allowance.waits):
                 await self._run(call, client)
             else:
@@ -172,7 +172,7 @@ class Gateway:
                 await self._end(call, client, call.ended)
             elif expiry.expired:
                 task.uncancel()
-                if call.received:
+                if expiry.received:
                     call.error = UpstreamTimeout("total", self._timeouts.total_s)
                 else:
                     await self._end(call, client, RequestTimeout(self._timeouts.first_byte_s))
@@ -345,21 +345,20 @@ class Gateway:
 
 
 class _Expiry:
-    """Cuts a call off: one whose body does not come in time, and later one that hangs. One timer does for both."""
+    """Cuts a call off: one whose body is not `received` in time, and later one that hangs. One timer does for both."""
 
-    __slots__ = ("_call", "_due_s", "_loop", "_task", "_timer", "expired")
+    __slots__ = ("_due_s", "_loop", "_task", "_timer", "expired", "received")
 
-    def __init__(self, task: asyncio.Task[object], call: Call, timeouts: Timeouts) -> None:
-        self.expired = False
+    def __init__(self, task: asyncio.Task[object], timeouts: Timeouts) -> None:
+        self.expired = self.received = False
         self._task = task
-        self._call = call
         self._loop = loop = asyncio.get_running_loop()
         now = loop.time()
         self._due_s = now + timeouts.total_s + _EXPIRE_AFTER_S
         self._timer = loop.call_at(min(now + timeouts.first_byte_s, self._due_s), self._look)
 
     def _look(self) -> None:
-        if self._call.received and self._loop.time() < self._due_s:
+        if self.received and self._loop.time() < self._due_s:
             self._timer = self._loop.call_at(self._due_s, self._look)
         else:
             self.expired = True

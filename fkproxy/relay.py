@@ -258,6 +258,7 @@ class _Stream:
         "_call",
         "_client",
         "_codec",
+        "_content",
         "_content_s",
         "_decoder",
         "_dialect",
@@ -293,6 +294,8 @@ class _Stream:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._listening = True
+        self._content = False
+        """There was some in the bytes that came last."""
         self._content_s = relay.now()
 
     def take(self, chunk: bytes) -> bool:
@@ -325,56 +328,55 @@ class _Stream:
 
     def _read(self, chunk: bytes, now: float) -> bytes:
         """What the client gets for it."""
-        call, relay, codec, same = self._call, self._relay, self._codec, self._same
+        call, same = self._call, self._same
         out: list[bytes] = []
-        content = False
+        self._content = False
         failed: Failed | None = None
         for frame in self._framer.feed(chunk) if chunk else self._framer.tail():
             events: Sequence[Event] = ()
             if same and self._decoder.skims(frame):
-                content = True
+                self._content = True
             elif self._listening:
                 try:
                     events = self._decoder.feed(frame)
                 except UpstreamProtocolError:
                     if not same:
                         raise
-                    if not (content or call.content_sent):
+                    if not (self._content or call.content_sent):
                         json.decode_reply(frame.data or b"")
                     # The client may be able to read what we are not: its bytes go on, but our count is not to be trusted.
                     self._listening, call.usage = False, None
-            for event in events:
-                if type(event) is Failed:
-                    failed = event
-                    break
-                content |= relay.listen(call, codec, event)
-                if type(event) is Done:
-                    self.over = True
-                if not same:
-                    out.append(self._encoder.encode(event))
+            failed = self._hear(events, out)
             if same:
                 out.append(self._dialect.forward_frame(frame, events, self._peek))
             if failed is not None:
                 break
         if not chunk:
             self.over = True
-            for event in self._decoder.end() if self._listening and failed is None else ():
-                if type(event) is Failed:
-                    failed = event
-                    break
-                content |= relay.listen(call, codec, event)
-                if not same:
-                    out.append(self._encoder.encode(event))
-        if content or self.over or not self._listening:
+            if self._listening and failed is None:
+                failed = self._hear(self._decoder.end(), out)
+        if self._content or self.over or not self._listening:
             self._content_s = now
             self.ready = not call.content_sent
         elif now - self._content_s > call.timeouts.stall_s:
             raise UpstreamTimeout("stall", call.timeouts.stall_s)
         if failed is not None:
-            if not (content or call.content_sent):
+            if not (self._content or call.content_sent):
                 self.ready = False
                 raise failed.error
             # A same-dialect error frame goes to the client as it came.
             call.error_sent = same and bool(chunk)
             self.error = failed.error
         return b"".join(out)
+
+    def _hear(self, events: Sequence[Event], out: list[bytes]) -> Failed | None:
+        """Note what is said and put its translation, where it needs one, into `out`. The failure that it ends with, if it does."""
+        for event in events:
+            if type(event) is Failed:
+                return event
+            self._content |= self._relay.listen(self._call, self._codec, event)
+            if type(event) is Done:
+                self.over = True
+            if not self._same:
+                out.append(self._encoder.encode(event))
+        return None

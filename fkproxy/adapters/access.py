@@ -23,7 +23,7 @@ class Access:
     passed on. Raises `ValueError`, without the value, for a header that cannot be sent.
     """
 
-    __slots__ = ("_block", "_client_headers", "_fixed", "_now", "_passed", "_settled", "_token", "auth_header", "credential", "origin")
+    __slots__ = ("_block", "_client_headers", "_fixed", "_now", "_settled", "_token", "auth_header", "credential", "origin")
 
     def __init__(
         self,
@@ -39,8 +39,7 @@ class Access:
         self.credential = credential
         self.auth_header = auth_header.lower()
         self._fixed = {name.lower(): value for name, value in fixed}
-        self._client_headers = tuple(name.lower().encode() for name in client_headers)
-        self._passed = frozenset(self._client_headers)
+        self._client_headers = dict.fromkeys(name.lower().encode() for name in client_headers)
         self._now = now
         self._token: str | None = None
         self._block = header_block(origin, tuple(self._fixed.items()))
@@ -54,7 +53,7 @@ class Access:
             token = await self.credential.token(self._now())
             if token != self._token:
                 self._render(token)
-        if client_headers is None or self._passed.isdisjoint(client_headers):
+        if client_headers is None or self._client_headers.keys().isdisjoint(client_headers):
             return self._block
         return self._block + b"".join(
             b"%b: %b\r\n" % (name, value)

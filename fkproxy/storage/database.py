@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fkproxy.storage import engines, files
 from fkproxy.storage.engines import Deadlines
-from fkproxy.storage.failures import MESSAGES, of_connecting, told
+from fkproxy.storage.failures import MESSAGES, connecting, told
 from fkproxy.storage.values import StoreUnavailable
 
 __all__ = ["LOCKS", "Database", "Kind"]
@@ -138,9 +138,7 @@ class Database:
             connection = await stack.enter_async_context(self._engine.connect())
             stack.push_async_callback(self._let_go, connection, self._generation)
             return connection
-        except Exception as error:
-            if not of_connecting(error):
-                raise
+        except connecting() as error:  # asked only now that something was raised
             raise told(error) from None
 
     async def _let_go(self, connection: AsyncConnection, generation: int) -> None:

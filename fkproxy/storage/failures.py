@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fkproxy.storage.values import Conflict, Reason, StoreError, StoreUnavailable
 
-__all__ = ["MESSAGES", "of_connecting", "told"]
+__all__ = ["MESSAGES", "connecting", "told"]
 
 MESSAGES: dict[Reason, str] = {
     "locked": "the database is locked: another process writes, or holds it, for too long",
@@ -58,10 +58,10 @@ _POSTGRESQL: dict[str, Reason] = {
 """SQLSTATE, or its class (https://www.postgresql.org/docs/15/errcodes-appendix.html) → reason."""
 
 
-def of_connecting(error: Exception) -> bool:
-    """Whether it came out of a connection in the making, which SQLAlchemy does not dress up. asyncpg is loaded by who connects with it."""
+def connecting() -> tuple[type[Exception], ...]:
+    """What comes out of a connection in the making, which SQLAlchemy does not dress up. asyncpg is loaded by who connects with it."""
     driver = sys.modules.get("asyncpg")
-    return isinstance(error, OSError) or (driver is not None and isinstance(error, driver.PostgresError | driver.InterfaceError))
+    return (OSError,) if driver is None else (OSError, driver.PostgresError, driver.InterfaceError)
 
 
 def told(error: BaseException) -> StoreError:

@@ -37,7 +37,6 @@ class Output:
     def _reset(self) -> None:
         self._lines: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._awake = False
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._idle = threading.Event()
@@ -52,12 +51,11 @@ class Output:
                 return
             self._lines.append(line)
             self._queued_bytes += len(line)
-            if not self._awake:
+            if self._idle.is_set():
                 self._rouse()
 
     def _rouse(self) -> None:
         """With the lock held."""
-        self._awake = True
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
@@ -78,7 +76,6 @@ class Output:
                     lines, self._lines = self._lines, deque()
                     self._queued_bytes = 0
                     if not lines:
-                        self._awake = False
                         self._idle.set()
                         break
                     if self.dropped > told and self.notice is not None:

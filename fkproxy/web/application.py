@@ -80,7 +80,7 @@ class Application:
         await receive()
         try:
             await self._open()
-        except Exception:
+        except Exception:  # told here, without what a library says in it; the server only learns that it failed
             logger.exception("the application cannot start")
             await send({"type": "lifespan.startup.failed", "message": ""})
             raise

@@ -32,6 +32,11 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     data: bytes | None
     event: str | None = None
 
+    @property
+    def looks_whole(self) -> bool:
+        """The data begin and end as a JSON object does."""
+        return self.data is not None and self.data.startswith(b"{") and self.data.endswith(b"}")
+
 
 class SseDecoder:
     """Feed bytes, get frames. `tail()` gives what is left when the stream has ended."""

@@ -399,7 +399,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
 
 
-async def test_a_lock_that_was_waited_for_is_nothing_to_rest_from(database: Database, directory: Path) -> None:
+async def first_rest_s(database: Database, directory: Path) -> float:
+    """How long an importer rests after its first piece."""
     slept: list[float] = []
 
     class Enough(Exception):
@@ -409,6 +410,12 @@ async def test_a_lock_that_was_waited_for_is_nothing_to_rest_from(database: Data
         slept.append(seconds)
         raise Enough
 
+    with pytest.raises(Enough):
+        await Importer(database, directory, sleep=sleep).run()
+    return slept[0]
+
+
+async def test_a_lock_that_was_waited_for_is_nothing_to_rest_from(database: Database, directory: Path) -> None:
     leave(directory, named(1))
     held = asyncio.Event()
 
@@ -419,27 +426,15 @@ async def test_a_lock_that_was_waited_for_is_nothing_to_rest_from(database: Data
 
     holding = asyncio.create_task(hold())
     await held.wait()
-    with pytest.raises(Enough):
-        await Importer(database, directory, sleep=sleep).run()
+    rest_s = await first_rest_s(database, directory)
     await holding
-    assert slept[0] < 1.0, "nine times as long as the wait would be 1.8 s"
+    assert rest_s < 1.0, "nine times as long as the wait would be 1.8 s"
 
 
 async def test_a_process_that_was_stopped_for_a_while_does_not_rest_from_it(
     monkeypatch: pytest.MonkeyPatch, database: Database, directory: Path
 ) -> None:
-    slept: list[float] = []
-
-    class Enough(Exception):
-        pass
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        raise Enough
-
     hours = count(0, 3600)
     monkeypatch.setattr("fkproxy.storage.calls_import.time", SimpleNamespace(time=time.time, monotonic=lambda: float(next(hours))))
     leave(directory, named(1))
-    with pytest.raises(Enough):
-        await Importer(database, directory, sleep=sleep).run()
-    assert slept == [10.0]
+    assert await first_rest_s(database, directory) == 10.0

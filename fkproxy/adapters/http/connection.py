@@ -50,7 +50,7 @@ class _TrailingBytes(Exception):
 class Connection(asyncio.Protocol):
     """The parser's and the transport's callbacks. `exchange` is None while idle."""
 
-    __slots__ = ("_framing_bytes", "_head_bytes", "_headers", "_parser", "_stays_open", "exchange", "pool", "reading", "transport")
+    __slots__ = ("_framing_bytes", "_head_bytes", "_headers", "_parser", "_reading", "_stays_open", "exchange", "pool", "transport")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
         self._framing_bytes = 0
-        self.reading = True
+        self._reading = True
         self._stays_open = False
 
     # --- the exchange's side
@@ -78,8 +78,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """The caller has taken what was buffered."""
-        if not self.reading:
-            self.reading = True
+        if not self._reading:
+            self._reading = True
             self.transport.resume_reading()
 
     def cut(self) -> None:
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
             self.pool.discard(self)
             self.cut()
             return
-        exchange.request = None  # A byte of the reply is here: it will not be sent again.
+        exchange.answered()
         self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -185,8 +185,8 @@ class Connection(asyncio.Protocol):
         self._framing_bytes = 0
         exchange.pieces.append(data)
         exchange.buffered_bytes += len(data)
-        if exchange.buffered_bytes > HIGH_WATER_BYTES and self.reading:
-            self.reading = False
+        if exchange.buffered_bytes > HIGH_WATER_BYTES and self._reading:
+            self._reading = False
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -225,8 +225,7 @@ class HttpExchange:
         self._pool = pool
         self._loop = pool.loop
         self._connection: Connection | None = connection
-        self.request = (head, body) if reused else None
-        """To be sent again if the connection turns out to have ended."""
+        self._request = (head, body) if reused else None
         connection.start(self, head, body)
 
     # --- the caller's side
@@ -285,7 +284,7 @@ class HttpExchange:
     def close(self) -> None:
         """See `Exchange.close`. The connection of a complete reply went back when it was complete."""
         self._closed = True
-        self.request = None
+        self._request = None
         self.pieces.clear()
         self._inflater = None
         connection, self._connection = self._connection, None
@@ -301,9 +300,8 @@ class HttpExchange:
             self.buffered_bytes = 0
         else:
             data = self._inflate(self._inflater)
-        connection = self._connection
-        if connection is not None and not connection.reading and not pieces:
-            connection.resume()
+        if self._connection is not None and not pieces:
+            self._connection.resume()
         return data
 
     def _inflate(self, inflater: Inflater) -> bytes:
@@ -333,7 +331,7 @@ class HttpExchange:
             self._waiter = None
 
     async def _send_again(self) -> None:
-        request, self.request = self.request, None
+        request, self._request = self._request, None
         if request is None:
             assert self._error is not None
             raise self._error
@@ -346,6 +344,10 @@ class HttpExchange:
         connection.start(self, *request)
 
     # --- the connection's side
+
+    def answered(self) -> None:
+        """A byte of the reply is here: the request will not be sent again."""
+        self._request = None
 
     def came(self) -> None:
         """A piece of the body is here."""

@@ -156,15 +156,13 @@ class StreamDecoder:
 
     def skims(self, frame: Frame) -> bool:
         """See `dialects.base.StreamDecoder.skims`."""
-        data = frame.data
+        data = frame.data or b""
         return (
             frame.event == "content_block_delta"
             and self._block is not None
-            and data is not None
             and b'"text_delta"' in data
             and b'"text":""' not in data
-            and data.startswith(b"{")
-            and data.endswith(b"}")
+            and frame.looks_whole
         )
 
     def feed(self, frame: Frame) -> list[Event]:

@@ -39,10 +39,6 @@ class Codex(OpenAiResponses):
         """See `Dialect.decode_reply`. The body is a stream that is over."""
         return response.decode_reply(body)
 
-    def hear_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.hear_reply`."""
-        return response.decode_reply(body)
-
     def stream_decoder(self) -> response.StreamDecoder:  # type: ignore[override]  # the same protocol, another stream
         """See `Dialect.stream_decoder`."""
         return response.StreamDecoder()

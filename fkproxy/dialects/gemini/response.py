@@ -246,8 +246,9 @@ class StreamDecoder:
                 events.append(LogprobsReported(tokens=tokens, choice=candidate.index))
             if candidate.finish_reason is not None:
                 self._finished[candidate.index] = (FINISH_REASONS.get(candidate.finish_reason, "stop"), candidate.finish_reason)
-            if any(_told_of(candidate)):
-                for value, (_, name) in zip(_told_of(candidate), _TOLD, strict=True):
+            told = _told_of(candidate)
+            if any(told):
+                for value, (_, name) in zip(told, _TOLD, strict=True):
                     if value:
                         self._told.setdefault(candidate.index, {})[name] = value
         if not response.candidates and response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:

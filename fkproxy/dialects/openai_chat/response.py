@@ -208,18 +208,16 @@ class StreamDecoder:
         A quotation mark inside of a text has a backslash before it, so the names of fields are found nowhere else. What is written in
         another way, with spaces perhaps, is read as a whole.
         """
-        data = frame.data
+        data = frame.data or b""
         return (
-            data is not None
-            and b'"content":"' in data
+            b'"content":"' in data
             and b'"content":""' not in data
             and b'"index":0' in data
             and 0 in self._said
             and (b'"finish_reason"' not in data or (b'"finish_reason":null' in data and data.count(b'"finish_reason"') == 1))
             and (b'"usage"' not in data or b'"usage":null' in data)
             and b'"error"' not in data
-            and data.startswith(b"{")
-            and data.endswith(b"}")
+            and frame.looks_whole
         )
 
     def feed(self, frame: Frame) -> list[Event]:
@@ -289,9 +287,8 @@ class StreamDecoder:
                 events += _parts(content, choice)
         if message.refusal:
             events.append(RefusalDelta(text=message.refusal, choice=choice))
-        if message.images:
-            for image in message.images:
-                events += _image(image, choice)
+        for image in message.images or ():
+            events += _image(image, choice)
         if message.audio is not None:
             events.append(OpaqueReceived(part=Opaque(dialect="openai_chat", kind="audio", value=message.audio), choice=choice))
         if message.annotations:

@@ -221,7 +221,7 @@ class StreamEncoder:
             role = {"index": choice, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
             first = self._head + json.encode(role) + self._tail
         body = json.encode({"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason})
-        return b"%b%b%b%b" % (first, self._head, body, self._tail)
+        return first + self._head + body + self._tail
 
     def _usage_chunk(self) -> bytes:
         if not self._context.include_usage or self._usage is None:

@@ -74,7 +74,7 @@ class OpenAiResponses:
 
     def hear_reply(self, body: bytes) -> list[Event]:
         """See `Dialect.hear_reply`."""
-        return response.decode_reply(body)
+        return self.decode_reply(body)
 
     def stream_decoder(self) -> response.StreamDecoder:
         """See `Dialect.stream_decoder`."""

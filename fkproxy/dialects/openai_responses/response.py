@@ -150,15 +150,8 @@ class StreamDecoder:
 
     def skims(self, frame: Frame) -> bool:
         """See `dialects.base.StreamDecoder.skims`."""
-        data = frame.data
-        return (
-            frame.event == "response.output_text.delta"
-            and self._started
-            and data is not None
-            and b'"delta":""' not in data
-            and data.startswith(b"{")
-            and data.endswith(b"}")
-        )
+        data = frame.data or b""
+        return frame.event == "response.output_text.delta" and self._started and b'"delta":""' not in data and frame.looks_whole
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
