@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fkproxy.directory import KeyLimits
-from fkproxy.estimate import expected_tokens, expected_usage
 from fkproxy.limits.bucket import TokenBucket, Verdict
 from fkproxy.limits.budget import Budget, Limit, Measure, Reservation, Shortage, Window
 from fkproxy.limits.tokens import TokenMeter
 from fkproxy.model.errors import ConcurrencyExceeded, RateLimited, SpendBudgetExceeded, TokenBudgetExceeded
-from fkproxy.model.usage import Usage
 from fkproxy.terms import Terms
 from fkproxy.turnstile import Turnstile
 
@@ -80,16 +78,16 @@ class Allowance:
             self._bucket = TokenBucket(per_minute, per_minute / 60.0, now)
         return self._bucket.take(now)
 
-    def reserve(self, body: bytes, price: Callable[[Usage], float | None], at_s: float) -> Reservation | None:
+    def reserve(self, tokens: int, price: Callable[[], float | None], at_s: float) -> Reservation | None:
         """Take what a call is expected to use and cost; None where no budget limits it.
 
-        `price`: what such a use costs, None where nobody knows. Raises `TokenBudgetExceeded` and `SpendBudgetExceeded`.
+        `price`: what it may cost, None where nobody knows. Raises `TokenBudgetExceeded` and `SpendBudgetExceeded`.
         """
         budget = self.budget
         if not budget.limits:
             return None
-        usd = (price(expected_usage(body)) or 0.0) if self._limits_spend else 0.0
-        got = budget.reserve(expected_tokens(body), usd, at_s)
+        usd = (price() or 0.0) if self._limits_spend else 0.0
+        got = budget.reserve(tokens, usd, at_s)
         if isinstance(got, Shortage):
             limit = got.limit
             kind = TokenBudgetExceeded if limit.what == "tokens" else SpendBudgetExceeded

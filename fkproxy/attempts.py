@@ -24,7 +24,6 @@ from fkproxy.adapters.secret import withhold
 from fkproxy.call import Call, Client
 from fkproxy.dialects.base import Peek
 from fkproxy.dialects.conversation import reply_key
-from fkproxy.estimate import expected_tokens
 from fkproxy.exchange import Exchanger
 from fkproxy.fleet import Course, Fleet
 from fkproxy.limits.retry_budget import RetryBudget
@@ -98,7 +97,7 @@ class Attempts:
 
     async def _run_single(self, call: Call, client: Client, peek: Peek, fleet: Fleet, target: Target) -> None:
         upstream, model = fleet.upstreams[target.upstream], target.model
-        tokens = expected_tokens(call.body) if upstream.terms.tokens_per_minute else 0
+        tokens = call.expected_tokens if upstream.terms.tokens_per_minute else 0
         lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
         if isinstance(lease, Skipped) and lease.reason == "busy" and await self._wait_for_slot(call, client, [upstream]):
             lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
@@ -261,7 +260,7 @@ class _Run:
         self._first = stages[0]
         if stages[0] is not self._route.stages[0]:
             call.note(f"takeover:{stages[0].name}")
-        tokens = expected_tokens(call.body) if self._fleet.counts_tokens else 0
+        tokens = call.expected_tokens if self._fleet.counts_tokens else 0
         course = Course(self._fleet, stages, conversation=self.conversation, tokens=tokens, now=now, skip=call.skip)
         if self._fleet.hedger is not None:
             call.hedger, call.spare = self._fleet.hedger, partial(course.spare, call.dialect.name)

@@ -13,6 +13,7 @@ from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.adapters.base import Timeouts
 from fkproxy.allowances import Allowance
 from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, StreamEncoder
+from fkproxy.estimate import expected_usage
 from fkproxy.hedging import Hedger
 from fkproxy.limits.bucket import Verdict
 from fkproxy.limits.budget import Reservation
@@ -83,6 +84,7 @@ class Call:
     """
 
     __slots__ = (
+        "_expected",
         "_skipped",
         "allowance",
         "asked_model",
@@ -184,6 +186,7 @@ class Call:
         self.over = False
         self.verdict: Verdict | None = None
         self.body = b""
+        self._expected: Usage | None = None
         self.request_bytes = 0
         self.peek: Peek | None = None
         self.request: ChatRequest | None = None
@@ -226,6 +229,20 @@ class Call:
     def payer(self) -> str:
         """Whose limits the call counts against: the key, or the peer's address where there is none."""
         return self.caller.key_id or f"peer:{self.peer}"
+
+    @property
+    def expected_usage(self) -> Usage:
+        """What its request may use, roughly. To be asked while there is a `body`."""
+        usage = self._expected
+        if usage is None:
+            usage = self._expected = expected_usage(self.body)
+        return usage
+
+    @property
+    def expected_tokens(self) -> int:
+        """The same, all together."""
+        usage = self.expected_usage
+        return (usage.input_tokens or 0) + (usage.output_tokens or 0)
 
     @property
     def stream(self) -> bool:

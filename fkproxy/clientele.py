@@ -119,7 +119,9 @@ class Clientele:
         if terms.limits_thinking and peek.operation == "chat":
             self._think(call)
         if allowance.budget.limits:
-            call.reservation = allowance.reserve(call.body, partial(_price, fleet, peek.model), call.started_s)
+            call.reservation = allowance.reserve(
+                call.expected_tokens, partial(_price, fleet, peek.model, call.expected_usage), call.started_s
+            )
         return peek, fleet
 
     @staticmethod

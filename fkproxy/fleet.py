@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -42,7 +43,7 @@ class Stand(msgspec.Struct, frozen=True):
 class Fleet:
     """`table` numbers the upstreams as `upstreams` does. `stands`: by the name that clients ask for."""
 
-    __slots__ = ("accounts", "counts_tokens", "hedger", "quota", "selector", "stands", "strategy", "table", "upstreams")
+    __slots__ = ("_names", "_signs", "accounts", "counts_tokens", "hedger", "quota", "selector", "stands", "strategy", "table", "upstreams")
 
     def __init__(
         self,
@@ -65,6 +66,22 @@ class Fleet:
         self.selector = selector or Selector()
         self.hedger = hedger
         self.counts_tokens = any(upstream.terms.tokens_per_minute for upstream in upstreams)
+        self._names: dict[tuple[int, ...], tuple[str, ...]] = {}
+        self._signs: list[Sized] = []
+        for upstream in upstreams:
+            self._signs += (upstream.standing.holds, upstream.breaker.tripped)
+
+    @property
+    def troubled(self) -> bool:
+        """Some upstream has a hold, or a breaker that is not closed."""
+        return any(self._signs)
+
+    def names(self, members: tuple[int, ...]) -> tuple[str, ...]:
+        """The keys of these upstreams, which are a part of the table."""
+        found = self._names.get(members)
+        if found is None:
+            found = self._names[members] = tuple(self.upstreams[index].key for index in members)
+        return found
 
     def route(self, model: str) -> Route:
         """See `RoutingTable.route`. A model that another may stand in for has that one behind it. Raises `UnknownModel`."""
@@ -74,7 +91,8 @@ class Fleet:
             return route
         known = {stage.name for stage in route.stages}
         further = tuple(stage for stage in self.table.route(stand.by).stages if stage.name not in known)
-        return Route((*route.stages, *further), None)
+        stages = (*route.stages, *further)
+        return Route(stages, None, tuple(chain.from_iterable(stage.targets for stage in stages)))
 
     def serves(self, model: str) -> bool:
         """Somebody has it."""
@@ -131,9 +149,7 @@ class Course:
         """The next best, and the next, until there is none that may be asked now."""
         for stage in self._stages:
             self.stage = stage
-            for tier, keys in zip(stage.tiers, stage.keys, strict=True):
-                # Turns are the tier's, not the model's: callers choose the names of models.
-                place = "\x00".join(keys) if len(keys) > 1 else ""
+            for tier, keys, place in zip(stage.tiers, stage.keys, stage.places, strict=True):
                 self.tier_place = place
                 self._note_held(tier)
                 rest: Sequence[int] = range(len(tier))
@@ -157,7 +173,7 @@ class Course:
         for stage, group, index in self._places():
             upstream = self._fleet.upstreams[index]
             takes = spoken if spoken in upstream.adapter.spoken else upstream.codec.name
-            if stage is not self.stage or takes != codec.name or not self._able(index, group.model):
+            if stage is not self.stage or takes != codec.name or not self._able(index, group.model, now):
                 continue
             lease = upstream.lease(group.model, now, tokens=self.tokens)
             if isinstance(lease, Lease):
@@ -210,11 +226,13 @@ class Course:
 
     def _note_held(self, groups: Sequence[Group]) -> None:
         """Whoever asks why a call did not go somewhere is told of all that were kept out, also where it was not their turn."""
-        upstreams = self._fleet.upstreams
+        if not self._fleet.troubled:
+            return
+        upstreams, now = self._fleet.upstreams, self._now()
         for group in groups:
             for index in _indices(group):
-                if not upstreams[index].clear:
-                    self._able(index, group.model)
+                if upstreams[index].standing.holds or upstreams[index].breaker.tripped:
+                    self._able(index, group.model, now)
 
     def _first(self, place: str, groups: Sequence[Group], keys: Sequence[str], rest: Sequence[int]) -> int | None:
         """The position of the provider that is next, out of `rest`; None when none of them may be asked."""
@@ -232,8 +250,8 @@ class Course:
         )
 
     def _any_able(self, group: Group) -> bool:
-        models = (group.model, self._preview(group))
-        return any(self._able(index, model) for model in models if model is not None for index in _indices(group))
+        models, now = (group.model, self._preview(group)), self._now()
+        return any(self._able(index, model, now) for model in models if model is not None for index in _indices(group))
 
     def _group(self, group: Group) -> Iterator[Lease]:
         self.quota_spent = False
@@ -252,39 +270,45 @@ class Course:
         holds = (self._fleet.upstreams[index].standing.keeping_out(group.model, now) for index in _indices(group))
         return group.preview if spent or any(hold is not None and hold.cause in _SPENT for hold in holds) else None
 
-    def _members(self, group: Group, members: Sequence[int], model: str) -> Iterator[Lease]:
-        fleet = self._fleet
-        names = [fleet.upstreams[index].key for index in members]
-        rest = [position for position, index in enumerate(members) if (index, model) not in self.tried]
+    def _members(self, group: Group, members: tuple[int, ...], model: str) -> Iterator[Lease]:
+        fleet, upstreams = self._fleet, self._fleet.upstreams
+        names, several = fleet.names(members), len(members) > 1
+        rest: Sequence[int] = range(len(members))
+        if self.tried:
+            rest = [position for position in rest if (members[position], model) not in self.tried]
         while rest:
             self.place = group.provider_key
+            now = self._now()
             position = fleet.selector.choose(
                 self.place,
                 group.strategy,
                 names,
                 rest,
-                lambda position: self._able(members[position], model),
-                weight=lambda position: fleet.upstreams[members[position]].terms.weight,
-                busy=lambda position: fleet.upstreams[members[position]].in_flight,
-                conversation=self._conversation() if group.strategy == "sticky" and len(members) > 1 else None,
-                now=self._now(),
+                partial(self._able_member, members, model, now),
+                weight=lambda position: upstreams[members[position]].terms.weight,
+                busy=lambda position: upstreams[members[position]].in_flight,
+                conversation=self._conversation() if several and group.strategy == "sticky" else None,
+                now=now,
             )
             if position is None:
                 return
-            rest = [other for other in rest if other != position]
             index = members[position]
-            lease = fleet.upstreams[index].lease(model, self._now(), tokens=self.tokens)
+            lease = upstreams[index].lease(model, now, tokens=self.tokens, room=True)
             if isinstance(lease, Lease):
                 self.tried.add((index, model))
                 yield lease
                 if self.quota_spent and not fleet.quota.switch_project and fleet.accounts[index]:
                     rest = [other for other in rest if fleet.accounts[members[other]] != fleet.accounts[index]]
+            rest = [other for other in rest if other != position]
 
-    def _able(self, index: int, model: str) -> bool:
+    def _able_member(self, members: Sequence[int], model: str, now: float, position: int) -> bool:
+        return self._able(members[position], model, now)
+
+    def _able(self, index: int, model: str, now: float) -> bool:
         """Whether it may be asked now; one that may not is noted."""
         if (index, model) in self.tried:
             return False
-        obstacle = self._fleet.upstreams[index].obstacle(model, self._now(), self.tokens)
+        obstacle = self._fleet.upstreams[index].obstacle(model, now, self.tokens)
         if obstacle is not None:
             self._passed.add((index, model))
             self._skip(obstacle)

@@ -36,7 +36,6 @@ from fkproxy.attempts import Attempts, RetryPolicy
 from fkproxy.call import JSON_TYPE, Call, Client, ClientGone, Headers, StreamPolicy
 from fkproxy.clientele import Clientele
 from fkproxy.dialects.base import Peek
-from fkproxy.estimate import expected_tokens
 from fkproxy.exchange import Exchanger
 from fkproxy.fleet import Fleet
 from fkproxy.limits.bucket import Buckets
@@ -238,7 +237,7 @@ class Gateway:
         """The payer's tokens are taken by estimate and put right afterwards, so that many calls at once cannot pass the limit together."""
         if meter is None:
             return await self._run(call, client)
-        expected = expected_tokens(call.body)
+        expected = call.expected_tokens
         wait_s = meter.reserve(expected, self._now())
         if wait_s > 0:
             raise RateLimited(wait_s, f"the limit of {meter.per_minute} tokens a minute is reached")

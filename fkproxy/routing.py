@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Literal, get_args
 
 import msgspec
@@ -85,30 +86,34 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """One model name: providers by priority. `name` is what the client asked for, or a fallback; `keys`: the providers of each tier."""
+    """One model name: providers by priority. `name` is what the client asked for, or a fallback; `keys`: the providers of each tier.
+
+    `places`: where turns in each tier are kept, "" where there are none. They are the tier's, not the model's: callers choose the names
+    of models.
+    """
 
     name: str
     tiers: tuple[tuple[Group, ...], ...]
     keys: tuple[tuple[str, ...], ...]
+    places: tuple[str, ...]
+
+    @property
+    def targets(self) -> Iterator[Target]:
+        """All of them, in the order of the configuration."""
+        for tier in self.tiers:
+            for group in tier:
+                for members in group.tiers:
+                    for index in members:
+                        yield Target(index, group.model)
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where a name may go. `only`: the one target there is, with no fallback; None where there are several."""
+    """Where a name may go. `targets`: all of them, in the order of the configuration; `only`: the one that there is, with no fallback,
+    None where there are several."""
 
     stages: tuple[Stage, ...]
     only: Target | None
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """All of them, in the order of the configuration."""
-        return tuple(
-            Target(index, group.model)
-            for stage in self.stages
-            for tier in stage.tiers
-            for group in tier
-            for members in group.tiers
-            for index in members
-        )
+    targets: tuple[Target, ...]
 
 
 class _Compiled:
@@ -238,10 +243,9 @@ class RoutingTable:
         kept = tuple(stage for stage in stages if stage.tiers)
         if not kept:
             raise UnknownModel(model, "GET /v1/models lists what is" if self._rules else "no provider is configured")
-        route = Route(kept, None)
-        targets = route.targets
+        targets = tuple(chain.from_iterable(stage.targets for stage in kept))
         preview = any(group.preview is not None for stage in kept for tier in stage.tiers for group in tier)
-        return Route(kept, targets[0]) if len(targets) == 1 and not preview else route
+        return Route(kept, targets[0] if len(targets) == 1 and not preview else None, targets)
 
     def _fallbacks_of(self, name: str) -> list[str]:
         """Of each mapping the exact name's, else those of the first pattern that fits."""
@@ -285,7 +289,8 @@ class RoutingTable:
                 if further and key not in known:
                     known.add(key)
                     tiers.append((further[0].group(own),))
-        return Stage(name, tuple(tiers), tuple(tuple(group.provider_key for group in tier) for tier in tiers))
+        keys = tuple(tuple(group.provider_key for group in tier) for tier in tiers)
+        return Stage(name, tuple(tiers), keys, tuple("\x00".join(each) if len(each) > 1 else "" for each in keys))
 
 
 def _pattern(patterns: Sequence[str]) -> re.Pattern[str]:

@@ -35,7 +35,7 @@ class Selector:
     def __init__(self, *, ttl_s: float = 3600.0, max_entries: int = 20_000) -> None:
         self._ttl_s = ttl_s
         self._max_entries = max_entries
-        self._last: dict[str, str] = {}
+        self._last: dict[str, tuple[int, str]] = {}
         self._current: dict[str, dict[str, int]] = {}
         self._conversations: OrderedDict[tuple[str, bytes], tuple[str, float]] = OrderedDict()
 
@@ -68,7 +68,7 @@ class Selector:
         else:
             chosen = self._turn(place, members, candidates, able, stay=strategy == "fill_first")
         if chosen is not None:
-            self._last[place] = members[chosen]
+            self._last[place] = (chosen, members[chosen])
         return chosen
 
     def bind(self, place: str, conversation: bytes, member: str, now: float) -> None:
@@ -81,8 +81,9 @@ class Selector:
     def _turn(
         self, place: str, members: Sequence[str], candidates: Sequence[int], able: Callable[[int], bool], *, stay: bool
     ) -> int | None:
-        last = self._last.get(place)
-        at = members.index(last) if last in members else -1
+        at, last = self._last.get(place, (-1, ""))
+        if not 0 <= at < len(members) or members[at] != last:
+            at = members.index(last) if last in members else -1
         if stay and at in candidates and able(at):
             return at
         behind = bisect_right(candidates, at)

@@ -80,20 +80,16 @@ class Upstream:
         self.last_success_s: float | None = None
         self._tokens = TokenMeter(terms.tokens_per_minute) if terms.tokens_per_minute else None
         self._requests = TokenMeter(terms.requests_per_minute) if terms.requests_per_minute else None
+        self._slots: float = terms.max_concurrency or float("inf")
         self._limited = bool(terms.max_concurrency or terms.tokens_per_minute or terms.requests_per_minute)
 
     # --- may it be asked
 
-    @property
-    def clear(self) -> bool:
-        """At a glance, nothing can keep a call out."""
-        return self.standing.free and self.breaker.closed and not self._limited
-
     def obstacle(self, model: str, now: float, tokens: int = 0) -> Skipped | None:
         """Why a call for `model` would not be let in now; None when it would. Changes nothing."""
-        if not self.standing.free and (held := self._held(model, now)) is not None:
+        if self.standing.holds and (held := self._held(model, now)) is not None:
             return held
-        if (wait_s := self.breaker.retry_after_s(now)) > 0:
+        if self.breaker.tripped and (wait_s := self.breaker.retry_after_s(now)) > 0:
             return self._skipped(model, "circuit_open", wait_s)
         return self.full(model, now, tokens) if self._limited else None
 
@@ -105,7 +101,7 @@ class Upstream:
 
     def full(self, model: str, now: float, tokens: int) -> Skipped | None:
         """Why its limits would not let a call in; None when they would."""
-        if not self._has_slot:
+        if self.in_flight + self.promised >= self._slots:
             return self._skipped(model, "busy", _BUSY_RETRY_S)
         if self._requests is not None and (wait_s := self._requests.wait_s(1, now)) > 0:
             return self._skipped(model, "requests_per_minute", wait_s)
@@ -123,13 +119,14 @@ class Upstream:
             cause=cause,
         )
 
-    def lease(self, model: str, now: float, *, tokens: int = 0, force: bool = False) -> Lease | Skipped:
-        """Let one call in. `force`: whatever its standing, for a call that has nowhere else to go; an operator's pause stands."""
-        hold = self.standing.hold(model)
-        if force and hold is not None and hold.state == "paused":
+    def lease(self, model: str, now: float, *, tokens: int = 0, force: bool = False, room: bool = False) -> Lease | Skipped:
+        """Let one call in. `force`: whatever its standing, for a call that has nowhere else to go; an operator's pause stands.
+
+        `room`: there is, as `obstacle` has just said.
+        """
+        if force and (hold := self.standing.hold(model)) is not None and hold.state == "paused":
             return self._skipped(model, "paused", float("inf"))
-        full = self.full(model, now, tokens) if self._limited else None
-        if full is not None:
+        if self._limited and not room and (full := self.full(model, now, tokens)) is not None:
             return full
         permit = self.breaker.acquire(now)
         if permit is None:
@@ -165,14 +162,9 @@ class Upstream:
             self._tokens.reserve(tokens, now)
         return Lease(self, model, permit, serial, tokens, now)
 
-    @property
-    def _has_slot(self) -> bool:
-        limit = self.terms.max_concurrency
-        return not limit or self.in_flight + self.promised < limit
-
     def wake(self) -> None:
         """Promise free slots to those who wait longest, keys in turn: nobody who comes later may take them. Each must `redeem` it."""
-        while len(self.waiting) and self._has_slot:
+        while len(self.waiting) and self.in_flight + self.promised < self._slots:
             waiter = self.waiting.pop()
             if not waiter.done():
                 self.promised += 1

@@ -10,18 +10,18 @@ import pytest
 from fkproxy.allowances import Allowance, Allowances
 from fkproxy.directory import KeyLimits
 from fkproxy.model.errors import AdmissionError, ConcurrencyExceeded, RateLimited, SpendBudgetExceeded, TokenBudgetExceeded
-from fkproxy.model.usage import Usage
-from fkproxy.telemetry.prices import Rates
 from fkproxy.terms import ModelPolicy, Terms
 from tests.fakes.keys import key
 
 NOON = 1_795_003_200.0
-BODY = b'{"max_tokens": 100}' + b" " * 381
-"""100 tokens in, 100 out."""
-PRICED = Rates(input=1000.0, output=2000.0).cost_usd
+TOKENS = 200
 
 
-def unpriced(usage: Usage) -> None:
+def priced() -> float:
+    return 0.3
+
+
+def unpriced() -> None:
     return None
 
 
@@ -60,7 +60,7 @@ def test_a_limit_of_0_is_nothing_at_all_and_no_time_to_wait_for(limit: str, kind
 
     def call() -> None:
         mine.admit(0.0)
-        mine.reserve(BODY, unpriced, NOON)
+        mine.reserve(TOKENS, unpriced, NOON)
 
     with pytest.raises(kind) as caught:
         call()
@@ -72,34 +72,34 @@ def test_a_limit_of_0_is_nothing_at_all_and_no_time_to_wait_for(limit: str, kind
     [
         ({"tokens_per_day": 500}, unpriced, 2, TokenBudgetExceeded, "500 tokens a day"),
         ({"tokens_per_week": 700}, unpriced, 3, TokenBudgetExceeded, "700 tokens a week"),
-        ({"spend_usd_per_day": 0.7}, PRICED, 2, SpendBudgetExceeded, "0.7 USD a day"),
-        ({"spend_usd_per_month": 1}, PRICED, 3, SpendBudgetExceeded, "1 USD a month"),
+        ({"spend_usd_per_day": 0.7}, priced, 2, SpendBudgetExceeded, "0.7 USD a day"),
+        ({"spend_usd_per_month": 1}, priced, 3, SpendBudgetExceeded, "1 USD a month"),
         ({"spend_usd_per_day": 0.7}, unpriced, 9, None, ""),
     ],
 )
 def test_budgets_are_taken_by_estimate(
-    limits: dict[str, float], price: Callable[[Usage], float | None], calls: int, kind: type[AdmissionError] | None, words: str
+    limits: dict[str, float], price: Callable[[], float | None], calls: int, kind: type[AdmissionError] | None, words: str
 ) -> None:
     mine = allowance(**limits)
     for _ in range(calls):
-        assert mine.reserve(BODY, price, NOON) is not None
+        assert mine.reserve(TOKENS, price, NOON) is not None
     if kind is None:
         return
     with pytest.raises(kind) as caught:
-        mine.reserve(BODY, price, NOON)
+        mine.reserve(TOKENS, price, NOON)
     assert words in str(caught.value)
     assert caught.value.retry_after_s == 1.0, "calls under way may leave something"
 
 
 def test_what_was_used_is_booked_whether_it_is_limited_or_not() -> None:
     mine = allowance()
-    mine.book(mine.reserve(BODY, PRICED, NOON), 40, 0.25, NOON)
+    mine.book(mine.reserve(TOKENS, priced, NOON), 40, 0.25, NOON)
     mine.book(None, 10, None, NOON)
     mine.book(None, None, None, NOON)
     mine.limit(KeyLimits(tokens_per_day=200))
     assert (mine.budget.spent(NOON)[0].tokens, mine.budget.spent(NOON)[0].usd) == (50, 0.25)
     with pytest.raises(TokenBudgetExceeded):
-        mine.reserve(BODY, PRICED, NOON)
+        mine.reserve(TOKENS, priced, NOON)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_was_used_is_booked_whether_it_is_limited_or_not() -> None:
 )
 def test_what_nobody_knows_is_booked_by_estimate(tokens: int | None, usd: float | None, booked: tuple[int, float]) -> None:
     mine = allowance(tokens_per_day=10_000, spend_usd_per_month=100)
-    mine.book(mine.reserve(BODY, PRICED, NOON), tokens, usd, NOON)
+    mine.book(mine.reserve(TOKENS, priced, NOON), tokens, usd, NOON)
     day = mine.budget.spent(NOON)[0]
     assert (day.tokens, day.usd) == booked
     assert (day.held_tokens, day.held_usd) == (0, 0.0)

@@ -12,7 +12,7 @@ import pytest
 from fkproxy.adapters.base import CredentialStatus, Timeouts
 from fkproxy.attempts import RetryPolicy
 from fkproxy.dialects import DIALECTS
-from fkproxy.estimate import expected_tokens
+from fkproxy.estimate import expected_usage
 from fkproxy.fleet import Fleet, QuotaPolicy, Stand
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.retry_budget import RetryBudget
@@ -20,6 +20,7 @@ from fkproxy.limits.standing import Standing
 from fkproxy.limits.takeover import Takeover
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.model.request import ReasoningConfig
+from fkproxy.model.usage import Usage
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.upstream import Terms, Upstream
 from tests.fakes.pipeline import Bench, Hang, ListClient, Pause, ScriptedAdapter
@@ -359,10 +360,11 @@ async def test_tokens_a_minute_hold_before_and_are_put_right_after() -> None:
 
 
 def test_what_a_call_may_use_is_guessed_from_its_body() -> None:
-    assert expected_tokens(b"x" * 400) == 100 + 1024
+    assert expected_usage(b"x" * 400) == Usage(input_tokens=100, output_tokens=1024)
     for field in ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"):
-        assert expected_tokens(b'{"%s": 50}' % field.encode()) == 50 + len(field.encode() + b'{"": 50}') // 4
-    assert expected_tokens(b'{"max_tokens": 999999999}') < 10_000
+        assert expected_usage(b'{"max": 7, "maximum": 8, "%s" : 50}' % field.encode()).output_tokens == 50
+    assert expected_usage(b'{"max_tokens": 999999999}').output_tokens == 8192
+    assert expected_usage(b'"max_' * 1_000_000 + b'{"max_tokens": 1}').output_tokens == 1024, "it is not looked for without end"
 
 
 async def test_a_model_that_fails_too_often_has_another_stand_in_and_comes_back() -> None:

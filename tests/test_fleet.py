@@ -13,6 +13,7 @@ from fkproxy.attempts import RetryPolicy
 from fkproxy.fleet import Fleet, QuotaPolicy, Stand
 from fkproxy.limits.standing import Cause, Standing
 from fkproxy.limits.takeover import Takeover
+from fkproxy.model.usage import Usage
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.telemetry.record import Skipped
 from fkproxy.upstream import Lease, Terms, Upstream
@@ -210,7 +211,7 @@ async def test_a_calls_body_is_read_for_its_tokens_once_however_many_upstreams_l
     terms = Terms(timeouts=Timeouts(), tokens_per_minute=1_000_000)
     bench = Bench(*((f"p{number}", "openai_chat") for number in range(50)), terms=terms)
     reads: list[int] = []
-    monkeypatch.setattr("fkproxy.attempts.expected_tokens", lambda body: reads.append(len(body)) or 10)
+    monkeypatch.setattr("fkproxy.call.expected_usage", lambda body: reads.append(len(body)) or Usage(input_tokens=5, output_tokens=5))
     bench.adapters[0].replies(completion())
     assert (await bench.send(chat())).status == 200
     assert len(reads) == 1

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -22,46 +23,72 @@ _HEADERS = (b"session-id", b"session_id", b"x-session-id", b"x-session-affinity"
 _MAX_KEY_BYTES = 256
 _CACHE_CONTROL = re.compile(rb',\s*"cache_control"\s*:\s*\{[^{}]*\}|"cache_control"\s*:\s*\{[^{}]*\}\s*,\s*')
 """Moves from turn to turn."""
+_CACHE_CONTROL_NAME = b'"cache_control"'
 
 
 class _Role(msgspec.Struct):
     role: str = "user"
 
 
-class ConversationMarks(msgspec.Struct, frozen=True, kw_only=True):
+_NOTHING = msgspec.Raw(b"")
+"""In place of a field that is not there."""
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_role = msgspec.json.Decoder(_Role).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class ConversationMarks:
     """Where a dialect's clients say it, the surest first.
 
     `headers` in lower case; `replies`: a field that names an earlier reply; `fields`: top-level fields, or `field.inner`; `opening`:
     fields that stand for the conversation's beginning: of an array everything up to the first message of the user, of anything else all.
     """
 
-    headers: tuple[bytes, ...] = ()
-    replies: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
-    opening: tuple[str, ...] = ()
+    __slots__ = ("_decode", "_headers", "_known", "fields", "opening", "replies")
+
+    def __init__(
+        self,
+        *,
+        headers: tuple[bytes, ...] = (),
+        replies: tuple[str, ...] = (),
+        fields: tuple[str, ...] = (),
+        opening: tuple[str, ...] = (),
+    ) -> None:
+        self.replies = replies
+        self.fields = fields
+        self.opening = opening
+        self._headers = (*headers, *_HEADERS)
+        self._known = frozenset(self._headers)
+        looked_at = dict.fromkeys((*replies, *(name.partition(".")[0] for name in fields), *opening))
+        shape = msgspec.defstruct("Marked", [(name, msgspec.Raw, _NOTHING) for name in looked_at], gc=False)
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
 
     def read(self, headers: Mapping[bytes, bytes] | None, body: bytes) -> bytes | None:
         """A key of 16 bytes or so; None when nothing tells."""
-        if headers:
-            for header in (*self.headers, *_HEADERS):
+        if headers and not self._known.isdisjoint(headers):
+            for header in self._headers:
                 value = headers.get(header)
                 if value:
                     return _digest(value)
         try:
-            fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+            found = self._decode(body)
         except json.MALFORMED:
             return None
         for name in self.replies:
-            told = _text(fields.get(name))
+            told = _text(getattr(found, name))
             if told is not None:
                 return reply_key(told)
         for name in self.fields:
             outer, _, inner = name.partition(".")
-            told = _text(_inner(fields.get(outer), inner) if inner else fields.get(outer))
+            raw = getattr(found, outer)
+            told = _text(_inner(raw, inner) if inner else raw)
             if told is not None:
                 return _digest(told.encode())
-        opening = b"\x00".join(_opening(fields[name]) for name in self.opening if name in fields)
-        return _digest(_CACHE_CONTROL.sub(b"", opening), whole=True) if opening else None
+        opening = b"\x00".join([_opening(raw) for name in self.opening if (raw := getattr(found, name)) is not _NOTHING])
+        if not opening:
+            return None
+        return _digest(_CACHE_CONTROL.sub(b"", opening) if _CACHE_CONTROL_NAME in opening else opening, whole=True)
 
 
 def reply_key(reply_id: str) -> bytes:
@@ -73,20 +100,20 @@ def _digest(value: bytes, *, whole: bool = False) -> bytes:
     return hashlib.blake2b(value if whole else value[:_MAX_KEY_BYTES], digest_size=16).digest()
 
 
-def _text(raw: msgspec.Raw | None) -> str | None:
-    if raw is None:
+def _text(raw: msgspec.Raw) -> str | None:
+    if raw is _NOTHING:
         return None
     try:
-        return msgspec.json.decode(raw, type=str) or None
+        return _decode_text(raw) or None
     except json.MALFORMED:
         return None
 
 
-def _inner(raw: msgspec.Raw | None, name: str) -> msgspec.Raw | None:
+def _inner(raw: msgspec.Raw, name: str) -> msgspec.Raw:
     try:
-        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(name) if raw is not None else None
+        return _decode_fields(raw).get(name, _NOTHING) if raw is not _NOTHING else raw
     except json.MALFORMED:
-        return None
+        return _NOTHING
 
 
 def _opening(raw: msgspec.Raw) -> bytes:
@@ -94,14 +121,14 @@ def _opening(raw: msgspec.Raw) -> bytes:
     if not whole.startswith(b"["):
         return whole
     try:
-        messages = msgspec.json.decode(raw, type=list[msgspec.Raw])
+        messages = _decode_messages(raw)
     except json.MALFORMED:
         return whole
     kept: list[bytes] = []
     for message in messages:
         kept.append(bytes(message))
         try:
-            if msgspec.json.decode(message, type=_Role).role == "user":
+            if _decode_role(message).role == "user":
                 break
         except json.MALFORMED:
             continue

@@ -84,6 +84,7 @@ class Breaker:
         "_success_threshold",
         "_successes",
         "_window_s",
+        "tripped",
     )
 
     def __init__(
@@ -106,6 +107,8 @@ class Breaker:
         self._probe_timeout_s = probe_timeout_s
         self._observer = observer
         self._state: State = "closed"
+        self.tripped: list[State] = []
+        """The state while it is not closed, empty while it is. One and the same list for ever."""
         self._generation = 0
         self._permit = Permit(0)
         self._failures: deque[float] = deque(maxlen=failure_threshold)
@@ -122,11 +125,6 @@ class Breaker:
         self._success_threshold = success_threshold
         if failure_threshold != self._failures.maxlen:
             self._failures = deque(self._failures, maxlen=failure_threshold)
-
-    @property
-    def closed(self) -> bool:
-        """Every call is let through."""
-        return self._state == "closed"
 
     def acquire(self, now: float) -> Permit | None:
         """Leave for one call, or None: the upstream is resting, or a probe is out already."""
@@ -208,6 +206,7 @@ class Breaker:
     def _change(self, reason: Reason) -> None:
         old = self._state
         self._state = _TRANSITIONS[old, reason]
+        self.tripped[:] = [] if self._state == "closed" else [self._state]
         self._generation += 1
         self._permit = Permit(self._generation)
         self._failures.clear()

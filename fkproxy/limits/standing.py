@@ -92,7 +92,7 @@ class Hold(msgspec.Struct, gc=False):
 class Standing:
     """One upstream's. `now` is monotonic seconds everywhere. Raises `ValueError` for caps that are not positive."""
 
-    __slots__ = ("_clock", "_exhausted_max_s", "_holds", "_max_s", "consecutive_failures", "serial")
+    __slots__ = ("_clock", "_exhausted_max_s", "_max_s", "consecutive_failures", "holds", "serial")
 
     def __init__(self, *, max_s: float = 300.0, exhausted_max_s: float = 3600.0) -> None:
         if min(max_s, exhausted_max_s) < 0:
@@ -100,7 +100,8 @@ class Standing:
         self._clock = ForwardClock()
         self._max_s = max_s
         self._exhausted_max_s = exhausted_max_s
-        self._holds: dict[str | None, Hold] = {}
+        self.holds: dict[str | None, Hold] = {}
+        """By model, None for the whole upstream. Empty: it keeps nobody out. One and the same for ever."""
         self.consecutive_failures = 0
         self.serial = 0
 
@@ -111,14 +112,9 @@ class Standing:
 
     # --- what stands
 
-    @property
-    def free(self) -> bool:
-        """Nothing holds anything."""
-        return not self._holds
-
     def hold(self, model: str | None) -> Hold | None:
         """What keeps `model` out, the upstream's own hold first; it may be over and wait for its probe."""
-        return self._holds.get(None) or self._holds.get(model)
+        return self.holds.get(None) or self.holds.get(model)
 
     def state(self, model: str | None = None) -> UpstreamState:
         """Of the upstream, or of one of its models."""
@@ -127,7 +123,7 @@ class Standing:
 
     def models(self) -> dict[str, Hold]:
         """Models with a hold of their own."""
-        return {model: hold for model, hold in self._holds.items() if model is not None}
+        return {model: hold for model, hold in self.holds.items() if model is not None}
 
     def keeping_out(self, model: str, now: float) -> Hold | None:
         """The hold that keeps `model` out now: what was said before what is guessed, then the longer one."""
@@ -147,7 +143,7 @@ class Standing:
         return all(hold.until_s <= clock_s for hold in self._relevant(model))
 
     def _relevant(self, model: str | None) -> list[Hold]:
-        found = (self._holds.get(None), self._holds.get(model) if model is not None else None)
+        found = (self.holds.get(None), self.holds.get(model) if model is not None else None)
         return [hold for hold in found if hold is not None]
 
     def _wait_s(self, hold: Hold, clock_s: float) -> float:
@@ -161,7 +157,7 @@ class Standing:
 
     def admit(self, model: str, now: float) -> int | None:
         """A serial to report with, or None: held. The first call after a hold's time takes its one place."""
-        if not self._holds:
+        if not self.holds:
             return self.serial
         clock_s = self._clock.read(now)
         relevant = self._relevant(model)
@@ -171,7 +167,7 @@ class Standing:
 
     def force(self, model: str, now: float) -> int:
         """A serial all the same: for a call that has nowhere else to go. It is the hold's probe where none is out."""
-        return self._probe(self._relevant(model), self._clock.read(now)) if self._holds else self.serial
+        return self._probe(self._relevant(model), self._clock.read(now)) if self.holds else self.serial
 
     def _probe(self, holds: list[Hold], clock_s: float) -> int:
         if holds:
@@ -183,20 +179,20 @@ class Standing:
 
     def accepted(self, model: str, serial: int) -> None:
         """The upstream took the request on. What a vendor had said is over with that, however long its reply is in coming."""
-        if self._holds:
+        if self.holds:
             self._end(model, serial, GUESSES)
 
     def succeeded(self, model: str, serial: int) -> None:
         """The upstream answered."""
         self.consecutive_failures = 0
-        if self._holds:
+        if self.holds:
             self._end(model, serial, frozenset())
 
     def _end(self, model: str, serial: int, left: frozenset[str]) -> None:
         for key in (None, model):
-            hold = self._holds.get(key)
+            hold = self.holds.get(key)
             if hold is not None and serial >= hold.serial and hold.state != "paused" and hold.cause not in left:
-                del self._holds[key]
+                del self.holds[key]
 
     def released(self, model: str, serial: int) -> None:
         """No verdict: the client went away, or the request was its mistake. A probe's place is free again."""
@@ -210,7 +206,7 @@ class Standing:
         self.released(model, serial)
         rule = CAUSES[cause]
         key = model if rule.per_model else None
-        before = self._holds.get(key)
+        before = self.holds.get(key)
         if before is not None and serial < before.serial:
             return
         self.consecutive_failures += 1
@@ -223,41 +219,43 @@ class Standing:
         length_s = min(length_s, cap_s)
         if length_s <= 0 or (before is not None and before.state == "paused"):
             return
-        if len(self._holds) > _MAX_MODELS and key not in self._holds:
-            del self._holds[next(iter(held for held in self._holds if held is not None))]
+        if len(self.holds) > _MAX_MODELS and key not in self.holds:
+            del self.holds[next(iter(held for held in self.holds if held is not None))]
         self.serial += 1
-        self._holds[key] = Hold(state=rule.state, cause=cause, until_s=clock_s + length_s, serial=self.serial, level=level)
+        self.holds[key] = Hold(state=rule.state, cause=cause, until_s=clock_s + length_s, serial=self.serial, level=level)
 
     # --- operators and probes of quotas
 
     def pause(self) -> None:
         """Let nothing in until `resume`."""
         self.serial += 1
-        self._holds[None] = Hold(state="paused", cause="operator", until_s=float("inf"), serial=self.serial)
+        self.holds[None] = Hold(state="paused", cause="operator", until_s=float("inf"), serial=self.serial)
 
     def exhaust(self, reset_s: float | None, now: float) -> None:
         """The vendor's quota is used up, as a look at it says; `reset_s` seconds until it is not, where that is known."""
-        before = self._holds.get(None)
+        before = self.holds.get(None)
         if before is not None and before.state == "paused":
             return
         length_s = min(CAUSES["quota"].first_s if reset_s is None else reset_s, self._exhausted_max_s)
         self.serial += 1
-        self._holds[None] = Hold(state="exhausted", cause="quota", until_s=self._clock.read(now) + length_s, serial=self.serial)
+        self.holds[None] = Hold(state="exhausted", cause="quota", until_s=self._clock.read(now) + length_s, serial=self.serial)
 
     def replenish(self) -> None:
         """The vendor's quota is not used up, as a look at it says."""
-        before = self._holds.get(None)
+        before = self.holds.get(None)
         if before is not None and before.state == "exhausted":
-            del self._holds[None]
+            del self.holds[None]
 
     def resume(self) -> None:
         """End an operator's pause."""
-        before = self._holds.get(None)
+        before = self.holds.get(None)
         if before is not None and before.state == "paused":
-            del self._holds[None]
+            del self.holds[None]
 
     def reset(self) -> None:
         """Forget every hold and every failure, but not an operator's pause."""
-        paused = self._holds.get(None)
-        self._holds = {None: paused} if paused is not None and paused.state == "paused" else {}
+        paused = self.holds.get(None)
+        self.holds.clear()
+        if paused is not None and paused.state == "paused":
+            self.holds[None] = paused
         self.consecutive_failures = 0

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from fkproxy.limits.forward import ForwardClock
-
 __all__ = ["TokenMeter", "TokenMeters"]
 
 
 class TokenMeter:
-    """One bucket. `now` is monotonic seconds."""
+    """One bucket. `now` is monotonic seconds; a clock that steps back refills nothing and costs nothing."""
 
-    __slots__ = ("_clock", "_level", "_per_s", "_seen_s", "per_minute")
+    __slots__ = ("_at_s", "_level", "_per_s", "per_minute")
 
     def __init__(self, per_minute: int) -> None:
         if per_minute < 1:
@@ -27,13 +25,12 @@ class TokenMeter:
         self.per_minute = per_minute
         self._per_s = per_minute / 60.0
         self._level = float(per_minute)
-        self._clock = ForwardClock()
-        self._seen_s = 0.0
+        self._at_s = float("inf")
 
     def wait_s(self, tokens: int, now: float) -> float:
         """Seconds until a call for so many tokens may pass; 0.0 now."""
         self._fill(now)
-        missing = min(tokens, self.per_minute) - self._level
+        missing = (tokens if tokens < self.per_minute else self.per_minute) - self._level
         return missing / self._per_s if missing > 1e-6 else 0.0
 
     def reserve(self, tokens: int, now: float) -> float:
@@ -54,9 +51,10 @@ class TokenMeter:
         return self._level >= self.per_minute
 
     def _fill(self, now: float) -> None:
-        clock_s = self._clock.read(now)
-        self._level = min(float(self.per_minute), self._level + (clock_s - self._seen_s) * self._per_s)
-        self._seen_s = clock_s
+        if now > self._at_s:
+            level = self._level + (now - self._at_s) * self._per_s
+            self._level = level if level < self.per_minute else float(self.per_minute)
+        self._at_s = now
 
 
 class TokenMeters:

@@ -18,7 +18,7 @@ def failing(standing: Standing, cause: Cause, now: float, retry_after_s: float |
 
 def test_an_upstream_without_history_lets_everything_in() -> None:
     standing = Standing()
-    assert standing.free
+    assert not standing.holds
     assert standing.admit(MODEL, 0.0) == 0
     assert (standing.state(), standing.retry_after_s(MODEL, 0.0)) == ("active", 0.0)
 
@@ -64,7 +64,7 @@ def test_the_setting_bounds_the_tiers_and_what_a_vendor_says() -> None:
     off = Standing(max_s=0.0)
     for _ in range(10):
         failing(off, "failure", 0.0)
-    assert off.free
+    assert not off.holds
 
 
 def test_a_burst_let_in_before_the_hold_counts_once() -> None:
@@ -101,7 +101,7 @@ def test_after_its_time_one_call_at_a_time_finds_out() -> None:
     probe = standing.admit(MODEL, 13.0)
     assert probe is not None
     standing.succeeded(MODEL, probe)
-    assert standing.free
+    assert not standing.holds
 
 
 def test_a_probe_that_is_never_reported_does_not_keep_the_others_out_for_ever() -> None:
@@ -127,7 +127,7 @@ def test_an_operator_pauses_resumes_and_resets() -> None:
     standing.resume()
     assert standing.state() == "reauth_required", "only a pause is ended by resuming"
     standing.reset()
-    assert standing.free
+    assert not standing.holds
 
 
 def test_what_a_look_at_the_quota_says() -> None:
@@ -137,7 +137,7 @@ def test_what_a_look_at_the_quota_says() -> None:
     standing.exhaust(20.0, 0.0)
     assert standing.retry_after_s(None, 0.0) == 20.0
     standing.replenish()
-    assert standing.free
+    assert not standing.holds
     standing.pause()
     standing.exhaust(5.0, 0.0)
     assert standing.state() == "paused"
@@ -190,7 +190,7 @@ def test_nothing_keeps_a_healthy_upstream_out_beyond_its_cap(
         assert waited_s <= 3600.0 + 120.0 + 10.0
     standing.succeeded(MODEL, serial)
     assert standing.admit(MODEL, now) is not None
-    assert standing.free
+    assert not standing.holds
 
 
 @pytest.mark.parametrize("cause", CAUSES)
