@@ -104,6 +104,7 @@ class Gateway:
         self.in_flight = 0
         self._now = now
         self._sleep = sleep
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.tune(
             buckets=buckets,
             meters=meters,
@@ -146,9 +147,13 @@ class Gateway:
 
         Every wait for an upstream has its own deadline; `_Expiry` ends what then still hangs: who does not send, or not read.
         """
-        task = asyncio.current_task()
+        loop = self._loop
+        if loop is None:
+            # To ask for it is a system call (Python asks whether it has forked since), and so twice in each call.
+            loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
-        expiry = _Expiry(task, self._timeouts)
+        expiry = _Expiry(loop, task, self._timeouts)
         self.in_flight += 1
         try:
             self.admit(call, task)
@@ -348,10 +353,10 @@ class _Expiry:
 
     __slots__ = ("_due_s", "_loop", "_task", "_timer", "expired", "received")
 
-    def __init__(self, task: asyncio.Task[object], timeouts: Timeouts) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[object], timeouts: Timeouts) -> None:
         self.expired = self.received = False
         self._task = task
-        self._loop = loop = asyncio.get_running_loop()
+        self._loop = loop
         now = loop.time()
         self._due_s = now + timeouts.total_s + _EXPIRE_AFTER_S
         self._timer = loop.call_at(min(now + timeouts.first_byte_s, self._due_s), self._look)

@@ -201,7 +201,7 @@ class AccessLog:
             # Nobody knows this name: it may be anything that was typed into the wrong field.
             record = cleaned(record)
         line = _pretty(record).encode("ascii", "replace") if _State.format == "pretty" else self._encode(self._access(record))
-        output.write(b"%s%s\n" % (b"<6>" if _State.journal else b"", line))
+        output.write(b"<6>" + line + b"\n" if _State.journal else line + b"\n")
 
     def close(self) -> None:
         """Write what is queued."""
