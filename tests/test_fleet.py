@@ -32,22 +32,40 @@ async def test_names_of_models_that_callers_make_up_are_not_kept() -> None:
     assert (client.status, bench.record.error_code, len(client.body) < 500) == (404, "model_not_found", True)
 
 
-async def test_two_hundred_upstreams_that_are_held_are_looked_at_a_few_times_each() -> None:
-    bench = Bench(*((f"p{number}", "openai_chat") for number in range(200)))
-    looks = 0
+def looks_at(bench: Bench) -> list[str]:
+    """The keys of upstreams, one for each time that somebody asks whether it may be asked; it grows."""
+    looks: list[str] = []
 
     class Counted(Upstream):
         def obstacle(self, *args: Any, **kwargs: Any) -> Skipped | None:
-            nonlocal looks
-            looks += 1
+            looks.append(self.key)
             return super().obstacle(*args, **kwargs)
 
     for upstream in bench.gateway.fleet.upstreams:
         upstream.__class__ = Counted
+    return looks
+
+
+async def test_two_hundred_upstreams_that_are_held_are_looked_at_a_few_times_each() -> None:
+    bench = Bench(*((f"p{number}", "openai_chat") for number in range(200)))
+    looks = looks_at(bench)
+    for upstream in bench.gateway.fleet.upstreams:
         upstream.standing.failed("m", 0, "rate_limited", 60.0, bench.clock.now_s)
     client = await bench.send(chat())
     assert (client.status, len(bench.record.skipped)) == (429, 200)
-    assert looks <= 4 * 200
+    assert len(looks) <= 4 * 200
+
+
+async def test_of_two_hundred_upstreams_with_limits_one_is_looked_at() -> None:
+    limited = Terms(timeouts=Timeouts(), requests_per_minute=10, tokens_per_minute=1_000_000, max_concurrency=10)
+    bench = Bench(*((f"p{number}", "openai_chat") for number in range(200)), terms=limited)
+    bench.gateway.fleet = Fleet(bench.gateway.fleet.upstreams, bench.gateway.fleet.table, strategy="round_robin")
+    looks = looks_at(bench)
+    for number in range(3):
+        bench.adapters[number].replies(completion())
+        assert (await bench.send(chat())).status == 200
+        assert set(looks) == {f"p{number}"}
+        looks.clear()
 
 
 async def test_who_was_passed_over_is_told_as_it_is_now() -> None:
