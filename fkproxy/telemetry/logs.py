@@ -93,6 +93,8 @@ def granian_log_config(*, level: str, format: Format) -> dict[str, Any]:  # noqa
         "handlers": {"lines": {"()": f"{__name__}.LinesHandler", "formatter": "lines"}},
         "loggers": {
             "_granian": {"handlers": ["lines"], "level": level.upper(), "propagate": False},
+            # A line for each client that leaves before its answer is through: the access line tells that, and whose call it was.
+            "_granian.asgi.io": {"level": "WARNING"},
             "granian.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
         },
     }
