@@ -333,10 +333,12 @@ class _Stream:
         self._content = False
         failed: Failed | None = None
         for frame in self._framer.feed(chunk) if chunk else self._framer.tail():
-            events: Sequence[Event] = ()
             if same and self._decoder.skims(frame):
                 self._content = True
-            elif self._listening:
+                out.append(frame.raw)
+                continue
+            events: Sequence[Event] = ()
+            if self._listening:
                 try:
                     events = self._decoder.feed(frame)
                 except UpstreamProtocolError:
