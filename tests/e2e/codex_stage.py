@@ -37,6 +37,7 @@ def settings_of(home: Path) -> dict[str, str]:
         "CODEX_BIN": str(CODEX),
         "CODEX_HOME": str(home),
         "APP_CODEX__PASS_ENVIRONMENT": "LOCAL_KEY",
+        "APP_CODEX__START_TIMEOUT_SECS": "120",  # its program is large, and not in memory the first time
         "LOCAL_KEY": VENDOR_KEY,
         "APP_AUTH__MASTER_KEY": KEY,
         "APP_TIMEOUT__FIRST_BYTE_SECS": "3",
