@@ -221,7 +221,7 @@ class Course:
         for stage in self._stages:
             for tier in stage.tiers:
                 for group in tier:
-                    for index in _indices(group):
+                    for index in group.indices:
                         yield stage, group, index
 
     def _note_held(self, groups: Sequence[Group]) -> None:
@@ -230,7 +230,7 @@ class Course:
             return
         upstreams, now = self._fleet.upstreams, self._now()
         for group in groups:
-            for index in _indices(group):
+            for index in group.indices:
                 if upstreams[index].standing.holds or upstreams[index].breaker.tripped:
                     self._able(index, group.model, now)
 
@@ -244,14 +244,14 @@ class Course:
             rest,
             lambda position: self._any_able(groups[position]),
             weight=lambda position: groups[position].weight,
-            busy=lambda position: sum(upstreams[index].in_flight for index in _indices(groups[position])),
+            busy=lambda position: sum(upstreams[index].in_flight for index in groups[position].indices),
             conversation=self._conversation() if self._fleet.strategy == "sticky" else None,
             now=self._now(),
         )
 
     def _any_able(self, group: Group) -> bool:
         models, now = (group.model, self._preview(group)), self._now()
-        return any(self._able(index, model, now) for model in models if model is not None for index in _indices(group))
+        return any(self._able(index, model, now) for model in models if model is not None for index in group.indices)
 
     def _group(self, group: Group) -> Iterator[Lease]:
         self.quota_spent = False
@@ -267,7 +267,7 @@ class Course:
         if group.preview is None or not self._fleet.quota.switch_preview_model:
             return None
         now = self._now()
-        holds = (self._fleet.upstreams[index].standing.keeping_out(group.model, now) for index in _indices(group))
+        holds = (self._fleet.upstreams[index].standing.keeping_out(group.model, now) for index in group.indices)
         return group.preview if spent or any(hold is not None and hold.cause in _SPENT for hold in holds) else None
 
     def _members(self, group: Group, members: tuple[int, ...], model: str) -> Iterator[Lease]:
@@ -313,7 +313,3 @@ class Course:
             self._passed.add((index, model))
             self._skip(obstacle)
         return obstacle is None
-
-
-def _indices(group: Group) -> Iterator[int]:
-    return chain.from_iterable(group.tiers)

@@ -84,6 +84,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     weight: int
     preview: str | None = None
 
+    @property
+    def indices(self) -> Iterator[int]:
+        """Of all its upstreams, the highest priority first."""
+        return chain.from_iterable(self.tiers)
+
 
 class Stage(msgspec.Struct, frozen=True):
     """One model name: providers by priority. `name` is what the client asked for, or a fallback; `keys`: the providers of each tier.
@@ -102,9 +107,8 @@ class Stage(msgspec.Struct, frozen=True):
         """All of them, in the order of the configuration."""
         for tier in self.tiers:
             for group in tier:
-                for members in group.tiers:
-                    for index in members:
-                        yield Target(index, group.model)
+                for index in group.indices:
+                    yield Target(index, group.model)
 
 
 class Route(msgspec.Struct, frozen=True):

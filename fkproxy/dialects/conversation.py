@@ -45,7 +45,7 @@ class ConversationMarks:
     fields that stand for the conversation's beginning: of an array everything up to the first message of the user, of anything else all.
     """
 
-    __slots__ = ("_decode", "_headers", "_known", "fields", "opening", "replies")
+    __slots__ = ("_decode", "_headers", "fields", "opening", "replies")
 
     def __init__(
         self,
@@ -58,15 +58,14 @@ class ConversationMarks:
         self.replies = replies
         self.fields = fields
         self.opening = opening
-        self._headers = (*headers, *_HEADERS)
-        self._known = frozenset(self._headers)
+        self._headers = dict.fromkeys((*headers, *_HEADERS))
         looked_at = dict.fromkeys((*replies, *(name.partition(".")[0] for name in fields), *opening))
         shape = msgspec.defstruct("Marked", [(name, msgspec.Raw, _NOTHING) for name in looked_at], gc=False)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
 
     def read(self, headers: Mapping[bytes, bytes] | None, body: bytes) -> bytes | None:
         """A key of 16 bytes or so; None when nothing tells."""
-        if headers and not self._known.isdisjoint(headers):
+        if headers and not self._headers.keys().isdisjoint(headers):
             for header in self._headers:
                 value = headers.get(header)
                 if value:
