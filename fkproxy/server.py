@@ -29,6 +29,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
+from fkproxy.scheduling import Scheduling
 from fkproxy.settings import LoadedSettings, successor_variables
 from fkproxy.supervision import Supervisor, own_command
 from fkproxy.systemd import inherited_socket, watchdog_s
@@ -43,7 +44,7 @@ _BACKPRESSURE = 4096
 
 
 _LOOK_EVERY_S = 0.5
-"""How soon a worker notices that its main process is gone."""
+"""How soon a worker notices that its main process is gone, or that other programs need its processor."""
 
 _LEAVING, _FAILED_HANDOVERS = range(2)
 """Places in the memory that the main process shares with its worker."""
@@ -110,7 +111,8 @@ def serve(loaded: LoadedSettings) -> None:
         # Imported here, by the worker: the main process needs none of it, and what both have, each would have to itself before long.
         from fkproxy.app import create_app
 
-        threading.Thread(target=_follow, args=(main, shared, server.lame_duck_secs), name="orphan", daemon=True).start()
+        args = (main, shared, server.lame_duck_secs, Scheduling())
+        threading.Thread(target=_watch, args=args, name="watch", daemon=True).start()
         app = create_app(
             loaded,
             leaving=lambda: shared[_LEAVING] != 0,
@@ -125,9 +127,10 @@ def serve(loaded: LoadedSettings) -> None:
     granian.serve(target_loader=load, wrap_loader=False)
 
 
-def _follow(main: int, shared: memoryview[int], lame_duck_s: float) -> None:
+def _watch(main: int, shared: memoryview[int], lame_duck_s: float, scheduling: Scheduling) -> None:
     """Leave when the main process was killed: nobody else would ask the worker to, and who is started next would find the port taken."""
     while os.getppid() == main:
+        scheduling.look()
         time.sleep(_LOOK_EVERY_S)
     shared[_LEAVING] = 1
     time.sleep(lame_duck_s + _LOOK_EVERY_S)

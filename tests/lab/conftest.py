@@ -28,6 +28,7 @@ def built() -> None:
 @contextmanager
 def layer() -> Iterator[Path]:
     """A place for what a machine has changed, beside the machines themselves."""
+    CACHE.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="layer-", dir=CACHE))
     try:
         yield folder / "kept"
