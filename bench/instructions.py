@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from bench import prompts
 from bench.gateways import SETTINGS, providers_text
 from bench.subjects import Failed
@@ -100,7 +102,7 @@ def main() -> int:
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside is not None:
-        asyncio.run(count(options.inside, options.calls))
+        uvloop.run(count(options.inside, options.calls))
         return 0
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -28,7 +28,7 @@ from fkproxy.model.events import (
 )
 from fkproxy.seals import SealStore
 from fkproxy.wire import json
-from fkproxy.wire.sse import SseDecoder
+from fkproxy.wire.sse import Frame, SseDecoder, TextPattern
 
 __all__ = ["MAX_ERROR_BYTES", "Relay"]
 
@@ -270,6 +270,7 @@ class _Stream:
         "_peek",
         "_relay",
         "_same",
+        "_text",
         "blocked",
         "error",
         "over",
@@ -289,6 +290,7 @@ class _Stream:
         self._dialect = dialect
         self._same = codec is dialect
         self._framer = SseDecoder()
+        self._text = TextPattern()
         self._decoder = codec.stream_decoder()
         self._encoder = call.encoder = dialect.stream_encoder(call.reply_context(peek))
         self._held: list[bytes] = []
@@ -329,11 +331,15 @@ class _Stream:
     def _read(self, chunk: bytes, now: float) -> bytes:
         """What the client gets for it."""
         call, same = self._call, self._same
+        if self._text.fits(chunk) and not self._framer.rest:
+            self._content, self._content_s = True, now
+            self.ready = not call.content_sent
+            return chunk
         out: list[bytes] = []
         self._content = False
         failed: Failed | None = None
         for frame in self._framer.feed(chunk) if chunk else self._framer.tail():
-            if same and self._decoder.skims(frame):
+            if same and (self._text.fits(frame.raw) or self._skims(frame)):
                 self._content = True
                 out.append(frame.raw)
                 continue
@@ -370,6 +376,12 @@ class _Stream:
             call.error_sent = same and bool(chunk)
             self.error = failed.error
         return b"".join(out)
+
+    def _skims(self, frame: Frame) -> bool:
+        mark = self._decoder.skims(frame)
+        if mark:
+            self._text.learn(frame.raw, mark)
+        return bool(mark)
 
     def _hear(self, events: Sequence[Event], out: list[bytes]) -> Failed | None:
         """Note what is said and put its translation, where it needs one, into `out`. The failure that it ends with, if it does."""

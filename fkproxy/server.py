@@ -122,6 +122,8 @@ def serve(loaded: LoadedSettings) -> None:
         # What is alive now lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
+        # The usual 700 is what a few calls under way have in hand: it would walk them all the time and find nothing to collect.
+        gc.set_threshold(10_000, 20, 20)
         return app
 
     granian.serve(target_loader=load, wrap_loader=False)

@@ -129,7 +129,7 @@ class _Target:
                     events += 1
                     if line.startswith(b"data: [DONE]"):
                         return f"{model}: {events} events, ended as it must", None
-                    if b'"error"' in line[:20]:
+                    if line.find(b'"error"', 0, 20) >= 0:
                         raise _Unexpected("the stream ended with an error event")
         raise _Unexpected(f"the stream broke off after {events} events")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
@@ -148,3 +149,15 @@ def test_every_unit_has_tests() -> None:
     driven = {"app", "server", "supervision", "smoke"}
     told = "tests/e2e drives whole programs; test_gateway and test_attempts tell the stories of what is under them"
     assert not units - tested - driven - {"call", "relay", "exchange", "fleet", "hedge", "upstream"}, told
+
+
+def test_bytes_are_looked_for_with_find() -> None:
+    """`b"x" in data` takes its left side for a number first, and formats an error that nobody sees: twenty times the instructions."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "fkproxy").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn)
+        if isinstance(node.left, ast.Constant) and isinstance(node.left.value, bytes)
+    ]
+    assert found == []

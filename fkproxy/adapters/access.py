@@ -53,7 +53,7 @@ class Access:
             token = await self.credential.token(self._now())
             if token != self._token:
                 self._render(token)
-        if client_headers is None or self._client_headers.keys().isdisjoint(client_headers):
+        if not self._client_headers or client_headers is None or self._client_headers.keys().isdisjoint(client_headers):
             return self._block
         return self._block + b"".join(
             b"%b: %b\r\n" % (name, value)

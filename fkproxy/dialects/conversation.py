@@ -87,7 +87,7 @@ class ConversationMarks:
         opening = b"\x00".join([_opening(raw) for name in self.opening if (raw := getattr(found, name)) is not _NOTHING])
         if not opening:
             return None
-        return _digest(_CACHE_CONTROL.sub(b"", opening) if _CACHE_CONTROL_NAME in opening else opening, whole=True)
+        return _digest(_CACHE_CONTROL.sub(b"", opening) if opening.find(_CACHE_CONTROL_NAME) >= 0 else opening, whole=True)
 
 
 def reply_key(reply_id: str) -> bytes:

@@ -147,7 +147,7 @@ class Batch:
         for line in lines:
             try:
                 # PostgreSQL has no text with a NUL in it, and nothing that we write has.
-                if b"\\u0000" in line:
+                if line.find(b"\\u0000") >= 0:
                     raise ValueError
                 row = row_of(decode_entry(line))
             except ValueError:

@@ -14,12 +14,15 @@ import msgspec
 
 from fkproxy.model.errors import UpstreamProtocolError
 
-__all__ = ["MAX_FRAME_BYTES", "Frame", "SseDecoder", "encode_comment", "encode_data", "encode_event"]
+__all__ = ["MAX_FRAME_BYTES", "Frame", "SseDecoder", "TextPattern", "encode_comment", "encode_data", "encode_event"]
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """A frame larger than this is refused: a generated image is some megabytes of base64, a runaway line has no end."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BACKSLASH = ord("\\")
+_MAX_LESSONS = 16
+"""Of a stream: a server that writes every piece in another way is not worth more."""
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FRAME_END = re.compile(rb"\n\n|\r\n\r\n|\r\n\n|\r\n\r|\n\r\n?|\r\r\n?")
 """Two line ends, each of any kind; twice as fast as a repeated group."""
@@ -41,35 +44,36 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 class SseDecoder:
     """Feed bytes, get frames. `tail()` gives what is left when the stream has ended."""
 
-    __slots__ = ("_buffer", "_max_frame_bytes", "_started")
+    __slots__ = ("_max_frame_bytes", "_started", "rest")
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        self._buffer = b""
+        self.rest = b""
+        """The beginning of an event whose end has not come."""
         self._started = False
         self._max_frame_bytes = max_frame_bytes
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises `UpstreamProtocolError` when a frame grows over the limit."""
-        data = self._buffer + chunk if self._buffer else chunk
+        data = self.rest + chunk if self.rest else chunk
         if (
             self._started
             and data.startswith(b"data:")
             and data.find(b"\n") == len(data) - 2
             and data.endswith(b"\n\n")
-            and b"\r" not in data
+            and data.find(b"\r") < 0
         ):
             # One whole event with only a data line: what a stream mostly comes as.
-            self._buffer = b""
+            self.rest = b""
             return [Frame(data, data[6:-2] if data[5:6] == b" " else data[5:-2])]
         if not self._started:
             # "One leading U+FEFF BYTE ORDER MARK character must be ignored if any are present" (§9.2.6), in however many pieces it comes.
             if len(data) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(data):
-                self._buffer = data
+                self.rest = data
                 return []
             self._started = True
             data = data.removeprefix(_BYTE_ORDER_MARK)
         frames: list[Frame] = []
-        if b"\r" not in data:
+        if data.find(b"\r") < 0:
             # The everyday case: LF only, so a plain split is exact.
             pieces = data.split(b"\n\n")
             rest = pieces.pop()
@@ -80,7 +84,7 @@ class SseDecoder:
             rest = self._feed_any(data, frames)
         if len(rest) > self._max_frame_bytes:
             raise UpstreamProtocolError(f"an event of the upstream's stream is larger than {self._max_frame_bytes} bytes")
-        self._buffer = rest
+        self.rest = rest
         return frames
 
     def _feed_any(self, data: bytes, frames: list[Frame]) -> bytes:
@@ -98,19 +102,47 @@ class SseDecoder:
 
     def tail(self) -> list[Frame]:
         """The unterminated rest as a frame, if it has data: some servers forget the last blank line."""
-        rest, self._buffer = self._buffer, b""
+        rest, self.rest = self.rest, b""
         if not rest.strip():
             return []
         frame = _frame(rest, rest)
         return [] if frame.data is None else [frame]
 
 
+class TextPattern:
+    """How the last piece of a stream's text was written: most of those that follow differ in the text alone.
+
+    What has the same bytes before its text and behind it, and no quotation mark within, is such a piece again.
+    """
+
+    __slots__ = ("_before", "_behind", "_lessons")
+
+    def __init__(self) -> None:
+        self._before = self._behind = b""
+        self._lessons = _MAX_LESSONS
+
+    def learn(self, event: bytes, mark: bytes) -> None:
+        """`event` is a piece of text, which begins behind the first `mark`."""
+        begin = event.find(mark) + len(mark)
+        end = event.find(b'"', begin)
+        if self._lessons and begin >= len(mark) and end > begin and event[end - 1] != _BACKSLASH:
+            self._lessons -= 1
+            self._before, self._behind = event[:begin], event[end:]
+
+    def fits(self, chunk: bytes) -> bool:
+        """`chunk` is one more."""
+        before, behind = self._before, self._behind
+        begin, end = len(before), len(chunk) - len(behind)
+        return 0 < begin < end == chunk.find(b'"', begin) and chunk.startswith(before) and chunk.endswith(behind)
+
+
 def _frame(piece: bytes, raw: bytes) -> Frame:
-    if piece.startswith(b"data:") and b"\n" not in piece and b"\r" not in piece:
+    lf_only = piece.find(b"\r") < 0
+    if lf_only and piece.startswith(b"data:") and piece.find(b"\n") < 0:
         return Frame(raw, piece[6:] if piece[5:6] == b" " else piece[5:])
     data: list[bytes] = []
     event: str | None = None
-    for line in piece.split(b"\n") if b"\r" not in piece else _LINE_END.split(piece):
+    for line in piece.split(b"\n") if lf_only else _LINE_END.split(piece):
         name, _, value = line.partition(b":")
         if value.startswith(b" "):
             value = value[1:]

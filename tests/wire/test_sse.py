@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fkproxy.model.errors import UpstreamProtocolError
-from fkproxy.wire.sse import SseDecoder, encode_comment, encode_data, encode_event
+from fkproxy.wire.sse import SseDecoder, TextPattern, encode_comment, encode_data, encode_event
 
 Told = tuple[str | None, bytes | None]
 
@@ -124,3 +125,67 @@ def test_the_limit_is_for_one_frame_not_for_the_stream() -> None:
 def test_what_is_encoded_is_decoded(data: bytes, event: str) -> None:
     stream = encode_data(data) + encode_comment("keep-alive") + encode_event(event, data)
     assert told([stream]) == [(None, data), (None, None), (event, data)]
+
+
+def piece(text: str, *, name: str = "a") -> bytes:
+    return encode_data(json.dumps({"name": name, "content": text, "end": None}).encode())
+
+
+MARK = b'"content": "'
+
+
+@given(st.text(), st.text())
+def test_what_fits_a_pattern_differs_in_its_text_alone(first: str, second: str) -> None:
+    pattern = TextPattern()
+    pattern.learn(piece(first), MARK)
+    simple = all(text and '"' not in text for text in (first, second))
+    # A backslash before the text's end may belong to a quotation mark: nothing is learned from that.
+    assert pattern.fits(piece(second)) == (simple and not first.endswith("\\"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"",
+        piece(""),
+        piece("c", name="b"),
+        piece('say "c"'),
+        piece("c")[:-1],
+        piece("c")[1:],
+        piece("c") + piece("d"),
+        piece("c") + encode_comment("c"),
+        encode_comment("c"),
+        piece("c").replace(b"null", b'"stop"'),
+        piece("c").replace(b'"end"', b'"more": 1, "end"'),
+    ],
+)
+def test_what_says_anything_else_fits_no_pattern(other: bytes) -> None:
+    pattern = TextPattern()
+    assert not pattern.fits(piece("a"))
+    pattern.learn(piece("a"), MARK)
+    assert pattern.fits(piece("b"))
+    assert not pattern.fits(other)
+
+
+def test_what_cannot_be_learned_from_leaves_the_pattern_as_it_was() -> None:
+    pattern = TextPattern()
+    pattern.learn(piece("a"), MARK)
+    for other in (piece('"'), piece('b"'), piece(""), encode_comment("c"), b'data: {"content": "never ends'):
+        pattern.learn(other, MARK)
+        assert pattern.fits(piece("c"))
+
+
+def test_a_stream_whose_pieces_all_look_different_is_given_up() -> None:
+    pattern = TextPattern()
+    for number in range(100):
+        pattern.learn(piece("a", name=f"{number}"), MARK)
+    assert not pattern.fits(piece("b", name="99"))
+    assert pattern.fits(piece("b", name="15"))
+
+
+def test_the_rest_is_what_has_no_end_yet() -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b"data: a\n\ndata: b")
+    assert decoder.rest == b"data: b"
+    assert decoder.feed(b"\n\n")
+    assert decoder.rest == b""

@@ -194,7 +194,7 @@ async def _tunnel(sock: socket.socket, address: Address, proxy: Proxy) -> None:
     reply = b""
     try:
         await loop.sock_sendall(sock, "".join(line + "\r\n" for line in (*lines, "")).encode("latin-1"))
-        while b"\r\n\r\n" not in reply and len(reply) < _MAX_PROXY_REPLY_BYTES:
+        while reply.find(b"\r\n\r\n") < 0 and len(reply) < _MAX_PROXY_REPLY_BYTES:
             data = await loop.sock_recv(sock, 4096)
             if not data:
                 raise UpstreamUnavailable("the proxy closed the connection")

@@ -140,6 +140,9 @@ def _opened(block: dict[str, Any]) -> _Opened:
         raise UpstreamProtocolError("the upstream sent a block that is not what its type says") from error
 
 
+_TEXT_MARKS = (b'"text":"', b'"text": "')
+
+
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
@@ -154,16 +157,14 @@ class StreamDecoder:
         self._pieces: list[str] = []
         self._usage = _Usage()
 
-    def skims(self, frame: Frame) -> bool:
+    def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`."""
-        data = frame.data or b""
-        return (
-            frame.event == "content_block_delta"
-            and self._block is not None
-            and b'"text_delta"' in data
-            and b'"text":""' not in data
-            and frame.looks_whole
-        )
+        find = (frame.data or b"").find
+        if frame.event == "content_block_delta" and self._block is not None and find(b'"text_delta"') >= 0 and frame.looks_whole:
+            for mark in _TEXT_MARKS:
+                if find(mark) >= 0:
+                    return mark if find(mark + b'"') < 0 else b""
+        return b""
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""

@@ -135,7 +135,7 @@ _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def reasoning_of(body: bytes) -> str | None:
     """What a request says about thinking, in a few words."""
-    if b'"thinking"' not in body and b'"effort"' not in body:
+    if body.find(b'"thinking"') < 0 and body.find(b'"effort"') < 0:
         return None
     try:
         found = _decode(body)

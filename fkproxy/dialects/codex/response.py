@@ -111,9 +111,9 @@ class StreamDecoder:
         self._exact = False
         self._over = False
 
-    def skims(self, frame: Frame) -> bool:
+    def skims(self, frame: Frame) -> bytes:
         """See `StreamDecoder.skims`. No client speaks this."""
-        return False
+        return b""
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `StreamDecoder.feed`."""

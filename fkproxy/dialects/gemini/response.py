@@ -208,9 +208,9 @@ class StreamDecoder:
         self._finished: dict[int, tuple[FinishReason, str]] = {}
         self._told: dict[int, dict[str, Any]] = {}
 
-    def skims(self, frame: Frame) -> bool:
+    def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`. Every frame may count tokens."""
-        return False
+        return b""
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""

@@ -135,7 +135,7 @@ _decode_given = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
 
 def reasoning_of(body: bytes) -> str | None:
     """What a request says about thinking, in a few words."""
-    if b'"thinking' not in body:
+    if body.find(b'"thinking') < 0:
         return None
     try:
         found = _decode(body)

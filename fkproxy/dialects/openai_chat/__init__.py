@@ -92,7 +92,7 @@ class OpenAiChat:
 
     def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
         """See `Dialect.forward_frame`. A usage frame is one without choices."""
-        if asked.include_usage or frame.data is None or b'"usage"' not in frame.data or _Choices.present(frame.data):
+        if asked.include_usage or frame.data is None or frame.data.find(b'"usage"') < 0 or _Choices.present(frame.data):
             return frame.raw
         return b""
 

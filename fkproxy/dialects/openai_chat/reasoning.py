@@ -63,7 +63,7 @@ def taken_effort(effort: Effort, model: str) -> Effort | None:
 
 def reasoning_of(body: bytes) -> str | None:
     """What a request says about thinking, in a few words."""
-    if b'"reasoning' not in body:
+    if body.find(b'"reasoning') < 0:
         return None
     try:
         found = _decode(body)

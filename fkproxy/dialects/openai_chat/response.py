@@ -202,23 +202,25 @@ class StreamDecoder:
         """Choices of which there is anything."""
         self._choices: dict[int, _Calls] = {}
 
-    def skims(self, frame: Frame) -> bool:
+    def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`.
 
         A quotation mark inside of a text has a backslash before it, so the names of fields are found nowhere else. What is written in
         another way, with spaces perhaps, is read as a whole.
         """
         data = frame.data or b""
-        return (
-            b'"content":"' in data
-            and b'"content":""' not in data
-            and b'"index":0' in data
+        find = data.find
+        text = (
+            find(b'"content":"') >= 0
+            and find(b'"content":""') < 0
+            and find(b'"index":0') >= 0
             and 0 in self._said
-            and (b'"finish_reason"' not in data or (b'"finish_reason":null' in data and data.count(b'"finish_reason"') == 1))
-            and (b'"usage"' not in data or b'"usage":null' in data)
-            and b'"error"' not in data
+            and (find(b'"finish_reason"') < 0 or (find(b'"finish_reason":null') >= 0 and data.count(b'"finish_reason"') == 1))
+            and (find(b'"usage"') < 0 or find(b'"usage":null') >= 0)
+            and find(b'"error"') < 0
             and frame.looks_whole
         )
+        return b'"content":"' if text else b""
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""

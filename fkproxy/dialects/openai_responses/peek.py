@@ -93,7 +93,7 @@ def _is_foreign(raw: bytes) -> bool:
 
 def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:
     """What a request says about thinking, in a few words."""
-    if b'"effort"' not in body:
+    if body.find(b'"effort"') < 0:
         return None
     try:
         found = _decode_body(body).reasoning

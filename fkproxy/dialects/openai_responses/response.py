@@ -148,10 +148,11 @@ class StreamDecoder:
         self._heard = False
         """An item has begun or ended."""
 
-    def skims(self, frame: Frame) -> bool:
+    def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`."""
         data = frame.data or b""
-        return frame.event == "response.output_text.delta" and self._started and b'"delta":""' not in data and frame.looks_whole
+        text = frame.event == "response.output_text.delta" and self._started and data.find(b'"delta":""') < 0 and frame.looks_whole
+        return b'"delta":"' if text else b""
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""

@@ -10,6 +10,7 @@ import pytest
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.events import ChoiceFinished, Event, Failed, ReasoningDelta, TextDelta, check_order, collect
 from fkproxy.model.parts import Text, ToolCall
+from fkproxy.wire.sse import TextPattern
 from tests.dialects.golden import frames
 
 CHAT = DIALECTS["openai_chat"]
@@ -102,3 +103,28 @@ def test_an_empty_finish_reason_is_none() -> None:
 def test_a_choice_that_is_not_finished_is_a_failure() -> None:
     other = {"id": "c", "choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]}
     assert isinstance(streamed(chunk({"content": "a"}, "stop"), other)[-1], Failed)
+
+
+def test_pieces_of_text_look_alike_and_nothing_else_does() -> None:
+    decoder, pattern = CHAT.stream_decoder(), TextPattern()
+    alike: list[str] = []
+    chunks = [
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": "a"}),
+        chunk({"content": "b"}),
+        chunk({"content": 'say "c"'}),
+        chunk({"content": "d"}),
+        chunk({"content": "i"}),
+        chunk({"reasoning_content": "e"}),
+        chunk({"tool_calls": [{"index": 0, "id": "f", "function": {"name": "g", "arguments": "{}"}}]}),
+        chunk({"content": "h"}, "stop"),
+        {"id": "c", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+    ]
+    for frame in frames([b"".join(b"data: %b\n\n" % json.dumps(value, separators=(",", ":")).encode() for value in chunks)]):
+        if pattern.fits(frame.raw):
+            alike.append(json.loads(frame.data or b"")["choices"][0]["delta"]["content"])
+        elif mark := decoder.skims(frame):
+            pattern.learn(frame.raw, mark)
+        else:
+            decoder.feed(frame)
+    assert alike == ["d", "i"]
