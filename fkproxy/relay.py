@@ -379,9 +379,12 @@ class _Stream:
 
     def _skims(self, frame: Frame) -> bool:
         mark = self._decoder.skims(frame)
-        if mark:
-            self._text.learn(frame.raw, mark)
-        return bool(mark)
+        if not mark:
+            return False
+        self._text.learn(frame.raw, mark)
+        if self._call.ttft_s is None:
+            self._call.ttft_s = self._relay.now() - self._call.started
+        return True
 
     def _hear(self, events: Sequence[Event], out: list[bytes]) -> Failed | None:
         """Note what is said and put its translation, where it needs one, into `out`. The failure that it ends with, if it does."""

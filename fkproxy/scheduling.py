@@ -9,6 +9,7 @@ Whether somebody does is told by our own threads: one that has waited for longer
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -35,14 +36,14 @@ class Scheduling:
         self._waited_s: dict[str, float] = {}
         self._ran_s = 0.0
         self._usual_until_s = 0.0
-        self._allowed = True
+        self._given_up = False
 
     def look(self) -> None:
         """See how long the threads have waited since the last look, and let them be woken as it befits. Never raises.
 
         Where the system does not tell, or does not let us choose, they are woken as usual.
         """
-        if not self._allowed:
+        if self._given_up:
             return
         try:
             waited_s = self._waits_s()
@@ -53,27 +54,41 @@ class Scheduling:
             self._waited_s, self._ran_s = waited_s, ran_s
             policy = os.SCHED_OTHER if now_s < self._usual_until_s else os.SCHED_BATCH
             for thread in waited_s:
-                self._set(int(thread), policy)
-        except OSError as error:
-            self._allowed = False
-            logger.info("the threads are woken as usual: %s", error.strerror)
+                _set(int(thread), policy)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
 
     def _waits_s(self) -> dict[str, float]:
-        """How long each thread has waited for a processor since it began (proc(5), schedstat: nanoseconds)."""
+        """How long each thread has waited for a processor since it began. Raises `OSError` and `ValueError` where nobody tells."""
+        if _figures(self._tasks / self._loop)[0] == 0:
+            raise ValueError("the kernel does not count")
         found = {}
         for task in self._tasks.iterdir():
             if task.name == self._loop:
                 continue
             try:
-                found[task.name] = int((task / "schedstat").read_text().split()[1]) / 1e9
-            except ProcessLookupError:  # it has ended
-                continue
+                found[task.name] = _figures(task)[1] / 1e9
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended
         return found
 
-    @staticmethod
-    def _set(thread: int, policy: int) -> None:
-        try:
-            if os.sched_getscheduler(thread) != policy:
-                os.sched_setscheduler(thread, policy, os.sched_param(0))
-        except ProcessLookupError:
-            return
+    def _give_up(self, error: Exception) -> None:
+        self._given_up = True
+        for thread in self._waited_s:
+            with contextlib.suppress(OSError):
+                _set(int(thread), os.SCHED_OTHER)
+        logger.info("the threads are woken as usual: %s", error)
+
+
+def _figures(task: Path) -> tuple[int, int]:
+    """(nanoseconds that it ran, that it waited for a processor), as schedstat has them (proc(5)); both 0 where nobody counts."""
+    ran, waited, _ = map(int, (task / "schedstat").read_text().split())
+    return ran, waited
+
+
+def _set(thread: int, policy: int) -> None:
+    try:
+        if os.sched_getscheduler(thread) != policy:
+            os.sched_setscheduler(thread, policy, os.sched_param(0))
+    except ProcessLookupError:
+        return

@@ -129,6 +129,41 @@ async def test_a_translated_stream_keeps_the_grammar() -> None:
     assert bench.record.ttft_ms is not None
 
 
+MESSAGES = [
+    {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "m", "usage": {}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "bon"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "jour"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+RESPONSES = [
+    {"type": "response.created", "response": {"id": "r", "model": "m", "created_at": 1, "output": []}},
+    {"type": "response.output_text.delta", "output_index": 0, "delta": "bon"},
+    {"type": "response.output_text.delta", "output_index": 0, "delta": "jour"},
+    {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": []}},
+]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "told", "body", "first_s"),
+    [
+        ("anthropic", MESSAGES, {"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, 3.0),
+        ("openai_responses", RESPONSES, {"input": "x"}, 2.0),
+    ],
+)
+async def test_the_first_text_of_a_stream_that_passes_through_is_when_it_began(
+    dialect: str, told: list[dict[str, Any]], body: dict[str, Any], first_s: float
+) -> None:
+    bench = Bench(("own", dialect))
+    frames = [b"event: %b\ndata: %b\n\n" % (each["type"].encode(), json.dumps(each, separators=(",", ":")).encode()) for each in told]
+    bench.adapters[0].streams(*(step for frame in frames for step in (Pause(1.0), frame)))
+    client = await bench.send(json.dumps({"model": "m", "stream": True, **body}).encode(), dialect)
+    assert client.body == b"".join(frames)
+    assert bench.record.ttft_ms == pytest.approx(first_s * 1000, abs=50)
+
+
 async def test_what_could_not_be_carried_is_named_in_a_header_and_in_the_record() -> None:
     bench = Bench(GEMINI)
     bench.adapters[0].replies(json.dumps(gemini({"text": "x"})).encode())

@@ -92,6 +92,32 @@ def test_the_kernel_tells_it_in_the_way_that_is_read(thread: int) -> None:
     os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
+def test_a_thread_that_ended_between_two_looks_at_it_is_passed_over(tasks: Path, thread: int) -> None:
+    (tasks / "1").mkdir()
+    scheduling = Scheduling(tasks)
+    scheduling.look()
+    assert os.sched_getscheduler(thread) == os.SCHED_BATCH
+    waits(tasks, thread, 60.0)
+    scheduling.look()
+    assert os.sched_getscheduler(thread) == os.SCHED_OTHER, "it goes on looking"
+
+
+@pytest.mark.parametrize("told", [None, "0 0 0\n", "", "7000000\n", "a b c\n"])
+def test_where_the_kernel_does_not_tell_they_are_woken_as_usual(
+    tasks: Path, thread: int, told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduling = Scheduling(tasks)
+    scheduling.look()
+    assert os.sched_getscheduler(thread) == os.SCHED_BATCH
+    own = tasks / str(os.getpid()) / "schedstat"
+    own.unlink() if told is None else own.write_text(told)
+    with caplog.at_level(logging.INFO):
+        scheduling.look()
+        scheduling.look()
+    assert os.sched_getscheduler(thread) == os.SCHED_OTHER
+    assert len([record for record in caplog.records if "woken as usual" in record.getMessage()]) == 1
+
+
 def test_where_it_is_not_allowed_it_is_said_once(
     tasks: Path, thread: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,12 +129,4 @@ def test_where_it_is_not_allowed_it_is_said_once(
     with caplog.at_level(logging.INFO):
         scheduling.look()
         scheduling.look()
-    assert [record.getMessage() for record in caplog.records] == ["the threads are woken as usual: Operation not permitted"]
-
-
-def test_where_the_kernel_does_not_tell_nothing_is_changed(tmp_path: Path, thread: int, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / str(thread)).mkdir()
-    with caplog.at_level(logging.INFO):
-        Scheduling(tmp_path).look()
-    assert os.sched_getscheduler(thread) == os.SCHED_OTHER
-    assert "woken as usual" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == ["the threads are woken as usual: [Errno 1] Operation not permitted"]

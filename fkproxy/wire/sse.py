@@ -22,7 +22,7 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BACKSLASH = ord("\\")
 _MAX_LESSONS = 16
-"""Of a stream: a server that writes every piece in another way is not worth more."""
+"""One after the other, until one was of use: a server that writes every piece in another way is not worth more."""
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FRAME_END = re.compile(rb"\n\n|\r\n\r\n|\r\n\n|\r\n\r|\n\r\n?|\r\r\n?")
 """Two line ends, each of any kind; twice as fast as a repeated group."""
@@ -123,17 +123,22 @@ class TextPattern:
 
     def learn(self, event: bytes, mark: bytes) -> None:
         """`event` is a piece of text, which begins behind the first `mark`."""
+        if not self._lessons:
+            return
+        self._lessons -= 1
         begin = event.find(mark) + len(mark)
         end = event.find(b'"', begin)
-        if self._lessons and begin >= len(mark) and end > begin and event[end - 1] != _BACKSLASH:
-            self._lessons -= 1
+        if begin >= len(mark) and end > begin and event[end - 1] != _BACKSLASH:
             self._before, self._behind = event[:begin], event[end:]
 
     def fits(self, chunk: bytes) -> bool:
         """`chunk` is one more."""
         before, behind = self._before, self._behind
         begin, end = len(before), len(chunk) - len(behind)
-        return 0 < begin < end == chunk.find(b'"', begin) and chunk.startswith(before) and chunk.endswith(behind)
+        if 0 < begin < end == chunk.find(b'"', begin) and chunk.startswith(before) and chunk.endswith(behind):
+            self._lessons = _MAX_LESSONS
+            return True
+        return False
 
 
 def _frame(piece: bytes, raw: bytes) -> Frame:

@@ -183,6 +183,13 @@ def test_a_stream_whose_pieces_all_look_different_is_given_up() -> None:
     assert pattern.fits(piece("b", name="15"))
 
 
+def test_a_stream_whose_pieces_change_their_look_now_and_then_is_not() -> None:
+    pattern = TextPattern()
+    for second in range(100):
+        pattern.learn(piece("a", name=f"{second}"), MARK)
+        assert pattern.fits(piece("b", name=f"{second}"))
+
+
 def test_the_rest_is_what_has_no_end_yet() -> None:
     decoder = SseDecoder()
     assert decoder.feed(b"data: a\n\ndata: b")
