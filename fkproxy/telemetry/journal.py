@@ -7,6 +7,7 @@ Floor 2.
 A line is in the file half a second after its call at the latest, and what is in the file outlives the process, kill -9 included. While
 the file cannot be written (disk full, directory read-only or gone, the bound of the directory reached) lines wait in memory; when there
 are too many of them the oldest go, and are counted. Every flush tries again, so it ends by itself.
+The thread makes the lines, too, many in a row.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import msgspec
 
 from fkproxy.telemetry.entry import EntryEncoder
 from fkproxy.telemetry.journal_files import JournalTrouble, JournalWriter, Trouble
-from fkproxy.telemetry.record import CallRecord
+from fkproxy.telemetry.record import RECORD_BYTES, CallRecord
 
 __all__ = ["Journal", "JournalFigures"]
 
@@ -74,11 +75,13 @@ class Journal:
         self._gather_s = gather_s
         self._encode = EntryEncoder().encode
         # Nothing is locked: each counter has one thread that adds to it, and a deque's own steps are whole ones.
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | CallRecord] = deque()
         self._queued_bytes = 0
         self._shed_bytes = 0
+        self._encoded_bytes = 0
         self._written_bytes = 0
         self._dropped = 0
+        self._unfit = 0
         self._trouble: Trouble | None = None
         self._awake = False
         self._wake = threading.Event()
@@ -86,15 +89,9 @@ class Journal:
         self._thread: threading.Thread | None = None
 
     def write(self, record: CallRecord) -> None:
-        """Queue the line of one call. Never waits, never raises."""
-        try:
-            line = self._encode(record)
-        except (ValueError, TypeError):
-            # Text that is not Unicode, in a field that no client chooses: a name in the configuration.
-            self._dropped += 1
-            return
-        self._lines.append(line)
-        self._queued_bytes += len(line)
+        """Queue the line of one call, which is made when it is written. Never waits, never raises."""
+        self._lines.append(record)
+        self._queued_bytes += RECORD_BYTES
         if self._pending_bytes > self._max_pending_bytes:
             self._shed()
         if not self._awake:
@@ -108,7 +105,7 @@ class Journal:
             pending_bytes=self._pending_bytes,
             files=self._files.files,
             disk_bytes=self._files.disk_bytes,
-            dropped=self._dropped,
+            dropped=self._dropped + self._unfit,
             trouble=self._trouble,
         )
 
@@ -130,7 +127,7 @@ class Journal:
 
     @property
     def _pending_bytes(self) -> int:
-        return self._queued_bytes - self._shed_bytes - self._written_bytes
+        return self._queued_bytes + self._encoded_bytes - self._shed_bytes - self._written_bytes
 
     def _shed(self) -> None:
         """Drop the oldest lines down to the bound. What the thread holds at this moment is no longer in the queue and stays."""
@@ -139,7 +136,7 @@ class Journal:
                 line = self._lines.popleft()
             except IndexError:
                 return
-            self._shed_bytes += len(line)
+            self._shed_bytes += len(line) if isinstance(line, bytes) else RECORD_BYTES
             self._dropped += 1
 
     def _rouse(self) -> None:
@@ -183,7 +180,19 @@ class Journal:
         # `_shed` may have been here between a look at the length and the step after it.
         with contextlib.suppress(IndexError):
             while len(batch) < _BATCH_LINES:
-                batch.append(self._lines.popleft())
+                queued = self._lines.popleft()
+                if isinstance(queued, bytes):
+                    batch.append(queued)
+                    continue
+                try:
+                    line = self._encode(queued)
+                except (ValueError, TypeError):
+                    # Text that is not Unicode, in a field that no client chooses: a name in the configuration.
+                    self._unfit += 1
+                    self._encoded_bytes -= RECORD_BYTES
+                    continue
+                self._encoded_bytes += len(line) - RECORD_BYTES
+                batch.append(line)
         return batch
 
     def _begin(self, trouble: JournalTrouble) -> None:

@@ -6,7 +6,7 @@ Floor 2. The only file with python-json-logger.
 
 Two ways in. `logging`, for what happens now and then: our own loggers, the server's, the libraries', Python's warnings. And
 `AccessLog`, for the line every call leaves: msgspec writes it straight from the record in about a microsecond, where a pass
-through `logging` costs over ten. Both end in one `Output`.
+through `logging` costs over ten. Both end in one `Output`, whose thread also makes the access lines, many in a row.
 
 No line holds what anybody said. An exception is told by its class and by where it was raised; its message stays out unless the
 class is one of ours, because a library's message may quote the data it choked on.
@@ -19,6 +19,7 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 from fkproxy.model.errors import FkproxyError
 from fkproxy.telemetry.entry import cleaned
 from fkproxy.telemetry.output import Output
-from fkproxy.telemetry.record import Attempt, CallRecord
+from fkproxy.telemetry.record import RECORD_BYTES, Attempt, CallRecord
 
 __all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config", "set_level"]
 
@@ -199,11 +200,14 @@ class AccessLog:
         output = _State.output
         if output is None or _State.level > logging.INFO:
             return
+        output.write_later(partial(self._line, record), RECORD_BYTES)
+
+    def _line(self, record: CallRecord) -> bytes:
         if record.provider_key is None and record.model_requested is not None:
             # Nobody knows this name: it may be anything that was typed into the wrong field.
             record = cleaned(record)
         line = _pretty(record).encode("ascii", "replace") if _State.format == "pretty" else self._encode(self._access(record))
-        output.write(b"<6>" + line + b"\n" if _State.journal else line + b"\n")
+        return b"<6>" + line + b"\n" if _State.journal else line + b"\n"
 
     def close(self) -> None:
         """Write what is queued."""

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Output"]
 
@@ -35,7 +35,7 @@ class Output:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | Callable[[], bytes]] = deque()
         self._queued_bytes = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -45,12 +45,19 @@ class Output:
 
     def write(self, line: bytes) -> None:
         """Queue one line, its end included. Never waits, never raises."""
+        self._queue(line, len(line))
+
+    def write_later(self, make: Callable[[], bytes], size_bytes: int) -> None:
+        """The same for a line that `make` gives when it is written. `size_bytes`: what it takes up until then."""
+        self._queue(make, size_bytes)
+
+    def _queue(self, line: bytes | Callable[[], bytes], size_bytes: int) -> None:
         with self._lock:
-            if self._queued_bytes + len(line) > self._max_queued_bytes:
+            if self._queued_bytes + size_bytes > self._max_queued_bytes:
                 self.dropped += 1
                 return
             self._lines.append(line)
-            self._queued_bytes += len(line)
+            self._queued_bytes += size_bytes
             if self._idle.is_set():
                 self._rouse()
 
@@ -81,14 +88,25 @@ class Output:
                     if self.dropped > told and self.notice is not None:
                         lines.appendleft(self.notice(self.dropped - told))
                         told = self.dropped
-                _write_all(self._descriptor, lines)
+                _write_all(self._descriptor, self._made(lines))
                 time.sleep(_GATHER_S)
+
+    def _made(self, queued: Iterable[bytes | Callable[[], bytes]]) -> Iterator[bytes]:
+        for line in queued:
+            if isinstance(line, bytes):
+                yield line
+                continue
+            try:
+                yield line()
+            except Exception:  # noqa: BLE001 - whatever it is: one line is lost, and those behind it are not
+                with self._lock:
+                    self.dropped += 1
 
     notice: Callable[[int], bytes] | None = None
     """Makes the line that tells how many were dropped."""
 
 
-def _write_all(descriptor: int, lines: deque[bytes]) -> None:
+def _write_all(descriptor: int, lines: Iterable[bytes]) -> None:
     batch = bytearray()
     # Whoever read the output may be gone (EPIPE) and a disk may be full (ENOSPC): calls go on, these lines are lost.
     with contextlib.suppress(OSError):

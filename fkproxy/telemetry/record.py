@@ -11,8 +11,11 @@ from fkproxy.dialects.base import Operation
 from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
-__all__ = ["ENFORCED_MODEL", "Attempt", "CallRecord", "Skipped", "upstream_key"]
+__all__ = ["ENFORCED_MODEL", "RECORD_BYTES", "Attempt", "CallRecord", "Skipped", "upstream_key"]
 
+
+RECORD_BYTES = 1500
+"""What a record takes up in memory, about."""
 
 ENFORCED_MODEL = "enforced_model:"
 """How the note begins that names the model which was asked for in place of the client's."""

@@ -31,6 +31,7 @@ from fkproxy.model.errors import (
 from fkproxy.telemetry.record import CallRecord
 
 __all__ = [
+    "COUNTED_TOGETHER",
     "DURATION_BOUNDS_S",
     "NONE",
     "OVERHEAD_BOUNDS_S",
@@ -56,6 +57,9 @@ _LOCAL_LIMITS = frozenset({RateLimited.code, ConcurrencyExceeded.code, TokenBudg
 _ENDINGS = frozenset({KeyExpired.code, KeyPaused.code, KeyRevoked.code, PoolInactive.code})
 _MAX_MODELS = 200
 _MAX_LOSSES = 200
+COUNTED_TOGETHER = 64
+"""Records that may wait to be counted."""
+
 _RECENT = 1000
 """Calls that percentiles are taken over, the same number as in the system whose metric names we keep."""
 

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -191,6 +192,27 @@ def test_a_reader_that_sleeps_holds_nobody_up_and_what_is_lost_is_told() -> None
     os.close(read_end)
     output.write(b"nobody reads this\n")
     assert output.flush(5.0)
+    os.close(write_end)
+
+
+def test_lines_that_are_made_later_keep_their_place_and_one_that_cannot_be_made_costs_nobody_else_his() -> None:
+    read_end, write_end = os.pipe()
+    output = Output(write_end, max_queued_bytes=10_000)
+    output.notice = lambda count: b"%d lost\n" % count
+    for number in range(5):
+        output.write(b"now %d\n" % number)
+        output.write_later(partial(b"later %d\n".__mod__, number), 100)
+    output.write_later(partial(int, "no number"), 100)
+    output.write(b"end\n")
+    assert output.flush(10)
+    expected = b"".join(b"now %d\nlater %d\n" % (number, number) for number in range(5))
+    assert os.read(read_end, 4096) == expected + b"end\n"
+    output.write_later(partial(bytes, b"too large\n"), 10_001)
+    output.write(b"more\n")
+    assert output.flush(10)
+    assert os.read(read_end, 4096) == b"2 lost\nmore\n"
+    assert output.dropped == 2
+    os.close(read_end)
     os.close(write_end)
 
 
