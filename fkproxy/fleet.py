@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
@@ -11,6 +11,7 @@ import msgspec
 
 from fkproxy.dialects.base import Dialect
 from fkproxy.hedging import Hedger
+from fkproxy.limits.changes import CHANGES
 from fkproxy.limits.takeover import Takeover
 from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import Group, Route, RoutingTable, Stage, Strategy
@@ -43,7 +44,20 @@ class Stand(msgspec.Struct, frozen=True):
 class Fleet:
     """`table` numbers the upstreams as `upstreams` does. `stands`: by the name that clients ask for."""
 
-    __slots__ = ("_names", "_signs", "accounts", "counts_tokens", "hedger", "quota", "selector", "stands", "strategy", "table", "upstreams")
+    __slots__ = (
+        "_changes",
+        "_names",
+        "_troubled",
+        "accounts",
+        "counts_tokens",
+        "hedger",
+        "quota",
+        "selector",
+        "stands",
+        "strategy",
+        "table",
+        "upstreams",
+    )
 
     def __init__(
         self,
@@ -67,14 +81,16 @@ class Fleet:
         self.hedger = hedger
         self.counts_tokens = any(upstream.terms.tokens_per_minute for upstream in upstreams)
         self._names: dict[tuple[int, ...], tuple[str, ...]] = {}
-        self._signs: list[Sized] = []
-        for upstream in upstreams:
-            self._signs += (upstream.standing.holds, upstream.breaker.tripped)
+        self._changes = -1
+        self._troubled = False
 
     @property
     def troubled(self) -> bool:
         """Some upstream has a hold, or a breaker that is not closed."""
-        return any(self._signs)
+        if self._changes != CHANGES.count:
+            self._changes = CHANGES.count
+            self._troubled = any(upstream.standing.holds or upstream.breaker.tripped for upstream in self.upstreams)
+        return self._troubled
 
     def names(self, members: tuple[int, ...]) -> tuple[str, ...]:
         """The keys of these upstreams, which are a part of the table."""
@@ -151,7 +167,8 @@ class Course:
             self.stage = stage
             for tier, keys, place in zip(stage.tiers, stage.keys, stage.places, strict=True):
                 self.tier_place = place
-                self._note_held(tier)
+                if self._fleet.troubled:
+                    self._note_held(tier)
                 rest: Sequence[int] = range(len(tier))
                 while rest:
                     first = self._first(place, tier, keys, rest) if len(rest) > 1 else rest[0]
@@ -226,8 +243,6 @@ class Course:
 
     def _note_held(self, groups: Sequence[Group]) -> None:
         """Whoever asks why a call did not go somewhere is told of all that were kept out, also where it was not their turn."""
-        if not self._fleet.troubled:
-            return
         upstreams, now = self._fleet.upstreams, self._now()
         for group in groups:
             for index in group.indices:

@@ -155,11 +155,12 @@ class Upstream:
         return lease
 
     def _lease(self, model: str, permit: Permit, serial: int, tokens: int, now: float) -> Lease:
+        """There is room: `full` has just said so."""
         self.in_flight += 1
         if self._requests is not None:
-            self._requests.reserve(1, now)
+            self._requests.take(1)
         if self._tokens is not None:
-            self._tokens.reserve(tokens, now)
+            self._tokens.take(tokens)
         return Lease(self, model, permit, serial, tokens, now)
 
     def wake(self) -> None:

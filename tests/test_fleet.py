@@ -68,6 +68,27 @@ async def test_of_two_hundred_upstreams_with_limits_one_is_looked_at() -> None:
         looks.clear()
 
 
+async def test_whether_an_upstream_is_in_trouble_is_known_at_once_wherever_it_began() -> None:
+    bench = Bench(ONE, TWO)
+    fleet = bench.gateway.fleet
+    standing, breaker, now = fleet.upstreams[1].standing, fleet.upstreams[0].breaker, bench.clock.now_s
+    assert not fleet.troubled
+    standing.failed("m", 0, "rate_limited", 60.0, now)
+    assert fleet.troubled
+    standing.reset()
+    assert not fleet.troubled
+    standing.pause()
+    assert fleet.troubled
+    standing.resume()
+    assert not fleet.troubled
+    while breaker.state(now) == "closed":
+        breaker.failure(breaker.acquire(now) or pytest.fail("a closed breaker lets everybody in"), now)
+    assert fleet.troubled
+    assert Fleet(fleet.upstreams, fleet.table).troubled, "one that is made of what is in trouble already"
+    breaker.reset()
+    assert not fleet.troubled
+
+
 async def test_who_was_passed_over_is_told_as_it_is_now() -> None:
     bench = Bench(ONE, TWO, retries=RetryPolicy(max_wait_s=5.0))
     one, two = bench.gateway.fleet.upstreams

@@ -29,6 +29,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from fkproxy.limits.changes import CHANGES
 from fkproxy.limits.forward import ForwardClock
 
 __all__ = ["REASONS", "STATES", "Breaker", "Observer", "Permit", "Reason", "State"]
@@ -107,8 +108,8 @@ class Breaker:
         self._probe_timeout_s = probe_timeout_s
         self._observer = observer
         self._state: State = "closed"
-        self.tripped: list[State] = []
-        """The state while it is not closed, empty while it is. One and the same list for ever."""
+        self.tripped = False
+        """It is not closed."""
         self._generation = 0
         self._permit = Permit(0)
         self._failures: deque[float] = deque(maxlen=failure_threshold)
@@ -206,7 +207,8 @@ class Breaker:
     def _change(self, reason: Reason) -> None:
         old = self._state
         self._state = _TRANSITIONS[old, reason]
-        self.tripped[:] = [] if self._state == "closed" else [self._state]
+        self.tripped = self._state != "closed"
+        CHANGES.count += 1
         self._generation += 1
         self._permit = Permit(self._generation)
         self._failures.clear()

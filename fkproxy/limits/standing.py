@@ -31,6 +31,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from fkproxy.limits.changes import CHANGES
 from fkproxy.limits.forward import ForwardClock
 
 __all__ = ["CAUSES", "GUESSES", "TIERS", "UPSTREAM_STATES", "Cause", "Hold", "Standing", "UpstreamState"]
@@ -89,6 +90,22 @@ class Hold(msgspec.Struct, gc=False):
     probe: int = 0
 
 
+class _Holds(dict[str | None, Hold]):
+    """Tells that they have changed."""
+
+    def __setitem__(self, model: str | None, hold: Hold) -> None:
+        super().__setitem__(model, hold)
+        CHANGES.count += 1
+
+    def __delitem__(self, model: str | None) -> None:
+        super().__delitem__(model)
+        CHANGES.count += 1
+
+    def clear(self) -> None:
+        super().clear()
+        CHANGES.count += 1
+
+
 class Standing:
     """One upstream's. `now` is monotonic seconds everywhere. Raises `ValueError` for caps that are not positive."""
 
@@ -100,8 +117,8 @@ class Standing:
         self._clock = ForwardClock()
         self._max_s = max_s
         self._exhausted_max_s = exhausted_max_s
-        self.holds: dict[str | None, Hold] = {}
-        """By model, None for the whole upstream. Empty: it keeps nobody out. One and the same for ever."""
+        self.holds: dict[str | None, Hold] = _Holds()
+        """By model, None for the whole upstream. Empty: it keeps nobody out."""
         self.consecutive_failures = 0
         self.serial = 0
 

@@ -29,7 +29,10 @@ class TokenMeter:
 
     def wait_s(self, tokens: int, now: float) -> float:
         """Seconds until a call for so many tokens may pass; 0.0 now."""
-        self._fill(now)
+        if now > self._at_s:
+            level = self._level + (now - self._at_s) * self._per_s
+            self._level = level if level < self.per_minute else float(self.per_minute)
+        self._at_s = now
         missing = (tokens if tokens < self.per_minute else self.per_minute) - self._level
         return missing / self._per_s if missing > 1e-6 else 0.0
 
@@ -40,21 +43,14 @@ class TokenMeter:
             self._level -= tokens
         return wait_s
 
+    def take(self, tokens: int) -> None:
+        """Take tokens for which `wait_s` has just said 0.0."""
+        self._level -= tokens
+
     def settle(self, reserved: int, used: int | None) -> None:
         """The call is over. `used` None: nobody knows, so the estimate stands."""
         if used is not None:
             self._level = min(float(self.per_minute), self._level + reserved - used)
-
-    def full(self, now: float) -> bool:
-        """Nothing is taken or owed."""
-        self._fill(now)
-        return self._level >= self.per_minute
-
-    def _fill(self, now: float) -> None:
-        if now > self._at_s:
-            level = self._level + (now - self._at_s) * self._per_s
-            self._level = level if level < self.per_minute else float(self.per_minute)
-        self._at_s = now
 
 
 class TokenMeters:

@@ -23,8 +23,8 @@ def test_what_was_not_used_comes_back_and_what_was_used_besides_is_owed() -> Non
     assert meter.wait_s(60, 0.0) == pytest.approx(36.0)
     meter.settle(100, None)
     assert meter.wait_s(60, 0.0) == pytest.approx(36.0), "an unknown use leaves the estimate"
-    assert not meter.full(0.0)
-    assert meter.full(90.0)
+    assert meter.wait_s(600, 0.0) == pytest.approx(90.0)
+    assert meter.wait_s(600, 90.0) == 0.0
 
 
 def test_a_call_larger_than_a_minutes_worth_passes_when_the_bucket_is_full() -> None:
