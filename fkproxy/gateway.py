@@ -41,7 +41,7 @@ from fkproxy.fleet import Fleet
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
-from fkproxy.limits.tokens import TokenMeter, TokenMeters
+from fkproxy.limits.tokens import TokenMeters
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
     FkproxyError,
@@ -65,6 +65,9 @@ __all__ = ["Gateway", "error_headers"]
 
 _EXPIRE_AFTER_S = 5.0
 """How long after the call's own deadline it is cut off without a word."""
+
+_LOOK_EVERY_S, _LOOK_AT_MOST_EVERY_S = 1.0, 0.02
+"""How late a call may be cut off; the second where deadlines are short."""
 
 _LAST_WORD_S = 1.0
 """How long a client may take to hear that its call was ended."""
@@ -105,6 +108,7 @@ class Gateway:
         self._now = now
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._expiries = _Expiries()
         self.tune(
             buckets=buckets,
             meters=meters,
@@ -145,7 +149,7 @@ class Gateway:
     async def serve(self, call: Call, client: Client) -> None:
         """Answer one call. Never raises but for cancellation, and leaves exactly one record.
 
-        Every wait for an upstream has its own deadline; `_Expiry` ends what then still hangs: who does not send, or not read.
+        Every wait for an upstream has its own deadline; `_Expiries` end what then still hangs: who does not send, or not read.
         """
         loop = self._loop
         if loop is None:
@@ -153,7 +157,7 @@ class Gateway:
             loop = self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None
-        expiry = _Expiry(loop, task, self._timeouts)
+        expiry = self._expiries.begin(loop, task, self._timeouts)
         self.in_flight += 1
         try:
             self.admit(call, task)
@@ -172,7 +176,7 @@ class Gateway:
         except asyncio.CancelledError:
             if call.ended is not None and not client.gone:
                 task.uncancel()
-                expiry.cancel()
+                self._expiries.end(expiry)
                 await self._end(call, client, call.ended)
             elif expiry.expired:
                 task.uncancel()
@@ -187,7 +191,7 @@ class Gateway:
             await self._refuse(call, client, InternalError())
         finally:
             self.in_flight -= 1
-            expiry.cancel()
+            self._expiries.end(expiry)
             self.record(call, client.gone)
             if call.error is not None:
                 # Through its frames it holds the call, which holds it: large bodies would wait for the collector of cycles.
@@ -228,29 +232,24 @@ class Gateway:
         meter = allowance.meter if allowance is not None else None
         if meter is None and self._meters is not None:
             meter = self._meters.of(payer)
-        if turnstile is None:
-            return await self._run_metered(call, client, meter)
-        if not turnstile.pass_at_once(payer):
+        if turnstile is not None and not turnstile.pass_at_once(payer):
             call.watch(client)
             await turnstile.wait(payer)
+        expected: int | None = None
         try:
-            await self._run_metered(call, client, meter)
-        finally:
-            turnstile.leave(payer)
-
-    async def _run_metered(self, call: Call, client: Client, meter: TokenMeter | None) -> None:
-        """The payer's tokens are taken by estimate and put right afterwards, so that many calls at once cannot pass the limit together."""
-        if meter is None:
-            return await self._run(call, client)
-        expected = call.expected_tokens
-        wait_s = meter.reserve(expected, self._now())
-        if wait_s > 0:
-            raise RateLimited(wait_s, f"the limit of {meter.per_minute} tokens a minute is reached")
-        try:
+            if meter is not None:
+                # By estimate, and put right afterwards: many calls at once cannot pass the limit together.
+                wait_s = meter.reserve(call.expected_tokens, self._now())
+                if wait_s > 0:
+                    raise RateLimited(wait_s, f"the limit of {meter.per_minute} tokens a minute is reached")
+                expected = call.expected_tokens
             await self._run(call, client)
         finally:
-            used = call.used_tokens
-            meter.settle(expected, 0 if used is None and call.status >= 400 else used)
+            if meter is not None and expected is not None:
+                used = call.used_tokens
+                meter.settle(expected, 0 if used is None and call.status >= 400 else used)
+            if turnstile is not None:
+                turnstile.leave(payer)
 
     async def _run(self, call: Call, client: Client) -> None:
         peek = call.dialect.peek(call.body, call.target, call.query)
@@ -349,27 +348,46 @@ class Gateway:
 
 
 class _Expiry:
-    """Cuts a call off: one whose body is not `received` in time, and later one that hangs. One timer does for both."""
+    """When a call is cut off: one whose body is not `received`, and one that hangs. Both in the loop's time."""
 
-    __slots__ = ("_due_s", "_loop", "_task", "_timer", "expired", "received")
+    __slots__ = ("body_due_s", "due_s", "expired", "received", "task")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[object], timeouts: Timeouts) -> None:
+    def __init__(self, task: asyncio.Task[object], body_due_s: float, due_s: float) -> None:
+        self.task = task
+        self.body_due_s = body_due_s
+        self.due_s = due_s
         self.expired = self.received = False
-        self._task = task
-        self._loop = loop
-        now = loop.time()
-        self._due_s = now + timeouts.total_s + _EXPIRE_AFTER_S
-        self._timer = loop.call_at(min(now + timeouts.first_byte_s, self._due_s), self._look)
 
-    def _look(self) -> None:
-        if self.received and self._loop.time() < self._due_s:
-            self._timer = self._loop.call_at(self._due_s, self._look)
-        else:
-            self.expired = True
-            self._task.cancel()
 
-    def cancel(self) -> None:
-        self._timer.cancel()
+class _Expiries:
+    """Those of the calls under way. One look at all of them now and then is less than a timer for each, which hardly ever goes off."""
+
+    def __init__(self) -> None:
+        self._open: set[_Expiry] = set()
+        self._looking = False
+
+    def begin(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[object], timeouts: Timeouts) -> _Expiry:
+        now_s, total_s = loop.time(), timeouts.total_s + _EXPIRE_AFTER_S
+        expiry = _Expiry(task, now_s + min(timeouts.first_byte_s, total_s), now_s + total_s)
+        self._open.add(expiry)
+        if not self._looking:
+            self._looking = True
+            every_s = max(_LOOK_AT_MOST_EVERY_S, min(_LOOK_EVERY_S, timeouts.first_byte_s / 10))
+            loop.call_later(every_s, self._look, loop, every_s)
+        return expiry
+
+    def end(self, expiry: _Expiry) -> None:
+        self._open.discard(expiry)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, every_s: float) -> None:
+        now_s = loop.time()
+        for expiry in [each for each in self._open if now_s >= (each.due_s if each.received else each.body_due_s)]:
+            expiry.expired = True
+            self._open.discard(expiry)
+            expiry.task.cancel()
+        self._looking = bool(self._open)
+        if self._looking:
+            loop.call_later(every_s, self._look, loop, every_s)
 
 
 def error_headers(error: FkproxyError) -> Headers:

@@ -64,6 +64,28 @@ async def test_a_body_that_does_not_come_in_time_is_refused_and_the_client_told(
     assert (bench.record.status, bench.record.error_code, bench.record.attempts) == (408, "request_timeout", 0)
 
 
+async def test_a_call_that_hangs_behind_its_deadline_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fkproxy.gateway._EXPIRE_AFTER_S", 0.05)
+    bench = Bench(CHAT, timeouts=Timeouts(first_byte_s=0.1, total_s=0.1))
+
+    class Sleeper(ListClient):
+        async def finish(self, data: bytes = b"") -> None:
+            await asyncio.sleep(10)
+
+    calls = [bench.call() for _ in range(3)]
+    for _ in calls:
+        bench.adapters[0].replies(completion())
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(*(bench.gateway.serve(call, Sleeper(chat())) for call in calls))
+    assert 0.15 <= asyncio.get_running_loop().time() - began < 5.0
+    assert [record.error_code for record in bench.records] == ["timeout"] * 3
+    assert bench.gateway.in_flight == 0
+    bench.adapters[0].replies(completion())
+    client = ListClient(chat())
+    await bench.gateway.serve(bench.call(), client)
+    assert client.status == 200, "one that comes later is not"
+
+
 async def test_the_time_for_the_body_is_no_limit_for_what_comes_after_it() -> None:
     bench = Bench(CHAT, timeouts=Timeouts(first_byte_s=0.02))
 

@@ -45,7 +45,7 @@ class ConversationMarks:
     fields that stand for the conversation's beginning: of an array everything up to the first message of the user, of anything else all.
     """
 
-    __slots__ = ("_decode", "_headers", "fields", "opening", "replies")
+    __slots__ = ("_decode", "_headers", "_places", "fields", "opening", "replies")
 
     def __init__(
         self,
@@ -59,7 +59,8 @@ class ConversationMarks:
         self.fields = fields
         self.opening = opening
         self._headers = dict.fromkeys((*headers, *_HEADERS))
-        looked_at = dict.fromkeys((*replies, *(name.partition(".")[0] for name in fields), *opening))
+        self._places = [name.partition(".")[::2] for name in fields]
+        looked_at = dict.fromkeys((*replies, *(outer for outer, _ in self._places), *opening))
         shape = msgspec.defstruct("Marked", [(name, msgspec.Raw, _NOTHING) for name in looked_at], gc=False)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
 
@@ -75,14 +76,10 @@ class ConversationMarks:
         except json.MALFORMED:
             return None
         for name in self.replies:
-            told = _text(getattr(found, name))
-            if told is not None:
+            if (raw := getattr(found, name)) is not _NOTHING and (told := _text(raw)) is not None:
                 return reply_key(told)
-        for name in self.fields:
-            outer, _, inner = name.partition(".")
-            raw = getattr(found, outer)
-            told = _text(_inner(raw, inner) if inner else raw)
-            if told is not None:
+        for outer, inner in self._places:
+            if (raw := getattr(found, outer)) is not _NOTHING and (told := _text(_inner(raw, inner) if inner else raw)) is not None:
                 return _digest(told.encode())
         opening = b"\x00".join([_opening(raw) for name in self.opening if (raw := getattr(found, name)) is not _NOTHING])
         if not opening:
@@ -110,7 +107,7 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 def _inner(raw: msgspec.Raw, name: str) -> msgspec.Raw:
     try:
-        return _decode_fields(raw).get(name, _NOTHING) if raw is not _NOTHING else raw
+        return _decode_fields(raw).get(name, _NOTHING)
     except json.MALFORMED:
         return _NOTHING
 

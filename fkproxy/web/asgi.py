@@ -29,6 +29,8 @@ Endpoint = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _MAX_PEERS = 4096
+_OVER = object()
+"""What an awaitable's steps give when there are no more."""
 
 
 class Inbound:
@@ -221,11 +223,8 @@ class AsgiClient:
         if self._array is not None:
             data = self._array.feed(data)
         steps = self._send({"type": "http.response.body", "body": data, "more_body": True}).__await__()
-        try:
-            first = next(steps)
-        except StopIteration:
-            return None
-        return _Rest(first, steps)
+        first = next(steps, _OVER)
+        return _Rest(first, steps) if first is not _OVER else None
 
     async def finish(self, data: bytes = b"") -> None:
         """See `Client.finish`."""
