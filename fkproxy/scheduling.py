@@ -48,7 +48,7 @@ class Scheduling:
         try:
             waited_s = self._waits_s()
             now_s, ran_s = time.monotonic(), time.process_time()
-            longest_s = max((all_s - self._waited_s[thread] for thread, all_s in waited_s.items() if thread in self._waited_s), default=0.0)
+            longest_s = max((all_s - self._waited_s.get(thread, all_s) for thread, all_s in waited_s.items()), default=0.0)
             if longest_s > ran_s - self._ran_s + _PATIENCE_S:
                 self._usual_until_s = now_s + _STAND_BACK_S
             self._waited_s, self._ran_s = waited_s, ran_s

@@ -6,8 +6,8 @@ Floor 2.
 
 A line is in the file half a second after its call at the latest, and what is in the file outlives the process, kill -9 included. While
 the file cannot be written (disk full, directory read-only or gone, the bound of the directory reached) lines wait in memory; when there
-are too many of them the oldest go, and are counted. Every flush tries again, so it ends by itself.
-The thread makes the lines, too, many in a row.
+are too many of them the oldest go, and are counted. Every flush tries again, so it ends by itself. The thread makes the lines, too: many
+in a row.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from fkproxy.limits.breaker import STATES
 from fkproxy.limits.standing import UPSTREAM_STATES
 from fkproxy.telemetry.families import COUNTERS, FINISH_REASONS, HISTOGRAMS, UPSTREAM_CODES, Counted, Measured
 from fkproxy.telemetry.record import CallRecord, upstream_key
-from fkproxy.telemetry.tally import COUNTED_TOGETHER, TOKEN_KINDS, Histogram, Series, Tally, percentile
+from fkproxy.telemetry.tally import TOKEN_KINDS, Histogram, Series, Tally, Uncounted, percentile
 
 __all__ = ["Metrics", "Sources", "StoreRow", "UpstreamRow"]
 
@@ -153,7 +153,7 @@ class Metrics:
         self._clock = clock
         self._started_s = clock()
         self._tally = Tally()
-        self._uncounted: list[CallRecord] = []
+        self._uncounted = Uncounted(self._count)
         self._attempts: Counter[tuple[str, ...]] = Counter()
         self._finishes: Counter[tuple[str, ...]] = Counter()
         self._transitions: Counter[tuple[str, ...]] = Counter()
@@ -165,23 +165,19 @@ class Metrics:
         self._registry.register(self)
 
     def observe(self, record: CallRecord) -> None:
-        """Count one call, once, when it is over: in a row with others, at the latest when somebody asks."""
-        self._uncounted.append(record)
-        if len(self._uncounted) >= COUNTED_TOGETHER:
-            self._count()
+        """Count one call, once, when it is over."""
+        self._uncounted.add(record)
 
-    def _count(self) -> None:
-        records, self._uncounted = self._uncounted, []
-        for record in records:
-            self._tally.add(record)
-            for attempt in record.tries:
-                self._attempts[attempt.provider_key, attempt.outcome] += 1
-            for skipped in record.skipped:
-                self._skipped[skipped.provider_key, skipped.reason] += 1
-            for note in record.notes:
-                self._decisions[note.partition(":")[0]] += 1
-            if record.provider_key is not None and record.finish_reason is not None:
-                self._finishes[record.provider_key, record.finish_reason] += 1
+    def _count(self, record: CallRecord) -> None:
+        self._tally.add(record)
+        for attempt in record.tries:
+            self._attempts[attempt.provider_key, attempt.outcome] += 1
+        for skipped in record.skipped:
+            self._skipped[skipped.provider_key, skipped.reason] += 1
+        for note in record.notes:
+            self._decisions[note.partition(":")[0]] += 1
+        if record.provider_key is not None and record.finish_reason is not None:
+            self._finishes[record.provider_key, record.finish_reason] += 1
 
     def count_breaker_transition(self, provider_key: str, to: str) -> None:
         """A breaker changed its state to `to`."""
@@ -193,7 +189,7 @@ class Metrics:
 
     def json(self) -> dict[str, Any]:
         """What `/metrics` shows. Rates in percent, latencies in milliseconds."""
-        self._count()
+        self._uncounted.settle()
         hits, misses = self._sources.credential_cache()
         requests_in_flight, streams_open = self._sources.in_flight()
         durations, ttfts = sorted(self._tally.durations_ms), sorted(self._tally.ttfts_ms)
@@ -254,7 +250,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """The families, for prometheus_client's encoders."""
-        self._count()
+        self._uncounted.settle()
         yield from self._legacy()
         yield from self._counters()
         yield from self._histograms()

@@ -13,7 +13,7 @@ from typing import Any
 
 from fkproxy.model.errors import UpstreamRejected
 from fkproxy.telemetry.record import Attempt, CallRecord
-from fkproxy.telemetry.tally import COUNTED_TOGETHER, percentile
+from fkproxy.telemetry.tally import Uncounted, percentile
 
 __all__ = ["ProviderStats"]
 
@@ -74,28 +74,24 @@ class ProviderStats:
 
     def __init__(self) -> None:
         self._upstreams: dict[tuple[str, str], _Upstream] = {}
-        self._uncounted: list[CallRecord] = []
+        self._uncounted = Uncounted(self._count)
 
     def observe(self, record: CallRecord) -> None:
-        """Count a call's attempts: with others, as `Metrics.observe` does."""
+        """Count a call's attempts."""
         if record.tries:
-            self._uncounted.append(record)
-            if len(self._uncounted) >= COUNTED_TOGETHER:
-                self._count()
+            self._uncounted.add(record)
 
-    def _count(self) -> None:
-        records, self._uncounted = self._uncounted, []
-        for record in records:
-            now_s = record.started_s + record.duration_ms / 1000
-            for attempt in record.tries:
-                upstream = self._upstream(attempt)
-                upstream.add(attempt, now_s)
-            usage = record.usage
-            if usage is not None:
-                upstream.usage_reported += 1
-                upstream.tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
-            elif record.tries[-1].outcome == "ok":
-                upstream.usage_missing += 1
+    def _count(self, record: CallRecord) -> None:
+        now_s = record.started_s + record.duration_ms / 1000
+        for attempt in record.tries:
+            upstream = self._upstream(attempt)
+            upstream.add(attempt, now_s)
+        usage = record.usage
+        if usage is not None:
+            upstream.usage_reported += 1
+            upstream.tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
+        elif record.tries[-1].outcome == "ok":
+            upstream.usage_missing += 1
 
     def _upstream(self, attempt: Attempt) -> _Upstream:
         key = (attempt.provider_key, attempt.credential)
@@ -106,12 +102,12 @@ class ProviderStats:
 
     def of(self, provider_key: str, now_s: float) -> dict[str, Any]:
         """The provider's figures."""
-        self._count()
+        self._uncounted.settle()
         return _figures([upstream for (key, _), upstream in self._upstreams.items() if key == provider_key], now_s)
 
     def of_credential(self, provider_key: str, credential: str, now_s: float) -> dict[str, Any]:
         """The figures of one of its credentials."""
-        self._count()
+        self._uncounted.settle()
         found = self._upstreams.get((provider_key, credential))
         return _figures([found] if found is not None else [], now_s)
 

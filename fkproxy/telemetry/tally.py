@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil
 from typing import Literal, NamedTuple, Protocol
@@ -31,7 +32,6 @@ from fkproxy.model.errors import (
 from fkproxy.telemetry.record import CallRecord
 
 __all__ = [
-    "COUNTED_TOGETHER",
     "DURATION_BOUNDS_S",
     "NONE",
     "OVERHEAD_BOUNDS_S",
@@ -44,6 +44,7 @@ __all__ = [
     "Series",
     "Settled",
     "Tally",
+    "Uncounted",
     "outcome_of",
     "percentile",
 ]
@@ -57,9 +58,7 @@ _LOCAL_LIMITS = frozenset({RateLimited.code, ConcurrencyExceeded.code, TokenBudg
 _ENDINGS = frozenset({KeyExpired.code, KeyPaused.code, KeyRevoked.code, PoolInactive.code})
 _MAX_MODELS = 200
 _MAX_LOSSES = 200
-COUNTED_TOGETHER = 64
-"""Records that may wait to be counted."""
-
+_COUNTED_TOGETHER = 64
 _RECENT = 1000
 """Calls that percentiles are taken over, the same number as in the system whose metric names we keep."""
 
@@ -279,6 +278,28 @@ class Tally:
             if key not in self.losses and len(self.losses) >= _MAX_LOSSES:
                 key = (*key[:2], OTHER)
             self.losses[key] += 1
+
+
+class Uncounted:
+    """Records on their way to `count`: in a row, when there are enough of them or when somebody asks for what they add up to."""
+
+    __slots__ = ("_count", "_records")
+
+    def __init__(self, count: Callable[[CallRecord], None]) -> None:
+        self._count = count
+        self._records: list[CallRecord] = []
+
+    def add(self, record: CallRecord) -> None:
+        """Count it now or later."""
+        self._records.append(record)
+        if len(self._records) >= _COUNTED_TOGETHER:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count all that wait."""
+        records, self._records = self._records, []
+        for record in records:
+            self._count(record)
 
 
 def _labels(record: CallRecord, model: str) -> Labels:

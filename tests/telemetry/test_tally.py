@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkproxy.telemetry.tally import Histogram, Tally, outcome_of, percentile
+from fkproxy.telemetry.tally import Histogram, Tally, Uncounted, outcome_of, percentile
 from tests.telemetry.records import record
 
 
@@ -70,3 +70,14 @@ def test_what_is_refused_at_the_door_does_not_hide_how_slow_the_rest_is() -> Non
     for _ in range(50):
         tally.add(record(status=401, error_code="invalid_api_key", provider_key=None, model_id=None, duration_ms=0.1))
     assert list(tally.durations_ms) == [50.0]
+
+
+def test_every_record_is_counted_once_and_not_many_wait() -> None:
+    counted: list[str] = []
+    uncounted = Uncounted(lambda each: counted.append(each.request_id))
+    for number in range(200):
+        uncounted.add(record(request_id=str(number)))
+        assert number - len(counted) < 64
+    uncounted.settle()
+    uncounted.settle()
+    assert counted == [str(number) for number in range(200)]
