@@ -41,7 +41,7 @@ SCENARIOS: dict[str, bytes] = {
 }
 HERE = Path(__file__).resolve().parent
 WARM_CALLS = 20
-SETTLE_CALLS = 300
+SETTLE_CALLS = 1000
 """Threads of the application that begin with it are done by then."""
 KEY = SETTINGS["APP_AUTH__MASTER_KEY"]
 
