@@ -1,8 +1,34 @@
 """`python -m fkproxy` and the entry point of the built file."""
 
-import sys
+from __future__ import annotations
 
-from fkproxy.cli import main
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fkproxy.main_process import Main
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run what the command line says, and return the exit code."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] == "serve":
+        # The main process of a service needs next to nothing; its worker reads the command line.
+        from fkproxy import main_process
+
+        return main_process.run(_serve)
+    from fkproxy import cli
+
+    return cli.main(arguments)
+
+
+def _serve(main: Main) -> int:
+    from fkproxy import cli
+
+    return cli.main(sys.argv[1:], main)
+
 
 if __name__ == "__main__":
     sys.exit(main())

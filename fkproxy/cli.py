@@ -27,11 +27,14 @@ import argparse
 import json
 import logging
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from fkproxy import __version__, remote, smoke, upkeep
+from fkproxy import __version__, main_process, remote, smoke, upkeep
+from fkproxy.main_process import Main
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, describe, is_journal, load, process_variables
 from fkproxy.smoke import Step
@@ -39,9 +42,12 @@ from fkproxy.smoke import Step
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+def main(arguments: Sequence[str] | None = None, parent: Main | None = None) -> int:
+    """Run one command and return its exit code. `parent`: whose worker this is, if it is to serve."""
     options = _parser().parse_args(arguments)
+    if options.run is _serve and parent is None:
+        return main_process.run(partial(main, arguments))
+    options.parent = parent
     try:
         code = int(options.run(options))
         sys.stdout.flush()
@@ -126,9 +132,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    journal = is_journal(process_variables())
+    journal, parent = is_journal(process_variables()), options.parent
     try:
-        loaded = load(env_file=options.env_file)
+        # A worker that follows another goes on with what that one had.
+        loaded = pickle.loads(parent.kept) if parent.kept else load(env_file=options.env_file)  # noqa: S301 - our own
     except SettingsError as error:
         if not journal:
             raise
@@ -137,7 +144,7 @@ def _serve(options: argparse.Namespace) -> int:
     from fkproxy.server import CannotListen, serve
 
     try:
-        serve(loaded)
+        serve(loaded, parent)
     except CannotListen as error:
         if journal:
             return _not_started([str(error)])

@@ -1,26 +1,26 @@
-"""The process: a socket, a worker, signals. Floor 4. The only importer of Granian.
+"""The worker: the listening socket, the application, Granian. Floor 4. The only importer of Granian.
 
-Granian's main process supervises one worker, which it forks: a worker that dies is replaced, and the main process can tell systemd
-the truth about it. One worker, because limits, breakers and seals live in its memory (docs/decisions/0003).
+One worker, because limits, breakers and seals live in its memory (docs/decisions/0003). What it is to the main process, which started
+it and starts another one if it dies, is in main_process.py.
 
-The listening socket is made here, or inherited: from systemd's socket unit, or from the process that this one takes over from
-(docs/decisions/0006). Granian is given its descriptor, for which it has no public way; `_Server._init_shared_socket` is that way,
-and tests/e2e/test_handover.py is what notices when it changes.
+The listening socket is made here, or inherited: from systemd's socket unit, from the process that this one takes over from
+(docs/decisions/0006), or from the worker before. Granian has no public way to be given one, nor to serve in the process that it is
+called in without a supervisor of its own; `_granian` does both, and tests/e2e/test_handover.py is what notices when they change.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gc
 import logging
-import mmap
 import os
+import pickle
 import signal
 import socket
-import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -29,10 +29,10 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
+from fkproxy.main_process import Main, Terms
 from fkproxy.scheduling import Scheduling
-from fkproxy.settings import LoadedSettings, successor_variables
-from fkproxy.supervision import Supervisor, own_command
-from fkproxy.systemd import inherited_socket, watchdog_s
+from fkproxy.settings import LoadedSettings, Settings
+from fkproxy.systemd import inherited_socket
 from fkproxy.telemetry import logs
 
 __all__ = ["CannotListen", "serve"]
@@ -46,9 +46,6 @@ _BACKPRESSURE = 4096
 _LOOK_EVERY_S = 0.5
 """How soon a worker notices that its main process is gone, or that other programs need its processor."""
 
-_LEAVING, _FAILED_HANDOVERS = range(2)
-"""Places in the memory that the main process shares with its worker."""
-
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 """Where a process that listens everywhere asks itself."""
 
@@ -57,21 +54,66 @@ class CannotListen(Exception):
     """The address cannot be bound. The message says why and what to do."""
 
 
-def serve(loaded: LoadedSettings) -> None:
+def serve(loaded: LoadedSettings, main: Main) -> None:
     """Serve until told to stop. Warnings about the configuration go to the log. Raises `CannotListen`."""
     settings, environment = loaded.settings, loaded.environment
     server = settings.server
-    listener = _inherited(environment.variables) or _listen(server.host, server.port, server.backlog)
+    listener, inherited = main.listener, None
+    if listener is None:
+        listener = _inherited(environment.variables, main.pid)
+        if listener is not None:
+            inherited = listener.fileno()
+        else:
+            listener = _listen(server.host, server.port, server.backlog)
     # Accepted sockets have it from the listening one (Linux): without it the second piece of a stream waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
     for warning in loaded.warnings:
         logger.warning(str(warning), extra={"setting": warning.name})
     host, port = listener.getsockname()[:2]
-    granian = _Server(
-        "fkproxy.app:create_app",
-        address=host,
+    terms = Terms(
+        host=_REACHED_AT.get(host, host),
         port=port,
+        inherited=inherited,
+        lame_duck_s=server.lame_duck_secs,
+        drain_timeout_s=server.drain_timeout_secs,
+        level=settings.log.level,
+        format=settings.log.format,
+        journal=environment.journal,
+        variables=environment.variables,
+    )
+    main.tell(terms, listener, pickle.dumps(loaded))
+    logger.info("listening", extra={"host": host, "port": port, "main_pid": main.pid})
+
+    def load() -> Any:
+        # Imported here: what cannot listen need not load it.
+        from fkproxy.app import create_app
+
+        threading.Thread(target=_watch, args=(main, server.lame_duck_secs, Scheduling()), name="watch", daemon=True).start()
+        app = create_app(
+            loaded,
+            leaving=lambda: main.leaving,
+            stop_accepting=lambda: _stop_accepting(listener.fileno()),
+            handovers_failed=lambda: main.failed_handovers,
+        )
+        # What is alive now lives for ever: keep the collector from walking it again and again.
+        gc.collect()
+        gc.freeze()
+        # The usual 700 is what a few calls under way have in hand: it would walk them all the time and find nothing to collect.
+        gc.set_threshold(10_000, 20, 20)
+        # Granian lets both signals end the worker. SIGTERM is for the whole group, and for the main process to act upon, which knows when.
+        loop = asyncio.get_event_loop()
+        loop.call_soon(loop.add_signal_handler, signal.SIGTERM, _not_ours)
+        return app
+
+    _granian(settings, listener, load)
+
+
+def _granian(settings: Settings, listener: socket.socket, load: Callable[[], Any]) -> None:
+    """Run Granian's worker in this very process, on a socket that is open already."""
+    backlog = settings.server.backlog
+    granian = MPServer(
+        "fkproxy.app:create_app",
         interface=Interfaces.ASGI,
         workers=1,
         runtime_mode=RuntimeModes.st,
@@ -79,64 +121,30 @@ def serve(loaded: LoadedSettings) -> None:
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=30_000, keep_alive=True),
         websockets=False,
-        backlog=server.backlog,
+        backlog=backlog,
         backpressure=_BACKPRESSURE,
         log_dictconfig=logs.granian_log_config(level=settings.log.level, format=settings.log.format),
         log_level=LogLevels.info,
-        respawn_failed_workers=True,
-        workers_kill_timeout=int(server.drain_timeout_secs),
     )
-    granian.listener = listener
-    granian.lame_duck_s = server.lame_duck_secs
-    # Two numbers that the worker, which is forked, sees change: is it to leave, and how many handovers have failed.
-    shared = granian.shared = memoryview(mmap.mmap(-1, 16)).cast("Q")
-
-    def failed() -> None:
-        shared[_FAILED_HANDOVERS] += 1
-
-    granian.supervisor = Supervisor(
-        address=(_REACHED_AT.get(host, host), port),
-        descriptor=listener.fileno(),
-        command=own_command(sys.argv[1:]),
-        variables=environment.variables,
-        successor_variables=lambda: successor_variables(environment),
-        watchdog_s=watchdog_s(environment.variables),
-        stop=granian.leave,
-        failed=failed,
-    )
-
-    main = os.getpid()
-
-    def load() -> Any:
-        # Imported here, by the worker: the main process needs none of it, and what both have, each would have to itself before long.
-        from fkproxy.app import create_app
-
-        args = (main, shared, server.lame_duck_secs, Scheduling())
-        threading.Thread(target=_watch, args=args, name="watch", daemon=True).start()
-        app = create_app(
-            loaded,
-            leaving=lambda: shared[_LEAVING] != 0,
-            stop_accepting=lambda: _stop_accepting(listener.fileno()),
-            handovers_failed=lambda: shared[_FAILED_HANDOVERS],
-        )
-        # What is alive now lives for ever: keep the collector from walking it again and again.
-        gc.collect()
-        gc.freeze()
-        # The usual 700 is what a few calls under way have in hand: it would walk them all the time and find nothing to collect.
-        gc.set_threshold(10_000, 20, 20)
-        return app
-
-    granian.serve(target_loader=load, wrap_loader=False)
+    granian._shd = SocketHolder(listener.fileno(), False, backlog)  # type: ignore[call-arg, assignment]  # its stub leaves them out
+    granian._sso = listener
+    worker = granian._spawn_worker(0, granian._spawn_asgi_lifespan_worker, load)
+    # What a process made by multiprocessing does in the process that it starts.
+    worker.inner.run()
 
 
-def _watch(main: int, shared: memoryview[int], lame_duck_s: float, scheduling: Scheduling) -> None:
+def _watch(main: Main, lame_duck_s: float, scheduling: Scheduling) -> None:
     """Leave when the main process was killed: nobody else would ask the worker to, and who is started next would find the port taken."""
-    while os.getppid() == main:
+    while not main.gone:
         scheduling.look()
         time.sleep(_LOOK_EVERY_S)
-    shared[_LEAVING] = 1
+    main.leave()
     time.sleep(lame_duck_s + _LOOK_EVERY_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _not_ours() -> None:
+    """A signal that is the main process's affair."""
 
 
 def _stop_accepting(descriptor: int) -> None:
@@ -154,59 +162,9 @@ def _stop_accepting(descriptor: int) -> None:
     nobody.close()
 
 
-class _Server(MPServer):
-    """Granian on a socket that is open already, with a supervisor beside it."""
-
-    listener: socket.socket
-    supervisor: Supervisor
-    shared: memoryview[int]
-    lame_duck_s: float
-
-    def _init_shared_socket(self) -> None:
-        holder = SocketHolder(self.listener.fileno(), False, self.backlog)  # type: ignore[call-arg]  # its stub leaves them out
-        self._ssp = None
-        self._shd = holder  # type: ignore[assignment]  # declared as None
-        self._sfd = holder.get_fd()
-        self.listener.set_inheritable(True)
-        self._sso = self.listener
-
-    def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
-        super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]  # Granian has no types here
-        self.supervisor.start()
-
-    def leave(self) -> None:
-        """Stop after a while in which clients are asked to let go of their connections.
-
-        A client that writes to a connection at the moment we close it sees a reset and cannot know whether it was heard.
-        """
-        if self.shared[_LEAVING]:
-            return
-        self.shared[_LEAVING] = 1
-        self.supervisor.stopping()
-        self.listener.close()
-        timer = threading.Timer(self.lame_duck_s, self._stop_now)
-        timer.daemon = True
-        timer.start()
-
-    def _stop_now(self) -> None:
-        super().signal_handler_interrupt()  # type: ignore[no-untyped-call]  # Granian has no types here
-
-    def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
-        """SIGTERM, and SIGINT; a second one, or one from the keyboard, does not wait."""
-        if args and args[0] == signal.SIGTERM and self.lame_duck_s and not self.shared[_LEAVING]:
-            self.leave()
-            return
-        self.supervisor.stopping()
-        super().signal_handler_interrupt(*args, **kwargs)  # type: ignore[no-untyped-call]  # nor here
-
-    def signal_handler_reload(self, *args: Any, **kwargs: Any) -> None:
-        """SIGHUP: not a new worker of the old program, as Granian has it, but whatever program is on disk now."""
-        self.supervisor.hand_over()
-
-
-def _inherited(variables: Mapping[str, str]) -> socket.socket | None:
+def _inherited(variables: Mapping[str, str], pid: int) -> socket.socket | None:
     try:
-        return inherited_socket(variables)
+        return inherited_socket(variables, pid)
     except ValueError as error:
         raise CannotListen(str(error)) from error
 

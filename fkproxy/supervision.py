@@ -12,10 +12,10 @@ Both processes of a handover accept from one socket, so no connection is ever re
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -25,13 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from fkproxy.systemd import LISTEN_VARIABLE, Notifier
-from fkproxy.web.ops import SUPERVISOR_AGENT
 
-__all__ = ["READY_VARIABLE", "Supervisor", "own_command", "wait_until_ready"]
+__all__ = ["READY_VARIABLE", "SUPERVISOR_AGENT", "Supervisor", "own_command", "wait_until_ready"]
 
 READY_VARIABLE = "FKLLMPROXY_READY_FD"
 """The descriptor on which a process that takes over says that it is ready."""
 
+SUPERVISOR_AGENT = "fkllmproxy-supervisor"
+"""What the main process calls itself when it asks for /health, every few seconds; the log need not tell."""
+
+_QUESTION = f"GET /health HTTP/1.1\r\nhost: localhost\r\nuser-agent: {SUPERVISOR_AGENT}\r\nconnection: close\r\n\r\n".encode()
+"""To our own server, whose answer has one form. An HTTP library would be a third of what the main process has in memory."""
+
+_MAX_REPLY_BYTES = 4 * 1024 * 1024
 _ASK_EVERY_S = 0.05
 _ASK_TIMEOUT_S = 5.0
 _STATUS_EVERY_S = 10.0
@@ -44,7 +50,8 @@ logger = logging.getLogger("fkproxy.supervision")
 class Supervisor:
     """`address`: where to ask. `stop`: ends this process in an orderly way.
 
-    `command` and `successor_variables`: how the next version is started, and in which environment.
+    `served`: it has been seen that this process answers. `command` and `successor_variables`: how the next version is started, and in
+    which environment.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class Supervisor:
         self._handing_over = threading.Lock()
         self._handed_over = False
         self._note = ""
+        self.served = False
 
     def start(self) -> None:
         """Begin to watch, in a thread."""
@@ -96,6 +104,7 @@ class Supervisor:
                 break
         else:
             return
+        self.served = True
         if READY_VARIABLE in self._variables:
             # systemd listens to the main process only, which this one becomes when its predecessor says so.
             self._tell_predecessor(_status(health))
@@ -113,14 +122,20 @@ class Supervisor:
 
     def _ask(self) -> dict[str, Any] | None:
         """What /health says, whatever its status: None when nothing comes."""
-        connection = http.client.HTTPConnection(*self._address, timeout=_ASK_TIMEOUT_S)
+        until_s = time.monotonic() + _ASK_TIMEOUT_S
+        reply = b""
         try:
-            connection.request("GET", "/health", headers={"user-agent": SUPERVISOR_AGENT, "connection": "close"})
-            value = json.loads(connection.getresponse().read())
-        except (OSError, http.client.HTTPException, ValueError):
+            with socket.create_connection(self._address, timeout=_ASK_TIMEOUT_S) as connection:
+                connection.sendall(_QUESTION)
+                while len(reply) < _MAX_REPLY_BYTES:
+                    connection.settimeout(max(0.001, until_s - time.monotonic()))
+                    data = connection.recv(65536)
+                    if not data:
+                        break
+                    reply += data
+            value = json.loads(reply.partition(b"\r\n\r\n")[2])
+        except (OSError, ValueError):
             return None
-        finally:
-            connection.close()
         return value if isinstance(value, dict) else None
 
     def _tell_predecessor(self, status: str) -> None:

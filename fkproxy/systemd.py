@@ -66,13 +66,13 @@ def watchdog_s(environ: Mapping[str, str]) -> float | None:
     return int(interval) / 3e6 if interval.isdigit() and int(interval) > 0 else None
 
 
-def inherited_socket(environ: Mapping[str, str]) -> socket.socket | None:
+def inherited_socket(environ: Mapping[str, str], pid: int) -> socket.socket | None:
     """The listening socket that systemd's socket unit, or the process before this one, has opened; None where there is none.
 
-    Raises `ValueError` for a descriptor that is no listening TCP socket.
+    `pid`: the main process, which is whom systemd means. Raises `ValueError` for a descriptor that is no listening TCP socket.
     """
     number: int | None = None
-    if environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "").isdigit() and int(environ["LISTEN_FDS"]) > 0:
+    if environ.get("LISTEN_PID") == str(pid) and environ.get("LISTEN_FDS", "").isdigit() and int(environ["LISTEN_FDS"]) > 0:
         number = _FIRST_PASSED_DESCRIPTOR
     if environ.get(LISTEN_VARIABLE, "").isdigit():
         number = int(environ[LISTEN_VARIABLE])

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from fkproxy import __version__, cli, smoke
 from fkproxy.server import CannotListen
 
 KEY = "0123456789abcdef-the-key"
+PARENT: Any = SimpleNamespace(kept=b"")
+"""The main process of a worker that follows nobody."""
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +29,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
-    monkeypatch.setattr("fkproxy.server.serve", calls.append)
+    monkeypatch.setattr("fkproxy.server.serve", lambda loaded, _parent: calls.append(loaded))
     return calls
 
 
@@ -51,7 +54,7 @@ def test_serving_is_what_it_does_unless_told_otherwise(
     arguments: list[str], served: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("APP_SERVER__PORT", "4321")
-    assert cli.main(arguments) == 0
+    assert cli.main(arguments, PARENT) == 0
     (loaded,) = served
     settings, environment, warnings = loaded.settings, loaded.environment, loaded.warnings
     assert settings.server.port == 4321
@@ -67,7 +70,7 @@ def test_an_address_that_cannot_be_had_is_one_plain_line(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("fkproxy.server.serve", refuse)
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
-    assert cli.main(["serve"]) == 1
+    assert cli.main(["serve"], PARENT) == 1
     assert capsys.readouterr().err == "fkllmproxy: port 4000 on 127.0.0.1 is in use\n"
 
 
@@ -77,7 +80,7 @@ def test_a_wrong_configuration_starts_nothing(
 ) -> None:
     monkeypatch.setenv("APP_SERVER__PORT", "70000")
     monkeypatch.setenv("APP_SERVER__PROT", "1")
-    assert cli.main(command) == 1
+    assert cli.main(command, PARENT) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.splitlines() == [

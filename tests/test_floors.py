@@ -32,7 +32,7 @@ FLOORS: dict[str, int] = {
     "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
     "administration": 4, "control_room": 4, "keeper": 4, "place": 4, "policies": 4, "upkeep": 4,
     "scheduling": 4,
-    "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
+    "main_process": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
@@ -60,7 +60,7 @@ SIDEWAYS: dict[str, set[str]] = {
     "gateway": {"turnstile", "attempts", "clientele", "call", "exchange", "fleet", "relay"},
     "relay": {"call"},
     "side_calls": {"call", "relay"},
-    "web": {"control", "explain", "settings", "gateway", "call", "catalogue", "fleet", "upstream"},
+    "web": {"control", "explain", "settings", "gateway", "call", "catalogue", "fleet", "supervision", "upstream"},
     "children": {"settings"},
     "providers": {"children", "settings"},
     "assembly": {"providers", "settings"},
@@ -70,12 +70,26 @@ SIDEWAYS: dict[str, set[str]] = {
     "control_room": {"administration", "settings"},
     "policies": {"settings"},
     "app": {"administration", "assembly", "control_room", "place", "policies", "settings", "web"},
-    "server": {"scheduling", "settings", "app", "supervision", "systemd"},
-    "supervision": {"systemd", "web"},
+    "server": {"main_process", "scheduling", "settings", "app", "systemd"},
+    "main_process": {"settings", "supervision", "systemd"},
+    "supervision": {"systemd"},
     "selftest": {"smoke", "supervision", "systemd"},
     "doctor": {"children", "installation", "place", "providers", "settings"},
-    "cli": {"children", "doctor", "installation", "place", "remote", "selftest", "server", "settings", "smoke", "supervision", "upkeep"},
-    "__main__": {"cli"},
+    "cli": {
+        "children",
+        "doctor",
+        "installation",
+        "main_process",
+        "place",
+        "remote",
+        "selftest",
+        "server",
+        "settings",
+        "smoke",
+        "supervision",
+        "upkeep",
+    },
+    "__main__": {"cli", "main_process"},
 }
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
 

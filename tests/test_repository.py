@@ -146,7 +146,7 @@ def test_every_unit_has_tests() -> None:
     units = {path.stem if path.suffix else path.name for path in (ROOT / "fkproxy").iterdir() if not path.name.startswith("_")}
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     tested |= {path.parent.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").glob("*/**/test_*.py")}
-    driven = {"app", "server", "supervision", "smoke"}
+    driven = {"app", "main_process", "server", "supervision", "smoke"}
     told = "tests/e2e drives whole programs; test_gateway and test_attempts tell the stories of what is under them"
     assert not units - tested - driven - {"call", "relay", "exchange", "fleet", "hedge", "upstream"}, told
 

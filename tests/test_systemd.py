@@ -49,7 +49,7 @@ def test_a_sign_of_life_every_third_of_the_interval(interval: str, expected: flo
 def test_a_listening_socket_is_inherited() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         descriptor = os.dup(server.fileno())
-        with inherited_socket({LISTEN_VARIABLE: str(descriptor)}) or pytest.fail("nothing was inherited") as found:
+        with inherited_socket({LISTEN_VARIABLE: str(descriptor)}, os.getpid()) or pytest.fail("nothing was inherited") as found:
             assert found.getsockname() == server.getsockname()
             assert not os.get_inheritable(descriptor)
 
@@ -64,11 +64,11 @@ def test_a_listening_socket_is_inherited() -> None:
     ],
 )
 def test_what_is_meant_for_another_process_is_left_alone(variables: dict[str, str]) -> None:
-    assert inherited_socket(variables) is None
+    assert inherited_socket(variables, os.getpid()) is None
 
 
 def test_what_is_no_listening_socket_is_refused() -> None:
     with socket.socket() as plain, pytest.raises(ValueError, match="no listening"):
-        inherited_socket({LISTEN_VARIABLE: str(plain.fileno())})
+        inherited_socket({LISTEN_VARIABLE: str(plain.fileno())}, os.getpid())
     with pytest.raises(ValueError, match="no socket"):
-        inherited_socket({LISTEN_VARIABLE: "987"})
+        inherited_socket({LISTEN_VARIABLE: "987"}, os.getpid())

@@ -14,7 +14,6 @@ class is one of ours, because a library's message may quote the data it choked o
 
 from __future__ import annotations
 
-import atexit
 import logging
 import sys
 import traceback
@@ -74,7 +73,6 @@ def configure(*, level: str, format: Format, journal: bool, descriptor: int = 1)
     set_level(level)
     logging.captureWarnings(True)
     sys.excepthook = _crashed
-    atexit.register(output.flush, _FLUSH_AT_EXIT_S)
 
 
 def set_level(level: str) -> None:
@@ -123,6 +121,11 @@ class LinesHandler(logging.Handler):
             )
         if _State.output is not None:
             _State.output.write(line)
+
+    def flush(self) -> None:
+        """Write what is queued, within a bound. `logging` asks for it at the end of a process."""
+        if _State.output is not None:
+            _State.output.flush(_FLUSH_AT_EXIT_S)
 
 
 def _line(level: int, text: str) -> bytes:

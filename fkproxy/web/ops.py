@@ -23,6 +23,7 @@ from fkproxy.catalogue import Catalogue
 from fkproxy.dialects.base import Dialect, ModelEntry
 from fkproxy.gateway import Gateway, error_headers
 from fkproxy.model.errors import FkproxyError, MethodNotAllowed, NotAuthenticated, UnknownModel, UnknownRoute
+from fkproxy.supervision import SUPERVISOR_AGENT
 from fkproxy.telemetry.metrics import Metrics
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
@@ -32,10 +33,7 @@ from fkproxy.web.guesses import Guesses
 from fkproxy.web.verify import Verifier
 from fkproxy.wire import json
 
-__all__ = ["SUPERVISOR_AGENT", "Ops"]
-
-SUPERVISOR_AGENT = "fkllmproxy-supervisor"
-"""What our own main process calls itself when it asks for /health, every few seconds; the log need not tell."""
+__all__ = ["Ops"]
 
 _JSON = b"application/json"
 _NO_STORE = (b"cache-control", b"no-cache, no-store, must-revalidate")

@@ -46,8 +46,8 @@ def unable_to_serve(path: Path) -> Path:
         "7.7.7",
         {
             _CLI: (
-                "    loaded = load(env_file",
-                "    if 'NOTIFY_SOCKET' in process_variables():\n        return 3\n    loaded = load(env_file",
+                "    journal, parent = is_journal(",
+                "    if 'NOTIFY_SOCKET' in process_variables():\n        return 3\n    journal, parent = is_journal(",
             )
         },
     )

@@ -9,7 +9,7 @@ import pytest
 from fkproxy import __version__
 from fkproxy.clientele import Clientele
 from fkproxy.directory import Pool
-from fkproxy.web.ops import SUPERVISOR_AGENT
+from fkproxy.supervision import SUPERVISOR_AGENT
 from tests.fakes.keys import directory, key, raw
 from tests.web.asking import App, chat
 

@@ -1,0 +1,142 @@
+"""The main process and its worker: who starts whom, who ends whom, and with what."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.plane import until
+from tests.e2e.processes import BINARY, Service, ask, clean_environment, free_port, service
+from tests.e2e.weather import worker_of
+
+PROVIDERS = (
+    '[[providers]]\nname = "only"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["m-1"]\ncredentials = [{key = "k"}]\n'
+)
+
+
+def worker_after(running: Service, former: int) -> int:
+    """The worker that came after that one, when it serves."""
+
+    def serving() -> int:
+        try:
+            health = ask(f"{running.url}/health").json()
+            return worker_of(running.pid) if health["pid"] == running.pid else 0
+        except (OSError, subprocess.CalledProcessError):
+            return 0
+
+    return until(serving, lambda worker: worker not in (0, former))
+
+
+def test_the_next_worker_goes_on_with_the_settings_of_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "providers.toml"
+    file.write_text(PROVIDERS)
+    with service(tmp_path, APP_PROVIDERS_FILE=str(file)) as running:
+        first = worker_of(running.pid)
+        file.write_text("this is being edited")
+        os.kill(first, signal.SIGKILL)
+        worker_after(running, first)
+        assert [model["id"] for model in ask(f"{running.v1}/models").json()["data"]] == ["m-1"]
+        # It still reads the file when it is asked to, and still refuses one that is wrong.
+        lines = running.lines()
+        assert [line["exit_code"] for line in lines if line["msg"] == "the worker ended unexpectedly"] == [-signal.SIGKILL]
+        assert len([line for line in lines if line["msg"] == "listening"]) == 2
+
+
+def test_connections_wait_while_there_is_no_worker(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        first = worker_of(running.pid)
+        os.kill(first, signal.SIGKILL)
+        # Between one worker and the next the main process has the socket: this is not refused.
+        assert ask(f"{running.url}/livez").status == 200
+        assert worker_of(running.pid) != first
+
+
+def test_one_worker_after_the_other_ends_and_the_service_gives_up(tmp_path: Path) -> None:
+    running = Service(tmp_path, {})
+    first = worker_of(running.pid)
+    os.kill(first, signal.SIGKILL)
+    os.kill(worker_after(running, first), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while running._child.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert running.stop() == 1
+    assert running.lines()[-1]["msg"] == "one worker after the other ends: the service gives up"
+
+
+def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
+    running = Service(tmp_path, {"APP_SERVER__DRAIN_TIMEOUT_SECS": "1"})
+    worker = worker_of(running.pid)
+    os.kill(worker, signal.SIGSTOP)
+    assert running.stop() == 0
+    assert not Path(f"/proc/{worker}").exists()
+    assert running.lines()[-1]["msg"] == "the worker did not end in time and is killed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("after_s", [0.05, 0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5])
+def test_it_can_be_stopped_before_it_serves(tmp_path: Path, number: int, after_s: float) -> None:
+    environment = {**clean_environment(), "APP_SERVER__PORT": str(free_port()), "APP_STORE__DIRECTORY": str(tmp_path)}
+    child = subprocess.Popen([str(BINARY)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    time.sleep(after_s)
+    # From a keyboard it comes to both.
+    os.killpg(child.pid, number) if number == signal.SIGINT else child.send_signal(number)
+    out, _ = child.communicate(timeout=20)
+    assert child.returncode in (0, 130, -number), out.decode()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
+
+
+def test_a_hangup_of_the_whole_group_ends_no_worker(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        worker = worker_of(running.pid)
+        os.kill(worker, signal.SIGHUP)
+        assert ask(f"{running.url}/livez").status == 200
+        assert worker_of(running.pid) == worker
+
+
+def test_what_ends_before_it_serves_ends_as_it_would_alone(tmp_path: Path) -> None:
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {**clean_environment(), "APP_STORE__DIRECTORY": str(tmp_path), **settings}
+        return subprocess.run([str(BINARY), *arguments], env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+    helped = run("serve", "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "--env-file" in helped.stdout
+    assert run("serve", "--nonsense").returncode == 2
+    wrong = run(APP_SERVER__PORT="70000")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "APP_SERVER__PORT" in wrong.stderr
+    passed = run(FKLLMPROXY_LISTEN_FD="987")
+    assert passed.returncode == 1
+    assert passed.stderr == "fkllmproxy: descriptor 987, which was passed as the listening socket, is no socket\n"
+
+
+def test_in_the_journal_it_says_so_too(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        own = Path(journal.name).stat()
+        environment = {
+            **clean_environment(),
+            "APP_SERVER__PORT": "70000",
+            "APP_STORE__DIRECTORY": str(tmp_path),
+            "JOURNAL_STREAM": f"{own.st_dev}:{own.st_ino}",
+        }
+        assert subprocess.run([str(BINARY)], env=environment, stdout=journal, stderr=journal, timeout=30, check=False).returncode == 1
+        journal.seek(0)
+        priority, _, line = journal.read().partition(">")
+    assert priority == "<2"
+    assert json.loads(line)["msg"].startswith("not started: APP_SERVER__PORT")
+
+
+def test_the_main_process_is_small(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        until(lambda: ask(f"{running.url}/health").json()["store"]["state"] == "open")
+        own = Path(f"/proc/{running.pid}/maps").read_text()
+        # What the service is made of is loaded by the worker alone.
+        assert not [name for name in ("pydantic", "granian", "msgspec", "uvloop", "_ssl") if name in own]
