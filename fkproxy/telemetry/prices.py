@@ -64,8 +64,8 @@ class Pricing:
 
     @property
     def listed(self) -> bool:
-        """Whether a list price may be looked up: see `warm_up`."""
-        return self._vendor is not None or self._url is not None
+        """Whether a list price may be looked up: see `warm_up`. Not where the operator has a price for every model."""
+        return (self._vendor is not None or self._url is not None) and "*" not in self._own
 
     def rates(self, model: str) -> tuple[Rates, ...]:
         """Those of one model, by rising threshold; none where nobody knows."""

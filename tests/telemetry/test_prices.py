@@ -53,6 +53,14 @@ def test_an_operators_own_price_wins_and_names_do_not_fill_the_memory() -> None:
     assert len(pricing._known) <= 1024
 
 
+def test_lists_are_not_needed_where_every_model_has_a_price() -> None:
+    some, every = {"gpt-*": Rates(input=1, output=2)}, {"gpt-*": Rates(input=1, output=2), "*": Rates(input=3, output=4)}
+    assert Pricing(vendor="openai", own=some).listed
+    assert not Pricing(vendor="openai", own=every).listed
+    assert Pricing(vendor="openai", own=every).rates("claude-opus-4-5") == (Rates(input=3, output=4),)
+    assert not Pricing(own=some).listed
+
+
 def test_a_cached_share_larger_than_the_input_costs_nothing_twice() -> None:
     odd = Usage(input_tokens=10, output_tokens=0, cached_input_tokens=20)
     assert cost_usd(Pricing(own={"m": Rates(input=1e6, output=0.0, cached_input=0.0)}), "m", odd) == 0.0
