@@ -39,8 +39,8 @@ _MAX_BACKOFF_S = 30.0
 _KEEP_S = 60.0
 """How long a file stays when it is in the store: Linux has written back by then what a database did not sync."""
 PIECE_BYTES = 1024 * 1024
-SLICE_LINES = 150
-"""A slice takes about a millisecond, and other tasks of the event loop go between two of them."""
+SLICE_LINES = 20
+"""A slice takes some tenths of a millisecond at most, and other tasks of the event loop go between two of them."""
 
 _MAX_REST_S = 10.0
 _MANY_BYTES = 64 * 1024 * 1024

@@ -59,6 +59,8 @@ _ENDINGS = frozenset({KeyExpired.code, KeyPaused.code, KeyRevoked.code, PoolInac
 _MAX_MODELS = 200
 _MAX_LOSSES = 200
 _COUNTED_TOGETHER = 64
+_COUNTED_AFTER_S = 0.02
+"""Where calls are few, few are counted together: the next call would have to wait for many."""
 _RECENT = 1000
 """Calls that percentiles are taken over, the same number as in the system whose metric names we keep."""
 
@@ -283,16 +285,20 @@ class Tally:
 class Uncounted:
     """Records on their way to `count`: in a row, when there are enough of them or when somebody asks for what they add up to."""
 
-    __slots__ = ("_count", "_records")
+    __slots__ = ("_count", "_records", "_until_s")
 
     def __init__(self, count: Callable[[CallRecord], None]) -> None:
         self._count = count
         self._records: list[CallRecord] = []
+        self._until_s = 0.0
 
     def add(self, record: CallRecord) -> None:
         """Count it now or later."""
-        self._records.append(record)
-        if len(self._records) >= _COUNTED_TOGETHER:
+        records = self._records
+        if not records:
+            self._until_s = record.started_s + _COUNTED_AFTER_S
+        records.append(record)
+        if len(records) >= _COUNTED_TOGETHER or record.started_s >= self._until_s:
             self.settle()
 
     def settle(self) -> None:

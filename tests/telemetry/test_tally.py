@@ -81,3 +81,14 @@ def test_every_record_is_counted_once_and_not_many_wait() -> None:
     uncounted.settle()
     uncounted.settle()
     assert counted == [str(number) for number in range(200)]
+
+
+def test_few_calls_are_counted_before_they_are_many() -> None:
+    batches: list[int] = []
+    uncounted = Uncounted(lambda _: batches.append(1))
+    for number in range(60):
+        # 200 calls a second, then 20.
+        seen = len(batches)
+        uncounted.add(record(started_s=number / 200 if number < 40 else number / 20))
+        assert len(batches) - seen <= 6
+    assert len(batches) >= 54
