@@ -290,6 +290,8 @@ class _Run:
             if course.stage is not self._first:
                 call.note(f"fallback:{course.stage.name}")
             if await self._at(course, lease):
+                course.served = True
+                next(leases, None)
                 return True
             if self._spent:
                 return False

@@ -136,7 +136,8 @@ class Fleet:
 class Course:
     """The way of one call through its candidates: gives out one lease after another, and remembers whom it passed over.
 
-    Who is next is decided when it is asked for, by what holds then. `quota_spent` is set by whoever holds the lease.
+    Who is next is decided when it is asked for, by what holds then. `quota_spent` is set by whoever holds the lease, and `served` when
+    nobody else is needed: who asks for the next one then, is given none. To be closed instead would cost each generator an exception.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Course:
         now: Callable[[], float],
         skip: Callable[[Skipped], None],
     ) -> None:
-        self.quota_spent = self.joined = False
+        self.quota_spent = self.joined = self.served = False
         self._passed: set[tuple[int, str]] = set()
         self.tried: set[tuple[int, str]] = set()
         self.stage: Stage = stages[0]
@@ -175,6 +176,8 @@ class Course:
                     if first is None:
                         break
                     yield from self._group(tier[first])
+                    if self.served:
+                        return
                     rest = [position for position in rest if position != first]
 
     def remember(self, conversation: bytes, upstream: Upstream) -> None:
@@ -213,6 +216,8 @@ class Course:
             self.tried.add((index, model))
             self.stage, self.tier_place, self.place = stage, "", group.provider_key
             yield lease
+            if self.served:
+                return
 
     def valve(self) -> Lease | None:
         """For the upstream that recovers first, where our own guesses are all that keeps it out; one call at a time."""
@@ -272,10 +277,14 @@ class Course:
         self.quota_spent = False
         for members in group.tiers:
             yield from self._members(group, members, group.model)
+            if self.served:
+                return
         preview = self._preview(group, spent=self.quota_spent)
         if preview is not None:
             for members in group.tiers:
                 yield from self._members(group, members, preview)
+                if self.served:
+                    return
 
     def _preview(self, group: Group, *, spent: bool = False) -> str | None:
         """The preview that is to be asked instead of the group's model: when the model's quota is spent, now or since an earlier call."""
@@ -312,6 +321,8 @@ class Course:
             if isinstance(lease, Lease):
                 self.tried.add((index, model))
                 yield lease
+                if self.served:
+                    return
                 if self.quota_spent and not fleet.quota.switch_project and fleet.accounts[index]:
                     rest = [other for other in rest if fleet.accounts[members[other]] != fleet.accounts[index]]
             rest = [other for other in rest if other != position]
