@@ -374,7 +374,7 @@ class _Run:
         """The call's conversation, read once."""
         if self._conversation is None:
             call = self._call
-            self._conversation = (call.dialect.conversation.read(call.client_headers, call.body),)
+            self._conversation = (call.dialect.conversation.read(call.client_headers, call.body, self._peek.seen.fields),)
         return self._conversation[0]
 
     def _report(self, served: str | None) -> None:

@@ -235,7 +235,7 @@ class Call:
         """What its request may use, roughly. To be asked while there is a `body`."""
         usage = self._expected
         if usage is None:
-            usage = self._expected = expected_usage(self.body)
+            usage = self._expected = expected_usage(self.body, self.peek.seen.max_output_tokens if self.peek is not None else None)
         return usage
 
     @property
@@ -293,6 +293,8 @@ class Call:
     def forget_request(self) -> None:
         """Nobody will be asked again: what was asked, which may be large, need not be kept as long as a stream lasts."""
         self.body, self.request = b"", None
+        if self.peek is not None:
+            self.peek.seen.forget()
 
     def answered(self, now: float) -> None:
         """The upstream's first content is on its way to the client."""

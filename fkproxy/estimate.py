@@ -38,9 +38,13 @@ def estimate_tokens(request: ChatRequest) -> int:
     return max(1, tokens + -(-size_bytes // _BYTES_PER_TOKEN))
 
 
-def expected_usage(body: bytes) -> Usage:
-    """An upper guess from the request's length and the output it allows."""
-    return Usage(input_tokens=len(body) // _BYTES_PER_TOKEN, output_tokens=min(_allowed_output(body), _USUAL_OUTPUT_TOKENS * 8))
+def expected_usage(body: bytes, max_output_tokens: int | None = None) -> Usage:
+    """An upper guess from the request's length and the output it allows.
+
+    `max_output_tokens` is that output, 0 where the request does not say; None: it is looked for.
+    """
+    allowed = _allowed_output(body) if max_output_tokens is None else max_output_tokens or _USUAL_OUTPUT_TOKENS
+    return Usage(input_tokens=len(body) // _BYTES_PER_TOKEN, output_tokens=min(allowed, _USUAL_OUTPUT_TOKENS * 8))
 
 
 def _allowed_output(body: bytes) -> int:

@@ -163,6 +163,7 @@ class Gateway:
             self.admit(call, task)
             call.body = await client.read_body(self._max_request_bytes)
             expiry.received, call.request_bytes = True, len(call.body)
+            call.peek = self._look(call, client)
             if self._turnstile is None and self._meters is None and (call.allowance is None or not call.allowance.waits):
                 await self._run(call, client)
             else:
@@ -251,7 +252,8 @@ class Gateway:
             if turnstile is not None:
                 turnstile.leave(payer)
 
-    async def _run(self, call: Call, client: Client) -> None:
+    def _look(self, call: Call, client: Client) -> Peek:
+        """What the call asks for, without decoding the rest. Raises `InvalidRequest`."""
         peek = call.dialect.peek(call.body, call.target, call.query)
         if call.operation != "chat":
             peek = Peek(model=peek.model, operation=call.operation)
@@ -264,7 +266,11 @@ class Gateway:
             peek = msgspec.structs.replace(peek, model=model)
         elif peek.may_think:
             call.reasoning_requested = call.dialect.reasoning_of(call.body)
-        call.peek, fleet = peek, self.fleet
+        return peek
+
+    async def _run(self, call: Call, client: Client) -> None:
+        peek, fleet = call.peek, self.fleet
+        assert peek is not None
         if call.allowance is not None:
             peek, fleet = self.clientele.bind(call, peek, fleet)
             call.peek = peek

@@ -250,7 +250,7 @@ async def test_a_calls_body_is_read_for_its_tokens_once_however_many_upstreams_l
     terms = Terms(timeouts=Timeouts(), tokens_per_minute=1_000_000)
     bench = Bench(*((f"p{number}", "openai_chat") for number in range(50)), terms=terms)
     reads: list[int] = []
-    monkeypatch.setattr("fkproxy.call.expected_usage", lambda body: reads.append(len(body)) or Usage(input_tokens=5, output_tokens=5))
+    monkeypatch.setattr("fkproxy.call.expected_usage", lambda body, _: reads.append(len(body)) or Usage(input_tokens=5, output_tokens=5))
     bench.adapters[0].replies(completion())
     assert (await bench.send(chat())).status == 200
     assert len(reads) == 1

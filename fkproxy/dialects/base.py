@@ -31,6 +31,7 @@ __all__ = [
     "Peek",
     "ReplyContext",
     "Route",
+    "Seen",
     "StreamDecoder",
     "StreamEncoder",
     "TokenCounter",
@@ -38,6 +39,7 @@ __all__ = [
     "choice_of",
     "extra_losses",
     "functions_of",
+    "limit_of",
 ]
 
 Operation = Literal["chat", "count_tokens", "embeddings"]
@@ -141,6 +143,25 @@ class Route(msgspec.Struct, frozen=True):
     operation: Operation = "chat"
 
 
+class Seen(msgspec.Struct, eq=False):
+    """What a request says besides, seen on the way to its model; no part of what is asked for, so two of them are equal.
+
+    `fields` has as attributes what tells the conversation (see `ConversationMarks`), as raw JSON, which keeps the whole body in memory
+    until `forget`; None: nobody has looked. `max_output_tokens`: what the request allows, 0 where it does not say; None: nobody has looked.
+    """
+
+    fields: object = None
+    max_output_tokens: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """See above."""
+        return isinstance(other, Seen)
+
+    def forget(self) -> None:
+        """Nobody will ask for the conversation any more."""
+        self.fields = None
+
+
 class Peek(msgspec.Struct, frozen=True, kw_only=True):
     """What routing needs, found without decoding the whole body.
 
@@ -156,6 +177,15 @@ class Peek(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation = "chat"
     variant: str = ""
     may_think: bool = True
+    seen: Seen = msgspec.field(default_factory=Seen)
+
+
+def limit_of(*values: object) -> int:
+    """The first that is a number of tokens; 0 where none is."""
+    for value in values:
+        if type(value) is int and value > 0:
+            return value
+    return 0
 
 
 class Encoded(msgspec.Struct, frozen=True):

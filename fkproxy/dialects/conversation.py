@@ -17,7 +17,7 @@ import msgspec
 
 from fkproxy.wire import json
 
-__all__ = ["ConversationMarks", "reply_key"]
+__all__ = ["ABSENT", "ConversationMarks", "reply_key"]
 
 _HEADERS = (b"session-id", b"session_id", b"x-session-id", b"x-session-affinity", b"x-conversation-id")
 _MAX_KEY_BYTES = 256
@@ -26,15 +26,12 @@ _CACHE_CONTROL = re.compile(rb',\s*"cache_control"\s*:\s*\{[^{}]*\}|"cache_contr
 _CACHE_CONTROL_NAME = b'"cache_control"'
 
 
-class _Role(msgspec.Struct):
-    role: str = "user"
-
-
-_NOTHING = msgspec.Raw(b"")
+ABSENT = msgspec.Raw(b"")
 """In place of a field that is not there."""
+_USUAL_OPENING_BYTES = 16 * 1024
+"""Where most conversations have come to the user's first message."""
+_BETWEEN = re.compile(r"[\s,]*")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_role = msgspec.json.Decoder(_Role).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
@@ -61,27 +58,28 @@ class ConversationMarks:
         self._headers = dict.fromkeys((*headers, *_HEADERS))
         self._places = [name.partition(".")[::2] for name in fields]
         looked_at = dict.fromkeys((*replies, *(outer for outer, _ in self._places), *opening))
-        shape = msgspec.defstruct("Marked", [(name, msgspec.Raw, _NOTHING) for name in looked_at], gc=False)
+        shape = msgspec.defstruct("Marked", [(name, msgspec.Raw, ABSENT) for name in looked_at], gc=False)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
 
-    def read(self, headers: Mapping[bytes, bytes] | None, body: bytes) -> bytes | None:
-        """A key of 16 bytes or so; None when nothing tells."""
+    def read(self, headers: Mapping[bytes, bytes] | None, body: bytes, found: object = None) -> bytes | None:
+        """A key of 16 bytes or so; None when nothing tells. `found`: has the fields as attributes, where `body` was decoded already."""
         if headers and not self._headers.keys().isdisjoint(headers):
             for header in self._headers:
                 value = headers.get(header)
                 if value:
                     return _digest(value)
-        try:
-            found = self._decode(body)
-        except json.MALFORMED:
-            return None
+        if found is None:
+            try:
+                found = self._decode(body)
+            except json.MALFORMED:
+                return None
         for name in self.replies:
-            if (raw := getattr(found, name)) is not _NOTHING and (told := _text(raw)) is not None:
+            if (raw := getattr(found, name)) is not ABSENT and (told := _text(raw)) is not None:
                 return reply_key(told)
         for outer, inner in self._places:
-            if (raw := getattr(found, outer)) is not _NOTHING and (told := _text(_inner(raw, inner) if inner else raw)) is not None:
+            if (raw := getattr(found, outer)) is not ABSENT and (told := _text(_inner(raw, inner) if inner else raw)) is not None:
                 return _digest(told.encode())
-        opening = b"\x00".join([_opening(raw) for name in self.opening if (raw := getattr(found, name)) is not _NOTHING])
+        opening = b"\x00".join([_opening(raw) for name in self.opening if (raw := getattr(found, name)) is not ABSENT])
         if not opening:
             return None
         return _digest(_CACHE_CONTROL.sub(b"", opening) if opening.find(_CACHE_CONTROL_NAME) >= 0 else opening, whole=True)
@@ -97,7 +95,7 @@ def _digest(value: bytes, *, whole: bool = False) -> bytes:
 
 
 def _text(raw: msgspec.Raw) -> str | None:
-    if raw is _NOTHING:
+    if raw is ABSENT:
         return None
     try:
         return _decode_text(raw) or None
@@ -107,25 +105,34 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 def _inner(raw: msgspec.Raw, name: str) -> msgspec.Raw:
     try:
-        return _decode_fields(raw).get(name, _NOTHING)
+        return _decode_fields(raw).get(name, ABSENT)
     except json.MALFORMED:
-        return _NOTHING
+        return ABSENT
 
 
 def _opening(raw: msgspec.Raw) -> bytes:
-    whole = bytes(raw)
-    if not whole.startswith(b"["):
-        return whole
-    try:
-        messages = _decode_messages(raw)
-    except json.MALFORMED:
-        return whole
-    kept: list[bytes] = []
-    for message in messages:
-        kept.append(bytes(message))
-        try:
-            if _decode_role(message).role == "user":
+    view = memoryview(raw)
+    if view[:1].tobytes() == b"[":
+        for size_bytes in (_USUAL_OPENING_BYTES, len(view)):
+            try:
+                return _until_user(str(view[:size_bytes], "utf-8", "surrogateescape"))
+            except json.UNREADABLE:
+                continue  # it goes on behind that, or cannot be told
+    return bytes(view)
+
+
+def _until_user(array: str) -> bytes:
+    """The messages up to the first one of the user, or all. Raises one of `json.UNREADABLE` where the text ends before."""
+    kept: list[str] = []
+    at = 1
+    while True:
+        if array[at] != "{":
+            at = _BETWEEN.match(array, at).end()  # type: ignore[union-attr]  # it matches everywhere
+            if array[at] == "]":
                 break
-        except json.MALFORMED:
-            continue
-    return b"\x00".join(kept)
+        message, end = json.scan(array, at)
+        kept.append(array[at:end])
+        if isinstance(message, dict) and message.get("role", "user") == "user":
+            break
+        at = end
+    return "\x00".join(kept).encode("utf-8", "surrogateescape")

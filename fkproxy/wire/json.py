@@ -5,13 +5,14 @@ Floor 0. Pure.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 import msgspec
 
 from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
 
-__all__ = ["MALFORMED", "MAX_DEPTH", "decode_reply", "decode_request", "encode", "loads", "try_object"]
+__all__ = ["MALFORMED", "MAX_DEPTH", "UNREADABLE", "decode_reply", "decode_request", "encode", "loads", "scan", "try_object"]
 
 T = TypeVar("T")
 
@@ -20,6 +21,12 @@ MAX_DEPTH = 128
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises for bytes that it cannot read. Text that is not UTF-8 is Python's own error, and none of msgspec's."""
+
+UNREADABLE = (ValueError, IndexError, StopIteration, RecursionError)
+"""What `scan` raises where no value begins, or one does not end, and an index that is behind the text."""
+
+scan = json.JSONDecoder(strict=False).scan_once  # type: ignore[attr-defined]  # what raw_decode calls; not in its stub
+"""(value, where it ends) of what begins at an index of a text: for whom it is not worth while to decode all that comes behind."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

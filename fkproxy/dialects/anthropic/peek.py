@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek
+from fkproxy.dialects.base import Peek, Seen, limit_of
+from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
@@ -20,6 +21,10 @@ class _Head(msgspec.Struct):
     stream: bool | None = None
     thinking: Any = None
     output_config: Any = None
+    max_tokens: Any = None
+    metadata: msgspec.Raw = ABSENT
+    system: msgspec.Raw = ABSENT
+    messages: msgspec.Raw = ABSENT
 
 
 _decode = msgspec.json.Decoder(_Head).decode
@@ -39,7 +44,12 @@ def peek(body: bytes) -> Peek:
         raise
     if not head.model:
         raise InvalidRequest("model", "must not be empty")
-    return Peek(model=head.model, stream=bool(head.stream), may_think=head.thinking is not None or head.output_config is not None)
+    return Peek(
+        model=head.model,
+        stream=bool(head.stream),
+        may_think=head.thinking is not None or head.output_config is not None,
+        seen=Seen(head, limit_of(head.max_tokens)),
+    )
 
 
 def explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek
+from fkproxy.dialects.base import Peek, Seen, limit_of
+from fkproxy.dialects.conversation import ABSENT
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
@@ -23,6 +24,12 @@ class _Head(msgspec.Struct):
     stream_options: _StreamOptions | None = None
     reasoning_effort: Any = None
     reasoning: Any = None
+    max_completion_tokens: Any = None
+    max_tokens: Any = None
+    prompt_cache_key: msgspec.Raw = ABSENT
+    conversation_id: msgspec.Raw = ABSENT
+    user: msgspec.Raw = ABSENT
+    messages: msgspec.Raw = ABSENT
 
 
 _decode = msgspec.json.Decoder(_Head).decode
@@ -46,6 +53,7 @@ def peek(body: bytes) -> Peek:
         stream=bool(head.stream),
         include_usage=options is not None and bool(options.include_usage),
         may_think=head.reasoning_effort is not None or head.reasoning is not None,
+        seen=Seen(head, limit_of(head.max_completion_tokens, head.max_tokens)),
     )
 
 

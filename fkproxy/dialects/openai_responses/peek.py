@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek
+from fkproxy.dialects.base import Peek, Seen, limit_of
+from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
@@ -19,6 +20,12 @@ class _Head(msgspec.Struct):
     model: str
     stream: bool | None = None
     reasoning: Any = None
+    max_output_tokens: Any = None
+    previous_response_id: msgspec.Raw = ABSENT
+    conversation: msgspec.Raw = ABSENT
+    prompt_cache_key: msgspec.Raw = ABSENT
+    instructions: msgspec.Raw = ABSENT
+    input: msgspec.Raw = ABSENT
 
 
 class _Reasoning(msgspec.Struct):
@@ -53,7 +60,8 @@ def peek(body: bytes) -> Peek:
         raise
     if not head.model:
         raise InvalidRequest("model", "must not be empty")
-    return Peek(model=head.model, stream=bool(head.stream), may_think=head.reasoning is not None)
+    seen = Seen(head, limit_of(head.max_output_tokens))
+    return Peek(model=head.model, stream=bool(head.stream), may_think=head.reasoning is not None, seen=seen)
 
 
 def _fields(body: bytes) -> dict[str, Any]:
