@@ -6,24 +6,29 @@
 The worker is forked before anything else is loaded, so the main process stays small: what it had in memory, the host would have to
 have twice for as long as the service runs. What it has to know it hears from the worker: `Terms`, the listening socket, and the
 settings as bytes that it only keeps. With these the next worker goes on as the first one began, whatever is on disk by then.
+
+All that it does it does in one loop of one thread, beside which there is one that only asks for /health. Signals are noted, and acted
+upon between two looks. It imports nothing later: it may fork at any time, and its program may be gone from the disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import mmap
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, NoReturn
 
-from fkproxy.supervision import READY_VARIABLE, Supervisor, own_command
+from fkproxy.notices import Notices
+from fkproxy.supervision import READY_VARIABLE, Successor, Watch, own_command
 from fkproxy.systemd import watchdog_s
 
 __all__ = ["Main", "Terms", "run"]
@@ -36,7 +41,13 @@ _LEAVING, _FAILED_HANDOVERS = range(2)
 _CRASH_LOOP_S = 5.5
 """A worker that came after another one has to live so long, or there is none after it."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_TELL_WITHIN_S = 90.0
+"""How long a worker may take to read its settings and to listen."""
+
+_LOOK_EVERY_S = 0.25
+"""Where the end of a process is waited for that no signal tells for sure."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _TOLD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", READY_VARIABLE)
 """What of the environment the main process has to know."""
 
@@ -99,40 +110,89 @@ def run(work: Callable[[Main], int]) -> int:
 
 
 class _MainProcess:
+    """`_worker`: its pid, None where there is none. `_code`: how the last one ended, negative for a signal."""
+
     def __init__(self, work: Callable[[Main], int]) -> None:
         self._work = work
         self._shared = memoryview(mmap.mmap(-1, 16)).cast("Q")
+        self._seen: dict[int, int] = dict.fromkeys(_SIGNALS, 0)
         self._worker: int | None = None
+        self._code: int | None = None
+        self._channel: socket.socket | None = None
+        self._heard = b""
+        self._descriptors: list[int] = []
         self._terms: Terms | None = None
         self._listener: socket.socket | None = None
         self._kept = b""
-        self._supervisor: Supervisor | None = None
-        self._terminated = False
+        self._watch: Watch | None = None
+        self._successor: Successor | None = None
+        self._handed_over = self._terminated = False
         self._stopped_by = 0
+        self._followed_s: float | None = None
+        self._tell_by_s = self._stop_at_s = self._kill_at_s = float("inf")
 
     def run(self) -> int:
+        _have_standard_descriptors()
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in _SIGNALS:
-            signal.signal(number, self._asked)
-        followed_s: float | None = None
+            signal.signal(number, self._note)
         while True:
-            code = self._one_worker()
-            if self._stopped_by == signal.SIGINT and self._terms is None:
-                return 130
-            if self._stopped_by:
-                return 0
-            if self._terms is None:
-                return code if code >= 0 else 1
-            logger.error("the worker ended unexpectedly", extra={"exit_code": code})
-            if self._shared[_LEAVING]:
-                return 1
-            if followed_s is not None and time.monotonic() - followed_s < _CRASH_LOOP_S:
-                logger.critical("one worker after the other ends: the service gives up")
-                return 1
-            followed_s = time.monotonic()
+            self._obey()
+            if self._worker is None:
+                code = self._code_of_service()
+                if code is not None:
+                    break
+                self._start_worker()
+            self._wait(woken)
+            self._hear()
+            self._reap()
+            self._follow()
+            self._mind_deadlines()
+        if self._successor is not None and not self._handed_over:
+            self._successor.end()
+        return code
 
-    def _one_worker(self) -> int:
-        """Start a worker, hear what it tells, and wait for its end: its exit code, negative for the signal that ended it."""
+    def _note(self, number: int, _: object) -> None:
+        self._seen[number] += 1
+
+    def _obey(self) -> None:
+        seen, self._seen = self._seen, dict.fromkeys(_SIGNALS, 0)
+        if seen[signal.SIGHUP]:
+            self._hand_over()
+        if seen[signal.SIGTERM]:
+            self._terminate()
+        if seen[signal.SIGINT]:
+            # From a keyboard: it does not wait, and a second time not for calls under way either.
+            if self._stopped_by:
+                self._signal(signal.SIGKILL)
+            self._stop(signal.SIGINT)
+
+    def _wait(self, woken: int) -> None:
+        """Until there is something to do."""
+        watched = [woken]
+        if self._channel is not None:
+            watched.append(self._channel.fileno())
+        due_s = min(self._tell_by_s, self._stop_at_s, self._kill_at_s)
+        if self._successor is not None and not self._handed_over:
+            if not self._successor.doomed:
+                watched.append(self._successor.descriptor)
+            due_s = min(due_s, self._successor.due_s, time.monotonic() + _LOOK_EVERY_S)
+        if any(self._seen.values()):
+            return
+        timeout_s = None if due_s == float("inf") else max(0.0, due_s - time.monotonic())
+        select.select(watched, (), (), timeout_s)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(woken, 4096):
+                pass
+
+    # --- the worker
+
+    def _start_worker(self) -> None:
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         main = Main(self._shared, theirs, self._listener, self._kept)
         # A signal that came between the fork and the worker's own handlers would be taken for one to the main process.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -140,150 +200,221 @@ class _MainProcess:
         if worker == 0:
             ours.close()
             _be_worker(self._work, main)
-        self._worker = worker
-        theirs.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        with ours:
-            self._hear(ours)
-        # First who it is and then its end: as long as nobody has asked for that, the number is nobody else's.
-        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
-        self._worker = None
-        return os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        theirs.close()
+        self._worker, self._channel, self._heard = worker, ours, b""
+        self._tell_by_s = time.monotonic() + _TELL_WITHIN_S
 
-    def _hear(self, channel: socket.socket) -> None:
-        """Take what the worker tells. One that ends before has told its reason to whoever started it."""
-        size, descriptors, _, _ = socket.recv_fds(channel, 8, 1)
-        with channel.makefile("rb") as file:
-            told = file.read()
-        length = int.from_bytes(size, "big")
-        head = told[:length]
-        if not descriptors or len(head) < length:
+    def _hear(self) -> None:
+        """Take what the worker tells, to its end. One that ends before has told its reason to whoever started it."""
+        channel = self._channel
+        if channel is None:
             return
-        if self._terms is not None:
-            os.close(descriptors[0])
+        try:
+            while True:
+                data, descriptors, _, _ = socket.recv_fds(channel, 65536, 1)
+                self._descriptors += descriptors
+                if not data:
+                    break
+                self._heard += data
+        except BlockingIOError:
             return
-        terms = self._terms = Terms(*json.loads(head))
-        self._kept = told[length:]
+        except ConnectionError:
+            pass
+        channel.close()
+        self._channel, self._tell_by_s = None, float("inf")
+        self._learn()
+
+    def _learn(self) -> None:
+        descriptors, self._descriptors = self._descriptors, []
+        size, told = int.from_bytes(self._heard[:8], "big"), self._heard[8:]
+        self._heard = b""
+        if not descriptors or len(told) < size or self._terms is not None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        terms = self._terms = Terms(*json.loads(told[:size]))
+        self._kept = told[size:]
         self._listener = socket.socket(fileno=descriptors[0])
         if terms.inherited is not None:
             os.close(terms.inherited)
-        logging.basicConfig(level=logging.INFO, handlers=[_FirstLine(terms)])
-        self._supervisor = Supervisor(
-            address=(terms.host, terms.port),
-            descriptor=self._listener.fileno(),
-            command=own_command(sys.argv[1:]),
-            variables=terms.variables,
-            successor_variables=self._successor_variables,
-            watchdog_s=watchdog_s(terms.variables),
-            stop=self._leave,
-            failed=self._failed,
-        )
-        self._supervisor.start()
+        handler = Notices(format=terms.format, journal=terms.journal)
+        logging.basicConfig(level=terms.level.upper(), handlers=[handler])
+        self._watch = Watch(address=(terms.host, terms.port), variables=terms.variables, watchdog_s=watchdog_s(terms.variables))
+        self._watch.start()
+
+    def _reap(self) -> None:
+        if self._worker is None:
+            return
+        pid, status = os.waitpid(self._worker, os.WNOHANG)
+        if pid:
+            self._hear()
+            self._worker, self._code = None, os.waitstatus_to_exitcode(status)
+            self._tell_by_s = float("inf")
+
+    def _code_of_service(self) -> int | None:
+        """With what the service ends now that there is no worker; None where there is to be another one."""
+        if self._stopped_by:
+            return 130 if self._stopped_by == signal.SIGINT and self._terms is None else 0
+        code = self._code
+        if code is None:
+            return None
+        if self._terms is None or self._watch is None:
+            return code if code >= 0 else 1
+        logger.error("the worker ended unexpectedly", extra={"exit_code": code})
+        if self._shared[_LEAVING]:
+            return 0 if self._terminated else 1
+        now_s = time.monotonic()
+        if self._followed_s is not None and (now_s - self._followed_s < _CRASH_LOOP_S or not self._watch.served):
+            logger.critical("one worker after the other ends: the service gives up")
+            return 1
+        self._followed_s = now_s
+        self._watch.again()
+        return None
 
     # --- the end
 
-    def _asked(self, number: int, _: object) -> None:
-        if number == signal.SIGHUP:
-            # Whatever program is on disk now.
-            if self._supervisor is not None:
-                self._supervisor.hand_over()
-        elif number == signal.SIGTERM and not self._terminated and self._supervisor is not None and self._supervisor.served:
-            # One that has handed over is leaving already: systemd's word to the whole group does not hurry it.
+    def _terminate(self) -> None:
+        """SIGTERM. One that has handed over is leaving already: systemd's word to the whole group does not hurry it, a second one does."""
+        if self._successor is not None and not self._handed_over:
+            self._successor.give_up()
+        if self._terminated or self._watch is None or not self._watch.served:
+            self._stop(signal.SIGTERM)
+        else:
             self._terminated = True
             self._leave()
-        else:
-            # From the keyboard, a second time, or before anybody was served: it does not wait.
-            self._stop(number)
 
     def _leave(self) -> None:
         """Stop after a while in which clients are asked to let go of their connections.
 
         A client that writes to a connection at the moment we close it sees a reset and cannot know whether it was heard.
         """
-        if self._shared[_LEAVING] or self._terms is None or self._supervisor is None or self._listener is None:
+        if self._shared[_LEAVING] or self._terms is None or self._watch is None or self._listener is None:
+            return
+        if not self._watch.served:
+            # The worker may not have taken the socket yet, and nobody has a connection.
+            self._stop(signal.SIGTERM)
             return
         self._shared[_LEAVING] = 1
-        self._supervisor.stopping()
+        self._watch.stopping()
         self._listener.close()
-        _after(self._terms.lame_duck_s, self._stop)
+        self._stop_at_s = time.monotonic() + self._terms.lame_duck_s
 
-    def _stop(self, number: int = signal.SIGTERM) -> None:
+    def _stop(self, number: int) -> None:
+        self._stop_at_s = float("inf")
         if self._stopped_by:
             return
         self._stopped_by = number
-        if self._supervisor is not None:
-            self._supervisor.stopping()
+        if self._watch is not None:
+            self._watch.stopping()
+        if self._terms is None or self._channel is not None:
+            # It has not come to anything that could be lost.
+            self._signal(signal.SIGKILL)
+            return
         # Whom systemd sends SIGTERM are all processes of the group, each at once; this comes from here alone.
         self._signal(signal.SIGINT)
-        if self._terms is not None:
-            _after(self._terms.drain_timeout_s, self._kill)
+        self._kill_at_s = time.monotonic() + self._terms.drain_timeout_s
 
-    def _kill(self) -> None:
-        if self._worker is not None:
-            logger.warning("the worker did not end in time and is killed")
+    def _mind_deadlines(self) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._stop_at_s:
+            self._stop(signal.SIGTERM)
+        if now_s >= self._kill_at_s:
+            self._kill_at_s = float("inf")
             self._signal(signal.SIGKILL)
+            logger.warning("the worker did not end in time and is killed")
+        if now_s >= self._tell_by_s:
+            self._tell_by_s = float("inf")
+            self._signal(signal.SIGKILL)
+            logger.error("the worker hangs before it serves and is killed")
 
     def _signal(self, number: int) -> None:
-        worker = self._worker
-        if worker is not None:
-            os.kill(worker, number)
+        if self._worker is not None:
+            os.kill(self._worker, number)
 
     # --- the handover
 
-    def _failed(self) -> None:
-        self._shared[_FAILED_HANDOVERS] += 1
+    def _hand_over(self) -> None:
+        """SIGHUP: start whatever program is on disk now."""
+        if self._listener is None or self._shared[_LEAVING] or self._stopped_by:
+            return
+        if self._successor is not None:
+            logger.warning("a handover is under way already")
+            return
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._successor = Successor(own_command(sys.argv[1:]), self._variables_of_successor, self._listener.fileno())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if self._watch is not None:
+            self._watch.note = ""
 
-    def _successor_variables(self) -> Mapping[str, str]:
-        # Imported here: it takes more memory than all the rest of this process, which needs it only now, and not for long.
+    def _variables_of_successor(self) -> Mapping[str, str]:
+        # In the new process, which may load what this one has not.
         from fkproxy.settings import LoadedSettings, successor_variables
 
         loaded: LoadedSettings = pickle.loads(self._kept)  # noqa: S301 - our own worker wrote it
         return successor_variables(loaded.environment)
 
-
-class _FirstLine(logging.Handler):
-    """Sets the log up when there is something to say: that takes more memory than all the rest of the main process."""
-
-    def __init__(self, terms: Terms) -> None:
-        super().__init__()
-        self._terms = terms
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler.emit`."""
-        from fkproxy.telemetry import logs
-
-        logs.configure(level=self._terms.level, format=self._terms.format, journal=self._terms.journal)
-        named = logging.getLogger(record.name)
-        if named.isEnabledFor(record.levelno):
-            named.handle(record)
+    def _follow(self) -> None:
+        """See how far the successor is."""
+        successor, watch = self._successor, self._watch
+        if successor is None or watch is None or self._handed_over:
+            return
+        status = successor.look()
+        if status:
+            successor.close()
+            self._handed_over = True
+            watch.handed_over(successor.pid, status)
+            self._leave()
+            logger.info("another process has taken over; this one finishes its calls", extra={"successor": successor.pid})
+        elif status == "":
+            successor.give_up()
+            self._shared[_FAILED_HANDOVERS] += 1
+            watch.goes_on(f"; the version that was to follow did not get ready at {time.strftime('%H:%M:%SZ', time.gmtime())}")
+            logger.error("the next version did not get ready; this one goes on", extra={"exit_code": successor.exit_code})
+        if not self._handed_over and status != "" and successor.doomed and successor.gone():
+            successor.close()
+            self._successor = None
 
 
 def _be_worker(work: Callable[[Main], int], main: Main) -> NoReturn:
     """What is left of this process, which was just forked, is the worker. It ends without unwinding what it has of the main process."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Not ignored, for programs that the worker starts would inherit that.
-    signal.signal(signal.SIGHUP, _not_ours)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     code: Any = 1
     try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Not ignored, for programs that the worker starts would inherit that.
+        signal.signal(signal.SIGHUP, _not_ours)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = work(main)
     except SystemExit as end:
         code = end.code
+    except KeyboardInterrupt:
+        code = 130
     except BaseException:  # noqa: BLE001 - told as the interpreter would
         sys.excepthook(*sys.exc_info())
     finally:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+        try:
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+        finally:
+            os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 def _not_ours(_number: int, _frame: object) -> None:
     """A hangup is the main process's affair."""
 
 
-def _after(seconds: float, act: Callable[[], None]) -> None:
-    timer = threading.Timer(seconds, act)
-    timer.daemon = True
-    timer.start()
+def _have_standard_descriptors() -> None:
+    """Where one of them was closed, a socket would get its number, and log lines with it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)

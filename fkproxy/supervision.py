@@ -1,12 +1,13 @@
-"""The main process beside the server: is it ready, is it alive, and how the next version takes over. Floor 4.
+"""What the main process asks and tells while its worker serves, and how the next version takes over. Floor 4.
 
     start      a thread asks /health on the real address until this very process answers; then READY=1, and READY to whoever waits
     watchdog   the same question every third of systemd's interval; no answer, no sign of life
     handover   SIGHUP: the file that is on disk now is started with the listening socket and the settings of now; when it is ready it
-               becomes the main process,
-               and this one finishes the calls under way. If it does not get ready, nothing changes
+               becomes the main process, and this one finishes the calls under way. If it does not get ready, nothing changes
 
 Both processes of a handover accept from one socket, so no connection is ever refused; /health names the process that answered.
+
+Nothing here imports anything when it is under way: the main process may fork at any time, and its program may be gone from the disk.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from typing import Any
 
 from fkproxy.systemd import LISTEN_VARIABLE, Notifier
 
-__all__ = ["READY_VARIABLE", "SUPERVISOR_AGENT", "Supervisor", "own_command", "wait_until_ready"]
+__all__ = ["READY_VARIABLE", "SUPERVISOR_AGENT", "Successor", "Watch", "own_command", "wait_until_ready"]
 
 READY_VARIABLE = "FKLLMPROXY_READY_FD"
 """The descriptor on which a process that takes over says that it is ready."""
@@ -44,88 +46,95 @@ _STATUS_EVERY_S = 10.0
 _HANDOVER_TIMEOUT_S = 90.0
 """A first start that has to unpack takes some seconds, also on a slow disk."""
 
+_END_WITHIN_S = 10.0
+"""How long a version that did not get ready may take to end."""
+
+_NOT_PASSED_ON = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
 logger = logging.getLogger("fkproxy.supervision")
 
 
-class Supervisor:
-    """`address`: where to ask. `stop`: ends this process in an orderly way.
+class Watch:
+    """A thread that asks for /health at `address`, and tells systemd. `served`: the worker of now has answered."""
 
-    `served`: it has been seen that this process answers. `command` and `successor_variables`: how the next version is started, and in
-    which environment.
-    """
-
-    def __init__(
-        self,
-        *,
-        address: tuple[str, int],
-        descriptor: int,
-        command: Sequence[str],
-        variables: Mapping[str, str],
-        successor_variables: Callable[[], Mapping[str, str]],
-        watchdog_s: float | None,
-        stop: Callable[[], None],
-        failed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._address = address
-        self._descriptor = descriptor
-        self._command = tuple(command)
-        self._variables = dict(variables)
-        self._successor_variables = successor_variables
-        self._watchdog_s = watchdog_s
-        self._stop = stop
-        self._failed = failed
-        self._notifier = Notifier(variables)
-        self._ended = threading.Event()
-        self._handing_over = threading.Lock()
-        self._handed_over = False
-        self._note = ""
+    def __init__(self, *, address: tuple[str, int], variables: Mapping[str, str], watchdog_s: float | None) -> None:
         self.served = False
+        self.note = ""
+        self._address = address
+        self._variables = dict(variables)
+        self._watchdog_s = watchdog_s
+        self._notifier = Notifier(variables)
+        self._woken = threading.Event()
+        self._ended = self._handed_over = False
+        self._told_ready = False
 
     def start(self) -> None:
-        """Begin to watch, in a thread."""
-        threading.Thread(target=self._watch, name="supervisor", daemon=True).start()
+        """Begin to ask."""
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def again(self) -> None:
+        """There is another worker: has it answered?"""
+        self.served = False
+        self._woken.set()
 
     def stopping(self) -> None:
         """A stop was asked for."""
-        self._ended.set()
-        if not self._handed_over:
-            self._notifier.stopping()
+        if not self._ended:
+            self._ended = True
+            self._woken.set()
+            if not self._handed_over:
+                self._notifier.stopping()
 
-    def hand_over(self) -> None:
-        """Start what is on disk now and let it take over, in a thread; one at a time."""
-        threading.Thread(target=self._hand_over, name="handover", daemon=True).start()
+    def handed_over(self, pid: int, status: str) -> None:
+        """Another process is the main one now."""
+        self._handed_over = True
+        self._notifier.handed_over(pid, status)
 
-    # --- readiness and watchdog
+    def goes_on(self, note: str) -> None:
+        """A handover failed: the status says so from now on."""
+        self.note = note
+        self._notifier.status(f"it goes on{note}")
 
-    def _watch(self) -> None:
-        while not self._ended.wait(_ASK_EVERY_S):
+    def _run(self) -> None:
+        pause_s = min(self._watchdog_s or _STATUS_EVERY_S, _STATUS_EVERY_S)
+        while True:
+            self._woken.wait(pause_s if self.served else _ASK_EVERY_S)
+            self._woken.clear()
+            if self._ended:
+                return
             health = self._ask()
             if health is not None and health.get("pid") == os.getpid():
-                break
-        else:
-            return
-        self.served = True
-        if READY_VARIABLE in self._variables:
-            # systemd listens to the main process only, which this one becomes when its predecessor says so.
-            self._tell_predecessor(_status(health))
-        else:
-            self._notifier.ready(_status(health))
-        pause_s = min(self._watchdog_s or _STATUS_EVERY_S, _STATUS_EVERY_S)
-        while not self._ended.wait(pause_s):
-            health = self._ask()
-            if health is None:
+                self.served = True
+            if not self._told_ready:
+                if self.served:
+                    self._ready(_status(health or {}))
+            elif health is not None:
+                tell = self._notifier.alive if self._watchdog_s is not None else self._notifier.status
+                tell(_status(health) + self.note)
+            elif self.served:
                 logger.warning("the service did not answer its own health check")
-            elif self._watchdog_s is not None:
-                self._notifier.alive(_status(health) + self._note)
-            else:
-                self._notifier.status(_status(health) + self._note)
+
+    def _ready(self, status: str) -> None:
+        self._told_ready = True
+        if READY_VARIABLE not in self._variables:
+            self._notifier.ready(status)
+            return
+        # systemd listens to the main process only, which this one becomes when its predecessor says so.
+        number = self._variables[READY_VARIABLE]
+        if number.isdigit():
+            with contextlib.suppress(OSError):
+                os.write(int(number), f"ready {status}\n".encode())
+                os.close(int(number))
 
     def _ask(self) -> dict[str, Any] | None:
         """What /health says, whatever its status: None when nothing comes."""
         until_s = time.monotonic() + _ASK_TIMEOUT_S
         reply = b""
         try:
-            with socket.create_connection(self._address, timeout=_ASK_TIMEOUT_S) as connection:
+            # The address is one in digits: to look it up would import.
+            with socket.socket(socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET) as connection:
+                connection.settimeout(_ASK_TIMEOUT_S)
+                connection.connect(self._address)
                 connection.sendall(_QUESTION)
                 while len(reply) < _MAX_REPLY_BYTES:
                     connection.settimeout(max(0.001, until_s - time.monotonic()))
@@ -138,63 +147,97 @@ class Supervisor:
             return None
         return value if isinstance(value, dict) else None
 
-    def _tell_predecessor(self, status: str) -> None:
-        number = self._variables.get(READY_VARIABLE, "")
-        if number.isdigit():
-            with contextlib.suppress(OSError):
-                os.write(int(number), f"ready {status}\n".encode())
-                os.close(int(number))
 
-    # --- handover
+class Successor:
+    """The next version, from its start until it is ready or gone. `descriptor`: readable when there is something to `look` at.
 
-    def _hand_over(self) -> None:
-        if not self._handing_over.acquire(blocking=False):
-            logger.warning("a handover is under way already")
-            return
-        try:
-            self._note = ""
-            found = self._successor()
-            if found is None:
-                self._failed()
-                self._note = f"; the version that was to follow did not get ready at {time.strftime('%H:%M:%SZ', time.gmtime())}"
-                self._notifier.status(f"it goes on{self._note}")
-                return
-            child, status = found
-            self._handed_over = True
-            self._notifier.handed_over(child.pid, status)
-            logger.info("another process has taken over; this one finishes its calls", extra={"successor": child.pid})
-            self._stop()
-        finally:
-            self._handing_over.release()
+    `variables` is asked in the new process, which may import and fail. The socket of the listening `listener` is inherited.
+    """
 
-    def _successor(self) -> tuple[subprocess.Popen[bytes], str] | None:
-        """The next version, ready, and its status line; None if it did not get so."""
-        read_end, write_end = os.pipe()
-        skipped = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-        variables = {name: value for name, value in self._successor_variables().items() if name not in skipped}
-        variables |= {LISTEN_VARIABLE: str(self._descriptor), READY_VARIABLE: str(write_end)}
-        try:
-            child = subprocess.Popen(self._command, env=variables, pass_fds=(self._descriptor, write_end))  # noqa: S603 - our own file
-        except OSError as error:
-            logger.error("the next version could not be started; this one goes on", extra={"cause": error.strerror})
-            os.close(read_end)
+    def __init__(self, command: Sequence[str], variables: Callable[[], Mapping[str, str]], listener: int) -> None:
+        self.descriptor, told = os.pipe()
+        os.set_blocking(self.descriptor, False)
+        self.exit_code: int | None = None
+        self._due_s = time.monotonic() + _HANDOVER_TIMEOUT_S
+        self._doomed = False
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(command, variables, listener, told)
+        os.close(told)
+
+    @property
+    def doomed(self) -> bool:
+        """It was given up."""
+        return self._doomed
+
+    @property
+    def due_s(self) -> float:
+        """When it is to be looked at in any case, in monotonic time."""
+        return self._due_s
+
+    def look(self) -> str | None:
+        """Its status line when it has got ready, "" when it has failed, None while neither is known."""
+        if self._doomed:
             return None
-        finally:
-            os.close(write_end)
         try:
-            status = wait_until_ready(read_end, child, _HANDOVER_TIMEOUT_S)
-            if status is not None:
-                return child, status
-        finally:
-            os.close(read_end)
-        if child.poll() is None:
-            child.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(10)
-            child.kill()
-        child.wait()
-        logger.error("the next version did not get ready; this one goes on", extra={"exit_code": child.returncode})
+            data = os.read(self.descriptor, 4096)
+        except BlockingIOError:
+            data = None
+        if data:
+            # One short line is written in one piece (pipe(7), PIPE_BUF).
+            if data.startswith(b"ready"):
+                return data.decode(errors="replace").removeprefix("ready").strip()
+            return ""
+        if data is not None or self.gone() or time.monotonic() >= self._due_s:
+            return ""
         return None
+
+    def gone(self) -> bool:
+        """It has ended. One that is to end and takes too long is killed."""
+        if self.exit_code is None:
+            with contextlib.suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self.exit_code = os.waitstatus_to_exitcode(status)
+        if self.exit_code is None and self._doomed and time.monotonic() >= self._due_s:
+            os.kill(self.pid, signal.SIGKILL)
+        return self.exit_code is not None
+
+    def give_up(self) -> None:
+        """It is not to follow any more."""
+        if not self._doomed and not self.gone():
+            os.kill(self.pid, signal.SIGTERM)
+        self._doomed, self._due_s = True, time.monotonic() + _END_WITHIN_S
+
+    def end(self) -> None:
+        """This process ends: nobody will look at it again."""
+        if not self.gone():
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def close(self) -> None:
+        """Let go of the pipe."""
+        os.close(self.descriptor)
+
+
+def _become(command: Sequence[str], variables: Callable[[], Mapping[str, str]], listener: int, told: int) -> None:
+    """Be the next version: this process was just forked, with signals blocked, and does not come back."""
+    try:
+        given = {name: value for name, value in variables().items() if name not in _NOT_PASSED_ON}
+        given |= {LISTEN_VARIABLE: str(listener), READY_VARIABLE: str(told)}
+        for descriptor in (listener, told):
+            os.set_inheritable(descriptor, True)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(command[0], [*command], given)  # noqa: S606 - our own file
+    except OSError as error:
+        logger.error("the next version could not be started", extra={"cause": error.strerror})
+    except BaseException as error:  # noqa: BLE001 - whatever it is: this process is not to go on as the one that it was forked from
+        logger.error("the next version could not be started", extra={"cause": type(error).__name__})
+    finally:
+        os._exit(127)
 
 
 def wait_until_ready(descriptor: int, child: subprocess.Popen[bytes], timeout_s: float) -> str | None:

@@ -32,7 +32,7 @@ FLOORS: dict[str, int] = {
     "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
     "administration": 4, "control_room": 4, "keeper": 4, "place": 4, "policies": 4, "upkeep": 4,
     "scheduling": 4,
-    "main_process": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
+    "main_process": 4, "notices": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
 
@@ -71,7 +71,7 @@ SIDEWAYS: dict[str, set[str]] = {
     "policies": {"settings"},
     "app": {"administration", "assembly", "control_room", "place", "policies", "settings", "web"},
     "server": {"main_process", "scheduling", "settings", "app", "systemd"},
-    "main_process": {"settings", "supervision", "systemd"},
+    "main_process": {"notices", "settings", "supervision", "systemd"},
     "supervision": {"systemd"},
     "selftest": {"smoke", "supervision", "systemd"},
     "doctor": {"children", "installation", "place", "providers", "settings"},

@@ -93,6 +93,98 @@ def test_it_can_be_stopped_before_it_serves(tmp_path: Path, number: int, after_s
         os.killpg(child.pid, 0)
 
 
+def ended(child: subprocess.Popen[bytes], timeout_s: float = 15.0) -> int:
+    """Its exit code. Nobody of its group may be left."""
+    code = child.wait(timeout_s)
+    until(lambda: not Path(f"/proc/{child.pid}").exists())
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
+    return code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_comes_as_soon_as_it_can_be_heard_is_obeyed(tmp_path: Path, number: int) -> None:
+    environment = {**clean_environment(), "APP_SERVER__PORT": str(free_port()), "APP_STORE__DIRECTORY": str(tmp_path)}
+    for _ in range(5):
+        child = subprocess.Popen(
+            [str(BINARY)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        status = Path(f"/proc/{child.pid}/status")
+        until(lambda status=status: int(status.read_text().split("SigCgt:")[1].split()[0], 16) >> (number - 1) & 1)
+        child.send_signal(number)
+        assert ended(child) in (0, 130, -number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("after_s", [0.0, 0.03, 0.1, 0.25, 0.4])
+def test_a_stop_while_a_worker_is_replaced_is_obeyed(tmp_path: Path, number: int, after_s: float) -> None:
+    running = Service(tmp_path, {"APP_SERVER__LAME_DUCK_SECS": "0.5"})
+    os.kill(worker_of(running.pid), signal.SIGKILL)
+    time.sleep(after_s)
+    os.kill(running.pid, number)
+    assert ended(running._child) == 0
+    assert "panicked" not in running.log.read_text()
+
+
+def test_a_worker_that_hangs_before_it_serves_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    environment = {**clean_environment(), "APP_SERVER__PORT": str(free_port()), "APP_STORE__DIRECTORY": str(tmp_path)}
+    child = subprocess.Popen([str(BINARY)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, check=False).stdout)
+    os.kill(worker_of(child.pid), signal.SIGSTOP)
+    child.send_signal(signal.SIGTERM)
+    assert ended(child) == 0
+
+
+def test_a_second_interrupt_does_not_wait_for_calls(tmp_path: Path) -> None:
+    running = Service(tmp_path, {"APP_SERVER__DRAIN_TIMEOUT_SECS": "60"})
+    worker = worker_of(running.pid)
+    os.kill(worker, signal.SIGSTOP)
+    for _ in range(2):
+        os.kill(running.pid, signal.SIGINT)
+        time.sleep(0.3)
+    assert ended(running._child) == 0
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3])
+def test_a_stop_while_another_version_starts_ends_both(tmp_path: Path, after_s: float) -> None:
+    running = Service(tmp_path, {})
+    os.kill(running.pid, signal.SIGHUP)
+    time.sleep(after_s)
+    os.kill(running.pid, signal.SIGTERM)
+    assert ended(running._child) == 0
+
+
+def test_who_leaves_starts_no_other_version(tmp_path: Path) -> None:
+    running = Service(tmp_path, {"APP_SERVER__LAME_DUCK_SECS": "1"})
+    os.kill(running.pid, signal.SIGTERM)
+    time.sleep(0.3)
+    os.kill(running.pid, signal.SIGHUP)
+    assert ended(running._child) == 0
+    assert "did not get ready" not in running.log.read_text()
+
+
+def test_a_storm_of_signals_ends_nobody(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        worker = worker_of(running.pid)
+        for _ in range(20_000):
+            os.kill(running.pid, signal.SIGCHLD)
+            os.kill(running.pid, signal.SIGWINCH)
+        assert ask(f"{running.url}/health").json()["pid"] == running.pid
+        assert worker_of(running.pid) == worker
+
+
+def test_a_closed_output_is_nobodys_descriptor(tmp_path: Path) -> None:
+    with service(tmp_path, before=("/bin/sh", "-c", 'exec "$0" >&-')) as running:
+        first = worker_of(running.pid)
+        os.kill(first, signal.SIGKILL)
+        worker_after(running, first)
+        assert (
+            ask(f"{running.v1}/chat/completions", body={"model": "sandbox", "messages": [{"role": "user", "content": "x"}]}).status == 200
+        )
+        for pid in (running.pid, worker_of(running.pid)):
+            assert Path(f"/proc/{pid}/fd/1").readlink() == Path("/dev/null")
+
+
 def test_a_hangup_of_the_whole_group_ends_no_worker(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         worker = worker_of(running.pid)
