@@ -47,6 +47,9 @@ _TELL_WITHIN_S = 90.0
 _LOOK_EVERY_S = 0.25
 """Where the end of a process is waited for that no signal tells for sure."""
 
+_AGAIN_AFTER_S = 1.0
+"""When a worker that has not served anybody is asked again to end."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _TOLD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", READY_VARIABLE)
 """What of the environment the main process has to know."""
@@ -129,7 +132,7 @@ class _MainProcess:
         self._handed_over = self._terminated = False
         self._stopped_by = 0
         self._followed_s: float | None = None
-        self._tell_by_s = self._stop_at_s = self._kill_at_s = float("inf")
+        self._tell_by_s = self._stop_at_s = self._again_at_s = self._kill_at_s = float("inf")
 
     def run(self) -> int:
         _have_standard_descriptors()
@@ -175,7 +178,7 @@ class _MainProcess:
         watched = [woken]
         if self._channel is not None:
             watched.append(self._channel.fileno())
-        due_s = min(self._tell_by_s, self._stop_at_s, self._kill_at_s)
+        due_s = min(self._tell_by_s, self._stop_at_s, self._again_at_s, self._kill_at_s)
         if self._successor is not None and not self._handed_over:
             if not self._successor.doomed:
                 watched.append(self._successor.descriptor)
@@ -313,12 +316,19 @@ class _MainProcess:
             return
         # Whom systemd sends SIGTERM are all processes of the group, each at once; this comes from here alone.
         self._signal(signal.SIGINT)
-        self._kill_at_s = time.monotonic() + self._terms.drain_timeout_s
+        now_s = time.monotonic()
+        self._kill_at_s = now_s + self._terms.drain_timeout_s
+        if self._watch is not None and not self._watch.served:
+            # Between two runs of its loop nobody hears it.
+            self._again_at_s = now_s + _AGAIN_AFTER_S
 
     def _mind_deadlines(self) -> None:
         now_s = time.monotonic()
         if now_s >= self._stop_at_s:
             self._stop(signal.SIGTERM)
+        if now_s >= self._again_at_s:
+            self._again_at_s = now_s + _AGAIN_AFTER_S
+            self._signal(signal.SIGINT)
         if now_s >= self._kill_at_s:
             self._kill_at_s = float("inf")
             self._signal(signal.SIGKILL)

@@ -227,7 +227,7 @@ def _become(command: Sequence[str], variables: Callable[[], Mapping[str, str]], 
         given |= {LISTEN_VARIABLE: str(listener), READY_VARIABLE: str(told)}
         for descriptor in (listener, told):
             os.set_inheritable(descriptor, True)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -23,8 +23,8 @@ def record(level: int = logging.ERROR, **extra: object) -> logging.LogRecord:
 def test_they_have_the_same_form(tmp_path: Path, extra: dict[str, object]) -> None:
     for kind, formatter in (("json", JsonFormatter()), ("pretty", PrettyFormatter())):
         with (tmp_path / "log").open("w+b") as file:
-            Notices(format=kind, journal=False, descriptor=file.fileno()).emit(record(**extra))  # type: ignore[arg-type]
-            Notices(format=kind, journal=True, descriptor=file.fileno()).emit(record(logging.INFO, **extra))  # type: ignore[arg-type]
+            Notices(format=kind, journal=False, descriptor=file.fileno()).emit(record(**extra))  # type: ignore[arg-type]  # one of the two
+            Notices(format=kind, journal=True, descriptor=file.fileno()).emit(record(logging.INFO, **extra))  # type: ignore[arg-type]  # one of the two
             file.seek(0)
             first, second = file.read().decode().splitlines()
         expected = formatter.format(record(**extra))

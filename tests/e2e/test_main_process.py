@@ -44,8 +44,8 @@ def test_the_next_worker_goes_on_with_the_settings_of_the_first(tmp_path: Path) 
         assert [model["id"] for model in ask(f"{running.v1}/models").json()["data"]] == ["m-1"]
         # It still reads the file when it is asked to, and still refuses one that is wrong.
         lines = running.lines()
-        assert [line["exit_code"] for line in lines if line["msg"] == "the worker ended unexpectedly"] == [-signal.SIGKILL]
-        assert len([line for line in lines if line["msg"] == "listening"]) == 2
+        assert [line["exit_code"] for line in lines if line.get("msg") == "the worker ended unexpectedly"] == [-signal.SIGKILL]
+        assert len([line for line in lines if line.get("msg") == "listening"]) == 2
 
 
 def test_connections_wait_while_there_is_no_worker(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("after_s", [0.05, 0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5])
+@pytest.mark.parametrize("after_s", [0.05, 0.2, 0.3, 0.4])
 def test_it_can_be_stopped_before_it_serves(tmp_path: Path, number: int, after_s: float) -> None:
     environment = {**clean_environment(), "APP_SERVER__PORT": str(free_port()), "APP_STORE__DIRECTORY": str(tmp_path)}
     child = subprocess.Popen([str(BINARY)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -105,18 +105,18 @@ def ended(child: subprocess.Popen[bytes], timeout_s: float = 15.0) -> int:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_that_comes_as_soon_as_it_can_be_heard_is_obeyed(tmp_path: Path, number: int) -> None:
     environment = {**clean_environment(), "APP_SERVER__PORT": str(free_port()), "APP_STORE__DIRECTORY": str(tmp_path)}
-    for _ in range(5):
+    for _ in range(3):
         child = subprocess.Popen(
             [str(BINARY)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         status = Path(f"/proc/{child.pid}/status")
-        until(lambda status=status: int(status.read_text().split("SigCgt:")[1].split()[0], 16) >> (number - 1) & 1)
+        until(lambda status=status: int(status.read_text().split("SigCgt:")[1].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
         child.send_signal(number)
         assert ended(child) in (0, 130, -number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("after_s", [0.0, 0.03, 0.1, 0.25, 0.4])
+@pytest.mark.parametrize("after_s", [0.03, 0.25, 0.4])
 def test_a_stop_while_a_worker_is_replaced_is_obeyed(tmp_path: Path, number: int, after_s: float) -> None:
     running = Service(tmp_path, {"APP_SERVER__LAME_DUCK_SECS": "0.5"})
     os.kill(worker_of(running.pid), signal.SIGKILL)
@@ -145,7 +145,7 @@ def test_a_second_interrupt_does_not_wait_for_calls(tmp_path: Path) -> None:
     assert ended(running._child) == 0
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("after_s", [0.0, 0.2])
 def test_a_stop_while_another_version_starts_ends_both(tmp_path: Path, after_s: float) -> None:
     running = Service(tmp_path, {})
     os.kill(running.pid, signal.SIGHUP)
