@@ -11,6 +11,7 @@ called in without a supervisor of its own; `_granian` does both, and tests/e2e/t
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import gc
 import logging
@@ -42,6 +43,11 @@ logger = logging.getLogger("fkproxy.server")
 _BACKPRESSURE = 4096
 """Connections that the worker takes at once; each open stream is one."""
 
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""malloc.h"""
+_HEAP_BLOCK_BYTES = 4 * 1024 * 1024
+_KEPT_FREE_BYTES = 16 * 1024 * 1024
 
 _LOOK_EVERY_S = 0.5
 """How soon a worker notices that its main process is gone, or that other programs need its processor."""
@@ -96,6 +102,7 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
             stop_accepting=lambda: _stop_accepting(listener.fileno()),
             handovers_failed=lambda: main.failed_handovers,
         )
+        _keep_freed_memory()
         # What is alive now lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
@@ -131,6 +138,18 @@ def _granian(settings: Settings, listener: socket.socket, load: Callable[[], Any
     worker = granian._spawn_worker(0, granian._spawn_asgi_lifespan_worker, load)
     # What a process made by multiprocessing does in the process that it starts.
     worker.inner.run()
+
+
+def _keep_freed_memory() -> None:
+    """Do not give the memory of a large prompt back to the system after each call: to get it anew costs more than to read it.
+
+    glibc gives back what is free at the end of its heap beyond twice the largest block that it saw (mallopt(3)); other C libraries are
+    left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _HEAP_BLOCK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE_BYTES)
 
 
 def _watch(main: Main, lame_duck_s: float, scheduling: Scheduling) -> None:
