@@ -64,13 +64,8 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
     """Serve until told to stop. Warnings about the configuration go to the log. Raises `CannotListen`."""
     settings, environment = loaded.settings, loaded.environment
     server = settings.server
-    listener, inherited = main.listener, None
-    if listener is None:
-        listener = _inherited(environment.variables, main.pid)
-        if listener is not None:
-            inherited = listener.fileno()
-        else:
-            listener = _listen(server.host, server.port, server.backlog)
+    inherited = _inherited(environment.variables, main.pid) if main.listener is None else None
+    listener = main.listener or inherited or _listen(server.host, server.port, server.backlog)
     # Accepted sockets have it from the listening one (Linux): without it the second piece of a stream waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
@@ -80,7 +75,7 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
     terms = Terms(
         host=_REACHED_AT.get(host, host),
         port=port,
-        inherited=inherited,
+        inherited=inherited.fileno() if inherited is not None else None,
         lame_duck_s=server.lame_duck_secs,
         drain_timeout_s=server.drain_timeout_secs,
         level=settings.log.level,

@@ -151,44 +151,32 @@ class Watch:
 class Successor:
     """The next version, from its start until it is ready or gone. `descriptor`: readable when there is something to `look` at.
 
-    `variables` is asked in the new process, which may import and fail. The socket of the listening `listener` is inherited.
+    `variables` is asked in the new process, which may import and fail. The socket of the listening `listener` is inherited. `doomed`:
+    it was given up. `due_s`: when it is to be looked at in any case, in monotonic time.
     """
 
     def __init__(self, command: Sequence[str], variables: Callable[[], Mapping[str, str]], listener: int) -> None:
         self.descriptor, told = os.pipe()
         os.set_blocking(self.descriptor, False)
         self.exit_code: int | None = None
-        self._due_s = time.monotonic() + _HANDOVER_TIMEOUT_S
-        self._doomed = False
+        self.due_s = time.monotonic() + _HANDOVER_TIMEOUT_S
+        self.doomed = False
         self.pid = os.fork()
         if self.pid == 0:
             _become(command, variables, listener, told)
         os.close(told)
 
-    @property
-    def doomed(self) -> bool:
-        """It was given up."""
-        return self._doomed
-
-    @property
-    def due_s(self) -> float:
-        """When it is to be looked at in any case, in monotonic time."""
-        return self._due_s
-
     def look(self) -> str | None:
         """Its status line when it has got ready, "" when it has failed, None while neither is known."""
-        if self._doomed:
+        if self.doomed:
             return None
         try:
             data = os.read(self.descriptor, 4096)
         except BlockingIOError:
             data = None
         if data:
-            # One short line is written in one piece (pipe(7), PIPE_BUF).
-            if data.startswith(b"ready"):
-                return data.decode(errors="replace").removeprefix("ready").strip()
-            return ""
-        if data is not None or self.gone() or time.monotonic() >= self._due_s:
+            return _status_told(data) or ""
+        if data is not None or self.gone() or time.monotonic() >= self.due_s:
             return ""
         return None
 
@@ -199,15 +187,15 @@ class Successor:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     self.exit_code = os.waitstatus_to_exitcode(status)
-        if self.exit_code is None and self._doomed and time.monotonic() >= self._due_s:
+        if self.exit_code is None and self.doomed and time.monotonic() >= self.due_s:
             os.kill(self.pid, signal.SIGKILL)
         return self.exit_code is not None
 
     def give_up(self) -> None:
         """It is not to follow any more."""
-        if not self._doomed and not self.gone():
+        if not self.doomed and not self.gone():
             os.kill(self.pid, signal.SIGTERM)
-        self._doomed, self._due_s = True, time.monotonic() + _END_WITHIN_S
+        self.doomed, self.due_s = True, time.monotonic() + _END_WITHIN_S
 
     def end(self) -> None:
         """This process ends: nobody will look at it again."""
@@ -255,9 +243,16 @@ def wait_until_ready(descriptor: int, child: subprocess.Popen[bytes], timeout_s:
                 return None
             time.sleep(_ASK_EVERY_S)
             continue
-        # One short line is written in one piece (pipe(7), PIPE_BUF).
-        return data.decode(errors="replace").removeprefix("ready").strip() if data.startswith(b"ready") else None
+        return _status_told(data)
     return None
+
+
+def _status_told(data: bytes) -> str | None:
+    """What follows the word by which a process says that it is ready; None where it says something else.
+
+    One short line is written in one piece (pipe(7), PIPE_BUF).
+    """
+    return data.decode(errors="replace").removeprefix("ready").strip() if data.startswith(b"ready") else None
 
 
 def own_command(arguments: Sequence[str]) -> list[str]:

@@ -42,7 +42,7 @@ class ConversationMarks:
     fields that stand for the conversation's beginning: of an array everything up to the first message of the user, of anything else all.
     """
 
-    __slots__ = ("_decode", "_headers", "_places", "fields", "opening", "replies")
+    __slots__ = ("_decode", "_headers", "_places", "opening", "replies")
 
     def __init__(
         self,
@@ -53,7 +53,6 @@ class ConversationMarks:
         opening: tuple[str, ...] = (),
     ) -> None:
         self.replies = replies
-        self.fields = fields
         self.opening = opening
         self._headers = dict.fromkeys((*headers, *_HEADERS))
         self._places = [name.partition(".")[::2] for name in fields]
