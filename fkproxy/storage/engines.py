@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ POSTGRESQL_CONNECTIONS = 4
 
 _WAL_KEPT_BYTES = 16 * 1024 * 1024
 """A WAL that a long read let grow is cut back to this at the next checkpoint."""
-_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", f"journal_size_limit = {_WAL_KEPT_BYTES}")
+_PRAGMAS = ("synchronous = NORMAL", "foreign_keys = ON", f"journal_size_limit = {_WAL_KEPT_BYTES}")
 _STEPS = 20_000
 """Of SQLite's machine, between two looks at whether to go on: less than a millisecond."""
 _GRACE_S = 0.5
+_AGAIN_S = 0.01
 _CHUNK_ROWS = 64
 """aiosqlite's own default for rows fetched at once."""
 
@@ -71,6 +73,7 @@ class _Connection(aiosqlite.Connection):
     def _opened(self, path: Path, lock_s: float) -> sqlite3.Connection:
         connection = sqlite3.connect(copies.uri(path), uri=True, isolation_level=None, timeout=lock_s)
         try:
+            _write_ahead(connection, lock_s)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             connection.set_progress_handler(lambda: self._ending, _STEPS)
@@ -90,6 +93,20 @@ class _Connection(aiosqlite.Connection):
             await self.rollback()
         if not self._given_up:
             await super().close()
+
+
+def _write_ahead(connection: sqlite3.Connection, lock_s: float) -> None:
+    """Turn the file to a write-ahead log, if it is not. Of several connections that do so at once SQLite lets one and refuses the others
+    without waiting, because each of them holds what another one waits for."""
+    until = time.monotonic() + lock_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
 
 
 def sqlite(path: Path, deadlines: Deadlines) -> AsyncEngine:

@@ -100,6 +100,22 @@ async def test_what_was_committed_is_there(database: Database) -> None:
     assert await count(database) == 1
 
 
+@only_sqlite
+async def test_several_that_open_a_new_file_at_once_all_get_it(kind: str, tmp_path: Path) -> None:
+    for number in range(40):
+        path = tmp_path / f"{number}.db"
+        path.touch()
+        several = [Database(f"sqlite:///{path}", SHORT) for _ in range(4)]
+
+        async def journal_mode(database: Database) -> str:
+            async with database.read() as connection:
+                return str((await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one())
+
+        assert await asyncio.gather(*map(journal_mode, several)) == ["wal"] * 4
+        for database in several:
+            await database.close()
+
+
 async def test_what_was_not_committed_is_not(database: Database) -> None:
     async def fail() -> None:
         async with database.begin() as connection:
