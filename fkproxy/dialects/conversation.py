@@ -30,6 +30,8 @@ ABSENT = msgspec.Raw(b"")
 """In place of a field that is not there."""
 _USUAL_OPENING_BYTES = 16 * 1024
 """Where most conversations have come to the user's first message."""
+_FURTHER = 8
+"""Times as many are looked at where they have not."""
 _BETWEEN = re.compile(r"[\s,]*")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -112,26 +114,31 @@ def _inner(raw: msgspec.Raw, name: str) -> msgspec.Raw:
 def _opening(raw: msgspec.Raw) -> bytes:
     view = memoryview(raw)
     if view[:1].tobytes() == b"[":
-        for size_bytes in (_USUAL_OPENING_BYTES, len(view)):
+        looked_at_bytes = _USUAL_OPENING_BYTES
+        while True:
             try:
-                return _until_user(str(view[:size_bytes], "utf-8", "surrogateescape"))
-            except json.UNREADABLE:
-                continue  # it goes on behind that, or cannot be told
+                return _until_user(view[:looked_at_bytes])
+            except json.UNREADABLE:  # it goes on behind that, or cannot be told
+                if looked_at_bytes >= len(view):
+                    break
+            looked_at_bytes *= _FURTHER
     return bytes(view)
 
 
-def _until_user(array: str) -> bytes:
-    """The messages up to the first one of the user, or all. Raises one of `json.UNREADABLE` where the text ends before."""
-    kept: list[str] = []
+def _until_user(array: memoryview) -> bytes:
+    """The messages up to the first one of the user, or all. Raises one of `json.UNREADABLE` where the bytes end before."""
+    # A character for each byte, so that places in the text are places in the bytes: what tells where a value ends is ASCII in any case.
+    text = str(array, "latin-1")
+    kept: list[memoryview] = []
     at = 1
     while True:
-        if array[at] != "{":
-            at = _BETWEEN.match(array, at).end()  # type: ignore[union-attr]  # it matches everywhere
-            if array[at] == "]":
+        if text[at] != "{":
+            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches everywhere
+            if text[at] == "]":
                 break
-        message, end = json.scan(array, at)
+        message, end = json.scan(text, at)
         kept.append(array[at:end])
         if isinstance(message, dict) and message.get("role", "user") == "user":
             break
         at = end
-    return "\x00".join(kept).encode("utf-8", "surrogateescape")
+    return b"\x00".join(kept)

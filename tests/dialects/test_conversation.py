@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -58,6 +59,15 @@ LATER = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "a
 def test_later_turns_repeat_the_opening_and_other_conversations_have_another(dialect: str, first: Any, later: Any, other: Any) -> None:
     assert key(dialect, first) == key(dialect, later) is not None
     assert key(dialect, first) != key(dialect, other)
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 16_300, 16_360, 16_384, 20_000, 140_000, 1_100_000])
+def test_an_opening_of_any_length_is_told_by_its_very_bytes(size: int) -> None:
+    opening = [{"role": "system", "content": ("“\\” \n é 漢 🙂 " * size)[:size]}, {"role": "developer", "content": "x"}, user("a")]
+    pieces = [json.dumps(message, ensure_ascii=False) for message in opening]
+    later = ", ".join([*pieces, *(json.dumps(message) for message in LATER)])
+    body = f'{{"messages": [{later}], "model": "m"}}'.encode()
+    assert key("openai_chat", body) == hashlib.blake2b("\0".join(pieces).encode(), digest_size=16).digest()
 
 
 @pytest.mark.parametrize(
