@@ -73,7 +73,6 @@ class Exchanger:
             body = self._forward(call, peek, codec, model, lease.upstream.terms)
         else:
             body = self._translate(call, peek, codec, model, lease.upstream.terms)
-            call.reasoning_applied = codec.reasoning_of(body)
         began = self._now()
         try:
             exchange = await adapter.send(_request(call, peek, codec, model, body))
@@ -133,6 +132,7 @@ class Exchanger:
             request = msgspec.structs.replace(request, reasoning=reasoning)
         encoded = codec.encode_request(request, model)
         call.lose(encoded.losses)
+        call.reasoning_applied = codec.reasoning_of(encoded.body) if encoded.may_think else None
         return encoded.body
 
 

@@ -189,10 +189,11 @@ def limit_of(*values: object) -> int:
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """A request body for an upstream, and what could not be said in it."""
+    """A request body for an upstream, and what could not be said in it. `may_think` as in `Peek`."""
 
     body: bytes
     losses: tuple[Loss, ...] = ()
+    may_think: bool = True
 
 
 class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,6 +121,7 @@ def test_a_request_loses_exactly_what_its_capture_says(case: Case, dialect: Dial
         return
     encoded = dialect.encode_request(decoded, model)
     assert sorted(loss.field for loss in encoded.losses) == sorted(told["losses"])
+    assert encoded.may_think or dialect.reasoning_of(encoded.body) is None
     body = json.loads(encoded.body)
     if dialect.name == "gemini":
         for content in body["contents"]:

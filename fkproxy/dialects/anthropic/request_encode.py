@@ -37,7 +37,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     if request.dialect == NAME:
         return Encoded(json.encode(_own(request, model)))
     losses = extra_losses(request, NAME)
-    return Encoded(json.encode(_Body(request, model, losses).encode()), tuple(dict.fromkeys(losses)))
+    body = json.encode(_Body(request, model, losses).encode())
+    return Encoded(body, tuple(dict.fromkeys(losses)), may_think=request.reasoning is not None)
 
 
 # --- a request of this dialect

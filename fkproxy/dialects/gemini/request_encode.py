@@ -56,7 +56,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body["generationConfig"] = config
     if request.user is not None and not own:
         losses.append(Loss(field="user"))
-    return Encoded(json.encode({**body, **carried(request.extra, own)}), tuple(dict.fromkeys(losses)))
+    body |= carried(request.extra, own)
+    return Encoded(json.encode(body), tuple(dict.fromkeys(losses)), may_think=own or request.reasoning is not None)
 
 
 def _generation_config(request: ChatRequest, model: str, own: bool, losses: list[Loss]) -> dict[str, Any]:

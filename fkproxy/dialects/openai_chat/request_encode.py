@@ -51,7 +51,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body["stream"] = True
         body["stream_options"] = {**extra.get("$stream_options", {}), "include_usage": True}
     body |= {name: value for name, value in extra.items() if not name.startswith("$")}
-    return Encoded(json.encode(body), tuple(dict.fromkeys(losses)))
+    return Encoded(json.encode(body), tuple(dict.fromkeys(losses)), may_think=own or request.reasoning is not None)
 
 
 def _sampling(request: ChatRequest, model: str, extra: Extra, own: bool, losses: list[Loss]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body["store"] = False
         if thinks:
             body["include"] = ["reasoning.encrypted_content"]
-    return Encoded(json.encode(body), tuple(dict.fromkeys(losses)))
+    return Encoded(json.encode(body), tuple(dict.fromkeys(losses)), may_think=own or request.reasoning is not None)
 
 
 def _conversation(request: ChatRequest, own: bool, losses: list[Loss]) -> dict[str, Any]:
