@@ -18,7 +18,7 @@ from bench.goals import GOALS, Goal, Measured, Value, evaluate
 __all__ = ["BEGIN", "END", "comparison", "insert", "missed", "result", "section"]
 
 BEGIN, END = "<!-- made by bench.run: begin -->", "<!-- made by bench.run: end -->"
-SUBJECTS = ("direct", "nginx", "same dialect", "other dialect", "LiteLLM", "Portkey")
+SUBJECTS = ("direct", "nginx", "bare relay", "same dialect", "other dialect", "LiteLLM", "Portkey")
 FIGURES = {
     "requests_per_s": "requests/s, saturated",
     "cpu_us_per_request": "CPU µs/request, saturated",
@@ -34,7 +34,7 @@ FIGURES = {
     "idle_mb": "memory idle, MB",
     "kb_per_open_stream": "memory KB/open stream",
 }
-FRESH = {"nginx": "fresh, nginx", "same dialect": "fresh", "other dialect": "fresh, other dialect"}
+FRESH = {"nginx": "fresh, nginx", "bare relay": "fresh, bare relay", "same dialect": "fresh", "other dialect": "fresh, other dialect"}
 """Subject → the one of its kind that was started for what a start and an open stream cost."""
 
 

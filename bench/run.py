@@ -82,10 +82,11 @@ class Run:
         return round(100 * self._phases.others_cpu_s / self._phases.all_s) if self._phases.all_s else 0
 
     def _ends(self) -> list[Subject]:
-        """The upstream, nginx, and the gateway towards either dialect."""
+        """The upstream, nginx, the bare relay, and the gateway towards either dialect."""
         direct = Subject(name="direct", port=self._tools.upstream_port, log=self._directory / "direct.log")
         same, other = self._gateways.make("same dialect"), self._gateways.make("other dialect", model="gemini-")
-        return [self._up(direct), self._up(self._tools.nginx()), self._up(same, keys=1), self._up(other, keys=1)]
+        yardsticks = [self._up(direct), self._up(self._tools.nginx()), self._up(self._tools.relay())]
+        return [*yardsticks, self._up(same, keys=1), self._up(other, keys=1)]
 
     def _others(self) -> list[Subject]:
         """Other gateways."""
@@ -133,6 +134,10 @@ class Run:
         self._note(nginx.name, self._phases.starts(nginx))
         self._note(nginx.name, self._phases.memory(nginx, self._options.streams))
         nginx.stop()
+        relay = self._up(self._tools.relay("fresh, bare relay"))
+        memory = self._phases.memory(relay, self._options.streams)
+        self._note(relay.name, {"kb_per_open_stream": memory["kb_per_open_stream"]})  # it has loaded what it does not need
+        relay.stop()
 
     def _up(self, subject: Subject, *, keys: int = 0) -> Subject:
         """Started, with so many keys, and held unless it is alone."""

@@ -1,4 +1,4 @@
-"""What measures: the upstream (`mock.c`), the load generator (`load.c`), and nginx, the yardstick."""
+"""What measures: the upstream (`mock.c`), the load generator (`load.c`), and the yardsticks: nginx, and the bare relay (`relay.py`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +76,12 @@ class Tools:
             configuration = configuration.replace(mark, value)
         (home / "nginx.conf").write_text(configuration)
         return Subject(name=name, port=port, log=home / "log", command=("nginx", "-c", str(home / "nginx.conf")))
+
+    def relay(self, name: str = "bare relay") -> Subject:
+        """What the gateway's server and event loop cost without a gateway."""
+        port = free_port()
+        command = (sys.executable, "-m", "bench.relay", str(port), str(self.upstream_port))
+        return Subject(name=name, port=port, log=self.directory / f"{name}.log", command=command, directory=HERE.parent)
 
     def load(self, subject: Subject, load: Load) -> dict[str, float]:
         """The generator's figures (see `load.c`). Raises `Failed` when one answer was not well."""

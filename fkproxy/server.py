@@ -5,7 +5,7 @@ it and starts another one if it dies, is in main_process.py.
 
 The listening socket is made here, or inherited: from systemd's socket unit, from the process that this one takes over from
 (docs/decisions/0006), or from the worker before. Granian has no public way to be given one, nor to serve in the process that it is
-called in without a supervisor of its own; `_granian` does both, and tests/e2e/test_handover.py is what notices when they change.
+called in without a supervisor of its own; `run_worker` does both, and tests/e2e/test_handover.py is what notices when they change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fkproxy.settings import LoadedSettings, Settings
 from fkproxy.systemd import inherited_socket
 from fkproxy.telemetry import logs
 
-__all__ = ["CannotListen", "serve"]
+__all__ = ["CannotListen", "run_worker", "serve"]
 
 logger = logging.getLogger("fkproxy.server")
 
@@ -108,10 +108,10 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
         loop.call_soon(loop.add_signal_handler, signal.SIGTERM, _not_ours)
         return app
 
-    _granian(settings, listener, load)
+    run_worker(settings, listener, load)
 
 
-def _granian(settings: Settings, listener: socket.socket, load: Callable[[], Any]) -> None:
+def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], Any]) -> None:
     """Run Granian's worker in this very process, on a socket that is open already."""
     backlog = settings.server.backlog
     granian = MPServer(
