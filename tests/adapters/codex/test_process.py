@@ -44,6 +44,7 @@ async def test_it_is_spoken_with_line_by_line_and_ends_with_its_input(tmp_path: 
 async def test_sigterm_is_not_for_it(tmp_path: Path, tidy: None) -> None:
     """A service that is stopped sends it to every process, and calls under way still need theirs."""
     child = await start(tmp_path)
+    assert b"userAgent" in await said(child)  # it is itself by now, and not still on its way to that
     os.kill(child.pid, signal.SIGTERM)
     os.killpg(child.pid, signal.SIGTERM)
     assert b"userAgent" in await said(child)
