@@ -12,7 +12,7 @@ answered for it, and only the first 200 of them; the names of lost fields lose t
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -61,6 +61,7 @@ _MAX_LOSSES = 200
 _COUNTED_TOGETHER = 64
 _COUNTED_AFTER_S = 0.02
 """Where calls are few, few are counted together: the next call would have to wait for many."""
+_SETTLED_TOGETHER = 64
 _RECENT = 1000
 """Calls that percentiles are taken over, the same number as in the system whose metric names we keep."""
 
@@ -131,18 +132,32 @@ class Labels(NamedTuple):
 
 
 class Histogram:
-    """Counts per bucket (not cumulative; the last one is above all bounds) and their sum. A value on a bound is below it."""
+    """Counts per bucket (not cumulative; the last one is above all bounds) and their sum. A value on a bound is below it.
 
-    __slots__ = ("bounds", "counts", "total")
+    `observe` keeps a value until `settle`, which sorts many into their buckets with less work than one by one.
+    """
+
+    __slots__ = ("_observed", "bounds", "counts", "observe", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self._observed: list[float] = []
+        self.observe: Callable[[float], None] = self._observed.append
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def settle(self) -> None:
+        """Count what was observed."""
+        observed, counts = self._observed, self.counts
+        observed.sort()
+        self.total += sum(observed)
+        below = 0
+        while below < len(observed):
+            bucket = bisect_left(self.bounds, observed[below])
+            end = bisect_right(observed, self.bounds[bucket], below) if bucket < len(self.bounds) else len(observed)
+            counts[bucket] += end - below
+            below = end
+        observed.clear()
 
     def add(self, other: Histogram) -> None:
         """Everything the other one saw; both have the same bounds."""
@@ -188,6 +203,11 @@ class Series:
         self.output_tokens = Histogram(TOKEN_BOUNDS)
         self.tokens = [0] * len(TOKEN_KINDS)
 
+    def settle(self) -> None:
+        """Bring the histograms up to date."""
+        for histogram in (self.duration_s, self.overhead_s, self.ttft_s, self.input_tokens, self.output_tokens):
+            histogram.settle()
+
 
 class Tally:
     """All series, and the few things that are not sums over them.
@@ -206,7 +226,10 @@ class Tally:
 
     @property
     def series(self) -> list[Series]:
-        return list(self._series.values())
+        found = list(self._series.values())
+        for series in found:
+            series.settle()
+        return found
 
     def add(self, record: CallRecord) -> None:
         """Count one call."""
@@ -232,6 +255,8 @@ class Tally:
         if series is None:
             series = self._series[key] = Series(_labels(record, model))
         series.count += 1
+        if series.count % _SETTLED_TOGETHER == 0:
+            series.settle()
         duration_ms = record.duration_ms
         overhead_ms = duration_ms - record.upstream_ms
         series.duration_s.observe(duration_ms * 1e-3)

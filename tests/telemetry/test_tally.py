@@ -44,15 +44,28 @@ def test_a_percentile_has_so_many_values_below_it(values: list[float], percent: 
     assert sum(1 for value in values if value < found) * 100 < percent * len(values)
 
 
-@given(st.lists(st.floats(0, 20), max_size=100))
-def test_a_histogram_counts_as_one_would_by_hand(values: list[float]) -> None:
+@given(st.lists(st.lists(st.floats(0, 20) | st.sampled_from([0.5, 1.0, 5.0]), max_size=100), max_size=3))
+def test_a_histogram_counts_as_one_would_by_hand(batches: list[list[float]]) -> None:
     bounds = (0.5, 1.0, 5.0)
     histogram = Histogram(bounds)
-    for value in values:
-        histogram.observe(value)
+    for batch in batches:
+        for value in batch:
+            histogram.observe(value)
+        histogram.settle()
+    values = [value for batch in batches for value in batch]
     expected = [(bound, sum(1 for value in values if value <= bound)) for bound in (*bounds, float("inf"))]
     assert histogram.cumulative(bounds) == expected
     assert histogram.total == pytest.approx(sum(values))
+
+
+def test_a_histogram_is_up_to_date_for_who_looks_and_keeps_few_values_otherwise() -> None:
+    tally = Tally()
+    for number in range(1, 1000):
+        tally.add(record(duration_ms=1.0))
+        if number < 200 and number % 50 == 0:
+            [series] = tally.series
+            assert sum(series.duration_s.counts) == sum(series.overhead_s.counts) == number
+    assert len(series.duration_s._observed) <= 64
 
 
 def test_only_the_last_thousand_latencies_count() -> None:
