@@ -16,10 +16,11 @@ import msgspec
 
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
-from fkproxy.model.errors import FkproxyError, Unrepresentable, UpstreamError
+from fkproxy.model.errors import FkproxyError, InvalidRequest, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.parts import Extra, Media, Opaque, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig, Tool, ToolChoice
+from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "TokenCounter",
     "carried",
     "choice_of",
+    "explained",
     "extra_losses",
     "functions_of",
     "limit_of",
@@ -186,6 +188,15 @@ def limit_of(*values: object) -> int:
         if type(value) is int and value > 0:
             return value
     return 0
+
+
+def explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
+    """What a dialect's decoder found wrong with a request, in the words of the other checks: which field, what was expected."""
+    value = json.decode_request(body)
+    if value.get("model") is None:
+        return InvalidRequest("model", "expected a string, but it is missing")
+    text, _, path = str(error).partition(" - at `$")
+    return InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:])
 
 
 class Encoded(msgspec.Struct, frozen=True):

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek, Seen, limit_of
+from fkproxy.dialects.base import Peek, Seen, explained, limit_of
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
-__all__ = ["explained", "forward_request", "peek"]
+__all__ = ["forward_request", "peek"]
 
 
 class _Head(msgspec.Struct):
@@ -50,15 +50,6 @@ def peek(body: bytes) -> Peek:
         may_think=head.thinking is not None or head.output_config is not None,
         seen=Seen(head, limit_of(head.max_tokens)),
     )
-
-
-def explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
-    """The error in the words of the other checks: which field, what was expected."""
-    value = json.decode_request(body)
-    if value.get("model") is None:
-        return InvalidRequest("model", "expected a string, but it is missing")
-    text, _, path = str(error).partition(" - at `$")
-    return InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:])
 
 
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:

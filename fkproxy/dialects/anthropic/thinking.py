@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.anthropic.models import Traits, traits_of
-from fkproxy.dialects.anthropic.peek import explained
+from fkproxy.dialects.base import explained
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 

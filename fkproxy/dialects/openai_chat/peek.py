@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek, Seen, limit_of
+from fkproxy.dialects.base import Peek, Seen, explained, limit_of
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
@@ -41,7 +41,7 @@ def peek(body: bytes) -> Peek:
     try:
         head = _decode(body)
     except msgspec.ValidationError as error:
-        raise _explained(body, error) from error
+        raise explained(body, error) from error
     except json.MALFORMED:
         json.decode_request(body)
         raise
@@ -55,15 +55,6 @@ def peek(body: bytes) -> Peek:
         may_think=head.reasoning_effort is not None or head.reasoning is not None,
         seen=Seen(head, limit_of(head.max_completion_tokens, head.max_tokens)),
     )
-
-
-def _explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
-    """The error in the words of the other checks: which field, what was expected."""
-    value = json.decode_request(body)
-    if value.get("model") is None:
-        return InvalidRequest("model", "expected a string, but it is missing")
-    text, _, path = str(error).partition(" - at `$")
-    return InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:])
 
 
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek, Seen, limit_of
+from fkproxy.dialects.base import Peek, Seen, explained, limit_of
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
@@ -50,11 +50,7 @@ def peek(body: bytes) -> Peek:
     try:
         head = _decode(body)
     except msgspec.ValidationError as error:
-        value = json.decode_request(body)
-        if value.get("model") is None:
-            raise InvalidRequest("model", "expected a string, but it is missing") from error
-        text, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:]) from error
+        raise explained(body, error) from error
     except json.MALFORMED:
         json.decode_request(body)
         raise
