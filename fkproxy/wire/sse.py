@@ -135,7 +135,7 @@ class TextPattern:
         """`chunk` is one more."""
         before, behind = self._before, self._behind
         begin, end = len(before), len(chunk) - len(behind)
-        if 0 < begin < end == chunk.find(b'"', begin) and chunk.startswith(before) and chunk.endswith(behind):
+        if 0 < begin < end == chunk.find(b'"', begin) and chunk[:begin] == before and chunk[end:] == behind:
             self._lessons = _MAX_LESSONS
             return True
         return False

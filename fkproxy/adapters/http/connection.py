@@ -100,21 +100,23 @@ class Connection(asyncio.Protocol):
             self.pool.discard(self)
             self.cut()
             return
-        exchange.answered()
-        self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stays_open = False
+            exchange.answered()
             if not exchange.complete:
                 self.fail(_protocol_error(error))
                 return
         if exchange.complete:
             self._release(exchange)
-        elif self._framing_bytes > MAX_HEAD_BYTES or self._head_bytes > MAX_HEAD_BYTES:
-            self.fail(UpstreamProtocolError(f"the headers of the upstream's reply are larger than {MAX_HEAD_BYTES} bytes"))
-        elif exchange.pieces:
+        elif exchange.pieces and exchange.status:
+            self._framing_bytes = 0
             exchange.came()
+        else:
+            self._framing_bytes += len(data)
+            if self._framing_bytes > MAX_HEAD_BYTES or self._head_bytes > MAX_HEAD_BYTES:
+                self.fail(UpstreamProtocolError(f"the headers of the upstream's reply are larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
         self._ended(None)
@@ -157,8 +159,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         exchange = self.exchange
-        if exchange is not None and exchange.complete:
-            raise _TrailingBytes
+        if exchange is not None:
+            if exchange.complete:
+                raise _TrailingBytes
+            exchange.answered()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         exchange = self.exchange
@@ -182,11 +186,11 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return
-        self._framing_bytes = 0
         exchange.pieces.append(data)
         exchange.buffered_bytes += len(data)
         if exchange.buffered_bytes > HIGH_WATER_BYTES and self._reading:
             self._reading = False
+            exchange.waits_for_room = True
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -208,20 +212,21 @@ def _protocol_error(error: Exception) -> UpstreamProtocolError:
 class HttpExchange:
     """One request under way; see `adapters.base.Exchange`. One task at a time may wait on it."""
 
-    # Class attributes are the defaults of what most replies never set: half the cost of making an exchange.
+    # Class attributes are the defaults of what most replies never set, and nobody reads for each piece of one: half the cost of making an
+    # exchange.
     status = 0
     headers: Mapping[str, str] = {}
     buffered_bytes = 0
-    complete = False
     until_close = False
     _closed = False
     _error: UpstreamError | None = None
-    _inflater: Inflater | None = None
-    _into: Callable[[bytes], bool] | None = None
     _waiter: asyncio.Future[bool] | None = None
 
     def __init__(self, pool: Pool, connection: Connection, head: bytes, body: bytes, *, reused: bool) -> None:
         self.pieces: list[bytes] = []
+        self.complete = self.waits_for_room = False
+        self._inflater: Inflater | None = None
+        self._into: Callable[[bytes], bool] | None = None
         self._pool = pool
         self._loop = pool.loop
         self._connection: Connection | None = connection
@@ -300,7 +305,8 @@ class HttpExchange:
             self.buffered_bytes = 0
         else:
             data = self._inflate(self._inflater)
-        if self._connection is not None and not pieces:
+        if self.waits_for_room and self._connection is not None and not pieces:
+            self.waits_for_room = False
             self._connection.resume()
         return data
 

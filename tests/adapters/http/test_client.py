@@ -134,6 +134,8 @@ async def test_a_reply_that_breaks_off_is_an_error_behind_what_came(client: Http
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * (MAX_HEAD_BYTES + 10) + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;" + b"y" * (16 * MAX_HEAD_BYTES),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n.\r\n0\r\ntrailer: " + b"y" * (16 * MAX_HEAD_BYTES),
         b"SSH-2.0-OpenSSH_9.2\r\n",
     ],
 )
@@ -149,6 +151,16 @@ async def test_an_idle_connection_that_the_server_closed_is_replaced_without_a_w
         origin = client.origin(upstream.url)
         assert await read(await post(client, origin)) == b"1"
         assert await read(await post(client, origin)) == b"2"
+
+
+@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200 OK\r\n", b"nonsense\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
+async def test_a_request_that_was_answered_at_all_is_not_sent_again(client: HttpClient, begun: bytes) -> None:
+    async with FakeUpstream(reply(b"1"), [begun, None], reply(b"3")) as upstream:
+        origin = client.origin(upstream.url)
+        assert await read(await post(client, origin)) == b"1"
+        with pytest.raises((UpstreamProtocolError, UpstreamUnavailable)):
+            await read(await post(client, origin))
+        assert (len(upstream.asked), upstream.connections) == (2, 1)
 
 
 async def test_a_fresh_connection_that_breaks_is_not_tried_again(client: HttpClient) -> None:
