@@ -283,6 +283,10 @@ class Call:
         if what not in self.notes:
             self.notes += (what,)
 
+    def note_usage(self, usage: Usage | None) -> None:
+        """What the upstream says it counted; nothing where nobody can have used that."""
+        self.usage = usage if usage is not None and usage.credible else None
+
     def forget_reply(self) -> None:
         """What an upstream said before another one is asked is no part of the call's reply."""
         self.upstream_status = self.usage = self.finish_reason = self.reply_id = self.ttft_s = self.reasoning_applied = None

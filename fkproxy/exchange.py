@@ -108,7 +108,9 @@ class Exchanger:
         """The same request to another upstream, which may call the model otherwise."""
         terms = lease.upstream.terms
         render = self._forward if codec is call.dialect else self._translate
+        applied = call.reasoning_applied
         body = render(call, peek, codec, lease.model, terms)
+        call.reasoning_applied = applied
         return await lease.upstream.adapter.send(_request(call, peek, codec, lease.model, body))
 
     def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:

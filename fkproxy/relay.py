@@ -181,7 +181,7 @@ class Relay:
         kind = type(event)
         if kind is UsageReported:
             assert isinstance(event, UsageReported)
-            call.usage = event.usage
+            call.note_usage(event.usage)
             return False
         if kind is Started:
             assert isinstance(event, Started)

@@ -70,13 +70,13 @@ class SideCalls:
             raise Unrepresentable("a request for embeddings", codec.name)
         if codec is call.dialect:
             reply = await self._ask(call, client, peek, adapter, codec, model, _renamed(call, peek, codec, model))
-            call.usage = codec.embedder.decode_reply(reply).usage
+            call.note_usage(codec.embedder.decode_reply(reply).usage)
             return reply
         asked = own.decode_request(call.body, peek)
         encoded: Encoded = codec.embedder.encode_request(asked, model)
         call.lose(encoded.losses)
         answer = codec.embedder.decode_reply(await self._ask(call, client, peek, adapter, codec, model, encoded.body))
-        call.usage = answer.usage
+        call.note_usage(answer.usage)
         return own.encode_reply(answer, asked)
 
     async def _ask(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, model: str, body: bytes) -> bytes:

@@ -32,6 +32,8 @@ _USUAL_OPENING_BYTES = 16 * 1024
 """Where most conversations have come to the user's first message."""
 _FURTHER = 8
 """Times as many are looked at where they have not."""
+_MOST_MESSAGES = 1000
+"""An opening has no more: who begins with thousands that are not the user's has told enough by then."""
 _BETWEEN = re.compile(r"[\s,]*")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -112,33 +114,42 @@ def _inner(raw: msgspec.Raw, name: str) -> msgspec.Raw:
 
 
 def _opening(raw: msgspec.Raw) -> bytes:
+    """Of an array the elements up to the user's first message, or all; of anything else everything."""
     view = memoryview(raw)
-    if view[:1].tobytes() == b"[":
-        looked_at_bytes = _USUAL_OPENING_BYTES
-        while True:
-            try:
-                return _until_user(view[:looked_at_bytes])
-            except json.UNREADABLE:  # it goes on behind that, or cannot be told
-                if looked_at_bytes >= len(view):
+    if view[:1].tobytes() != b"[":
+        return bytes(view)
+    kept: list[str] = []
+    at, size_bytes = 1, _USUAL_OPENING_BYTES
+    try:
+        while at:
+            # A character for each byte, which costs nothing: what tells where a value ends is ASCII in any case.
+            text = str(view[:size_bytes], "latin-1")
+            at = _until_user(text, at, kept, cut=size_bytes < len(view))
+            size_bytes *= _FURTHER
+    except json.UNREADABLE:
+        return bytes(view)
+    return "\x00".join(kept).encode("latin-1")
+
+
+def _until_user(text: str, at: int, kept: list[str], *, cut: bool) -> int:
+    """Put elements into `kept`, from `at` up to the user's first message. Where to go on when more of a text that was `cut` is here; 0 when
+    there is nothing to go on with. Raises one of `json.UNREADABLE` where the whole text ends before.
+    """
+    try:
+        while len(kept) < _MOST_MESSAGES:
+            if text[at] != "{":
+                at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches everywhere
+                if text[at] == "]":
                     break
-            looked_at_bytes *= _FURTHER
-    return bytes(view)
-
-
-def _until_user(array: memoryview) -> bytes:
-    """The messages up to the first one of the user, or all. Raises one of `json.UNREADABLE` where the bytes end before."""
-    # A character for each byte, so that places in the text are places in the bytes: what tells where a value ends is ASCII in any case.
-    text = str(array, "latin-1")
-    kept: list[memoryview] = []
-    at = 1
-    while True:
-        if text[at] != "{":
-            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches everywhere
-            if text[at] == "]":
+            message, end = json.scan(text, at)
+            if cut and end == len(text):
+                return at  # a number may go on
+            kept.append(text[at:end])
+            at = end
+            if isinstance(message, dict) and message.get("role", "user") == "user":
                 break
-        message, end = json.scan(text, at)
-        kept.append(array[at:end])
-        if isinstance(message, dict) and message.get("role", "user") == "user":
-            break
-        at = end
-    return b"\x00".join(kept)
+    except json.UNREADABLE:
+        if not cut:
+            raise
+        return at
+    return 0

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Usage"]
+__all__ = ["MAX_TOKENS", "Usage"]
+
+MAX_TOKENS = 2**53 - 1
+"""Whole numbers up to here are exact in JSON and in every database."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -21,6 +24,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
+
+    @property
+    def credible(self) -> bool:
+        """False where a count is less than nothing, or more than anybody can have used."""
+        # All their bits together: less than nothing if one is, and beyond the bound, which is all ones, if one is.
+        bits = (self.input_tokens or 0) | (self.output_tokens or 0) | (self.reasoning_tokens or 0)
+        return 0 <= bits | (self.cached_input_tokens or 0) | (self.cache_write_tokens or 0) <= MAX_TOKENS
 
     @property
     def total_tokens(self) -> int | None:

@@ -69,7 +69,6 @@ _UPSTREAM_SAID_NO = frozenset(
 _DIRECT = CALL_COLUMNS[: CALL_COLUMNS.index("key_prefix") + 1]
 _direct_of = operator.attrgetter(*_DIRECT)
 _NOTHING_SAID = (None, None, None, None, None)
-_MOST = 2**53
 _MOST_USD = 1e9
 _encode = msgspec.json.Encoder().encode
 
@@ -114,10 +113,7 @@ def _tokens(usage: Usage) -> tuple[int | None, ...]:
         usage.cache_write_tokens,
         usage.reasoning_tokens,
     )
-    for count in counts:
-        if count is not None and not 0 <= count <= _MOST:
-            return _NOTHING_SAID
-    return counts
+    return counts if usage.credible else _NOTHING_SAID
 
 
 def _detail(entry: Entry) -> str | None:

@@ -71,10 +71,10 @@ class _Connection(aiosqlite.Connection):
         self._thread.daemon = True  # a disk that hangs must not keep the process from ending
 
     def _opened(self, path: Path, lock_s: float) -> sqlite3.Connection:
-        connection = sqlite3.connect(copies.uri(path), uri=True, isolation_level=None, timeout=lock_s)
+        connection = sqlite3.connect(copies.uri(path), uri=True, isolation_level=None, timeout=0)
         try:
             _write_ahead(connection, lock_s)
-            for pragma in _PRAGMAS:
+            for pragma in (f"busy_timeout = {int(lock_s * 1000)}", *_PRAGMAS):
                 connection.execute(f"PRAGMA {pragma}")
             connection.set_progress_handler(lambda: self._ending, _STEPS)
         except BaseException:
@@ -96,8 +96,8 @@ class _Connection(aiosqlite.Connection):
 
 
 def _write_ahead(connection: sqlite3.Connection, lock_s: float) -> None:
-    """Turn the file to a write-ahead log, if it is not. Of several connections that do so at once SQLite lets one and refuses the others
-    without waiting, because each of them holds what another one waits for."""
+    """Turn the file to a write-ahead log, if it is not, on a connection that does not wait by itself. Of several that do so at once SQLite
+    lets one and refuses the others without waiting, however long they may, because each of them holds what another one waits for."""
     until = time.monotonic() + lock_s
     while True:
         try:

@@ -103,6 +103,19 @@ def test_nothing_tells(body: bytes) -> None:
     assert key("openai_chat", body) is None
 
 
+def test_thousands_of_messages_that_are_not_the_users_are_told_by_the_first() -> None:
+    many = [{"role": "system"}] * 1000
+    assert key("openai_chat", {"messages": [*many, user("a")]}) == key("openai_chat", {"messages": [*many, *many, user("b")]})
+    assert key("openai_chat", {"messages": [*many[1:], user("a")]}) != key("openai_chat", {"messages": [*many[1:], user("b")]})
+
+
+@pytest.mark.parametrize("at", range(16_380, 16_390))
+def test_a_number_at_the_end_of_what_is_looked_at_first_is_whole(at: int) -> None:
+    numbers = [" " * at + "12345678", '{"role": "user"}']
+    body = f'{{"messages":[{",".join(numbers)}]}}'.encode()
+    assert key("openai_chat", body) == hashlib.blake2b(b'12345678\0{"role": "user"}', digest_size=16).digest()
+
+
 def test_odd_messages_do_no_harm() -> None:
     assert key("openai_chat", {"messages": [5, None, "x"]}) is not None
     assert key("openai_chat", {"messages": "hello"}) is not None

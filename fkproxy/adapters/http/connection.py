@@ -100,23 +100,21 @@ class Connection(asyncio.Protocol):
             self.pool.discard(self)
             self.cut()
             return
+        exchange.request = None  # a byte of the reply is here: it will not be sent again
+        self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stays_open = False
-            exchange.answered()
             if not exchange.complete:
                 self.fail(_protocol_error(error))
                 return
         if exchange.complete:
             self._release(exchange)
-        elif exchange.pieces and exchange.status:
-            self._framing_bytes = 0
+        elif self._framing_bytes > MAX_HEAD_BYTES or self._head_bytes > MAX_HEAD_BYTES:
+            self.fail(UpstreamProtocolError(f"the headers of the upstream's reply are larger than {MAX_HEAD_BYTES} bytes"))
+        elif exchange.pieces:
             exchange.came()
-        else:
-            self._framing_bytes += len(data)
-            if self._framing_bytes > MAX_HEAD_BYTES or self._head_bytes > MAX_HEAD_BYTES:
-                self.fail(UpstreamProtocolError(f"the headers of the upstream's reply are larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
         self._ended(None)
@@ -159,10 +157,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         exchange = self.exchange
-        if exchange is not None:
-            if exchange.complete:
-                raise _TrailingBytes
-            exchange.answered()
+        if exchange is not None and exchange.complete:
+            raise _TrailingBytes
 
     def on_header(self, name: bytes, value: bytes) -> None:
         exchange = self.exchange
@@ -186,6 +182,7 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return
+        self._framing_bytes = 0
         exchange.pieces.append(data)
         exchange.buffered_bytes += len(data)
         if exchange.buffered_bytes > HIGH_WATER_BYTES and self._reading:
@@ -230,7 +227,7 @@ class HttpExchange:
         self._pool = pool
         self._loop = pool.loop
         self._connection: Connection | None = connection
-        self._request = (head, body) if reused else None
+        self.request = (head, body) if reused else None
         connection.start(self, head, body)
 
     # --- the caller's side
@@ -289,7 +286,7 @@ class HttpExchange:
     def close(self) -> None:
         """See `Exchange.close`. The connection of a complete reply went back when it was complete."""
         self._closed = True
-        self._request = None
+        self.request = None
         self.pieces.clear()
         self._inflater = None
         connection, self._connection = self._connection, None
@@ -337,7 +334,7 @@ class HttpExchange:
             self._waiter = None
 
     async def _send_again(self) -> None:
-        request, self._request = self._request, None
+        request, self.request = self.request, None
         if request is None:
             assert self._error is not None
             raise self._error
@@ -350,10 +347,6 @@ class HttpExchange:
         connection.start(self, *request)
 
     # --- the connection's side
-
-    def answered(self) -> None:
-        """A byte of the reply is here: the request will not be sent again."""
-        self._request = None
 
     def came(self) -> None:
         """A piece of the body is here."""

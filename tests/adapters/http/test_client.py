@@ -146,6 +146,28 @@ async def test_what_is_not_http_is_said_so(client: HttpClient, data: bytes) -> N
             await read(exchange)
 
 
+@pytest.mark.parametrize("junk", [b"0\r\ntrailer: ", b"5;extension="])
+async def test_what_is_no_body_has_a_bound_while_nobody_reads_what_is(client: HttpClient, junk: bytes) -> None:
+    flood = junk + b"y" * (16 * MAX_HEAD_BYTES)
+    async with FakeUpstream([CHUNKED_HEAD + b"1\r\n.\r\n", flood, asyncio.Event().wait]) as upstream:  # type: ignore[list-item]
+        exchange = await post(client, client.origin(upstream.url))
+        assert await exchange.head(WAIT_S)
+        async with asyncio.timeout(WAIT_S):
+            while client.stats.open:  # noqa: ASYNC110 - the client tells nobody
+                await asyncio.sleep(0.01)
+        assert await exchange.chunk(WAIT_S) == b"."
+        with pytest.raises(UpstreamProtocolError):
+            await exchange.chunk(WAIT_S)
+
+
+@pytest.mark.parametrize("cuts", [[], [30], [40_000, 60_000]])
+async def test_a_head_within_its_bound_is_taken_however_it_is_cut(client: HttpClient, cuts: list[int]) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + b"x:  y\r\n" * 10_000 + b"content-length: 2\r\n\r\n"
+    pieces = [head[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(head)], strict=True)]
+    async with FakeUpstream([*pieces, b"ok"]) as upstream:
+        assert await read(await post(client, client.origin(upstream.url))) == b"ok"
+
+
 async def test_an_idle_connection_that_the_server_closed_is_replaced_without_a_word(client: HttpClient) -> None:
     async with FakeUpstream([*reply(b"1"), None], reply(b"2")) as upstream:
         origin = client.origin(upstream.url)
@@ -153,7 +175,7 @@ async def test_an_idle_connection_that_the_server_closed_is_replaced_without_a_w
         assert await read(await post(client, origin)) == b"2"
 
 
-@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200 OK\r\n", b"nonsense\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
+@pytest.mark.parametrize("begun", [b"\r\n", b"H", b"HTTP/1.1 200 OK\r\n", b"nonsense\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
 async def test_a_request_that_was_answered_at_all_is_not_sent_again(client: HttpClient, begun: bytes) -> None:
     async with FakeUpstream(reply(b"1"), [begun, None], reply(b"3")) as upstream:
         origin = client.origin(upstream.url)
