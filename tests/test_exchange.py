@@ -26,6 +26,16 @@ def sse(*events: dict[str, object]) -> bytes:
     return b"".join(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), json.dumps(event).encode()) for event in events)
 
 
+@pytest.mark.parametrize("count", [b"-3", b"1" + b"0" * 400])
+async def test_what_nobody_can_have_used_goes_to_the_client_and_into_no_sum(count: bytes) -> None:
+    bench = Bench(CHAT)
+    body = completion().replace(b'"prompt_tokens": 3', b'"prompt_tokens": ' + count)
+    bench.adapters[0].replies(body)
+    client = await bench.send(chat())
+    assert (client.status, client.body) == (200, body)
+    assert bench.record.usage is None
+
+
 async def test_what_a_failed_upstream_said_is_no_part_of_the_next_ones_reply() -> None:
     bench = Bench(CLAUDE, CHAT)
     message = {
