@@ -68,11 +68,8 @@ class Exchanger:
         model = lease.model
         if peek.operation != "chat":
             return await self._side_calls.answer(call, client, peek, adapter, codec, model)
-        own = codec is call.dialect
-        if own:
-            body = self._forward(call, peek, codec, model, lease.upstream.terms)
-        else:
-            body = self._translate(call, peek, codec, model, lease.upstream.terms)
+        render = self._forward if codec is call.dialect else self._translate
+        body, call.reasoning_applied = render(call, peek, codec, model, lease.upstream.terms)
         began = self._now()
         try:
             exchange = await adapter.send(_request(call, peek, codec, model, body))
@@ -108,23 +105,21 @@ class Exchanger:
         """The same request to another upstream, which may call the model otherwise."""
         terms = lease.upstream.terms
         render = self._forward if codec is call.dialect else self._translate
-        applied = call.reasoning_applied
-        body = render(call, peek, codec, lease.model, terms)
-        call.reasoning_applied = applied
+        body, _ = render(call, peek, codec, lease.model, terms)
         return await lease.upstream.adapter.send(_request(call, peek, codec, lease.model, body))
 
-    def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:
+    def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> tuple[bytes, str | None]:
+        """The body for the upstream, and what it says about thinking."""
         reasoning = _reasoning(call, terms)
         body = codec.forward_request(call.body, msgspec.structs.replace(peek, model="") if call.renamed else peek, model)
         if reasoning is None:
-            call.reasoning_applied = call.reasoning_requested
-            return body
+            return body, call.reasoning_requested
         encoded = codec.apply_reasoning(body, reasoning, model)
         call.lose(encoded.losses)
-        call.reasoning_applied = codec.reasoning_of(encoded.body)
-        return encoded.body
+        return encoded.body, codec.reasoning_of(encoded.body)
 
-    def _translate(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> bytes:
+    def _translate(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> tuple[bytes, str | None]:
+        """See `_forward`."""
         request = call.request
         if request is None:
             request = call.dialect.decode_request(call.body, peek)
@@ -134,8 +129,7 @@ class Exchanger:
             request = msgspec.structs.replace(request, reasoning=reasoning)
         encoded = codec.encode_request(request, model)
         call.lose(encoded.losses)
-        call.reasoning_applied = codec.reasoning_of(encoded.body) if encoded.may_think else None
-        return encoded.body
+        return encoded.body, codec.reasoning_of(encoded.body) if encoded.may_think else None
 
 
 def _request(call: Call, peek: Peek, codec: Dialect, model: str, body: bytes) -> UpstreamCall:
