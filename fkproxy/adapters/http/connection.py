@@ -50,7 +50,7 @@ class _TrailingBytes(Exception):
 class Connection(asyncio.Protocol):
     """The parser's and the transport's callbacks. `exchange` is None while idle."""
 
-    __slots__ = ("_framing_bytes", "_head_bytes", "_headers", "_parser", "_reading", "_stays_open", "exchange", "pool", "transport")
+    __slots__ = ("_framing_bytes", "_head_bytes", "_headers", "_parser", "_stays_open", "exchange", "pool", "reading", "transport")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
         self._framing_bytes = 0
-        self._reading = True
+        self.reading = True
         self._stays_open = False
 
     # --- the exchange's side
@@ -78,8 +78,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """The caller has taken what was buffered."""
-        if not self._reading:
-            self._reading = True
+        if not self.reading:
+            self.reading = True
             self.transport.resume_reading()
 
     def cut(self) -> None:
@@ -185,9 +185,8 @@ class Connection(asyncio.Protocol):
         self._framing_bytes = 0
         exchange.pieces.append(data)
         exchange.buffered_bytes += len(data)
-        if exchange.buffered_bytes > HIGH_WATER_BYTES and self._reading:
-            self._reading = False
-            exchange.waits_for_room = True
+        if exchange.buffered_bytes > HIGH_WATER_BYTES and self.reading:
+            self.reading = False
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -221,7 +220,7 @@ class HttpExchange:
 
     def __init__(self, pool: Pool, connection: Connection, head: bytes, body: bytes, *, reused: bool) -> None:
         self.pieces: list[bytes] = []
-        self.complete = self.waits_for_room = False
+        self.complete = False
         self._inflater: Inflater | None = None
         self._into: Callable[[bytes], bool] | None = None
         self._pool = pool
@@ -302,9 +301,9 @@ class HttpExchange:
             self.buffered_bytes = 0
         else:
             data = self._inflate(self._inflater)
-        if self.waits_for_room and self._connection is not None and not pieces:
-            self.waits_for_room = False
-            self._connection.resume()
+        connection = self._connection
+        if connection is not None and not connection.reading and not pieces:
+            connection.resume()
         return data
 
     def _inflate(self, inflater: Inflater) -> bytes:
