@@ -9,8 +9,8 @@ the object that the registry lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -41,6 +41,7 @@ __all__ = [
     "explained",
     "extra_losses",
     "functions_of",
+    "head_of",
     "limit_of",
 ]
 
@@ -197,6 +198,29 @@ def explained(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
         return InvalidRequest("model", "expected a string, but it is missing")
     text, _, path = str(error).partition(" - at `$")
     return InvalidRequest(path.strip("`").removeprefix(".") or None, text[:1].lower() + text[1:])
+
+
+class Head(Protocol):
+    """What every dialect's decoder sees of a request that names its model in its body."""
+
+    model: str
+
+
+HeadT = TypeVar("HeadT", bound=Head)
+
+
+def head_of(decode: Callable[[bytes], HeadT], body: bytes) -> HeadT:
+    """What `decode` sees of a request. Raises `InvalidRequest`."""
+    try:
+        head = decode(body)
+    except msgspec.ValidationError as error:
+        raise explained(body, error) from error
+    except json.MALFORMED:
+        json.decode_request(body)
+        raise
+    if not head.model:
+        raise InvalidRequest("model", "must not be empty")
+    return head
 
 
 class Encoded(msgspec.Struct, frozen=True):

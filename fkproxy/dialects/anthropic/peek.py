@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek, Seen, explained, limit_of
+from fkproxy.dialects.base import Peek, Seen, head_of, limit_of
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
 from fkproxy.model.errors import InvalidRequest
@@ -35,15 +35,7 @@ _UNSIGNED = re.compile(rb'"signature"\s*:\s*"(?:"|fkproxy1\.)')
 
 def peek(body: bytes) -> Peek:
     """Model and stream flag without decoding the rest. Raises `InvalidRequest`."""
-    try:
-        head = _decode(body)
-    except msgspec.ValidationError as error:
-        raise explained(body, error) from error
-    except json.MALFORMED:
-        json.decode_request(body)
-        raise
-    if not head.model:
-        raise InvalidRequest("model", "must not be empty")
+    head = head_of(_decode, body)
     return Peek(
         model=head.model,
         stream=bool(head.stream),

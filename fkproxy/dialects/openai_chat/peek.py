@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek, Seen, explained, limit_of
+from fkproxy.dialects.base import Peek, Seen, head_of, limit_of
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
@@ -38,15 +38,7 @@ _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def peek(body: bytes) -> Peek:
     """Model and stream flag without decoding the rest. Raises `InvalidRequest`."""
-    try:
-        head = _decode(body)
-    except msgspec.ValidationError as error:
-        raise explained(body, error) from error
-    except json.MALFORMED:
-        json.decode_request(body)
-        raise
-    if not head.model:
-        raise InvalidRequest("model", "must not be empty")
+    head = head_of(_decode, body)
     options = head.stream_options
     return Peek(
         model=head.model,
