@@ -196,7 +196,8 @@ class Metrics:
         outcomes, statuses, errors, streams = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
         providers: dict[str, Counter[str]] = {}
         tokens = dict.fromkeys(TOKEN_KINDS, 0)
-        for series in self._tally.series:
+        every = self._tally.series
+        for series in every:
             labels, count = series.labels, series.count
             outcomes[labels.outcome] += count
             statuses[labels.status] += count
@@ -234,7 +235,7 @@ class Metrics:
             "rate_limited": outcomes["limited"],
             "client_errors": outcomes["client_error"],
             "tokens": tokens,
-            "cost_usd": round(sum(series.cost_usd for series in self._tally.series), 6),
+            "cost_usd": round(sum(series.cost_usd for series in every), 6),
             "providers": {key: dict(counts) for key, counts in sorted(providers.items())},
             "statuses": dict(sorted(statuses.items())),
             "errors": dict(sorted(errors.items())),
@@ -299,12 +300,13 @@ class Metrics:
 
     def _counters(self) -> Iterator[Metric]:
         families: dict[str, CounterMetricFamily] = {}
+        every = self._tally.series
         providers = self._providers()
         for row in COUNTERS:
             family = families.setdefault(row.name, CounterMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
             sums: dict[tuple[str, ...], float] = {}
             sums.update(dict.fromkeys(row.zeros(providers) if row.labels else [()], 0))
-            for series in self._tally.series:
+            for series in every:
                 if amount := row.value(series):
                     values = self._values(row, series)
                     sums[values] = sums.get(values, 0) + amount
@@ -314,10 +316,11 @@ class Metrics:
 
     def _histograms(self) -> Iterator[Metric]:
         families: dict[str, HistogramMetricFamily] = {}
+        every = self._tally.series
         for row in HISTOGRAMS:
             family = families.setdefault(row.name, HistogramMetricFamily(row.name, row.help, labels=(*row.labels, *row.constants)))
             sums: dict[tuple[str, ...], Histogram] = {}
-            for series in self._tally.series:
+            for series in every:
                 part = row.value(series)
                 if part is not None and any(part.counts):
                     sums.setdefault(self._values(row, series), Histogram(part.bounds)).add(part)

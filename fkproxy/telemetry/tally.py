@@ -61,7 +61,6 @@ _MAX_LOSSES = 200
 _COUNTED_TOGETHER = 64
 _COUNTED_AFTER_S = 0.02
 """Where calls are few, few are counted together: the next call would have to wait for many."""
-_SETTLED_TOGETHER = 64
 _RECENT = 1000
 """Calls that percentiles are taken over, the same number as in the system whose metric names we keep."""
 
@@ -255,7 +254,7 @@ class Tally:
         if series is None:
             series = self._series[key] = Series(_labels(record, model))
         series.count += 1
-        if series.count % _SETTLED_TOGETHER == 0:
+        if series.count % _COUNTED_TOGETHER == 0:
             series.settle()
         duration_ms = record.duration_ms
         overhead_ms = duration_ms - record.upstream_ms
