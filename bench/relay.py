@@ -9,27 +9,21 @@ httptools and the kernel take of a call, and what the gateway takes beyond it is
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Any, cast
+from typing import cast
 
 import httptools
 
 from fkproxy.scheduling import Scheduling
 from fkproxy.server import run_worker
 from fkproxy.settings import load
-
-Message = Mapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
+from fkproxy.web.asgi import Message, Receive, Rest, Scope, Send
 
 _LOOK_EVERY_S = 0.5
-
-
 _TAKEN = object()
 
 
@@ -40,7 +34,7 @@ class Relay:
         self._upstream_port = upstream_port
         self.idle: list[Upstream] = []
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Message]], send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             while True:
                 message = await receive()
@@ -93,9 +87,9 @@ class Upstream(asyncio.Protocol):
             first = next(steps, _TAKEN)
             if first is not _TAKEN:
                 self._behind = deque()
-                self._catching_up = asyncio.get_running_loop().create_task(self._catch_up(_Rest(first, steps)))
+                self._catching_up = asyncio.get_running_loop().create_task(self._catch_up(Rest(first, steps)))
 
-    async def _catch_up(self, rest: _Rest) -> None:
+    async def _catch_up(self, rest: Rest) -> None:
         await rest
         behind, ended = self._behind or deque(), False
         while behind:
@@ -142,18 +136,6 @@ class Upstream(asyncio.Protocol):
         self._push(None)
 
 
-class _Rest:
-    """What is left of an awaitable whose first step was taken."""
-
-    def __init__(self, first: Any, steps: Generator[Any, Any, Any]) -> None:
-        self._first = first
-        self._steps = steps
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        yield self._first
-        yield from self._steps
-
-
 def main() -> None:
     """Serve until told to stop."""
     port, upstream_port = map(int, sys.argv[1:])
@@ -163,8 +145,6 @@ def main() -> None:
 
     def application() -> Relay:
         threading.Thread(target=_look, args=(Scheduling(),), daemon=True).start()
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
         return Relay(upstream_port)
 
     run_worker(load(environ={}).settings, listener, application)

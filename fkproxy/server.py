@@ -97,12 +97,6 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
             stop_accepting=lambda: _stop_accepting(listener.fileno()),
             handovers_failed=lambda: main.failed_handovers,
         )
-        _keep_freed_memory()
-        # What is alive now lives for ever: keep the collector from walking it again and again.
-        gc.collect()
-        gc.freeze()
-        # The usual 700 is what a few calls under way have in hand: it would walk them all the time and find nothing to collect.
-        gc.set_threshold(10_000, 20, 20)
         # Granian lets both signals end the worker. SIGTERM is for the whole group, and for the main process to act upon, which knows when.
         loop = asyncio.get_event_loop()
         loop.call_soon(loop.add_signal_handler, signal.SIGTERM, _not_ours)
@@ -112,7 +106,18 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
 
 
 def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], Any]) -> None:
-    """Run Granian's worker in this very process, on a socket that is open already."""
+    """Run Granian's worker in this very process, on a socket that is open already. `load` makes the application."""
+
+    def loaded() -> Any:
+        application = load()
+        _keep_freed_memory()
+        # What is alive now lives for ever: keep the collector from walking it again and again.
+        gc.collect()
+        gc.freeze()
+        # The usual 700 is what a few calls under way have in hand: it would walk them all the time and find nothing to collect.
+        gc.set_threshold(10_000, 20, 20)
+        return application
+
     backlog = settings.server.backlog
     granian = MPServer(
         "fkproxy.app:create_app",
@@ -130,7 +135,7 @@ def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], A
     )
     granian._shd = SocketHolder(listener.fileno(), False, backlog)  # type: ignore[call-arg, assignment]  # its stub leaves them out
     granian._sso = listener
-    worker = granian._spawn_worker(0, granian._spawn_asgi_lifespan_worker, load)
+    worker = granian._spawn_worker(0, granian._spawn_asgi_lifespan_worker, loaded)
     # What a process made by multiprocessing does in the process that it starts.
     worker.inner.run()
 

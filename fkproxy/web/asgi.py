@@ -19,7 +19,7 @@ from fkproxy.model.errors import RequestTooLarge
 from fkproxy.web.cors import CorsPolicy
 from fkproxy.wire.jsonarray import JsonArray
 
-__all__ = ["AsgiClient", "Door", "Endpoint", "Inbound", "Message", "Receive", "Scope", "Send", "request_id"]
+__all__ = ["AsgiClient", "Door", "Endpoint", "Inbound", "Message", "Receive", "Rest", "Scope", "Send", "request_id"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -133,7 +133,7 @@ class Door:
         return known
 
 
-class _Rest:
+class Rest:
     """An awaitable that has made its first step."""
 
     __slots__ = ("_first", "_steps")
@@ -224,7 +224,7 @@ class AsgiClient:
             data = self._array.feed(data)
         steps = self._send({"type": "http.response.body", "body": data, "more_body": True}).__await__()
         first = next(steps, _OVER)
-        return _Rest(first, steps) if first is not _OVER else None
+        return Rest(first, steps) if first is not _OVER else None
 
     async def finish(self, data: bytes = b"") -> None:
         """See `Client.finish`."""
