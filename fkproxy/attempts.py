@@ -21,7 +21,7 @@ from functools import partial
 import msgspec
 
 from fkproxy.adapters.secret import withhold
-from fkproxy.call import Call, Client
+from fkproxy.call import Call, Client, ClientGone
 from fkproxy.dialects.base import Peek
 from fkproxy.dialects.conversation import reply_key
 from fkproxy.exchange import Exchanger
@@ -30,6 +30,7 @@ from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
     FkproxyError,
+    InternalError,
     Unrepresentable,
     UpstreamError,
     UpstreamFailed,
@@ -54,6 +55,7 @@ _TRANSIENT = (UpstreamFailed, UpstreamOverloaded, UpstreamProtocolError, Upstrea
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 2.0
 _MOST_WAITING = 1000
+_CLIENT_ENDED = "client_ended"
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,7 +208,7 @@ class Attempts:
                 lease.failed(error, self._now())
             raise
         except BaseException as error:
-            outcome = error.code if isinstance(error, FkproxyError) else call.ended.code if call.ended is not None else "client_ended"
+            outcome = _outcome(error, call)
             raise
         finally:
             self._write_down(call, call.lease or lease, outcome, failed=failed, further=further)
@@ -215,7 +217,7 @@ class Attempts:
         """Give everything back that the attempt held, and note it, unless nobody was asked: what the upstream's dialect cannot say, or
         what is answered here, is no attempt."""
         now, used, upstream = self._now(), call.used_tokens, lease.upstream
-        asked = failed or call.upstream_status is not None or call.ended is not None or outcome == "client_ended"
+        asked = failed or call.upstream_status is not None or call.ended is not None or outcome == _CLIENT_ENDED
         if further and not failed and lease.answered_s is None:
             self._budget.give_back()
         lease.close(now, 0 if used is None and failed and not call.content_sent else used, asked=asked)
@@ -233,6 +235,16 @@ class Attempts:
                 ttft_ms=(lease.answered_s - lease.began_s) * 1000 if lease.answered_s is not None else None,
             ),
         )
+
+
+def _outcome(error: BaseException, call: Call) -> str:
+    """Of an attempt that no failure of its upstream ended."""
+    if isinstance(error, FkproxyError):
+        return error.code
+    if call.ended is not None:
+        return call.ended.code
+    left = isinstance(error, ClientGone) or not isinstance(error, Exception)
+    return _CLIENT_ENDED if left else InternalError.code
 
 
 class _Run:

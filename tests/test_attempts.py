@@ -479,3 +479,14 @@ async def test_calls_under_way_keep_the_fleet_they_began_with() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert bench.records[-1].provider_key == "one"
+
+
+async def test_our_own_bug_is_no_attempt_before_the_upstream_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(("a", "openai_chat"))
+    bench.adapters[0].refuses(RuntimeError())
+    assert (await bench.send(chat())).status == 500
+    assert (bench.record.attempts, bench.record.tries) == (0, ())
+    bench.adapters[0].replies(completion())
+    monkeypatch.setattr(bench.gateway._attempts._exchanger._relay, "whole", None)
+    assert (await bench.send(chat())).status == 500
+    assert outcomes(bench) == [("a", "internal_error")]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Any
 
-from fkproxy.model.errors import UpstreamRejected
+from fkproxy.model.errors import InternalError, UpstreamRejected
 from fkproxy.telemetry.record import Attempt, CallRecord
 from fkproxy.telemetry.tally import Uncounted, percentile
 
@@ -22,7 +22,7 @@ _SLICE_S = 10.0
 _SAMPLES = 512
 """Latencies kept of each upstream; percentiles are over the latest of them."""
 
-_FINE = frozenset(("ok", "abandoned", "client_ended", UpstreamRejected.code))
+_FINE = frozenset(("ok", "abandoned", "client_ended", InternalError.code, UpstreamRejected.code))
 """Outcomes that are not the upstream's failure."""
 
 

@@ -29,8 +29,8 @@ def upstream_key(provider_key: str, credential: str) -> str:
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One try at one upstream.
 
-    `outcome`: "ok", the error's code (also of what ended the call from outside), `client_ended`, or `abandoned` for one that was asked
-    beside another and was slower; `status` the upstream's HTTP status, where there was one.
+    `outcome`: "ok", the error's code (also of what ended the call from outside), `internal_error`, `client_ended`, or `abandoned` for one
+    that was asked beside another and was slower; `status` the upstream's HTTP status, where there was one.
     """
 
     provider_key: str
