@@ -23,7 +23,7 @@ from fkproxy.model.usage import Usage
 from fkproxy.telemetry.record import Attempt, Skipped
 from fkproxy.upstream import Lease
 
-__all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "StreamPolicy"]
+__all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "Rendered", "StreamPolicy"]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -73,6 +73,18 @@ class StreamPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     keep_alive_s: float = 10.0
     commit_after_s: float = 10.0
+
+
+class Rendered(msgspec.Struct, frozen=True, gc=False):
+    """A call's request as one upstream gets it.
+
+    `reasoning`: what it says about thinking; `losses`: what the upstream's dialect could not say; `note`: a decision out of the ordinary.
+    """
+
+    body: bytes
+    reasoning: str | None
+    losses: tuple[Loss, ...] = ()
+    note: str = ""
 
 
 class Call:
@@ -304,6 +316,14 @@ class Call:
         """The upstream's first content is on its way to the client."""
         if self.lease is not None:
             self.lease.answered(now)
+
+    def told(self, rendered: Rendered) -> None:
+        """Note how the upstream was asked whose reply this one is."""
+        self.reasoning_applied = rendered.reasoning
+        if rendered.losses or self.losses:
+            self.lose(rendered.losses)
+        if rendered.note:
+            self.note(rendered.note)
 
     def lose(self, losses: Sequence[Loss]) -> None:
         """Note what an upstream's dialect could not say."""

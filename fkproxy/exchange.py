@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from fkproxy.adapters.base import Adapter, Exchange, UpstreamCall
-from fkproxy.call import Call, Client
+from fkproxy.call import Call, Client, Rendered
 from fkproxy.dialects.base import Dialect, Peek
 from fkproxy.hedge import Hedge
 from fkproxy.model.errors import UpstreamRefusedCredential
@@ -68,19 +68,20 @@ class Exchanger:
         model = lease.model
         if peek.operation != "chat":
             return await self._side_calls.answer(call, client, peek, adapter, codec, model)
-        render = self._forward if codec is call.dialect else self._translate
-        body, call.reasoning_applied = render(call, peek, codec, model, lease.upstream.terms)
+        rendered = self._render(call, peek, codec, model, lease.upstream.terms)
+        call.told(rendered)
         began = self._now()
         try:
-            exchange = await adapter.send(_request(call, peek, codec, model, body))
+            exchange = await adapter.send(_request(call, peek, codec, model, rendered.body))
         finally:
             call.upstream_s += self._now() - began
         hedge: Hedge | None = None
         if call.hedger is not None:
-            hedge = Hedge.of(call, lease, exchange, partial(self._send_again, call, peek, codec), self._now, body=body, codec=codec)
+            ask = partial(self._ask_too, call, peek, codec)
+            hedge = Hedge.of(call, lease, exchange, ask, self._now, body=rendered.body, codec=codec)
         if hedge is not None:
             exchange = hedge.exchange
-        del body  # as long as a stream lasts
+        del rendered  # as long as a stream lasts
         try:
             try:
                 await self._relay.wait(call, client, exchange.head, "first_byte", call.timeouts.first_byte_s)
@@ -101,35 +102,34 @@ class Exchanger:
         finally:
             exchange.close()
 
-    async def _send_again(self, call: Call, peek: Peek, codec: Dialect, lease: Lease) -> Exchange:
-        """The same request to another upstream, which may call the model otherwise."""
-        terms = lease.upstream.terms
-        render = self._forward if codec is call.dialect else self._translate
-        body, _ = render(call, peek, codec, lease.model, terms)
-        return await lease.upstream.adapter.send(_request(call, peek, codec, lease.model, body))
+    def _ask_too(self, call: Call, peek: Peek, codec: Dialect, lease: Lease) -> tuple[Rendered, Awaitable[Exchange]]:
+        """The same request to another upstream, which may call the model otherwise, and what becomes of it. Raises as `_render`."""
+        rendered = self._render(call, peek, codec, lease.model, lease.upstream.terms)
+        return rendered, lease.upstream.adapter.send(_request(call, peek, codec, lease.model, rendered.body))
 
-    def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> tuple[bytes, str | None]:
-        """The body for the upstream, and what it says about thinking."""
-        reasoning = _reasoning(call, terms)
+    def _render(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> Rendered:
+        """Changes nothing of the call but `request`. Raises `Unrepresentable` and `InvalidRequest`."""
+        reasoning, note = _reasoning(call, terms)
+        render = self._forward if codec is call.dialect else self._translate
+        return render(call, peek, codec, model, reasoning, note)
+
+    def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, reasoning: ReasoningConfig | None, note: str) -> Rendered:
         body = codec.forward_request(call.body, msgspec.structs.replace(peek, model="") if call.renamed else peek, model)
         if reasoning is None:
-            return body, call.reasoning_requested
+            return Rendered(body, call.reasoning_requested)
         encoded = codec.apply_reasoning(body, reasoning, model)
-        call.lose(encoded.losses)
-        return encoded.body, codec.reasoning_of(encoded.body)
+        return Rendered(encoded.body, codec.reasoning_of(encoded.body), encoded.losses, note)
 
-    def _translate(self, call: Call, peek: Peek, codec: Dialect, model: str, terms: Terms) -> tuple[bytes, str | None]:
-        """See `_forward`."""
+    def _translate(self, call: Call, peek: Peek, codec: Dialect, model: str, reasoning: ReasoningConfig | None, note: str) -> Rendered:
         request = call.request
         if request is None:
             request = call.dialect.decode_request(call.body, peek)
             call.request = request = self._seals.restore(call.caller.key_id, request, self._now())
-        reasoning = _reasoning(call, terms)
         if reasoning is not None:
             request = msgspec.structs.replace(request, reasoning=reasoning)
         encoded = codec.encode_request(request, model)
-        call.lose(encoded.losses)
-        return encoded.body, codec.reasoning_of(encoded.body) if encoded.may_think else None
+        said = codec.reasoning_of(encoded.body) if encoded.may_think else None
+        return Rendered(encoded.body, said, encoded.losses, note)
 
 
 def _request(call: Call, peek: Peek, codec: Dialect, model: str, body: bytes) -> UpstreamCall:
@@ -144,13 +144,15 @@ def _request(call: Call, peek: Peek, codec: Dialect, model: str, body: bytes) ->
     )
 
 
-def _reasoning(call: Call, terms: Terms) -> ReasoningConfig | None:
-    """What is asked for instead of what the body says: by the model's suffix, or by the provider's default where nobody says anything."""
+def _reasoning(call: Call, terms: Terms) -> tuple[ReasoningConfig | None, str]:
+    """What is asked for instead of what the body says, by the model's suffix, or by the provider's default where nobody says anything,
+    and the note of it.
+    """
     if call.reasoning is not None:
-        return call.reasoning
+        return call.reasoning, ""
     if terms.reasoning is None or call.reasoning_requested is not None:
-        return None
+        return None, ""
     by_key = call.caller.terms
     lowered = by_key.thinking(described(terms.reasoning)) if by_key is not None else None
-    call.note(f"default_thinking:{described(lowered or terms.reasoning)}")
-    return lowered or terms.reasoning
+    applied = lowered or terms.reasoning
+    return applied, f"default_thinking:{described(applied)}"

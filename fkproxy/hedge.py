@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from fkproxy.adapters.base import Exchange
-from fkproxy.call import Call
+from fkproxy.call import Call, Rendered
 from fkproxy.dialects.base import Dialect
 from fkproxy.hedging import HedgedExchange, Hedger, does_no_harm
-from fkproxy.model.errors import UpstreamError
+from fkproxy.model.errors import FkproxyError, UpstreamError
 from fkproxy.telemetry.record import Attempt
 from fkproxy.upstream import Lease
 
@@ -28,7 +28,7 @@ class Hedge:
         first: Lease,
         exchange: Exchange,
         after_s: float,
-        send_again: Callable[[Lease], Awaitable[Exchange]],
+        ask: Callable[[Lease], tuple[Rendered, Awaitable[Exchange]]],
         codec: Dialect,
         now: Callable[[], float],
     ) -> None:
@@ -37,7 +37,8 @@ class Hedge:
         self._hedger = hedger
         self._first = first
         self._second: Lease | None = None
-        self._send_again = send_again
+        self._rendered: Rendered | None = None
+        self._ask = ask
         self._codec = codec
         self._now = now
 
@@ -47,37 +48,44 @@ class Hedge:
         call: Call,
         first: Lease,
         exchange: Exchange,
-        send_again: Callable[[Lease], Awaitable[Exchange]],
+        ask: Callable[[Lease], tuple[Rendered, Awaitable[Exchange]]],
         now: Callable[[], float],
         *,
         body: bytes,
         codec: Dialect,
     ) -> Hedge | None:
-        """None where the call is not to be asked twice."""
+        """None where the call is not to be asked twice. `ask` sends it to an upstream, and raises where that cannot be asked so."""
         hedger = call.hedger
         if hedger is None or call.spare is None:
             return None
         after_s = hedger.after_s(first.upstream.key, first.model)
         if after_s is None or not does_no_harm(body, stores=codec.stores_replies):
             return None
-        return cls(call, hedger, first, exchange, after_s, send_again, codec, now)
+        return cls(call, hedger, first, exchange, after_s, ask, codec, now)
 
     async def _ask_another(self) -> Exchange | None:
         call = self._call
         if call.spare is None or not self._hedger.take():
             return None
-        self._second = call.spare(self._codec)
-        if self._second is None:
+        lease = call.spare(self._codec)
+        if lease is None:
             return None
+        try:
+            self._rendered, sent = self._ask(lease)
+        except FkproxyError:
+            # What this one's model cannot be told says nothing about the first one.
+            lease.close(self._now(), 0, asked=False)
+            return None
+        self._second = lease
         call.attempts += 1
         call.note("hedged")
-        return await self._send_again(self._second)
+        return await sent
 
     def settle(self) -> None:
         """One of them has begun to answer, or neither will: the other one's place is given back, and its attempt written down."""
-        call, second = self._call, self._second
-        call.spare = None
-        if second is None:
+        call, second, rendered = self._call, self._second, self._rendered
+        call.spare = self._rendered = None
+        if second is None or rendered is None:
             return
         place, loser = (0, self._first) if self.exchange.winner == 1 else (1, second)
         loss = self.exchange.lost.get(place)
@@ -101,3 +109,4 @@ class Hedge:
             call.meet(second)
             call.provider_key, call.credential, call.model_id = second.upstream.provider_key, second.upstream.credential, second.model
             call.timeouts = second.upstream.terms.timeouts
+            call.told(rendered)

@@ -13,6 +13,9 @@ from fkproxy.adapters.base import Timeouts
 from fkproxy.fleet import Fleet
 from fkproxy.hedging import HedgePolicy, Hedger, does_no_harm
 from fkproxy.model.errors import UpstreamUnavailable
+from fkproxy.model.request import ReasoningConfig
+from fkproxy.routing import Member, RoutingTable, Rule
+from fkproxy.upstream import Terms
 from tests.fakes.pipeline import Bench, ScriptedExchange
 from tests.test_attempts import chat, completion, error_of, outcomes
 
@@ -103,6 +106,58 @@ async def test_a_second_that_cannot_be_had_costs_the_first_nothing(fails_at: str
     assert b"from 0" in (await bench.send(chat())).body
     assert outcomes(bench)[0][0] == "b"
     assert outcomes(bench)[1] == ("a", "ok")
+
+
+SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}, "additionalProperties": False}},
+}
+MESSAGE = json.dumps(
+    {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "text", "text": "{}"}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+).encode()
+
+
+async def test_a_second_whose_model_cannot_be_asked_so_costs_the_first_nothing() -> None:
+    bench = hedging("anthropic", "anthropic")
+    names = {"a": "claude-haiku-4-5", "b": "claude-3-5-haiku"}  # the older one takes no schema
+    rules = [Rule(provider_key=key, models=("m",), names={"m": name}, members=(Member(),)) for key, name in names.items()]
+    policy = HedgePolicy(after_s=AFTER_S, share=1.0)
+    bench.gateway.fleet = Fleet(bench.gateway.fleet.upstreams, RoutingTable(rules), hedger=Hedger(policy))
+    late(bench, 0, AFTER_S * 4, MESSAGE)
+    assert (await bench.send(chat(response_format=SCHEMA))).status == 200
+    assert outcomes(bench) == [("a", "ok")]
+    assert (bench.record.attempts, bench.record.notes) == (1, ())
+    assert not bench.adapters[1].calls
+    assert [upstream.in_flight for upstream in bench.gateway.fleet.upstreams] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "served", "applied", "losses", "notes"),
+    [
+        ((5.0, 0.0), "b", "budget 4096", ("reasoning.budget_tokens", "temperature"), ("hedged", "default_thinking:effort high")),
+        ((AFTER_S * 3, 5.0), "a", None, (), ("hedged",)),
+    ],
+)
+async def test_what_is_written_down_is_how_the_one_was_asked_that_serves(
+    seconds: tuple[float, float], served: str, applied: str | None, losses: tuple[str, ...], notes: tuple[str, ...]
+) -> None:
+    bench = hedging("anthropic", "anthropic")
+    bench.gateway.fleet.upstreams[1].terms = Terms(timeouts=Timeouts(), reasoning=ReasoningConfig(effort="high"))
+    for place, wait_s in enumerate(seconds):
+        late(bench, place, wait_s, MESSAGE)
+    client = await bench.send(chat(temperature=0.3))
+    assert [len(adapter.calls) for adapter in bench.adapters] == [1, 1]
+    record = bench.record
+    assert (record.provider_key, record.reasoning_applied, record.losses, record.notes) == (served, applied, losses, notes)
+    assert client.headers.get("x-fkproxy-losses", "") == ", ".join(losses)
 
 
 async def test_when_both_fail_the_call_goes_on_as_ever() -> None:
