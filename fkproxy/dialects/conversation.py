@@ -32,6 +32,8 @@ _USUAL_OPENING_BYTES = 16 * 1024
 """Where most conversations have come to the user's first message."""
 _FURTHER = 8
 """Times as many are looked at where they have not."""
+_MOST_OPENING_BYTES = _USUAL_OPENING_BYTES * _FURTHER**2
+"""Who has said a megabyte before the user says anything has told enough, too: later turns repeat it."""
 _MOST_MESSAGES = 1000
 """An opening has no more: who begins with thousands that are not the user's has told enough by then."""
 _BETWEEN = re.compile(r"[\s,]*")
@@ -114,7 +116,7 @@ def _inner(raw: msgspec.Raw, name: str) -> msgspec.Raw:
 
 
 def _opening(raw: msgspec.Raw) -> bytes:
-    """Of an array the elements up to the user's first message, or all; of anything else everything."""
+    """Of an array the elements up to the user's first message, or all, or as many bytes as are looked at; of anything else everything."""
     view = memoryview(raw)
     if view[:1].tobytes() != b"[":
         return bytes(view)
@@ -122,6 +124,8 @@ def _opening(raw: msgspec.Raw) -> bytes:
     at, size_bytes = 1, _USUAL_OPENING_BYTES
     try:
         while at:
+            if size_bytes > _MOST_OPENING_BYTES:
+                return bytes(view[:_MOST_OPENING_BYTES])
             # A character for each byte, which costs nothing: what tells where a value ends is ASCII in any case.
             text = str(view[:size_bytes], "latin-1")
             at = _until_user(text, at, kept, cut=size_bytes < len(view))
@@ -142,7 +146,7 @@ def _until_user(text: str, at: int, kept: list[str], *, cut: bool) -> int:
                 if text[at] == "]":
                     break
             message, end = json.scan(text, at)
-            if cut and end == len(text):
+            if cut and len(text) - end <= len("e-"):
                 return at  # a number may go on
             kept.append(text[at:end])
             at = end
