@@ -133,6 +133,34 @@ async def test_an_enforced_model_is_the_one_that_the_policy_is_about(body: bytes
     assert (client.status, code_of(client)) == (403, "model_not_allowed")
 
 
+HIDDEN: list[tuple[str, dict[str, Any], tuple[bytes, bytes]]] = [
+    ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": "20000"}}}, (b"", b"")),
+    ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": 2e4}}}, (b"", b"")),
+    ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": "all"}}}, (b"", b"")),
+    ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": True}}}, (b"", b"")),
+    ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": 20000}}}, (b'"thinking', b'"\\u0074hinking')),
+    ("gemini", {"generationConfig": {}, "generation_config": {"thinking_config": {"thinking_level": "HIGH"}}}, (b"", b"")),
+    ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingLevel": "low", "thinkingBudget": 20000}}}, (b"", b"")),
+    ("anthropic", {"max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": 20000}}, (b'"thinking"', b'"\\u0074hinking"')),
+    ("anthropic", {"max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": 20000.5}}, (b"", b"")),
+    ("openai_chat", {"reasoning_effort": "high"}, (b'"reasoning', b'"\\u0072easoning')),
+    ("openai_chat", {"reasoning_effort": "high", "reasoning": "x"}, (b"", b"")),
+    ("openai_responses", {"reasoning": {"effort": "high"}}, (b'"effort"', b'"\\u0065ffort"')),
+]
+
+
+@pytest.mark.parametrize(("dialect", "asked", "spelt"), HIDDEN)
+async def test_nothing_gets_round_what_a_key_may_think(dialect: str, asked: dict[str, Any], spelt: tuple[bytes, bytes]) -> None:
+    bench = Bench(("own", dialect), directory=directory(key(maximum_thinking="low")))
+    bench.adapters[0].streams((GOLDEN / dialect / "text_streamed" / "response.sse").read_bytes())
+    body = asking(dialect, **asked).replace(*spelt) if spelt[0] else asking(dialect, **asked)
+    assert (await send(bench, body, dialect)).status == 200
+    sent = json.loads(bench.adapters[0].calls[0].body)
+    assert thought(json.dumps(sent).encode()) == LITTLE[dialect]
+    assert not sent.get("generation_config")
+    assert bench.record.notes == ("maximum_thinking:effort low",)
+
+
 def thought(body: bytes) -> Any:
     """What a request says about thinking, in its dialect's own field."""
     fields = json.loads(body)

@@ -36,6 +36,31 @@ async def test_what_nobody_can_have_used_goes_to_the_client_and_into_no_sum(coun
     assert bench.record.usage is None
 
 
+@pytest.mark.parametrize(
+    ("dialect", "target", "body"),
+    [
+        ("gemini", "m(high):generateContent", b'{"contents": ['),
+        ("gemini", "m(high):generateContent", b"[]"),
+        ("gemini", "m(high):generateContent", b""),
+        ("gemini", "m(high):generateContent", b'{"contents": [{"role":"user","parts":[{"text":"\\ud800"}]}]}'),
+        ("gemini", "m(high):generateContent", b'{"contents": [], "generationConfig": {"\xff": 1}}'),
+        ("gemini", "m(high):generateContent", b'{"contents": [], "generation_config": 5}'),
+        ("openai_responses", "", b'{"model":"m(high)","input":"x","reasoning":"high"}'),
+        ("openai_responses", "", b'{"model":"m(none)","input":"x","reasoning":true}'),
+        ("anthropic", "", b'{"model":"claude-opus-4-5(high)","max_tokens":9,"messages":[],"tool_choice":{"type":"\xff"}}'),
+        ("openai_chat", "", b'{"model":"m","stream":true,"stream_options":{"\xff":1},"messages":[]}'),
+    ],
+)
+async def test_a_body_in_which_nothing_can_be_put_is_the_clients_mistake(
+    dialect: str, target: str, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(("own", dialect))
+    client = await bench.send(body, dialect, target=target)
+    assert (client.status, bench.record.error_code, bench.record.attempts, bench.record.tries) == (400, "invalid_request", 0, ())
+    assert not bench.adapters[0].calls
+    assert not caplog.records
+
+
 async def test_what_a_failed_upstream_said_is_no_part_of_the_next_ones_reply() -> None:
     bench = Bench(CLAUDE, CHAT)
     message = {

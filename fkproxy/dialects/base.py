@@ -9,6 +9,7 @@ the object that the registry lists.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
@@ -24,6 +25,7 @@ from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
 __all__ = [
+    "UNREADABLE_REASONING",
     "Dialect",
     "EmbeddingCodec",
     "Encoded",
@@ -43,6 +45,8 @@ __all__ = [
     "functions_of",
     "head_of",
     "limit_of",
+    "may_say",
+    "seen_by",
 ]
 
 Operation = Literal["chat", "count_tokens", "embeddings"]
@@ -207,20 +211,37 @@ class Head(Protocol):
 
 
 HeadT = TypeVar("HeadT", bound=Head)
+T = TypeVar("T")
+_LETTER = re.compile(rb"\\u00[4-7]")
 
 
 def head_of(decode: Callable[[bytes], HeadT], body: bytes) -> HeadT:
-    """What `decode` sees of a request. Raises `InvalidRequest`."""
-    try:
-        head = decode(body)
-    except msgspec.ValidationError as error:
-        raise explained(body, error) from error
-    except json.MALFORMED:
-        json.decode_request(body)
-        raise
+    """What `decode` sees of a request that says its model. Raises `InvalidRequest`."""
+    head = seen_by(decode, body)
     if not head.model:
         raise InvalidRequest("model", "must not be empty")
     return head
+
+
+def seen_by(decode: Callable[[bytes], T], body: bytes) -> T:
+    """What `decode` sees of a request. Raises `InvalidRequest`."""
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        raise explained(body, error) from error
+    except json.MALFORMED as error:
+        raise json.refused(body) from error
+
+
+UNREADABLE_REASONING = "other"
+"""What is written down of a request that says something about thinking which nobody here can read. It counts as the most there is."""
+
+
+def may_say(body: bytes, *names: bytes) -> bool:
+    """Whether one of these strings, each with its quotation mark in front, may be in a request: as it is, or with letters that are
+    escaped, which readers take for the same.
+    """
+    return any(body.find(name) >= 0 for name in names) or (body.find(b"\\u00") >= 0 and _LETTER.search(body) is not None)
 
 
 class Encoded(msgspec.Struct, frozen=True):
@@ -371,7 +392,9 @@ class Dialect(Protocol):
         ...
 
     def reasoning_of(self, body: bytes) -> str | None:
-        """What a request body says about thinking, in a few words without content; None when it says nothing. Never raises."""
+        """What a request body says about thinking, in a few words without content; None when it says nothing, and
+        `UNREADABLE_REASONING` when nobody can tell. Never raises.
+        """
         ...
 
     def apply_reasoning(self, body: bytes, reasoning: ReasoningConfig, model: str, /) -> Encoded:

@@ -12,7 +12,19 @@ import msgspec
 
 from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
 
-__all__ = ["MALFORMED", "MAX_DEPTH", "UNREADABLE", "decode_reply", "decode_request", "encode", "loads", "scan", "try_object"]
+__all__ = [
+    "MALFORMED",
+    "MAX_DEPTH",
+    "UNREADABLE",
+    "decode_reply",
+    "decode_request",
+    "encode",
+    "loads",
+    "raw_fields",
+    "refused",
+    "scan",
+    "try_object",
+]
 
 T = TypeVar("T")
 
@@ -30,6 +42,7 @@ scan = json.JSONDecoder(strict=False).scan_once  # type: ignore[attr-defined]  #
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def encode(value: Any) -> bytes:
@@ -58,6 +71,23 @@ def decode_request(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest(None, "the request body must be a JSON object")
     return value
+
+
+def refused(data: bytes) -> InvalidRequest:
+    """What is wrong with a client's JSON body that could not be read."""
+    try:
+        decode_request(data)
+    except InvalidRequest as error:
+        return error
+    return InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply")
+
+
+def raw_fields(data: bytes | msgspec.Raw, field: str | None = None) -> dict[str, Any]:
+    """The fields of a client's JSON object, each as it stands: the body, or what is in its `field`. Raises `InvalidRequest`."""
+    try:
+        return dict(_decode_raw(data))
+    except MALFORMED as error:
+        raise (InvalidRequest(field, "expected an object") if field is not None else refused(bytes(data))) from error
 
 
 def decode_reply(data: bytes) -> dict[str, Any]:

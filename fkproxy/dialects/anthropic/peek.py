@@ -28,7 +28,6 @@ class _Head(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Head).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNSIGNED = re.compile(rb'"signature"\s*:\s*"(?:"|fkproxy1\.)')
 
@@ -53,12 +52,12 @@ def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
     unsigned = _UNSIGNED.search(body) is not None
     if model == asked.model and not unsigned:
         return body
-    try:
-        fields: dict[str, Any] = dict(_decode_raw(body))
-        if unsigned and "messages" in fields:
+    fields = json.raw_fields(body)
+    if unsigned and "messages" in fields:
+        try:
             fields["messages"] = [message for raw in _decode_messages(fields["messages"]) if (message := _signed(raw)) is not None]
-    except json.MALFORMED as error:
-        raise InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply") from error
+        except json.MALFORMED as error:
+            raise InvalidRequest("messages", "expected an array that is not nested too deeply") from error
     fields["model"] = model
     return json.encode(fields)
 

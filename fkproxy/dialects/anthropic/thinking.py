@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.anthropic.models import Traits, traits_of
-from fkproxy.dialects.base import explained
+from fkproxy.dialects.base import UNREADABLE_REASONING, may_say, seen_by
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
@@ -130,17 +130,16 @@ class _Asked(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(_Body).decode
 _decode_asked = msgspec.json.Decoder(_Asked).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def reasoning_of(body: bytes) -> str | None:
     """What a request says about thinking, in a few words."""
-    if body.find(b'"thinking"') < 0 and body.find(b'"effort"') < 0:
+    if not may_say(body, b'"thinking"', b'"effort"'):
         return None
     try:
         found = _decode(body)
     except json.MALFORMED:
-        return None
+        return UNREADABLE_REASONING
     thinking, effort = found.thinking, found.output_config.effort if found.output_config is not None else None
     words: list[str] = []
     if thinking is not None:
@@ -153,11 +152,8 @@ def reasoning_of(body: bytes) -> str | None:
 
 def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> bytes:
     """The body with that instead of what it says itself. Raises `InvalidRequest`."""
-    try:
-        asked = _decode_asked(body)
-    except msgspec.ValidationError as error:
-        raise explained(body, error) from error
-    fields: dict[str, object] = dict(_decode_raw(body))
+    asked = seen_by(_decode_asked, body)
+    fields = json.raw_fields(body)
     thinking, effort = encode_thinking(reasoning, traits_of(model), asked.max_tokens, losses)
     if thinking is not None and thinking["type"] == "enabled" and asked.tool_choice is not None and asked.tool_choice.type in _FORCED:
         # "Thinking may not be enabled when tool_choice forces tool use", says the 400.

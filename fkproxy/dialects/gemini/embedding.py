@@ -71,7 +71,7 @@ class Embedder:
             raise UpstreamProtocolError("the upstream's embeddings are not what its dialect says") from error
         vectors = reply.embeddings if reply.embeddings is not None else [reply.embedding] if reply.embedding is not None else []
         count = reply.usage_metadata.get("promptTokenCount")
-        usage = Usage(input_tokens=count, output_tokens=0) if isinstance(count, int) else None
+        usage = Usage(input_tokens=count, output_tokens=0) if type(count) is int else None
         return EmbeddingReply(vectors=tuple(tuple(vector.values) for vector in vectors), usage=usage)
 
     def encode_reply(self, reply: EmbeddingReply, asked: EmbeddingRequest) -> bytes:

@@ -8,11 +8,12 @@ do not think and refuse the field.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from fkproxy.model.errors import InvalidRequest
+from fkproxy.dialects.base import UNREADABLE_REASONING, may_say
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
@@ -112,10 +113,12 @@ def _within(budget: int, kind: str | None) -> int:
 
 
 class _Thinking(msgspec.Struct):
+    """Google's JSON takes either spelling of a name, and numbers as strings (protobuf.dev/programming-guides/json)."""
+
     level: str | None = msgspec.field(name="thinkingLevel", default=None)
-    budget: int | None = msgspec.field(name="thinkingBudget", default=None)
+    budget: int | float | str | None = msgspec.field(name="thinkingBudget", default=None)
     snake_level: str | None = msgspec.field(name="thinking_level", default=None)
-    snake_budget: int | None = msgspec.field(name="thinking_budget", default=None)
+    snake_budget: int | float | str | None = msgspec.field(name="thinking_budget", default=None)
 
 
 class _Generation(msgspec.Struct):
@@ -128,40 +131,51 @@ class _Body(msgspec.Struct):
     snake: _Generation | None = msgspec.field(name="generation_config", default=None)
 
 
+_GENERATION = ("generationConfig", "generation_config")
+_THINKING = ("thinkingConfig", "thinking_config")
 _decode = msgspec.json.Decoder(_Body).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_given = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
 
 
 def reasoning_of(body: bytes) -> str | None:
     """What a request says about thinking, in a few words."""
-    if body.find(b'"thinking') < 0:
+    if not may_say(body, b'"thinking'):
         return None
     try:
         found = _decode(body)
     except json.MALFORMED:
-        return None
-    generation = found.generation or found.snake
-    thinking = (generation.thinking or generation.snake) if generation is not None else None
-    if thinking is None:
-        return None
-    level, budget = thinking.level or thinking.snake_level, thinking.budget if thinking.budget is not None else thinking.snake_budget
-    if level is not None:
-        return f"level {level.lower() if level.lower() in EFFORT_OF_LEVEL else 'other'}"
-    return f"budget {budget}" if budget is not None else None
+        return UNREADABLE_REASONING
+    generations = (found.generation, found.snake)
+    configs = [config for generation in generations if generation is not None for config in (generation.thinking, generation.snake)]
+    return " ".join(words for config in configs if config is not None for words in _words(config)) or None
+
+
+def _words(config: _Thinking) -> Iterator[str]:
+    for level in (config.level, config.snake_level):
+        if level is not None:
+            yield f"level {level.lower() if level.lower() in EFFORT_OF_LEVEL else 'other'}"
+    for budget in (config.budget, config.snake_budget):
+        if budget is not None:
+            yield f"budget {_tokens(budget)}"
+
+
+def _tokens(budget: float | str) -> int | str:
+    try:
+        tokens = float(budget)
+    except (ValueError, OverflowError):
+        return "other"
+    return int(tokens) if tokens.is_integer() else "other"
 
 
 def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> bytes:
     """The body with that instead of what it says itself. Raises `InvalidRequest`."""
-    fields: dict[str, object] = dict(_decode_raw(body))
-    name = "generation_config" if "generation_config" in fields else "generationConfig"
-    given = fields.get(name)
-    try:
-        generation: dict[str, object] = dict(_decode_given(given) or {}) if isinstance(given, msgspec.Raw) else {}
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(name, "expected an object") from error
-    generation.pop("thinking_config", None)
-    generation.pop("thinkingConfig", None)
+    fields = json.raw_fields(body)
+    names = [name for name in _GENERATION if name in fields] or list(_GENERATION[:1])
+    for name in names:
+        given = fields.get(name)
+        fields[name] = json.raw_fields(given, name) if given is not None and bytes(given) != b"null" else {}
+        for inner in _THINKING:
+            fields[name].pop(inner, None)
     thinking = encode_thinking(reasoning, model, losses)
-    fields[name] = generation if thinking is None else {**generation, "thinkingConfig": thinking}
+    if thinking is not None:
+        fields[names[0]]["thinkingConfig"] = thinking
     return json.encode(fields)

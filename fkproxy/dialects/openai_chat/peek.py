@@ -8,7 +8,6 @@ import msgspec
 
 from fkproxy.dialects.base import Peek, Seen, head_of, limit_of
 from fkproxy.dialects.conversation import ABSENT
-from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
 __all__ = ["forward_request", "peek"]
@@ -33,7 +32,6 @@ class _Head(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Head).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def peek(body: bytes) -> Peek:
@@ -53,12 +51,10 @@ def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
     """The body with `model` in it and, in a stream, usage asked for. Every other field keeps its very bytes."""
     if model == asked.model and (not asked.stream or asked.include_usage):
         return body
-    try:
-        fields: dict[str, Any] = dict(_decode_raw(body))
-    except json.MALFORMED as error:
-        raise InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply") from error
+    fields = json.raw_fields(body)
     fields["model"] = model
     if asked.stream and not asked.include_usage:
-        options = msgspec.json.decode(fields["stream_options"]) if "stream_options" in fields else None
-        fields["stream_options"] = {**(options or {}), "include_usage": True}
+        given = fields.get("stream_options")
+        options = json.raw_fields(given, "stream_options") if given is not None and bytes(given) != b"null" else {}
+        fields["stream_options"] = {**options, "include_usage": True}
     return json.encode(fields)

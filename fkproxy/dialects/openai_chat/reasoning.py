@@ -7,6 +7,7 @@ from typing import get_args
 
 import msgspec
 
+from fkproxy.dialects.base import UNREADABLE_REASONING, may_say
 from fkproxy.model.request import Effort, ReasoningConfig
 from fkproxy.wire import json
 
@@ -44,7 +45,6 @@ class _Body(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def effort_of(reasoning: ReasoningConfig) -> Effort | None:
@@ -63,12 +63,12 @@ def taken_effort(effort: Effort, model: str) -> Effort | None:
 
 def reasoning_of(body: bytes) -> str | None:
     """What a request says about thinking, in a few words."""
-    if body.find(b'"reasoning') < 0:
+    if not may_say(body, b'"reasoning'):
         return None
     try:
         found = _decode(body)
     except json.MALFORMED:
-        return None
+        return UNREADABLE_REASONING
     if found.reasoning_effort is not None:
         return f"effort {_known(found.reasoning_effort)}"
     router = found.reasoning
@@ -85,8 +85,8 @@ def _known(word: str) -> str:
 
 
 def apply_reasoning(body: bytes, reasoning: ReasoningConfig) -> bytes:
-    """The body with that instead of what it says itself."""
-    fields: dict[str, object] = dict(_decode_raw(body))
+    """The body with that instead of what it says itself. Raises `InvalidRequest`."""
+    fields = json.raw_fields(body)
     fields.pop("reasoning", None)
     fields.pop("reasoning_effort", None)
     effort = effort_of(reasoning)

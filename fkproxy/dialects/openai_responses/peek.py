@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Peek, Seen, head_of, limit_of
+from fkproxy.dialects.base import UNREADABLE_REASONING, Peek, Seen, head_of, limit_of, may_say
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
-from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
 __all__ = ["apply_effort", "forward_request", "peek", "reasoning_of"]
@@ -38,7 +37,6 @@ class _Body(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(_Head).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _FOREIGN = re.compile(rb'"encrypted_content"\s*:\s*"fkproxy1\.|"rs_[^"]+_[0-9]+"')
 _OWN_ID = re.compile("rs_.+_[0-9]+")
@@ -52,13 +50,6 @@ def peek(body: bytes) -> Peek:
     return Peek(model=head.model, stream=bool(head.stream), may_think=head.reasoning is not None, seen=seen)
 
 
-def _fields(body: bytes) -> dict[str, Any]:
-    try:
-        return dict(_decode_raw(body))
-    except json.MALFORMED as error:
-        raise InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply") from error
-
-
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
     """The body with `model` in it. Every other field keeps its very bytes.
 
@@ -68,7 +59,7 @@ def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
     foreign = _FOREIGN.search(body) is not None
     if model == asked.model and not foreign:
         return body
-    fields = _fields(body)
+    fields = json.raw_fields(body)
     if foreign and bytes(fields.get("input", b"")).startswith(b"["):
         fields["input"] = [item for item in _decode_items(fields["input"]) if not _is_foreign(bytes(item))]
     return json.encode({**fields, "model": model})
@@ -89,22 +80,22 @@ def _is_foreign(raw: bytes) -> bool:
 
 def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:
     """What a request says about thinking, in a few words."""
-    if body.find(b'"effort"') < 0:
+    if not may_say(body, b'"effort"'):
         return None
     try:
         found = _decode_body(body).reasoning
     except json.MALFORMED:
-        return None
+        return UNREADABLE_REASONING
     if found is None or found.effort is None:
         return None
     return f"effort {found.effort if found.effort in efforts else 'other'}"
 
 
 def apply_effort(body: bytes, effort: str | None) -> bytes:
-    """The body with that effort instead of what it says itself."""
-    fields = _fields(body)
+    """The body with that effort instead of what it says itself. Raises `InvalidRequest`."""
+    fields = json.raw_fields(body)
     given = fields.pop("reasoning", None)
-    reasoning: dict[str, Any] = dict(_decode_raw(given)) if given is not None and bytes(given) != b"null" else {}
+    reasoning = json.raw_fields(given, "reasoning") if given is not None and bytes(given) != b"null" else {}
     reasoning.pop("effort", None)
     if effort is not None:
         reasoning["effort"] = effort
