@@ -21,6 +21,7 @@ from typing import Literal, get_args
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
+from fkproxy.model.names import bare
 
 __all__ = ["STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
 
@@ -134,7 +135,7 @@ class _Compiled:
         self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if set(name) & set("*?[")]
 
     def excludes(self, name: str) -> bool:
-        return self.excluded.match(name.lower()) is not None
+        return self.excluded.match(bare(name).lower()) is not None or self.excluded.match(name.lower()) is not None
 
     def own_name(self, name: str) -> str | None:
         """What the provider calls what clients call `name`; None if nobody said so."""
@@ -196,12 +197,15 @@ class RoutingTable:
         return [(each.rule, each.indices) for each in self._rules]
 
     def narrowed(self, keep: Collection[int], fallbacks: _Fallbacks, may_fall_to: Callable[[str, RoutingTable], bool]) -> RoutingTable:
-        """A table of these upstreams only, numbered anew in their order. `fallbacks` come before its own."""
+        """A table of these upstreams only, numbered anew in their order. `fallbacks` come before its own; `may_fall_to` is for
+        previews, too.
+        """
         rules = []
         for each in self._rules:
             members = tuple(member for index, member in zip(each.indices, each.rule.members, strict=True) if index in keep)
             if members:
-                rules.append(msgspec.structs.replace(each.rule, members=members))
+                previews = {name: preview for name, preview in each.rule.previews.items() if may_fall_to(preview, self)}
+                rules.append(msgspec.structs.replace(each.rule, members=members, previews=previews))
         return RoutingTable(rules, fallbacks=(fallbacks, *self._fallbacks), force_prefix=self._force_prefix, may_fall_to=may_fall_to)
 
     def names(self, model: str) -> list[str]:

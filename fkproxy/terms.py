@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from fkproxy.directory import ClientKey
+from fkproxy.model.names import bare
 from fkproxy.model.request import Effort, ReasoningConfig
 from fkproxy.routing import RoutingTable
 from fkproxy.suffix import reasoning_of_word
@@ -50,7 +51,8 @@ class ModelPolicy:
         if verdict is None:
             names = (model, *table.names(model)) if len(model) <= _MAX_NAME_CHARS else ()
             # Compiled when first asked: a directory may have thousands of policies.
-            verdict = any(map(self._allowed.match, names)) and not any(self._excluded.match(name.lower()) for name in names)
+            verdict = any(map(self._allowed.match, names))
+            verdict = verdict and not any(self._excluded.match(each.lower()) for name in names for each in (name, bare(name)))
             if len(self._known) < _KNOWN_MODELS:
                 self._known[model] = verdict
         return verdict

@@ -6,14 +6,18 @@ from typing import Any
 
 import pytest
 
+from fkproxy.adapters.base import Timeouts
 from fkproxy.directory import Pool
-from fkproxy.fleet import Fleet, Stand
+from fkproxy.fleet import Fleet, QuotaPolicy, Stand
 from fkproxy.limits.takeover import Takeover
 from fkproxy.model.errors import PoolInactive, UnknownModel
 from fkproxy.pools import Pools, narrowed
 from fkproxy.routing import Member, RoutingTable, Rule
+from fkproxy.telemetry.prices import Pricing
 from fkproxy.upstream import Terms
-from tests.fakes.pipeline import Bench, Timeouts
+from tests.fakes.keys import directory, key, send
+from tests.fakes.pipeline import Bench
+from tests.test_attempts import chat
 
 BENCH = (("one/a", "openai_chat"), ("one/b", "openai_chat"), ("two", "openai_chat"), ("three", "openai_chat"))
 FILE = {"m": ("backup",), "small-*": ("m",)}
@@ -124,3 +128,23 @@ def test_names_that_lead_nowhere_are_told() -> None:
         "pool lost: there is no upstream four",
         "pool lost: it has no upstream at all, so every call of its keys is refused",
     ]
+
+
+@pytest.mark.parametrize("name", ["gpt-5", "models/gpt-5", "models/models/gpt-5", "up/models/gpt-5", "GPT-5"])
+async def test_an_excluded_model_is_so_by_any_name(name: str) -> None:
+    bench = Bench(("up", "openai_chat"), directory=directory(key(), pools=(Pool(name="team", excluded_models=("gpt-5",)),)))
+    assert (await send(bench, chat(name))).status == 403
+    assert not bench.adapters[0].calls
+
+
+async def test_a_models_name_with_googles_collection_has_its_price() -> None:
+    assert Pricing(vendor="google").rates("models/gemini-2.5-pro") == Pricing(vendor="google").rates("gemini-2.5-pro") != ()
+
+
+async def test_a_preview_that_a_pool_may_not_ask_for_is_not_asked() -> None:
+    bench = Bench(("up", "gemini"), directory=directory(key(), pools=(Pool(name="team", excluded_models=("m-preview",)),)))
+    table = RoutingTable([Rule(provider_key="up", models=("*",), previews={"m": "m-preview"})])
+    bench.gateway.fleet = Fleet(bench.gateway.fleet.upstreams, table, quota=QuotaPolicy(switch_preview_model=True))
+    bench.adapters[0].replies(b'{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "no"}}', status=429)
+    assert (await send(bench, chat("m"))).status == 429
+    assert [asked.model for asked in bench.adapters[0].calls] == ["m"]

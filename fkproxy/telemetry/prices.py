@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from fkproxy.model.names import bare
 from fkproxy.model.usage import Usage
 
 __all__ = ["Pricing", "Rates", "cost_usd", "warm_up"]
@@ -28,21 +29,24 @@ logger = logging.getLogger("fkproxy.telemetry.prices")
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """USD for a million tokens, for calls with more than `above_input_tokens`. `cached_input` and `cache_write` None: as `input`."""
+    """USD for a million tokens, for calls with more than `above_input_tokens`. `cached_input` and `cache_write` None: as `input`.
+
+    `output` None: the model makes none, as those that embed.
+    """
 
     input: float
-    output: float
+    output: float | None
     cached_input: float | None = None
     cache_write: float | None = None
     above_input_tokens: int = 0
 
     def cost_usd(self, usage: Usage) -> float | None:
-        """None when the vendor did not say what was used."""
-        if usage.input_tokens is None or usage.output_tokens is None:
+        """None when the vendor did not say what was used, or counted an output that has no price."""
+        if usage.input_tokens is None or usage.output_tokens is None or (usage.output_tokens and self.output is None):
             return None
         cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
         plain = max(0, usage.input_tokens - cached - written)
-        total = plain * self.input + usage.output_tokens * self.output
+        total = plain * self.input + usage.output_tokens * (self.output or 0.0)
         total += cached * (self.input if self.cached_input is None else self.cached_input)
         total += written * (self.input if self.cache_write is None else self.cache_write)
         return total / _MILLION
@@ -73,7 +77,7 @@ class Pricing:
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._known[model] = self._find(model)
+            known = self._known[model] = self._find(model) or self._find(bare(model))
         return known
 
     def _find(self, model: str) -> tuple[Rates, ...]:
@@ -110,7 +114,7 @@ def _listed(model: str, vendor: str | None, url: str | None) -> tuple[Rates, ...
     except LookupError:
         return ()
     prices = found.get_prices(datetime.now(UTC))
-    if prices.input_mtok is None or prices.output_mtok is None:
+    if prices.input_mtok is None:
         return ()
     fields = (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok, prices.cache_write_mtok)
     return tuple(_rates(fields, threshold) for threshold in sorted({0, *(start for price in fields for start in _starts(price))}))
@@ -119,7 +123,6 @@ def _listed(model: str, vendor: str | None, url: str | None) -> tuple[Rates, ...
 def _rates(fields: Sequence[Any], threshold: int) -> Rates:
     plain, output, cached, written = (_at(price, threshold) for price in fields)
     assert plain is not None
-    assert output is not None
     return Rates(input=plain, output=output, cached_input=cached, cache_write=written, above_input_tokens=threshold)
 
 
