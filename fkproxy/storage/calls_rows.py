@@ -6,6 +6,7 @@ A row that comes out of here is one that a database takes: numbers within its bo
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -32,6 +33,9 @@ __all__ = ["FAMILIES", "HOUR_MS", "NANO", "Batch", "Row", "ended_by", "family_of
 
 Row = tuple[object, ...]
 """In the order of `CALL_COLUMNS`."""
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape, not a backslash that is one itself and has these letters behind it."""
 
 NANO = 1_000_000_000
 HOUR_MS = 3_600_000
@@ -143,7 +147,7 @@ class Batch:
         for line in lines:
             try:
                 # PostgreSQL has no text with a NUL in it, and nothing that we write has.
-                if line.find(b"\\u0000") >= 0:
+                if line.find(b"\\u0000") >= 0 and _NUL.search(line) is not None:
                     raise ValueError
                 row = row_of(decode_entry(line))
             except ValueError:

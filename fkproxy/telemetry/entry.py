@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ _UNSERVED_MODEL = re.compile(r"(?!.*[A-Za-z0-9]{20})[A-Za-z0-9._:/@+-]{1,64}")
 _REASONING = re.compile(r"[A-Za-z0-9 _.:+-]{1,40}")
 
 
+PlaceT = TypeVar("PlaceT", Attempt, Skipped)
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """What a database's integers, and the numbers of JSON readers, can hold."""
 
@@ -93,8 +94,10 @@ class EntryEncoder:
 
     def encode(self, record: CallRecord) -> bytes:
         """The line, its end included. Raises `ValueError` for text that is not Unicode in a field that no client chooses."""
-        chosen = _chosen_by_client(record)
-        if chosen not in self._clean:
+        chosen, tries = _chosen_by_client(record), record.tries
+        if len(tries) > 1 or record.skipped or (tries and tries[0].model_id != record.model_id):
+            record = cleaned(record)
+        elif chosen not in self._clean:
             plain = cleaned(record)
             if _chosen_by_client(plain) != chosen:
                 record = plain
@@ -120,6 +123,8 @@ def cleaned(record: CallRecord) -> CallRecord:
         reasoning_requested=_reasoning(record.reasoning_requested),
         reasoning_applied=_reasoning(record.reasoning_applied),
         notes=tuple(_note(note, served) for note in record.notes),
+        tries=tuple([_place(each, served) for each in record.tries]),
+        skipped=tuple([_place(each, served) for each in record.skipped]),
     )
 
 
@@ -127,6 +132,11 @@ def _model(name: str | None, served: bool) -> str | None:
     if name is None or _UNSERVED_MODEL.fullmatch(name):
         return name
     return "".join(letter if letter.isprintable() else "?" for letter in name[:_MAX_MODEL_CHARS]) if served else OTHER
+
+
+def _place(place: PlaceT, served: bool) -> PlaceT:
+    name = _model(place.model_id, served)
+    return place if name == place.model_id else msgspec.structs.replace(place, model_id=name)
 
 
 def _reasoning(word: str | None) -> str | None:

@@ -127,6 +127,10 @@ def test_lines_that_are_none_are_counted_and_the_others_come_in() -> None:
     assert batch.undecodable == 5
 
 
+def test_letters_that_look_like_a_nul_are_none() -> None:
+    assert [row[-1] is None or True for row in batch_of(lines_of([record(model_requested="a\\u0000", provider_key="up")])).rows] == [True]
+
+
 CALLS = st.builds(
     lambda **fields: record(**fields),
     started_s=st.floats(1.7e9, 1.7e9 + 20_000),
