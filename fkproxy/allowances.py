@@ -6,6 +6,7 @@ its counts. A limit that the key does not have is None: the gateway's own for al
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 
 from fkproxy.directory import KeyLimits
@@ -43,6 +44,8 @@ class Allowance:
         if limits.tokens_per_minute != before.tokens_per_minute:
             self.meter = TokenMeter(limits.tokens_per_minute) if limits.tokens_per_minute else None
         if not limits.max_concurrency:
+            if self.turnstile is not None and limits.max_concurrency is None:
+                self.turnstile.limit = sys.maxsize  # for those who wait
             self.turnstile = None
         elif self.turnstile is None:
             self.turnstile = Turnstile(limits.max_concurrency, self._max_wait_s)

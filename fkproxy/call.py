@@ -17,6 +17,7 @@ from fkproxy.estimate import expected_usage
 from fkproxy.hedging import Hedger
 from fkproxy.limits.bucket import Verdict
 from fkproxy.limits.budget import Reservation
+from fkproxy.limits.tokens import TokenMeter
 from fkproxy.model.errors import FkproxyError
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.model.usage import Usage
@@ -28,9 +29,11 @@ __all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "Rendered", "
 Headers = list[tuple[bytes, bytes]]
 
 _NO_TIMEOUTS = Timeouts()
+_NOTHING = Usage(input_tokens=0, output_tokens=0)
 
 JSON_TYPE = (b"content-type", b"application/json")
 _MAX_HEADER_CHARS = 2000
+_KIND = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _NOT_IN_HEADERS = re.compile(r"[^ -~]")
 
 
@@ -90,9 +93,9 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
 class Call:
     """One client request under way: what is known of it so far.
 
-    `allowance` and `reservation` are those of a pool's key. `renamed`: the body does not name the model that is asked for; `asked_model`:
-    what the client asked for where its key enforces another one. `ended`: why it was ended from outside. `over`: its last words are being
-    said, and nothing may end it any more.
+    `allowance` and `reservation` are those of a pool's key, `meter` has taken what is expected of it. `renamed`: the body does not name
+    the model that is asked for; `asked_model`: what the client asked for where its key enforces another one. `ended`: why it was ended from
+    outside. `over`: its last words are being said, and nothing may end it any more.
     """
 
     __slots__ = (
@@ -117,6 +120,7 @@ class Call:
         "hedger",
         "lease",
         "losses",
+        "meter",
         "method",
         "model_id",
         "notes",
@@ -199,6 +203,7 @@ class Call:
         self.verdict: Verdict | None = None
         self.body = b""
         self._expected: Usage | None = None
+        self.meter: TokenMeter | None = None
         self.request_bytes = 0
         self.peek: Peek | None = None
         self.request: ChatRequest | None = None
@@ -263,11 +268,38 @@ class Call:
 
     @property
     def used_tokens(self) -> int | None:
-        """What counts against limits of tokens; None where nobody said."""
-        if self.operation == "count_tokens":
+        """What an upstream counted so far; None where it said nothing."""
+        if self._only_counts:
             return 0
         usage = self.usage
-        return (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else None
+        if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
+            return None
+        return (usage.input_tokens or 0) + (usage.output_tokens or 0)
+
+    @property
+    def _only_counts(self) -> bool:
+        return (self.peek.operation if self.peek is not None else self.operation) == "count_tokens"
+
+    def charged(self, client_gone: bool) -> Usage | None:
+        """What counts against a key's limits, now that the call is over, tokens in and out; None: nobody knows, and the estimate stands.
+
+        What was not said is as it was expected, and a reply that broke off made no less than that: what was said of its use is not the
+        whole of it. One that broke off before there was any reply costs nothing, unless it was the client who did not wait for it.
+        """
+        usage, broken = self.usage, self.error is not None or client_gone
+        if self._only_counts or (broken and not self.content_sent and not (client_gone and self.attempts)):
+            return _NOTHING
+        if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
+            return None
+        given, made = usage.input_tokens, usage.output_tokens
+        if given is not None and made is not None and not broken:
+            return usage
+        expected = self._expected or _NOTHING
+        return msgspec.structs.replace(
+            usage,
+            input_tokens=expected.input_tokens if given is None else given,
+            output_tokens=max(made or 0, expected.output_tokens or 0),
+        )
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -346,7 +378,7 @@ class Call:
 
     def lose_of_reply(self, kind: str) -> None:
         """Note a part of the reply that the client's dialect could not tell. `kind` is the vendor's own word for it."""
-        name = f"reply.{kind}"
+        name = f"reply.{kind if _KIND.fullmatch(kind) else 'other'}"
         if name not in self.losses:
             self.losses += (name,)
             self.recorded_losses += (name,)

@@ -87,16 +87,15 @@ class Clientele:
             limit = f"this key's limit of {call.verdict.limit} requests a minute is reached"
             raise RateLimited(call.verdict.retry_after_s, limit)
 
-    def leave(self, call: Call, record: CallRecord) -> None:
-        """The call is over; it had an allowance."""
+    def leave(self, call: Call, record: CallRecord, charged: Usage | None) -> None:
+        """The call is over; it had an allowance. `charged` as in `Call.charged`."""
         allowance = call.allowance
         assert allowance is not None
         del self.under_way.calls[call]
-        tokens, usd = call.used_tokens, record.cost_usd
-        if call.reservation is not None and (call.error is not None or record.client_ended):
-            # What was said of the use of a reply that broke off is not the whole of it: the estimate stands, if there was a reply.
-            tokens = None if call.content_sent or (record.client_ended and call.attempts) else 0
-        allowance.book(call.reservation, tokens, usd, call.started_s)
+        usd = record.cost_usd
+        if charged is not record.usage and call.lease is not None:
+            usd = cost_usd(call.lease.upstream.terms.pricing, call.model_id, charged)
+        allowance.book(call.reservation, charged.total_tokens if charged is not None else None, usd, call.started_s)
 
     def bind(self, call: Call, peek: Peek, whole: Fleet) -> tuple[Peek, Fleet]:
         """What the call asks for and whom, by the terms of its key; what it may use of them is taken.

@@ -48,15 +48,15 @@ def expected_usage(body: bytes, max_output_tokens: int | None = None) -> Usage:
 
 
 def _allowed_output(body: bytes) -> int:
-    """As the request says, looked for without decoding it: to find a few bytes takes a tenth of what a pattern takes."""
-    at = -1
+    """The most that the request says, looked for without decoding it: to find a few bytes takes a tenth of what a pattern takes."""
+    at, most = -1, 0
     for _ in range(_MOST_LOOKS):
         at = body.find(_LIMIT, at + 1)
         if at < 0:
             break
         if found := _OUTPUT_LIMIT.match(body, at):
-            return int(found[1])
-    return _USUAL_OUTPUT_TOKENS
+            most = max(most, int(found[1]))
+    return most or _USUAL_OUTPUT_TOKENS
 
 
 def _weigh(part: object) -> tuple[int, int]:

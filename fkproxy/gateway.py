@@ -236,19 +236,15 @@ class Gateway:
         if turnstile is not None and not turnstile.pass_at_once(payer):
             call.watch(client)
             await turnstile.wait(payer)
-        expected: int | None = None
         try:
             if meter is not None:
                 # By estimate, and put right afterwards: many calls at once cannot pass the limit together.
                 wait_s = meter.reserve(call.expected_tokens, self._now())
                 if wait_s > 0:
                     raise RateLimited(wait_s, f"the limit of {meter.per_minute} tokens a minute is reached")
-                expected = call.expected_tokens
+                call.meter = meter
             await self._run(call, client)
         finally:
-            if meter is not None and expected is not None:
-                used = call.used_tokens
-                meter.settle(expected, 0 if used is None and call.status >= 400 else used)
             if turnstile is not None:
                 turnstile.leave(payer)
 
@@ -347,8 +343,12 @@ class Gateway:
             response_bytes=call.response_bytes,
             operation=peek.operation if peek is not None else call.operation,
         )
-        if call.allowance is not None:
-            self.clientele.leave(call, record)
+        if call.allowance is not None or call.meter is not None:
+            charged = call.charged(client_gone)
+            if call.meter is not None:
+                call.meter.settle(call.expected_tokens, charged.total_tokens if charged is not None else None)
+            if call.allowance is not None:
+                self.clientele.leave(call, record, charged)
         for observe in self._observers:
             observe(record)
 

@@ -93,7 +93,7 @@ class Hedge:
         now = self._now()
         if isinstance(error, UpstreamError):
             loser.failed(error, now)
-        loser.close(now, 0)
+        loser.close(now, 0 if error is not None else None)
         call.tries += (
             Attempt(
                 provider_key=loser.upstream.provider_key,

@@ -186,7 +186,7 @@ RESPONSES: dict[str, Probe] = {
     "store, include, prompt_cache_key": _response(store=False, include=["reasoning.encrypted_content"], prompt_cache_key="k"),
     "previous_response_id": _response(previous_response_id="resp_1"),
     "conversation": _response(conversation="conv_1"),
-    "background": _response(background=True),
+    "background": _response(background=True, stream=True),
     "web search, which the model may use": _response(tools=[{"type": "web_search"}]),
     "metadata": _response(metadata={"a": "b"}),
     "service_tier": _response(service_tier="flex"),

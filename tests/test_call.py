@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
 from fkproxy.adapters.base import Timeouts
 from fkproxy.call import ClientGone, Headers
-from tests.fakes.pipeline import Bench, ListClient
+from fkproxy.directory import KeyLimits
+from fkproxy.limits.budget import Spent
+from fkproxy.telemetry.entry import EntryEncoder
+from fkproxy.telemetry.prices import Pricing, Rates
+from fkproxy.upstream import Terms
+from tests.fakes.keys import call, directory, key, send
+from tests.fakes.pipeline import Bench, Hang, ListClient
+from tests.test_attempts import outcomes
 from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, USAGE, chat, completion, delta, gemini, sse
+from tests.test_hedging import hedging, late
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case_it_listens() -> None:
@@ -98,3 +107,170 @@ async def test_the_time_for_the_body_is_no_limit_for_what_comes_after_it() -> No
     client = Reader(chat())
     await bench.gateway.serve(bench.call(), client)
     assert (client.status, bench.record.status) == (200, 200)
+
+
+# --- what counts against a key's limits when it is over
+
+TERMS = Terms(timeouts=Timeouts(), pricing=Pricing(own={"*": Rates(input=1.0, output=10.0)}))
+QUESTION = json.dumps({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}).encode()
+
+
+def limited(dialect: str, **limits: Any) -> Bench:
+    return Bench(("up", dialect), terms=TERMS, directory=directory(key(limits=KeyLimits(**limits))))
+
+
+def spent(bench: Bench) -> Spent:
+    return next(each for each in bench.gateway.clientele.spent()["key-a"] if each.window == "day")
+
+
+async def hang_up(bench: Bench, body: bytes, dialect: str, hang: Hang) -> ListClient | None:
+    """A client that leaves when the upstream is silent; None, it was let in."""
+    client = ListClient(body)
+    task = asyncio.create_task(bench.gateway.serve(call(bench, dialect), client))
+    reached = asyncio.create_task(hang.reached.wait())
+    await asyncio.wait((task, reached), return_when=asyncio.FIRST_COMPLETED)
+    reached.cancel()
+    if task.done():
+        return client
+    client.gone = True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
+
+
+async def test_who_hangs_up_pays_what_was_used_until_then() -> None:
+    bench, hang = limited("gemini", spend_usd_per_day=1.0), Hang()
+    usage = {"promptTokenCount": 400, "candidatesTokenCount": 60_000, "totalTokenCount": 60_400}
+    piece = {"candidates": [{"content": {"parts": [{"text": "much"}], "role": "model"}}], "usageMetadata": usage}
+    bench.adapters[0].streams(b"data: " + json.dumps(piece).encode() + b"\n\n", hang)
+    assert await hang_up(bench, QUESTION, "gemini", hang) is None
+    assert bench.record.client_ended
+    assert (spent(bench).tokens, spent(bench).usd) == (60_400, pytest.approx(0.6004))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_hangs_up_before_a_reply_has_used_tokens_of_the_minute(stream: bool) -> None:
+    bench = limited("openai_chat", tokens_per_minute=3000)
+    body = chat(max_tokens=1000, stream=stream, user="x" * 4000)
+    for refused in (False, True):
+        hang = Hang()
+        (bench.adapters[0].streams if stream else bench.adapters[0].replies)(hang)
+        client = await hang_up(bench, body, "openai_chat", hang)
+        assert (client is not None and client.status == 429) is refused
+
+
+async def test_a_failure_gives_tokens_of_the_minute_back() -> None:
+    bench = limited("openai_chat", tokens_per_minute=3000)
+    bench.adapters[0].replies(b'{"error": {"message": "no"}}', status=500)
+    await send(bench, chat(max_tokens=1000))
+    meter = bench.gateway.clientele._allowances.by_key["key-a"].meter
+    assert meter is not None
+    assert meter.wait_s(3000, bench.clock.now_s) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({}, "estimate"),
+        ({"total_tokens": 600_000}, "estimate"),
+        ({"prompt_tokens": 500_000}, 500_000 + 100),
+        ({"completion_tokens": 50_000}, "input + 50000"),
+        ({"prompt_tokens": 7, "completion_tokens": 5}, 12),
+    ],
+)
+async def test_what_was_not_said_counts_as_it_was_expected(usage: dict[str, int], tokens: int | str) -> None:
+    bench = limited("openai_chat", spend_usd_per_day=10.0)
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+    bench.adapters[0].replies(json.dumps({"id": "x", "choices": [choice], "usage": usage}).encode())
+    body = chat(max_tokens=100)
+    assert (await send(bench, body)).status == 200
+    given = len(body) // 4
+    expected = {"estimate": given + 100, "input + 50000": given + 50_000}.get(str(tokens), tokens)
+    assert spent(bench).tokens == expected
+    assert spent(bench).usd > 0
+
+
+@pytest.mark.parametrize("dialect", ["gemini", "anthropic"])
+async def test_to_count_tokens_uses_none(dialect: str) -> None:
+    bench = limited(dialect, tokens_per_day=1_000_000, tokens_per_minute=1_000_000)
+    bench.adapters[0].replies(b'{"totalTokens": 5, "input_tokens": 5}')
+    asked = call(bench, dialect)
+    if dialect == "gemini":
+        asked.target, body = "m:countTokens", QUESTION
+    else:
+        asked.operation, body = "count_tokens", chat()
+    client = ListClient(body)
+    await bench.gateway.serve(asked, client)
+    assert (client.status, spent(bench).tokens) == (200, 0)
+
+
+async def test_what_embeds_has_a_price() -> None:
+    rates = Pricing(vendor="openai").rates("text-embedding-3-large")
+    assert rates
+    assert rates[0].output is None
+
+
+async def test_the_slower_one_of_two_was_sent_the_whole_request() -> None:
+    bench = hedging(terms=Terms(timeouts=Timeouts(), tokens_per_minute=100_000))
+    late(bench, 0, 5.0)
+    late(bench, 1, 0.0)
+    await bench.send(chat(max_tokens=4000))
+    assert outcomes(bench) == [("a", "abandoned"), ("b", "ok")]
+    slower, quicker = (upstream._tokens for upstream in bench.gateway.fleet.upstreams)
+    assert slower is not None
+    assert quicker is not None
+    now = bench.gateway._now()
+    assert slower.wait_s(100_000, now) > quicker.wait_s(100_000, now)
+
+
+# --- what is not begun, and what goes on
+
+
+async def test_a_reply_that_nobody_could_fetch_is_not_begun() -> None:
+    bench = limited("openai_responses")
+    client = await send(bench, b'{"model": "m", "input": "x", "background": true}', "openai_responses")
+    assert (client.status, bench.record.error_code) == (400, "invalid_request")
+    assert not bench.adapters[0].calls
+
+
+async def test_who_waits_when_a_key_loses_its_limit_goes_on() -> None:
+    bench = limited("openai_chat", max_concurrency=1)
+    hangs = [Hang(), Hang()]
+    for hang in hangs:
+        bench.adapters[0].replies(hang)
+    tasks = [asyncio.create_task(bench.gateway.serve(call(bench), ListClient(chat()))) for _ in hangs]
+    await hangs[0].reached.wait()
+    bench.gateway.clientele.replace(directory(key()))
+    async with asyncio.timeout(1):
+        await hangs[1].reached.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# --- what is kept of it
+
+
+async def test_what_nobody_served_is_not_kept_by_way_of_who_was_passed_over() -> None:
+    bench = limited("openai_chat")
+    bench.gateway.fleet.upstreams[0].standing.pause()
+    await send(bench, chat("my canary text"))
+    assert bench.record.skipped
+    assert b"canary" not in EntryEncoder().encode(bench.record)
+
+
+@pytest.mark.parametrize("kind", ["canary, said by the upstream", "canary" * 10])
+async def test_a_block_that_nobody_knows_is_not_named_in_its_own_words(kind: str) -> None:
+    bench = limited("anthropic")
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "usage": {}}
+    bench.adapters[0].replies(json.dumps({**message, "content": [{"type": kind}, {"type": "text", "text": "a"}]}).encode())
+    client = await send(bench, chat())
+    assert bench.record.losses == ("reply.other",)
+    assert client.headers["x-fkproxy-losses"] == "reply.other"
+
+
+async def test_a_wait_that_nobody_can_mean_is_not_told() -> None:
+    bench = limited("gemini")
+    error = b'{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "no"}}'
+    bench.adapters[0].replies(error, status=429, retry_after="1e300")
+    assert "retry-after" not in (await send(bench, chat())).headers

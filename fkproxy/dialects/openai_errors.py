@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from fkproxy.dialects.base import MAX_RETRY_AFTER_S
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
@@ -152,7 +153,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
             seconds = float(headers[name]) * unit_s
         except (KeyError, ValueError):
             continue
-        if 0 <= seconds < 366 * 86400:
+        if 0 <= seconds < MAX_RETRY_AFTER_S:
             return seconds
     try:
         wait = parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])

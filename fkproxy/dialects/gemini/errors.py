@@ -6,11 +6,11 @@ Source: google.rpc.Status and google.rpc.Code (cloud.google.com/apis/design/erro
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from fkproxy.dialects.base import MAX_RETRY_AFTER_S
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
@@ -153,4 +153,4 @@ def _seconds(text: str | None) -> float | None:
         value = float(text or "nan")
     except ValueError:
         return None
-    return max(0.0, value) if math.isfinite(value) else None
+    return max(0.0, value) if abs(value) < MAX_RETRY_AFTER_S else None

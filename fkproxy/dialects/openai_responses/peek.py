@@ -10,6 +10,7 @@ import msgspec
 from fkproxy.dialects.base import UNREADABLE_REASONING, Peek, Seen, head_of, limit_of, may_say
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
+from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
 __all__ = ["apply_effort", "forward_request", "peek", "reasoning_of"]
@@ -18,6 +19,7 @@ __all__ = ["apply_effort", "forward_request", "peek", "reasoning_of"]
 class _Head(msgspec.Struct):
     model: str
     stream: bool | None = None
+    background: bool | None = None
     reasoning: Any = None
     max_output_tokens: Any = None
     previous_response_id: msgspec.Raw = ABSENT
@@ -44,8 +46,10 @@ _OWN_ID = re.compile("rs_.+_[0-9]+")
 
 
 def peek(body: bytes) -> Peek:
-    """Model and stream flag without decoding the rest. Raises `InvalidRequest`."""
+    """Model and stream flag without decoding the rest. Raises `InvalidRequest`, also for a reply that nobody could fetch or account for."""
     head = head_of(_decode, body)
+    if head.background and not head.stream:
+        raise InvalidRequest("background", "a reply cannot be fetched later here; wait for it, or ask for a stream")
     seen = Seen(head, limit_of(head.max_output_tokens))
     return Peek(model=head.model, stream=bool(head.stream), may_think=head.reasoning is not None, seen=seen)
 

@@ -121,7 +121,7 @@ def test_where_no_tool_is_left_there_is_no_choice_among_them(dialect: str) -> No
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "background"])
 def test_what_only_the_vendor_keeps_is_refused_elsewhere(field: str) -> None:
-    request = decoded(**{field: True if field == "background" else "id_1"})
+    request = decoded(**{field: True if field == "background" else "id_1"}, stream=True)
     for dialect in ("openai_chat", "gemini", "anthropic"):
         with pytest.raises(Unrepresentable) as caught:
             DIALECTS[dialect].encode_request(request, "m")
