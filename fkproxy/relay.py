@@ -271,6 +271,7 @@ class _Stream:
         "_relay",
         "_same",
         "_text",
+        "_told",
         "blocked",
         "error",
         "over",
@@ -299,6 +300,8 @@ class _Stream:
         self._content = False
         """There was some in the bytes that came last."""
         self._content_s = relay.now()
+        self._told = False
+        """The client has the failure as the upstream said it."""
 
     def take(self, chunk: bytes) -> bool:
         """The next bytes of the body, b"" at its end. False when the task has something to do. See `Exchange.pour`."""
@@ -358,6 +361,7 @@ class _Stream:
             if same:
                 out.append(self._dialect.forward_frame(frame, events, self._peek))
             if failed is not None:
+                self._told = same
                 break
         if not chunk:
             self.over = True
@@ -372,8 +376,7 @@ class _Stream:
             if not (self._content or call.content_sent):
                 self.ready = False
                 raise failed.error
-            # A same-dialect error frame goes to the client as it came.
-            call.error_sent = same and bool(chunk)
+            call.error_sent = self._told
             self.error = failed.error
         return b"".join(out)
 

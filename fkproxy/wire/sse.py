@@ -101,11 +101,11 @@ class SseDecoder:
         return data[start:]
 
     def tail(self) -> list[Frame]:
-        """The unterminated rest as a frame, if it has data: some servers forget the last blank line."""
+        """The unterminated rest as a frame, if it has data: some servers forget the last blank line, which its `raw` is given."""
         rest, self.rest = self.rest, b""
         if not rest.strip():
             return []
-        frame = _frame(rest, rest)
+        frame = _frame(rest, rest + (b"\n" if rest.endswith(b"\n") else b"\n\n"))
         return [] if frame.data is None else [frame]
 
 
