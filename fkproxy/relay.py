@@ -341,7 +341,7 @@ class _Stream:
         out: list[bytes] = []
         self._content = False
         failed: Failed | None = None
-        for frame in self._framer.feed(chunk) if chunk else self._framer.tail():
+        for frame in self._framer.feed(chunk) if chunk else ():
             if same and (self._text.fits(frame.raw) or self._skims(frame)):
                 self._content = True
                 out.append(frame.raw)
@@ -365,8 +365,7 @@ class _Stream:
                 break
         if not chunk:
             self.over = True
-            if self._listening and failed is None:
-                failed = self._hear(self._decoder.end(), out)
+            failed = self._end(out)
         if self._content or self.over or not self._listening:
             self._content_s = now
             self.ready = not call.content_sent
@@ -379,6 +378,24 @@ class _Stream:
             call.error_sent = self._told
             self.error = failed.error
         return b"".join(out)
+
+    def _end(self, out: list[bytes]) -> Failed | None:
+        """The body is over: hear its last frame, if that has no blank line, and what the end itself tells."""
+        for frame in self._framer.tail():
+            if not frame.data:
+                continue
+            try:
+                events = self._decoder.feed(frame)
+            except UpstreamProtocolError:
+                # Half of it: nobody can read that.
+                return Failed(UpstreamProtocolError("the upstream's stream ended within an event, before the reply was complete"))
+            failed = self._hear(events, out)
+            if self._same:
+                out.append(self._dialect.forward_frame(frame, events, self._peek))
+            if failed is not None:
+                self._told = self._same
+                return failed
+        return self._hear(self._decoder.end(), out) if self._listening else None
 
     def _skims(self, frame: Frame) -> bool:
         mark = self._decoder.skims(frame)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.fakes.pipeline import Bench
-from tests.test_gateway import CHAT, DONE, ROLE, chat, delta, events, sse
+from tests.test_gateway import CHAT, DONE, ROLE, SECOND, chat, delta, events, gemini, sse
 
 ERROR = {"error": {"message": "overloaded", "type": "server_error", "code": 503}}
 
@@ -44,3 +46,46 @@ async def test_a_last_frame_without_its_blank_line_is_delivered() -> None:
     client = await bench.send(chat(stream=True))
     assert client.body == body
     assert told(bench) == (None, ["ok"])
+
+
+def cut_messages() -> bytes:
+    start = {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": []}}
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    piece = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}}
+    return b"".join(b"event: %s\ndata: %s\n\n" % (str(each["type"]).encode(), json.dumps(each).encode()) for each in (start, block, piece))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "whole", "rest"),
+    [
+        ("openai_chat", chat(stream=True), sse(ROLE, delta("a")), sse(delta("b"))[:90]),
+        ("openai_chat", chat(stream=True), sse(ROLE, delta("a")), b'data: {"choices":[{"index":0,"delta":{"content":"b"}'),
+        ("openai_chat", chat(stream=True), sse(ROLE, delta("a")), b"data: "),
+        ("anthropic", chat(stream=True, max_tokens=9), cut_messages(), b'event: content_block_delta\ndata: {"type":"content_block_del'),
+        ("anthropic", chat(stream=True, max_tokens=9), cut_messages(), b"event: content_block_delta\nda"),
+        ("gemini", b'{"contents": []}', sse(gemini({"text": "Hello"}, finish=None)), b'data: {"candidates":[{"con'),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_half_a_frame_is_kept_back_and_its_stream_has_failed(
+    dialect: str, body: bytes, whole: bytes, rest: bytes, pieces: int
+) -> None:
+    bench = Bench(("own", dialect))
+    bench.adapters[0].streams(*((whole + rest,) if pieces == 1 else (whole, rest)))
+    client = await bench.send(body, dialect, **({"target": "m:streamGenerateContent", "query": "alt=sse"} if dialect == "gemini" else {}))
+    assert client.body.startswith(whole)
+    error = client.body.removeprefix(whole)
+    assert error.count(b"\n\n") == 1
+    assert error.endswith(b"\n\n")
+    assert "before the reply was complete" in str(json.loads(error.partition(b"data: ")[2]))
+    assert told(bench) == ("upstream_protocol_error", ["upstream_protocol_error"])
+
+
+async def test_half_a_frame_before_any_content_goes_to_another_upstream() -> None:
+    bench = Bench(CHAT, SECOND)
+    good = sse(ROLE, delta("a"), delta(finish="stop"), DONE)
+    bench.adapters[0].streams(sse(ROLE), sse(delta("b"))[:40])
+    bench.adapters[1].streams(good)
+    client = await bench.send(chat(stream=True))
+    assert client.body == good
+    assert told(bench) == (None, ["upstream_protocol_error", "ok"])
