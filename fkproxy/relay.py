@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fkproxy.adapters.base import Exchange
 from fkproxy.call import JSON_TYPE, Call, Client, StreamPolicy
-from fkproxy.dialects.base import Dialect, Peek
+from fkproxy.dialects.base import Dialect, Peek, StreamDecoder
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -266,7 +266,6 @@ class _Stream:
         "_framer",
         "_held",
         "_held_bytes",
-        "_listening",
         "_peek",
         "_relay",
         "_same",
@@ -292,11 +291,10 @@ class _Stream:
         self._same = codec is dialect
         self._framer = SseDecoder()
         self._text = TextPattern()
-        self._decoder = codec.stream_decoder()
+        self._decoder: StreamDecoder = codec.stream_decoder()
         self._encoder = call.encoder = dialect.stream_encoder(call.reply_context(peek))
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._listening = True
         self._content = False
         """There was some in the bytes that came last."""
         self._content_s = relay.now()
@@ -347,16 +345,12 @@ class _Stream:
                 out.append(frame.raw)
                 continue
             events: Sequence[Event] = ()
-            if self._listening:
-                try:
-                    events = self._decoder.feed(frame)
-                except UpstreamProtocolError:
-                    if not same:
-                        raise
-                    if not (self._content or call.content_sent):
-                        json.decode_reply(frame.data or b"")
-                    # The client may be able to read what we are not: its bytes go on, but our count is not to be trusted.
-                    self._listening, call.usage = False, None
+            try:
+                events = self._decoder.feed(frame)
+            except UpstreamProtocolError:
+                if not same:
+                    raise
+                self._pass_on(frame)
             failed = self._hear(events, out)
             if same:
                 out.append(self._dialect.forward_frame(frame, events, self._peek))
@@ -366,7 +360,7 @@ class _Stream:
         if not chunk:
             self.over = True
             failed = self._end(out)
-        if self._content or self.over or not self._listening:
+        if self._content or self.over:
             self._content_s = now
             self.ready = not call.content_sent
         elif now - self._content_s > call.timeouts.stall_s:
@@ -395,7 +389,20 @@ class _Stream:
             if failed is not None:
                 self._told = self._same
                 return failed
-        return self._hear(self._decoder.end(), out) if self._listening else None
+        return self._hear(self._decoder.end(), out)
+
+    def _pass_on(self, frame: Frame) -> None:
+        """The client may be able to read what we are not: its bytes go on, but our count is not to be trusted."""
+        if not (self._content or self._call.content_sent):
+            json.decode_reply(frame.data or b"")
+        decoder = self._decoder
+        if not isinstance(decoder, _Unsure):
+            decoder = self._decoder = _Unsure(decoder)
+            self._call.usage = None
+        decoder.missed = frame
+        # Nothing goes past the decoder before it has seen that this is not the last frame.
+        self._text = TextPattern()
+        self._content = True
 
     def _skims(self, frame: Frame) -> bool:
         mark = self._decoder.skims(frame)
@@ -417,3 +424,38 @@ class _Stream:
             if not self._same:
                 out.append(self._encoder.encode(event))
         return None
+
+
+class _Unsure:
+    """The decoder of a reply of which it could not read every frame: it still tells failures and the end, and counts nothing."""
+
+    __slots__ = ("_decoder", "missed")
+
+    def __init__(self, decoder: StreamDecoder) -> None:
+        self._decoder = decoder
+        self.missed: Frame | None = None
+        """The frame that could not be read, while it is the last one."""
+
+    def skims(self, frame: Frame) -> bytes:
+        """See `dialects.base.StreamDecoder.skims`."""
+        mark = self._decoder.skims(frame)
+        if mark:
+            self.missed = None
+        return mark
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """See `dialects.base.StreamDecoder.feed`."""
+        events = self._decoder.feed(frame)
+        if frame.data:
+            self.missed = None
+        return [self._known(event) for event in events if type(event) is not UsageReported and type(event) is not ChoiceFinished]
+
+    def _known(self, event: Event) -> Event:
+        # The upstream says that this is the end: what we miss before it may be what we could not read.
+        return Done() if type(event) is Failed and type(event.error) is UpstreamProtocolError else event
+
+    def end(self) -> list[Event]:
+        """See `dialects.base.StreamDecoder.end`. A last frame that others may be able to read may have told the end."""
+        if self.missed is not None and json.try_object((self.missed.data or b"").decode("utf-8", "replace")) is not None:
+            return []
+        return [event for event in self._decoder.end() if type(event) is Failed]

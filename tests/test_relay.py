@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from tests.fakes.pipeline import Bench
-from tests.test_gateway import CHAT, DONE, ROLE, SECOND, chat, delta, events, gemini, sse
+from fkproxy.adapters.base import Timeouts
+from fkproxy.call import StreamPolicy
+from tests.fakes.pipeline import Bench, Pause, Step
+from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, SECOND, USAGE, chat, delta, events, gemini, sse
 
 ERROR = {"error": {"message": "overloaded", "type": "server_error", "code": 503}}
 
@@ -89,3 +91,82 @@ async def test_half_a_frame_before_any_content_goes_to_another_upstream() -> Non
     client = await bench.send(chat(stream=True))
     assert client.body == good
     assert told(bench) == (None, ["upstream_protocol_error", "ok"])
+
+
+UNREADABLE = sse({"choices": "of another kind"})
+
+
+def slowly(piece: bytes) -> list[Step]:
+    """Three of them, one a minute."""
+    return [Pause(60.0), piece, Pause(60.0), piece, Pause(60.0), piece]
+
+
+async def test_behind_a_frame_that_we_cannot_read_the_upstreams_error_counts() -> None:
+    bench = Bench(CHAT)
+    body = sse(ROLE, delta("a")) + UNREADABLE + sse(delta("b"), ERROR)
+    bench.adapters[0].streams(body)
+    client = await bench.send(chat(stream=True))
+    assert client.body == body
+    assert told(bench) == ("upstream_overloaded", ["upstream_overloaded"])
+
+
+COMPACT = json.dumps(delta("b"), separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [sse(delta("b")), sse(COMPACT), sse(COMPACT, COMPACT, COMPACT), sse(b"{not json"), sse(COMPACT) + UNREADABLE + sse(COMPACT)],
+)
+async def test_behind_a_frame_that_we_cannot_read_a_cut_counts(behind: bytes) -> None:
+    bench = Bench(CHAT)
+    body = sse(ROLE, delta("a"), COMPACT, COMPACT) + UNREADABLE
+    bench.adapters[0].streams(body, behind)
+    client = await bench.send(chat(stream=True))
+    assert client.body.startswith(body + behind + b'data: {"error":')
+    assert told(bench) == ("upstream_protocol_error", ["upstream_protocol_error"])
+
+
+async def test_behind_a_frame_that_we_cannot_read_a_reply_may_not_stall() -> None:
+    bench = Bench(CHAT, timeouts=Timeouts(stall_s=100.0))
+    bench.adapters[0].streams(sse(ROLE, delta("a")) + UNREADABLE, *slowly(b": alive\n\n"))
+    client = await bench.send(chat(stream=True))
+    assert b"alive" in client.body
+    assert told(bench) == ("timeout", ["timeout"])
+
+
+async def test_frames_that_we_cannot_read_are_content_all_the_same() -> None:
+    bench = Bench(CHAT, timeouts=Timeouts(stall_s=100.0), stream=StreamPolicy(keep_alive_s=100.0))
+    bench.adapters[0].streams(UNREADABLE, *slowly(UNREADABLE), sse(DONE))
+    client = await bench.send(chat(stream=True))
+    assert client.body == UNREADABLE * 4 + sse(DONE)
+    assert told(bench) == (None, ["ok"])
+
+
+@pytest.mark.parametrize("end", [sse(DONE), b"", b": bye\n\n"])
+async def test_a_frame_that_we_cannot_read_may_have_told_the_end(end: bytes) -> None:
+    bench = Bench(CHAT)
+    body = sse(ROLE, delta("a"), delta("b")) + UNREADABLE + end
+    bench.adapters[0].streams(body)
+    client = await bench.send(chat(stream=True))
+    assert client.body == body
+    assert told(bench) == (None, ["ok"])
+
+
+async def test_behind_a_frame_that_we_cannot_read_nothing_is_counted() -> None:
+    bench = Bench(CHAT)
+    body = sse(ROLE, delta("a"), USAGE) + UNREADABLE + sse(delta(finish="stop"), USAGE, DONE)
+    bench.adapters[0].streams(body)
+    client = await bench.send(chat(stream=True, stream_options={"include_usage": True}))
+    assert client.body == body
+    assert (bench.record.usage, bench.record.finish_reason) == (None, None)
+    assert told(bench) == (None, ["ok"])
+
+
+async def test_a_last_frame_that_nobody_can_read_changes_nothing_of_a_whole_reply() -> None:
+    bench = Bench(GEMINI)
+    body = sse(gemini({"text": "Hello"}), DONE)
+    bench.adapters[0].streams(body)
+    client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
+    assert client.body == body
+    assert bench.record.usage is None
+    assert told(bench) == (None, ["ok"])
