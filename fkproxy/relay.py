@@ -347,9 +347,10 @@ class _Stream:
             events: Sequence[Event] = ()
             try:
                 events = self._decoder.feed(frame)
-            except UpstreamProtocolError:
+            except UpstreamProtocolError as error:
                 if not same:
-                    raise
+                    failed = Failed(error)
+                    break
                 self._pass_on(frame)
             failed = self._hear(events, out)
             if same:

@@ -170,3 +170,25 @@ async def test_a_last_frame_that_nobody_can_read_changes_nothing_of_a_whole_repl
     assert client.body == body
     assert bench.record.usage is None
     assert told(bench) == (None, ["ok"])
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_what_came_before_a_bad_frame_is_translated_and_told_before_the_error(pieces: int) -> None:
+    bench = Bench(GEMINI)
+    good, bad = sse(gemini({"text": "Hello"}, finish=None), gemini({"text": " world"}, finish=None)), sse(b"{not json")
+    bench.adapters[0].streams(*((good + bad,) if pieces == 1 else (good[:-9], good[-9:] + bad)))
+    client = await bench.send(chat(stream=True))
+    *content, error = events(client)
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in content) == "Hello world"
+    assert error["error"]["code"] == "upstream_protocol_error"
+    assert told(bench) == ("upstream_protocol_error", ["upstream_protocol_error"])
+
+
+async def test_a_bad_frame_before_any_content_goes_to_another_upstream() -> None:
+    bench = Bench(GEMINI, SECOND)
+    good = sse(ROLE, delta("a"), delta(finish="stop"), DONE)
+    bench.adapters[0].streams(sse(gemini(finish=None), b"{not json"))
+    bench.adapters[1].streams(good)
+    client = await bench.send(chat(stream=True))
+    assert client.body == good
+    assert told(bench) == (None, ["upstream_protocol_error", "ok"])
