@@ -25,13 +25,13 @@ class JsonArray:
             return b""
         out: list[bytes] = []
         for frame in self._framer.feed(data):
-            if frame.data is None:
-                out.append(b"\n")
-            else:
+            if frame.data:
                 out += (b"," if self._begun else b"[", frame.data, b"\n")
                 self._begun = True
+            else:
+                out.append(b"\n")
         return b"".join(out)
 
     def end(self) -> bytes:
-        """The bytes for the end of the stream."""
-        return b"]" if self._begun else b"[]"
+        """The bytes for the end of the stream, and for an event whose blank line did not come."""
+        return self.feed(b"\n\n") + (b"]" if self._begun else b"[]")

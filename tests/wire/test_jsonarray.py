@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,3 +28,21 @@ def test_the_elements_are_the_data_wherever_the_bytes_are_cut(values: list[objec
 def test_nothing_at_all_is_an_empty_array() -> None:
     array = JsonArray()
     assert array.feed(sse.encode_comment("keep-alive")) + array.end() == b"\n[]"
+
+
+def written(*pieces: bytes) -> object:
+    array = JsonArray()
+    return json.loads(b"".join(map(array.feed, pieces)) + array.end())
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r"])
+def test_a_last_event_without_its_blank_line_is_an_element(end: bytes) -> None:
+    assert written(sse.encode_data(b"1") + b"data: 2" + end) == [1, 2]
+    assert written(b"data: 2" + end) == [2]
+
+
+@pytest.mark.parametrize("empty", [b"data:\n\n", b"data: \n\n", b"data\n\n", b"event: x\ndata:\n\n"])
+def test_an_event_without_data_is_no_element(empty: bytes) -> None:
+    assert written(empty, sse.encode_data(b"1"), empty, sse.encode_data(b"2") + empty) == [1, 2]
+    assert written(sse.encode_data(b"1"), empty[:-2]) == [1]
+    assert written(empty) == []
