@@ -95,7 +95,8 @@ class Exchanger:
                 error_body = await self._relay.read(call, client, exchange, MAX_ERROR_BYTES)
                 raise codec.decode_error(exchange.status, exchange.headers, error_body)
             (call.lease or lease).accepted()
-            if peek.stream and exchange.headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
+            # "The type and subtype tokens are case-insensitive" (RFC 9110 §8.3.1).
+            if peek.stream and exchange.headers.get("content-type", "text/event-stream").lower().startswith("text/event-stream"):
                 await self._relay.stream(call, client, peek, codec, exchange)
             else:
                 await self._relay.whole(call, client, peek, codec, exchange)
