@@ -19,6 +19,9 @@ __all__ = ["MAX_FRAME_BYTES", "Frame", "SseDecoder", "TextPattern", "encode_comm
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """A frame larger than this is refused: a generated image is some megabytes of base64, a runaway line has no end."""
 
+_LARGE_BYTES = 4096
+"""An event that has grown over this is put together once its line ends, and not with each piece that comes: an image has hundreds."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BACKSLASH = ord("\\")
 _MAX_LESSONS = 16
@@ -44,17 +47,28 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 class SseDecoder:
     """Feed bytes, get frames. `tail()` gives what is left when the stream has ended."""
 
-    __slots__ = ("_max_frame_bytes", "_started", "rest")
+    __slots__ = ("_max_frame_bytes", "_more", "_more_bytes", "_started", "rest")
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self.rest = b""
         """The beginning of an event whose end has not come."""
+        self._more: list[bytes] = []
+        """What has come behind a large one without a line's end."""
+        self._more_bytes = 0
         self._started = False
         self._max_frame_bytes = max_frame_bytes
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Frames completed by `chunk`. Raises `UpstreamProtocolError` when a frame grows over the limit."""
-        data = self.rest + chunk if self.rest else chunk
+        data = chunk
+        if self.rest:
+            if len(self.rest) > _LARGE_BYTES and chunk.find(b"\n") < 0 and chunk.find(b"\r") < 0 and not self.rest.endswith(b"\r"):
+                self._more.append(chunk)
+                self._more_bytes += len(chunk)
+                if len(self.rest) + self._more_bytes > self._max_frame_bytes:
+                    raise self._too_large()
+                return []
+            data = self._joined(chunk) if self._more else self.rest + chunk
         if (
             self._started
             and data.startswith(b"data:")
@@ -83,9 +97,18 @@ class SseDecoder:
         else:
             rest = self._feed_any(data, frames)
         if len(rest) > self._max_frame_bytes:
-            raise UpstreamProtocolError(f"an event of the upstream's stream is larger than {self._max_frame_bytes} bytes")
+            raise self._too_large()
         self.rest = rest
         return frames
+
+    def _too_large(self) -> UpstreamProtocolError:
+        return UpstreamProtocolError(f"an event of the upstream's stream is larger than {self._max_frame_bytes} bytes")
+
+    def _joined(self, chunk: bytes = b"") -> bytes:
+        data = b"".join((self.rest, *self._more, chunk))
+        self._more.clear()
+        self._more_bytes = 0
+        return data
 
     def _feed_any(self, data: bytes, frames: list[Frame]) -> bytes:
         start = 0
@@ -102,7 +125,7 @@ class SseDecoder:
 
     def tail(self) -> list[Frame]:
         """The unterminated rest as a frame, if it has data: some servers forget the last blank line, which its `raw` is given."""
-        rest, self.rest = self.rest, b""
+        rest, self.rest = self._joined(), b""
         if not rest.strip():
             return []
         frame = _frame(rest, rest + (b"\n" if rest.endswith(b"\n") else b"\n\n"))

@@ -196,3 +196,38 @@ def test_the_rest_is_what_has_no_end_yet() -> None:
     assert decoder.rest == b"data: b"
     assert decoder.feed(b"\n\n")
     assert decoder.rest == b""
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b""])
+def test_a_large_frame_is_put_together_once(end: bytes) -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b"event: x" + (end[: len(end) // 2] or b"\n") + b"data: " + b"a" * 5000) == []
+    begun = decoder.rest
+    for _ in range(100):
+        assert decoder.feed(b"a" * 1000) == []
+        assert decoder.rest is begun, "what has come is not copied"
+    frames = [*decoder.feed(end + b"data: b"), *decoder.tail()]
+    assert [(frame.event, frame.data) for frame in frames] == (
+        [("x", b"a" * 105_000), (None, b"b")] if end else [("x", b"a" * 105_000 + b"data: b")]
+    )
+
+
+def test_a_large_frame_that_has_come_in_pieces_is_refused_at_the_limit() -> None:
+    decoder = SseDecoder(max_frame_bytes=10_000)
+    for _ in range(2):
+        assert decoder.feed(b"data: " + b"x" * 4994) == []
+        assert decoder.feed(b"x" * 4000) == []
+        assert len(decoder.feed(b"\n\n")) == 1
+    assert decoder.feed(b"data: " + b"x" * 4994) == []
+    assert decoder.feed(b"x" * 5000) == []
+    with pytest.raises(UpstreamProtocolError, match="10000 bytes"):
+        decoder.feed(b"x")
+
+
+@given(st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)), max_size=9), st.integers(0, 9), st.data())
+def test_what_is_large_is_framed_as_what_is_small(lines: list[tuple[bytes, bytes]], at: int, data: st.DataObject) -> None:
+    large = (b"data: " + b"l" * 5000, data.draw(st.sampled_from((*ENDS, b""))))
+    stream = b"".join(line + end for line, end in [*lines[:at], large, *lines[at:]])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [frame for frame in told(pieces) if frame[1] is not None] == read_plainly(stream)
