@@ -111,7 +111,8 @@ def _usage(usage: Usage) -> dict[str, Any]:
     made = usage.output_tokens
     values: dict[str, Any] = {
         "promptTokenCount": usage.input_tokens,
-        "candidatesTokenCount": made if made is None else made - (thoughts or 0),
+        # Some servers count the thoughts beside what they made.
+        "candidatesTokenCount": made if made is None else max(0, made - (thoughts or 0)),
         "totalTokenCount": usage.total_tokens,
         "cachedContentTokenCount": usage.cached_input_tokens,
         "thoughtsTokenCount": thoughts,

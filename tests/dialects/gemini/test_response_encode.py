@@ -115,6 +115,12 @@ def test_the_last_frame_has_the_reason_and_the_usage() -> None:
     }
 
 
+def test_more_thoughts_than_were_made_leave_no_negative_count() -> None:
+    usage = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=50)
+    (last,) = (json.loads(frame.data or b"") for frame in frames(ChoiceFinished(reason="stop"), UsageReported(usage=usage), Done()))
+    assert last["usageMetadata"] == {"promptTokenCount": 3, "candidatesTokenCount": 0, "thoughtsTokenCount": 50, "totalTokenCount": 8}
+
+
 def test_a_failure_is_an_error_frame() -> None:
     (_, frame) = frames(Started(), TextDelta(text="a"), Failed(RateLimited(2.0)))
     error = json.loads(frame.data or b"")["error"]
