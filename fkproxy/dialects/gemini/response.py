@@ -149,6 +149,7 @@ class _Response(_Wire):
 
 _decode = msgspec.json.Decoder(_Response).decode
 _decode_array = msgspec.json.Decoder(list[_Response]).decode
+_decode_any = msgspec.json.Decoder(_Response | list[_Response]).decode
 _NOT_SAID = Usage()
 _OPAQUE = (
     ("executable_code", "executableCode"),
@@ -214,9 +215,26 @@ class StreamDecoder:
 
     def feed(self, frame: Frame) -> list[Event]:
         """See `dialects.base.StreamDecoder.feed`."""
-        if not frame.data or self._ended:
+        if self._ended:
             return []
+        if not frame.data:
+            return self._bare(frame.raw)
         return self.read(_response(frame.data))
+
+    def _bare(self, raw: bytes) -> list[Event]:
+        """A frame without data: nothing, unless it is the JSON of an error.
+
+        That is how Google ends some streams of events, with no `data:` in front and over several lines. Source: the streams that
+        google-genai for JavaScript reads (`processStreamResponse`), 2026-11.
+        """
+        if not raw.startswith((b"{", b"[")):
+            return []
+        try:
+            found = _decode_any(raw)
+        except json.MALFORMED:
+            return []
+        errors = (response for response in (found if isinstance(found, list) else [found]) if response.error is not None)
+        return [event for response in errors for event in self.read(response)][:1]
 
     def end(self) -> list[Event]:
         """See `dialects.base.StreamDecoder.end`."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fkproxy.dialects.gemini.response import FINISH_REASONS, StreamDecoder, decode_reply
-from fkproxy.model.errors import UpstreamOverloaded, UpstreamProtocolError
+from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamProtocolError, UpstreamRateLimited
 from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, Started, TextDelta, UsageReported, check_order, collect
 from fkproxy.model.parts import Media, Opaque, Reasoning, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
@@ -92,6 +92,25 @@ def test_an_error_inside_a_stream_ends_it(code: Any) -> None:
     assert isinstance(text, TextDelta)
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, UpstreamOverloaded)
+
+
+@pytest.mark.parametrize(("code", "expected"), [(429, UpstreamRateLimited), (503, UpstreamOverloaded)])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("before", [b"", b'data: {"candidates":[{"content":{"parts":[{"text":"a"}]}}]}\r\n\r\n'])
+def test_an_error_without_the_name_of_a_field_in_front_is_one(
+    code: int, expected: type[UpstreamError], indent: int | None, wrapped: bool, before: bytes
+) -> None:
+    error = {"error": {"code": code, "message": "words"}}
+    body = json.dumps([error] if wrapped else error, indent=indent).encode()
+    last = framed([before, body, b"\n\n", STREAM])[-1]
+    assert isinstance(last, Failed)
+    assert type(last.error) is expected
+
+
+@pytest.mark.parametrize("frame", [b": comment", b"event: x", b"{", b"{}", b"[]", b"[1]", b'{"error":1}', b'{"candidates":[{"index":7}]}'])
+def test_what_has_no_data_and_is_no_error_is_passed_over(frame: bytes) -> None:
+    assert framed([frame + b"\n\n", STREAM]) == framed([STREAM])
 
 
 def test_usage_is_told_when_it_is_new_and_never_forgotten() -> None:
