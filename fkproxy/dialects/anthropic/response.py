@@ -103,6 +103,22 @@ _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
+_EVENTS = frozenset(
+    ("content_block_delta", "content_block_start", "content_block_stop", "error", "message_delta", "message_start", "message_stop")
+)
+_DELTAS = frozenset(("citations_delta", "input_json_delta", "signature_delta", "text_delta", "thinking_delta"))
+
+
+def _is_new(data: bytes) -> bool:
+    """It is an event, or a delta, of a type that is not known: the fields whose names are may be anything there."""
+    event = json.decode_reply(data)
+    kind, delta = event.get("type"), event.get("delta")
+    known = _EVENTS
+    if kind == "content_block_delta" and isinstance(delta, dict):
+        kind, known = delta.get("type"), _DELTAS
+    return isinstance(kind, str) and kind not in known
+
+
 def decode_reply(body: bytes) -> list[Event]:
     """The events of a whole message. Raises `UpstreamProtocolError`."""
     try:
@@ -173,6 +189,8 @@ class StreamDecoder:
         try:
             event = _decode_event(frame.data)
         except json.MALFORMED as error:
+            if isinstance(error, msgspec.ValidationError) and _is_new(frame.data):
+                return []
             raise UpstreamProtocolError("the upstream sent something that is not an event of a message") from error
         return self._read(event)
 

@@ -38,6 +38,24 @@ from fkproxy.wire.sse import Frame
 __all__ = ["StreamDecoder", "decode_reply"]
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
+_EVENTS = frozenset(
+    (
+        "error",
+        "response.created",
+        "response.function_call_arguments.delta",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.output_text.delta",
+        "response.queued",
+        "response.reasoning_summary_part.added",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_text.delta",
+        "response.refusal.delta",
+        *_ENDS,
+    )
+)
+"""What is read."""
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "max_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -126,6 +144,12 @@ def decode_reply(body: bytes) -> list[Event]:
     return [*events, *decoder.finish(response)]
 
 
+def _is_new(data: bytes) -> bool:
+    """It is an event of a type that is not known: the fields whose names are may be anything there."""
+    kind = json.decode_reply(data).get("type")
+    return isinstance(kind, str) and kind not in _EVENTS
+
+
 def _item(value: dict[str, Any]) -> _Item:
     try:
         return msgspec.convert(value, _Item)
@@ -161,6 +185,8 @@ class StreamDecoder:
         try:
             event = _decode(frame.data)
         except json.MALFORMED as error:
+            if isinstance(error, msgspec.ValidationError) and _is_new(frame.data):
+                return []
             raise UpstreamProtocolError("the upstream sent something that is not an event of a response") from error
         kind = event.type
         if kind == "error":

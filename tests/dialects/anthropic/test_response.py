@@ -119,6 +119,27 @@ def test_unknown_things_are_passed_over() -> None:
     assert collect(stream(*odd[:2], start(), *odd, *TEXT, *odd[2:], finish(), STOP)).choices[0].parts == (Text(text="a"),)
 
 
+NEW = [
+    {"type": "progress", "message": "working on it"},
+    {"type": "meter", "usage": [1], "index": "a"},
+    delta(0, type="future_delta", text={"a": 1}),
+    delta(0, type="future_delta", text=None, citation=None),
+]
+
+
+@pytest.mark.parametrize("event", NEW)
+def test_what_is_new_may_use_a_known_name_for_something_else(event: dict[str, Any]) -> None:
+    assert stream(start(), event, TEXT[0], event, *TEXT[1:], event, finish(), STOP) == stream(start(), *TEXT, finish(), STOP)
+
+
+@pytest.mark.parametrize(
+    "event", [{**start(), "message": "x"}, delta(0, type="text_delta", text=1), delta(0, text=1), {"type": "error", "index": ""}]
+)
+def test_what_is_known_must_be_what_its_type_says(event: dict[str, Any]) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        stream(start(), TEXT[0], event)
+
+
 def test_nothing_is_read_behind_the_end() -> None:
     assert [type(event) for event in stream(start(), *TEXT, finish(), STOP, start(), *TEXT)][-2:] != [TextDelta, Done]
 

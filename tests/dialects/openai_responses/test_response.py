@@ -9,7 +9,7 @@ import pytest
 from openai.types.responses import ResponseError
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.model.errors import FkproxyError
+from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
 from fkproxy.model.events import Event, Failed, TextDelta, ToolCallDelta, ToolCallStarted, UsageReported
 from fkproxy.model.usage import Usage
 from tests.dialects.golden import frames
@@ -67,3 +67,26 @@ def test_a_reply_that_comes_with_its_last_event_only_is_read_from_it() -> None:
     assert streamed(CREATED, ended(output=items))[1:-2] == expected
     heard = [{"type": "response.output_item.done", "output_index": index, "item": item} for index, item in enumerate(items)]
     assert streamed(CREATED, *heard, ended(output=items))[1:-2] == expected
+
+
+def opened(item: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    return {"type": "response.output_item.added", "output_index": index, "item": item}
+
+
+def text(delta: str, index: int = 0) -> dict[str, Any]:
+    return {"type": "response.output_text.delta", "output_index": index, "delta": delta}
+
+
+@pytest.mark.parametrize(
+    "event", [{"type": "keepalive", "response": "x"}, {"type": "response.new_thing", "item": "x", "output_index": None, "delta": 1}]
+)
+def test_what_is_new_may_use_a_known_name_for_something_else(event: dict[str, Any]) -> None:
+    assert streamed(event, CREATED, event, text("a"), event, ended()) == streamed(CREATED, text("a"), ended())
+
+
+@pytest.mark.parametrize(
+    "event", [{**CREATED, "response": "x"}, {**text("a"), "output_index": None}, {**opened({}), "item": []}, {"type": 1}]
+)
+def test_what_is_known_must_be_what_its_type_says(event: dict[str, Any]) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        streamed(CREATED, event)
