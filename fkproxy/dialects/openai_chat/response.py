@@ -263,7 +263,7 @@ class StreamDecoder:
         index, before = choice.index, len(events)
         message = choice.delta if choice.delta is not None else choice.message
         if message is not None:
-            self._message(message, index, events)
+            self._message(message, index, events, message is not choice.delta)
         if choice.logprobs is not None:
             tokens = choice.logprobs.get("content")
             if isinstance(tokens, list) and tokens and all(isinstance(token, dict) for token in tokens):
@@ -277,7 +277,7 @@ class StreamDecoder:
             extra = {} if choice.content_filter_results is None else {"content_filter_results": choice.content_filter_results}
             self._finished[index] = ChoiceFinished(reason=reason, choice=index, native=native, extra=extra)
 
-    def _message(self, message: _Message, choice: int, events: list[Event]) -> None:
+    def _message(self, message: _Message, choice: int, events: list[Event], whole: bool) -> None:
         thought = message.reasoning_content or message.reasoning
         if thought:
             events.append(ReasoningDelta(text=thought, choice=choice))
@@ -300,7 +300,7 @@ class StreamDecoder:
             if calls is None:
                 calls = self._choices[choice] = _Calls(choice)
             for call in message.tool_calls or ():
-                calls.read(call, events)
+                calls.read(call, events, whole)
             if message.function_call is not None:
                 calls.read(_ToolCall(index=0, function=message.function_call), events)
         if message.extra_content is not None and (seal := _seal(message.extra_content)) is not None:
@@ -322,11 +322,12 @@ class _Calls:
         self._waiting: dict[int, str] = {}
         """Number → id of a call of which no more than that is known."""
 
-    def read(self, call: _ToolCall, events: list[Event]) -> None:
+    def read(self, call: _ToolCall, events: list[Event], whole: bool = False) -> None:
+        """What `call` tells: all of a call if it is `whole`, else the beginning of one or more of it."""
         function = call.function or _Function()
         if call.custom is not None:
             function = _Function(name=call.custom.get("name"), arguments=call.custom.get("input"))
-        at = self._find(call, function)
+        at = None if whole else self._find(call, function)
         if at is None:
             at = self._count
             self._count += 1

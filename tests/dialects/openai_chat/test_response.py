@@ -65,6 +65,21 @@ def test_calls_with_the_same_id_at_different_places_are_different() -> None:
     assert called(first, second, more) == [("f", '{"a":1}'), ("g", '{"b":2}')]
 
 
+@pytest.mark.parametrize("place", [{}, {"index": 0}])
+@pytest.mark.parametrize("again", ["f", "g"])
+def test_every_call_of_a_whole_message_is_one_of_its_own(place: dict[str, int], again: str) -> None:
+    functions = [{"name": "f", "arguments": '{"x":1}'}, {"name": again, "arguments": '{"y":2}'}]
+    message = {"tool_calls": [{**place, "id": "c", "type": "function", "function": function} for function in functions]}
+    body = {"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    events = CHAT.decode_reply(json.dumps(body).encode())
+    check_order(events)
+    first, second = collect(events).choices[0].parts
+    assert isinstance(first, ToolCall)
+    assert isinstance(second, ToolCall)
+    assert [(part.name, part.arguments) for part in (first, second)] == [("f", '{"x":1}'), (again, '{"y":2}')]
+    assert first.id == "c" != second.id
+
+
 def test_calls_that_only_their_names_tell_apart_are_different() -> None:
     assert called(*({"index": 0, "function": {"name": name, "arguments": "{}"}} for name in "fg")) == [("f", "{}"), ("g", "{}")]
 
