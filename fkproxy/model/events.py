@@ -216,6 +216,9 @@ class _OpenChoice:
             target = self.calls.get(event.index)
         else:
             target = self.parts[-1] if self.parts else None
+            if target is not None and target[0] == "tool_call" and target[2] is not None:
+                # The call has its own: this one is that of something behind it, which is not shown.
+                target = None
         if target is None:
             target = ["text", [], None, None]
             self.parts.append(target)

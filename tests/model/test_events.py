@@ -130,6 +130,12 @@ def test_a_seal_without_a_part_makes_one() -> None:
     assert collect([START, SealAttached(seal=SEAL), STOP, DONE]).choices[0].parts == (Text(text="", seal=SEAL),)
 
 
+def test_a_call_keeps_its_own_seal() -> None:
+    own, other = (Seal(dialect="d", data=data) for data in "ab")
+    events = [START, CALL, SealAttached(seal=own, index=0), SealAttached(seal=other), STOP, DONE]
+    assert collect(events).choices[0].parts == (ToolCall(id="c", name="f", arguments="{}", seal=own), Text(text="", seal=other))
+
+
 def test_what_failed_or_broke_off_is_no_reply() -> None:
     with pytest.raises(UpstreamFailed):
         collect([START, TextDelta(text="a"), BROKEN])

@@ -282,11 +282,15 @@ class StreamDecoder:
         if thought:
             events.append(ReasoningDelta(text=thought, choice=choice))
         content = message.content
+        seal = _seal(message.extra_content) if message.extra_content is not None else None
         if content:
             if isinstance(content, str):
                 events.append(TextDelta(text=content, choice=choice))
             else:
                 events += _parts(content, choice)
+            if seal is not None:
+                # It is the content's, and not that of what follows.
+                events.append(SealAttached(seal=seal, choice=choice))
         if message.refusal:
             events.append(RefusalDelta(text=message.refusal, choice=choice))
         for image in message.images or ():
@@ -303,7 +307,7 @@ class StreamDecoder:
                 calls.read(call, events, whole)
             if message.function_call is not None:
                 calls.read(_ToolCall(index=0, function=message.function_call), events)
-        if message.extra_content is not None and (seal := _seal(message.extra_content)) is not None:
+        if seal is not None and not content:
             events.append(SealAttached(seal=seal, choice=choice))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.events import ChoiceFinished, Event, Failed, ReasoningDelta, TextDelta, check_order, collect
-from fkproxy.model.parts import Text, ToolCall
+from fkproxy.model.parts import Seal, Text, ToolCall
 from fkproxy.wire.sse import TextPattern
 from tests.dialects.golden import frames
 
@@ -78,6 +78,20 @@ def test_every_call_of_a_whole_message_is_one_of_its_own(place: dict[str, int], 
     assert isinstance(second, ToolCall)
     assert [(part.name, part.arguments) for part in (first, second)] == [("f", '{"x":1}'), (again, '{"y":2}')]
     assert first.id == "c" != second.id
+
+
+@pytest.mark.parametrize("key", ["message", "delta"])
+def test_a_signature_belongs_to_what_it_stands_beside(key: str) -> None:
+    def signed(data: str) -> dict[str, Any]:
+        return {"extra_content": {"google": {"thought_signature": data}}}
+
+    call = {"index": 0, "id": "k", "function": {"name": "f", "arguments": "{}"}, **signed("of the call")}
+    message = {"content": "x", "tool_calls": [call], **signed("of the text")}
+    events = streamed({"id": "c", "choices": [{"index": 0, key: message, "finish_reason": "tool_calls"}]})
+    assert collect(events).choices[0].parts == (
+        Text(text="x", seal=Seal(dialect="gemini", data="of the text")),
+        ToolCall(id="k", name="f", arguments="{}", seal=Seal(dialect="gemini", data="of the call")),
+    )
 
 
 def test_calls_that_only_their_names_tell_apart_are_different() -> None:
