@@ -236,12 +236,13 @@ class StreamDecoder:
         return [] if self._started else self.start(_Message())
 
     def _counted(self, usage: _Usage | None) -> list[Event]:
-        """Counts are cumulative, and a later event need not repeat all of them."""
+        """Counts are cumulative, and a later event need not repeat all of them: some servers write 0 for those that they do not."""
         if usage is None:
             return []
         known = self._usage
         for name in usage.__struct_fields__:
-            if (value := getattr(usage, name)) is not None:
+            value = getattr(usage, name)
+            if value or (value is not None and getattr(known, name) is None):
                 setattr(known, name, value)
         return [UsageReported(usage=_usage(known))]
 

@@ -119,6 +119,13 @@ def test_unknown_things_are_passed_over() -> None:
     assert collect(stream(*odd[:2], start(), *odd, *TEXT, *odd[2:], finish(), STOP)).choices[0].parts == (Text(text="a"),)
 
 
+def test_a_count_that_is_known_is_not_lost_to_a_zero() -> None:
+    counts = {"input_tokens": 10, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 0}
+    events = stream(start(**counts, output_tokens=1), *TEXT, finish(**dict.fromkeys(counts, 0), output_tokens=7), STOP)
+    assert collect(events).usage == Usage(input_tokens=15, cached_input_tokens=5, cache_write_tokens=0, output_tokens=7)
+    assert collect(stream(start(), *TEXT, finish(input_tokens=0), STOP)).usage == Usage(input_tokens=0)
+
+
 NEW = [
     {"type": "progress", "message": "working on it"},
     {"type": "meter", "usage": [1], "index": "a"},
