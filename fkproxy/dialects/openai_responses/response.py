@@ -37,7 +37,8 @@ from fkproxy.wire.sse import Frame
 
 __all__ = ["StreamDecoder", "decode_reply"]
 
-_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_ENDS = {"response.completed": None, "response.incomplete": "incomplete", "response.failed": "failed"}
+"""The last event → the status that it tells by its name. A response that is completed tells its own."""
 _EVENTS = frozenset(
     (
         "error",
@@ -198,7 +199,7 @@ class StreamDecoder:
             return [TextDelta(text=event.delta)]
         if event.response is not None:
             started = self.begin(event.response)
-            return started + (self.finish(event.response) if kind in _ENDS else [])
+            return started + (self.finish(event.response, _ENDS[kind]) if kind in _ENDS else [])
         return [*self.begin(_Response()), *self._read(kind, event)]
 
     def _read(self, kind: str, event: _Event) -> list[Event]:
@@ -297,25 +298,26 @@ class StreamDecoder:
             events.append(SealAttached(seal=Seal(dialect=NAME, data=item.encrypted_content)))
         return events
 
-    def finish(self, response: _Response) -> list[Event]:
-        """What the end of a response tells. Where no item came before it, its own are read."""
+    def finish(self, response: _Response, status: str | None = None) -> list[Event]:
+        """What the end of a response tells. Where no item came before it, its own are read. `status`: where that is known besides."""
         self._ended = True
+        status = status or response.status
         if not self._heard and not self._said:
             return [
                 *(event for index, item in enumerate(response.output or ()) for event in self.closed(index, item)),
-                *self._last(response),
+                *self._last(response, status),
             ]
-        return self._last(response)
+        return self._last(response, status)
 
-    def _last(self, response: _Response) -> list[Event]:
+    def _last(self, response: _Response, status: str | None) -> list[Event]:
         events: list[Event] = [UsageReported(usage=_usage(response.usage))] if response.usage is not None else []
-        if response.error or response.status == "failed":
+        if response.error or status == "failed":
             return [*events, error_event(response.error or {})]
         why = response.incomplete_details.reason if response.incomplete_details is not None else None
         reason: FinishReason = "tool_calls" if self._calls else "stop"
-        if response.status == "incomplete":
+        if status == "incomplete":
             reason = _INCOMPLETE.get(why or "", "error")
-        return [*events, ChoiceFinished(reason=reason, native=why or response.status), Done()]
+        return [*events, ChoiceFinished(reason=reason, native=why or status), Done()]
 
 
 def _usage(usage: _Usage) -> Usage:

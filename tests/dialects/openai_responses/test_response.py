@@ -10,7 +10,7 @@ from openai.types.responses import ResponseError
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
-from fkproxy.model.events import Event, Failed, TextDelta, ToolCallDelta, ToolCallStarted, UsageReported
+from fkproxy.model.events import ChoiceFinished, Event, Failed, TextDelta, ToolCallDelta, ToolCallStarted, UsageReported
 from fkproxy.model.usage import Usage
 from tests.dialects.golden import frames
 
@@ -51,6 +51,20 @@ def test_a_failure_is_whose_its_code_says(code: str, status: int) -> None:
     _, error = failure(code)
     assert error.status == status
     assert error.breaker == (status in (502, 503))
+
+
+@pytest.mark.parametrize("status", [None, "in_progress"])
+def test_how_a_reply_ended_is_what_its_last_event_is_called(status: str | None) -> None:
+    def finished(name: str, **fields: Any) -> Event:
+        event = ended(name, **fields)
+        return streamed(CREATED, {**event, "response": {**event["response"], "status": status}})[1]
+
+    assert finished("incomplete", incomplete_details={"reason": "max_output_tokens"}) == ChoiceFinished(
+        reason="length", native="max_output_tokens"
+    )
+    assert finished("incomplete") == ChoiceFinished(reason="error", native="incomplete")
+    assert finished("completed") == ChoiceFinished(reason="stop", native=status)
+    assert isinstance(finished("failed"), Failed)
 
 
 def test_what_a_failed_reply_cost_is_told() -> None:
