@@ -44,15 +44,18 @@ _EVENTS = frozenset(
         "error",
         "response.created",
         "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
         "response.in_progress",
         "response.output_item.added",
         "response.output_item.done",
         "response.output_text.delta",
+        "response.output_text.done",
         "response.queued",
         "response.reasoning_summary_part.added",
         "response.reasoning_summary_text.delta",
         "response.reasoning_text.delta",
         "response.refusal.delta",
+        "response.refusal.done",
         *_ENDS,
     )
 )
@@ -123,6 +126,17 @@ class _Event(msgspec.Struct):
     delta: Any = None
 
 
+class _Piece(msgspec.Struct):
+    """What an event says that a piece of an item is complete. It is read apart: most events are no such ones."""
+
+    output_index: int = 0
+    content_index: int = 0
+    text: str | None = None
+    refusal: str | None = None
+    arguments: str | None = None
+
+
+_decode_piece = msgspec.json.Decoder(_Piece).decode
 _decode = msgspec.json.Decoder(_Event).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
 
@@ -161,7 +175,7 @@ def _item(value: dict[str, Any]) -> _Item:
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_ended", "_heard", "_said", "_started")
+    __slots__ = ("_calls", "_ended", "_heard", "_open", "_said", "_started", "_whole")
 
     def __init__(self) -> None:
         self._started = False
@@ -169,7 +183,11 @@ class StreamDecoder:
         self._calls: dict[int, tuple[int, bool]] = {}
         """Output index of a call → (its number, whether arguments have come)."""
         self._said: set[int] = set()
-        """Output indices of which text, refusal or thought has come already."""
+        """Output indices of which text, refusal or thought has come already, in pieces."""
+        self._whole: dict[int, int] = {}
+        """Output index → how many parts of its content have come, each as a whole."""
+        self._open: dict[int, dict[str, Any]] = {}
+        """Output index → an item that has begun and not ended."""
         self._heard = False
         """An item has begun or ended."""
 
@@ -200,9 +218,9 @@ class StreamDecoder:
         if event.response is not None:
             started = self.begin(event.response)
             return started + (self.finish(event.response, _ENDS[kind]) if kind in _ENDS else [])
-        return [*self.begin(_Response()), *self._read(kind, event)]
+        return [*self.begin(_Response()), *self._read(kind, event, frame.data)]
 
-    def _read(self, kind: str, event: _Event) -> list[Event]:
+    def _read(self, kind: str, event: _Event, data: bytes) -> list[Event]:
         index = event.output_index
         delta = event.delta if isinstance(event.delta, str) else ""
         match kind:
@@ -225,7 +243,31 @@ class StreamDecoder:
                 number, _ = self._calls[index]
                 self._calls[index] = (number, True)
                 return [ToolCallDelta(index=number, arguments=delta)]
+            case "response.output_text.done" | "response.refusal.done" | "response.function_call_arguments.done":
+                return self._completed(data)
         return []
+
+    def _completed(self, data: bytes) -> list[Event]:
+        """A piece of an item is complete: all of it, if nothing has come of it."""
+        try:
+            piece = _decode_piece(data)
+        except json.MALFORMED as error:
+            raise UpstreamProtocolError("the upstream sent something that is not an event of a response") from error
+        index = piece.output_index
+        if piece.arguments is not None:
+            return self._arguments(index, piece.arguments)
+        if not (piece.text or piece.refusal) or index in self._said or piece.content_index < self._whole.get(index, 0):
+            return []
+        self._whole[index] = piece.content_index + 1
+        return [TextDelta(text=piece.text)] if piece.text else [RefusalDelta(text=piece.refusal or "")]
+
+    def _arguments(self, index: int, whole: str | None) -> list[Event]:
+        """All arguments of a call, if none have come."""
+        number, come = self._calls.get(index, (0, True))
+        if come or not whole:
+            return []
+        self._calls[index] = (number, True)
+        return [ToolCallDelta(index=number, arguments=whole)]
 
     def end(self) -> list[Event]:
         """See `dialects.base.StreamDecoder.end`."""
@@ -247,6 +289,7 @@ class StreamDecoder:
     def opened(self, index: int, value: dict[str, Any]) -> list[Event]:
         """An item begins."""
         self._heard = True
+        self._open[index] = value
         if value.get("type") not in ("function_call", "custom_tool_call"):
             return []
         item, number = _item(value), len(self._calls)
@@ -258,13 +301,14 @@ class StreamDecoder:
     def closed(self, index: int, value: dict[str, Any]) -> list[Event]:
         """An item is complete: what of it has not come in pieces."""
         self._heard = True
+        self._open.pop(index, None)
         kind = value.get("type")
         if kind not in _KNOWN:
             return [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=value))] if isinstance(kind, str) else []
         item = _item(value)
         match kind:
             case "message":
-                return [] if index in self._said else self._text(item)
+                return [] if index in self._said or index in self._whole else self._text(item)
             case "reasoning":
                 return self._reasoning(index, item)
             case "image_generation_call":
@@ -272,12 +316,8 @@ class StreamDecoder:
                     return []
                 return [MediaReceived(media=Media(kind="image", mime_type=f"image/{item.output_format or 'png'}", data=item.result))]
         events = [] if index in self._calls else self.opened(index, value)
-        number, come = self._calls[index]
-        if come:
-            return events
-        self._calls[index] = (number, True)
         whole = item.arguments if kind == "function_call" else json.encode({"input": item.input or ""}).decode()
-        return [*events, ToolCallDelta(index=number, arguments=whole)] if whole else events
+        return [*events, *self._arguments(index, whole)]
 
     def _text(self, item: _Item) -> list[Event]:
         events: list[Event] = []
@@ -299,15 +339,26 @@ class StreamDecoder:
         return events
 
     def finish(self, response: _Response, status: str | None = None) -> list[Event]:
-        """What the end of a response tells. Where no item came before it, its own are read. `status`: where that is known besides."""
+        """What the end of a response tells. Of its items those are read that did not come before it, or did not end.
+
+        `status`: where that is known besides.
+        """
         self._ended = True
-        status = status or response.status
-        if not self._heard and not self._said:
-            return [
-                *(event for index, item in enumerate(response.output or ()) for event in self.closed(index, item)),
-                *self._last(response, status),
-            ]
-        return self._last(response, status)
+        output = response.output or []
+        left = self._left(output) if self._heard or self._said or self._whole else [*enumerate(output)]
+        return [
+            *(event for index, item in left for event in self.closed(index, item)),
+            *self._last(response, status or response.status),
+        ]
+
+    def _left(self, output: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+        """The items that have begun and not ended, as they are in `output`: some servers number or name them there in another way."""
+        found: list[tuple[int, dict[str, Any]]] = []
+        for index, begun in self._open.items():
+            named = [item for item in output if begun.get("id") and item.get("id") == begun["id"]]
+            placed = [item for item in output[index : index + 1] if all(item.get(name) == begun.get(name) for name in ("type", "call_id"))]
+            found += [(index, item) for item in (named or placed)[:1]]
+        return found
 
     def _last(self, response: _Response, status: str | None) -> list[Event]:
         events: list[Event] = [UsageReported(usage=_usage(response.usage))] if response.usage is not None else []

@@ -10,7 +10,18 @@ from openai.types.responses import ResponseError
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
-from fkproxy.model.events import ChoiceFinished, Event, Failed, TextDelta, ToolCallDelta, ToolCallStarted, UsageReported
+from fkproxy.model.events import (
+    ChoiceFinished,
+    Event,
+    Failed,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+    check_order,
+    collect,
+)
+from fkproxy.model.parts import Refusal, Text, ToolCall
 from fkproxy.model.usage import Usage
 from tests.dialects.golden import frames
 
@@ -104,3 +115,57 @@ def test_what_is_new_may_use_a_known_name_for_something_else(event: dict[str, An
 def test_what_is_known_must_be_what_its_type_says(event: dict[str, Any]) -> None:
     with pytest.raises(UpstreamProtocolError):
         streamed(CREATED, event)
+
+
+MESSAGE = {"type": "message", "id": "m", "role": "assistant", "content": []}
+SAID = {**MESSAGE, "content": [{"type": "output_text", "text": "ab"}, {"type": "refusal", "refusal": "no"}]}
+CALL = {"type": "function_call", "id": "i", "call_id": "c", "name": "f", "arguments": ""}
+ASKED = {**CALL, "arguments": '{"a":1}'}
+BEGUN = [opened(MESSAGE), opened(CALL, 1)]
+WHOLE = [
+    {"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "ab"},
+    {"type": "response.refusal.done", "output_index": 0, "content_index": 1, "refusal": "no"},
+    {"type": "response.function_call_arguments.done", "output_index": 1, "arguments": '{"a":1}'},
+]
+CLOSED = [{"type": "response.output_item.done", "output_index": index, "item": item} for index, item in enumerate((SAID, ASKED))]
+PIECES = [
+    text("a"),
+    text("b"),
+    {"type": "response.refusal.delta", "output_index": 0, "content_index": 1, "delta": "no"},
+    {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": '{"a"'},
+    {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": ":1}"},
+]
+
+
+@pytest.mark.parametrize("output", [[], [SAID, ASKED]])
+@pytest.mark.parametrize("closed", [[], CLOSED])
+@pytest.mark.parametrize("whole", [[], WHOLE, [*WHOLE, *WHOLE]])
+@pytest.mark.parametrize("pieces", [[], PIECES])
+def test_what_comes_in_any_way_is_told_once(pieces: list[Any], whole: list[Any], closed: list[Any], output: list[Any]) -> None:
+    events = streamed(CREATED, *BEGUN, *pieces, *whole, *closed, ended(output=output))
+    check_order(events)
+    parts = sorted(collect(events).choices[0].parts, key=lambda part: type(part).__name__)
+    if pieces or whole or closed or output:
+        assert parts == [Refusal(text="no"), Text(text="ab"), ToolCall(id="c", name="f", arguments='{"a":1}')]
+    else:
+        assert parts == [ToolCall(id="c", name="f", arguments="{}")]
+
+
+@pytest.mark.parametrize(
+    ("item", "arguments"),
+    [
+        ({**ASKED, "id": "another"}, '{"a":1}'),
+        ({**ASKED, "id": None}, '{"a":1}'),
+        ({**ASKED, "id": "another", "call_id": "another"}, "{}"),
+        ({**SAID, "id": "another"}, "{}"),
+    ],
+)
+def test_an_item_of_the_last_event_is_that_which_has_begun_when_it_looks_like_it(item: dict[str, Any], arguments: str) -> None:
+    assert collect(streamed(CREATED, opened(CALL), ended(output=[item]))).choices[0].parts == (
+        ToolCall(id="c", name="f", arguments=arguments),
+    )
+
+
+def test_an_item_of_the_last_event_is_found_by_its_id_where_others_are_left_out() -> None:
+    hidden = opened({"type": "reasoning", "id": "rs", "summary": []})
+    assert ToolCallDelta(index=0, arguments='{"a":1}') in streamed(CREATED, hidden, opened(CALL, 1), ended(output=[ASKED]))
