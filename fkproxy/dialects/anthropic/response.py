@@ -5,7 +5,8 @@ Source: platform.claude.com/docs/en/build-with-claude/streaming and the typed mo
     message_start  ( content_block_start  content_block_delta*  content_block_stop )*  message_delta+  message_stop
 
 with `ping` anywhere and `error` at any point, which ends the stream. "New event types may be added": they are passed over. A whole
-message is read as if its blocks had been streamed.
+message is read as if its blocks had been streamed. Compatible servers may begin a call before the one in front of it has ended: calls
+are told apart by the index of their block, everything else belongs to the block that began last.
 """
 
 from __future__ import annotations
@@ -131,8 +132,8 @@ def decode_reply(body: bytes) -> list[Event]:
         raise UpstreamProtocolError("the upstream's reply is not a whole message")
     decoder = StreamDecoder()
     events = decoder.start(message)
-    for block in message.content:
-        events += [*decoder.open(block), *decoder.close()]
+    for index, block in enumerate(message.content):
+        events += [*decoder.open(block, index), *decoder.close()]
     events += decoder.finish(message.stop_reason, message.stop_sequence, message.stop_details)
     return [*events, *decoder.end()]
 
@@ -162,7 +163,7 @@ _TEXT_MARKS = (b'"text":"', b'"text": "')
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_block", "_calls", "_ended", "_finished", "_pieces", "_started", "_usage")
+    __slots__ = ("_aside", "_block", "_calls", "_ended", "_finished", "_index", "_pieces", "_started", "_usage")
 
     def __init__(self) -> None:
         self._started = False
@@ -170,7 +171,11 @@ class StreamDecoder:
         self._ended = False
         self._calls = 0
         self._block: dict[str, Any] | None = None
+        self._index = 0
+        """That of the block."""
         self._pieces: list[str] = []
+        self._aside: dict[int, _Call] = {}
+        """Index of its block → a call that has not ended, although another block has begun."""
         self._usage = _Usage()
 
     def skims(self, frame: Frame) -> bytes:
@@ -206,11 +211,12 @@ class StreamDecoder:
     def _read(self, event: _Event) -> list[Event]:
         match event.type:
             case "content_block_delta":
-                return self._delta(event.delta) if event.delta is not None else []
+                return self._delta(event.delta, event.index) if event.delta is not None else []
             case "content_block_start":
-                return [*self._begun(), *self.open(event.content_block or {})]
+                return [*self._begun(), *self.open(event.content_block or {}, event.index)]
             case "content_block_stop":
-                return self.close()
+                call = self._aside.pop(event.index, None)
+                return self.close() if call is None else call.close()
             case "message_start":
                 return self.start(event.message or _Message())
             case "message_delta":
@@ -258,16 +264,16 @@ class StreamDecoder:
         self._finished = True
         extra = {"stop_details": details} if details is not None else {}
         finished = ChoiceFinished(reason=FINISH_REASONS.get(reason, "stop"), native=reason, stop_sequence=sequence, extra=extra)
-        return [*self.close(), finished]
+        return [*self._close_aside(), *self.close(), finished]
 
     # --- its blocks
 
-    def open(self, block: dict[str, Any]) -> list[Event]:
+    def open(self, block: dict[str, Any], index: int) -> list[Event]:
         """A block has begun, with whatever it holds by then."""
-        events = self.close()
+        events = self._put_aside(index)
         if self._finished:
             return events
-        self._block = block
+        self._block, self._index = block, index
         self._pieces = []
         match block.get("type"):
             case "text":
@@ -287,7 +293,21 @@ class StreamDecoder:
                 self._calls += 1
         return events
 
-    def _delta(self, delta: _Delta) -> list[Event]:
+    def _put_aside(self, index: int) -> list[Event]:
+        """The open block makes way for that with `index`. A call may go on."""
+        block, call = self._block, self._aside.pop(index, None)
+        events = [] if call is None else call.close()
+        if block is None or index == self._index or block.get("type") != "tool_use":
+            return [*events, *self.close()]
+        self._aside[self._index] = _Call(self._calls - 1, block, self._pieces)
+        self._block = None
+        return events
+
+    def _close_aside(self) -> list[Event]:
+        calls, self._aside = self._aside, {}
+        return [event for call in calls.values() for event in call.close()]
+
+    def _delta(self, delta: _Delta, index: int) -> list[Event]:
         if self._block is None:
             return []
         match delta.type:
@@ -298,6 +318,8 @@ class StreamDecoder:
             case "signature_delta":
                 return self._signed(delta.signature)
             case "input_json_delta" if delta.partial_json:
+                if index in self._aside:
+                    return self._aside[index].more(delta.partial_json)
                 self._pieces.append(delta.partial_json)
                 if self._block.get("type") != "tool_use":
                     return []
@@ -327,14 +349,34 @@ class StreamDecoder:
             return []
         kind = block.get("type")
         if kind == "tool_use":
-            # Whole messages and some servers' streams give the input with the block itself.
-            given = json.encode(block.get("input") or {}).decode()
-            return [] if self._pieces else [ToolCallDelta(index=self._calls - 1, arguments=given)]
+            return _Call(self._calls - 1, block, self._pieces).close()
         if kind in ("text", "thinking", "redacted_thinking"):
             return []
         if self._pieces:
             block = {**block, "input": json.try_object("".join(self._pieces)) or {}}
         return [OpaqueReceived(part=Opaque(dialect=NAME, kind=str(kind), value=block))]
+
+
+class _Call:
+    """The block of a call."""
+
+    __slots__ = ("_block", "_number", "_pieces")
+
+    def __init__(self, number: int, block: dict[str, Any], pieces: list[str]) -> None:
+        self._number = number
+        self._block = block
+        self._pieces = pieces
+
+    def more(self, piece: str) -> list[Event]:
+        """More of its input."""
+        self._pieces.append(piece)
+        return [ToolCallDelta(index=self._number, arguments=piece)]
+
+    def close(self) -> list[Event]:
+        """It is complete. Whole messages and some servers' streams give the input with the block itself."""
+        if self._pieces:
+            return []
+        return [ToolCallDelta(index=self._number, arguments=json.encode(self._block.get("input") or {}).decode())]
 
 
 def _citation(citation: Any) -> OpaqueReceived:

@@ -92,6 +92,39 @@ def test_input_in_pieces_wins_over_that_of_the_block() -> None:
     assert [event.arguments for event in events if isinstance(event, ToolCallDelta)] == ['{"a"', ":1}"]
 
 
+def tool(index: int, **given: Any) -> dict[str, Any]:
+    return block(index, {"type": "tool_use", "id": f"t{index}", "name": "f", "input": given})
+
+
+def piece(index: int, text: str) -> dict[str, Any]:
+    return delta(index, type="input_json_delta", partial_json=text)
+
+
+@pytest.mark.parametrize("ends", [[], [closed(0), closed(1)], [closed(1), closed(0)]])
+@pytest.mark.parametrize("text", [[], [block(2, {"type": "text", "text": "b"})]])
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([piece(0, '{"x"'), piece(1, '{"y"'), piece(0, ":1}"), piece(1, ":2}")], ['{"x":1}', '{"y":2}']),
+        ([piece(1, '{"y":2}')], ['{"given":0}', '{"y":2}']),
+        ([piece(0, '{"x":1}')], ['{"x":1}', '{"given":1}']),
+        ([], ['{"given":0}', '{"given":1}']),
+    ],
+)
+def test_calls_that_come_at_the_same_time_are_told_apart(pieces: list[Any], expected: list[str], text: list[Any], ends: list[Any]) -> None:
+    events = stream(start(), tool(0, given=0), tool(1, given=1), *text, *pieces, *ends, finish("tool_use"), STOP)
+    check_order(events)
+    parts = collect(events).choices[0].parts
+    assert [part.arguments for part in parts if isinstance(part, ToolCall)] == expected
+    assert [part for part in parts if isinstance(part, Text)] == [Text(text="b") for _ in text]
+
+
+def test_calls_that_all_have_one_index_follow_each_other() -> None:
+    calls = [tool(0), piece(0, '{"x":1}'), tool(0, given=0), tool(0), piece(0, '{"z":3}')]
+    parts = collect(stream(start(), *calls, finish("tool_use"), STOP)).choices[0].parts
+    assert [part.arguments for part in parts if isinstance(part, ToolCall)] == ['{"x":1}', '{"given":0}', '{"z":3}']
+
+
 def test_a_call_without_an_id_gets_one() -> None:
     events = stream(start(), block(0, {"type": "tool_use", "name": "f"}), finish("tool_use"))
     (call,) = collect(events).choices[0].parts
