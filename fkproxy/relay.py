@@ -353,11 +353,11 @@ class _Stream:
                     break
                 self._pass_on(frame)
             failed = self._hear(events, out)
+            if failed is not None:
+                self._tell(frame, events, out)
+                break
             if same:
                 out.append(self._dialect.forward_frame(frame, events, self._peek))
-            if failed is not None:
-                self._told = same
-                break
         if not chunk:
             self.over = True
             failed = self._end(out)
@@ -377,7 +377,7 @@ class _Stream:
     def _end(self, out: list[bytes]) -> Failed | None:
         """The body is over: hear its last frame, if that has no blank line, and what the end itself tells."""
         for frame in self._framer.tail():
-            if not frame.data:
+            if frame.data == b"":
                 continue
             try:
                 events = self._decoder.feed(frame)
@@ -385,12 +385,18 @@ class _Stream:
                 # Half of it: nobody can read that.
                 return Failed(UpstreamProtocolError("the upstream's stream ended within an event, before the reply was complete"))
             failed = self._hear(events, out)
-            if self._same:
-                out.append(self._dialect.forward_frame(frame, events, self._peek))
             if failed is not None:
-                self._told = self._same
+                self._tell(frame, events, out)
                 return failed
+            if self._same and frame.data is not None:
+                out.append(self._dialect.forward_frame(frame, events, self._peek))
         return self._hear(self._decoder.end(), out)
+
+    def _tell(self, frame: Frame, events: Sequence[Event], out: list[bytes]) -> None:
+        """Hand a same-dialect error frame on as it came, but for one without data to a client that has an array in place of events."""
+        self._told = self._same and (frame.data is not None or not self._peek.json_array)
+        if self._told:
+            out.append(self._dialect.forward_frame(frame, events, self._peek))
 
     def _pass_on(self, frame: Frame) -> None:
         """The client may be able to read what we are not: its bytes go on, but our count is not to be trusted."""

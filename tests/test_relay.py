@@ -192,3 +192,18 @@ async def test_a_bad_frame_before_any_content_goes_to_another_upstream() -> None
     client = await bench.send(chat(stream=True))
     assert client.body == good
     assert told(bench) == (None, ["upstream_protocol_error", "ok"])
+
+
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize("ending", ["", "\n", "\n\n"])
+async def test_googles_error_without_data_is_told_once_and_held_against_the_upstream(ending: str, array: bool) -> None:
+    bench = Bench(("own", "gemini"))
+    piece = {"candidates": [{"content": {"parts": [{"text": "a"}], "role": "model"}}]}
+    error = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "busy"}}
+    bench.adapters[0].streams(f"data: {json.dumps(piece)}\n\n{json.dumps(error, indent=2)}{ending}".encode())
+    target = f"m:streamGenerateContent{'' if array else '?alt=sse'}"
+    path, _, query = target.partition("?")
+    client = await bench.send(b'{"contents": [{"role": "user", "parts": [{"text": "x"}]}]}', "gemini", target=path, query=query)
+    assert client.body.count(b'"error"') == 1
+    assert (b'data: {"error"' in client.body) is array, "only what is data has a place in an array"
+    assert told(bench) == ("upstream_overloaded", ["upstream_overloaded"])

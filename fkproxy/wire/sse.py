@@ -124,12 +124,14 @@ class SseDecoder:
         return data[start:]
 
     def tail(self) -> list[Frame]:
-        """The unterminated rest as a frame, if it has data: some servers forget the last blank line, which its `raw` is given."""
+        """The unterminated rest as a frame, if it has data, or is JSON without being called so, as Google's errors are. Some servers forget
+        the last blank line: its `raw` is given one.
+        """
         rest, self.rest = self._joined(), b""
         if not rest.strip():
             return []
         frame = _frame(rest, rest + (b"\n" if rest.endswith(b"\n") else b"\n\n"))
-        return [] if frame.data is None else [frame]
+        return [frame] if frame.data is not None or rest.startswith((b"{", b"[")) else []
 
 
 class TextPattern:
