@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from fkproxy.directory import ClientKey, Document, KeyLimits, KeySecret, Pool
 from fkproxy.storage import documents
+from fkproxy.storage.engines import Deadlines
 from fkproxy.storage.opening import open_at
 from fkproxy.storage.secrets import sealed_in
 from fkproxy.storage.store import Store
@@ -115,12 +116,14 @@ async def test_of_two_at_once_for_one_document_one_wins(store: Store, url: str) 
 
 
 async def test_two_processes_change_at_once_and_nothing_is_lost(store: Store, url: str) -> None:
-    other, _ = await open_at(url, secret_keys=KEYS)
-    await asyncio.gather(*(put_keys(base, key(f"k{number}-{side}")) for number in range(10) for side, base in enumerate((store, other))))
+    patient = Deadlines(lock_s=60.0, statement_s=60.0, transaction_s=60.0)  # twenty wait for each other
+    one, other = [(await open_at(url, secret_keys=KEYS, deadlines=patient))[0] for _ in range(2)]
+    await asyncio.gather(*(put_keys(base, key(f"k{number}-{side}")) for number in range(10) for side, base in enumerate((one, other))))
     picture = await store.picture()
     assert (len(picture.keys), picture.revision) == (20, 20)
     assert await other.verify_audit() == AuditVerdict(ok=True, rows=21)
-    await other.close()
+    for base in (one, other):
+        await base.close()
 
 
 async def test_every_revision_is_there_until_it_is_too_old(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
