@@ -20,13 +20,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import msgspec
-
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
+from fkproxy.wire import json
 
 if TYPE_CHECKING:
     from fkproxy.adapters.google_auth import GoogleTokens
@@ -156,7 +155,7 @@ class VertexClaude:
 
 def _with_version(body: bytes, *, keep_model: bool) -> bytes:
     """The body with the version, and without the model where that stands in the path; every other byte as it is."""
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields = json.raw_fields(body)
     if not keep_model:
         fields.pop("model", None)
-    return msgspec.json.encode({"anthropic_version": _VERTEX_VERSION, **fields})
+    return json.encode({"anthropic_version": _VERTEX_VERSION, **fields})

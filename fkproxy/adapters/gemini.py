@@ -12,13 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import msgspec
-
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
+from fkproxy.wire import json
 
 if TYPE_CHECKING:
     from fkproxy.adapters.google_auth import GoogleTokens
@@ -131,12 +130,8 @@ class VertexAi:
 
 
 def _counted(body: bytes) -> bytes:
-    """A question for countTokens as Vertex AI reads it: the request itself, not one within another."""
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    inner = fields.get("generateContentRequest")
-    if inner is None:
+    """A question for countTokens as Vertex AI reads it: the request itself, not one within another. Raises `InvalidRequest`."""
+    whole = json.inner_fields(json.raw_fields(body), "generateContentRequest")
+    if not whole:
         return body
-    whole = msgspec.json.decode(inner, type=dict[str, msgspec.Raw])
-    return msgspec.json.encode(
-        {name: whole[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in whole}
-    )
+    return json.encode({name: whole[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in whole})

@@ -41,7 +41,6 @@ __all__ = [
     "TokenCounter",
     "carried",
     "choice_of",
-    "explained",
     "extra_losses",
     "functions_of",
     "head_of",

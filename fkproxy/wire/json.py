@@ -6,6 +6,7 @@ Floor 0. Pure.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ __all__ = [
     "decode_reply",
     "decode_request",
     "encode",
+    "inner_fields",
     "loads",
     "raw_fields",
     "refused",
@@ -43,6 +45,7 @@ scan = json.JSONDecoder(strict=False).scan_once  # type: ignore[attr-defined]  #
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_inner = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
 
 
 def encode(value: Any) -> bytes:
@@ -82,12 +85,23 @@ def refused(data: bytes) -> InvalidRequest:
     return InvalidRequest(None, "the request body must be a JSON object that is not nested too deeply")
 
 
-def raw_fields(data: bytes | msgspec.Raw, field: str | None = None) -> dict[str, Any]:
-    """The fields of a client's JSON object, each as it stands: the body, or what is in its `field`. Raises `InvalidRequest`."""
+def raw_fields(body: bytes) -> dict[str, Any]:
+    """The fields of a client's JSON body, each as it stands. Raises `InvalidRequest`."""
     try:
-        return dict(_decode_raw(data))
+        return dict(_decode_raw(body))
     except MALFORMED as error:
-        raise (InvalidRequest(field, "expected an object") if field is not None else refused(bytes(data))) from error
+        raise refused(body) from error
+
+
+def inner_fields(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Those of the object in the field `name`, each as it stands; none where it is null or not there. Raises `InvalidRequest`."""
+    given = fields.get(name)
+    if given is None:
+        return {}
+    try:
+        return dict(_decode_inner(given) or {})
+    except MALFORMED as error:
+        raise InvalidRequest(name, "expected an object") from error
 
 
 def decode_reply(data: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.secret import StaticSecret
 from fkproxy.dialects import DIALECTS
+from fkproxy.model.errors import InvalidRequest
 from tests.e2e.processes import TokenEndpoint, service_account
 from tests.fakes.upstream import FakeUpstream, reply
 
@@ -71,6 +72,17 @@ async def test_vertex_gets_a_bearer_token_and_its_project_and_location(client: H
         assert {asked.headers["authorization"] for asked in upstream.asked} == {"Bearer minted-access-token"}
         assert len(endpoint.grants) == 1
         assert [entry.id for entry in await adapter.list_models()]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"generateContentRequest": 5}'])
+async def test_a_count_that_cannot_be_read_is_the_clients_mistake(
+    body: bytes, client: HttpClient, endpoint: TokenEndpoint, tmp_path: Path
+) -> None:
+    tokens = GoogleTokens(credentials_file=service_account(tmp_path, endpoint.url), project_id=None)
+    access = Access(client.origin("http://127.0.0.1:1"), tokens, auth_header="authorization", fixed=FIXED)
+    adapter = VertexAi(client, access, tokens, provider_key="v", region="europe-west4", models=("gemini-*",))
+    with pytest.raises(InvalidRequest):
+        await adapter.send(UpstreamCall(model="m", stream=False, body=body, request_id="r", operation="count_tokens"))
 
 
 @pytest.mark.parametrize(

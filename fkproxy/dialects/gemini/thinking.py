@@ -171,8 +171,7 @@ def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses:
     fields = json.raw_fields(body)
     names = [name for name in _GENERATION if name in fields] or list(_GENERATION[:1])
     for name in names:
-        given = fields.get(name)
-        fields[name] = json.raw_fields(given, name) if given is not None and bytes(given) != b"null" else {}
+        fields[name] = json.inner_fields(fields, name)
         for inner in _THINKING:
             fields[name].pop(inner, None)
     thinking = encode_thinking(reasoning, model, losses)

@@ -54,7 +54,5 @@ def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
     fields = json.raw_fields(body)
     fields["model"] = model
     if asked.stream and not asked.include_usage:
-        given = fields.get("stream_options")
-        options = json.raw_fields(given, "stream_options") if given is not None and bytes(given) != b"null" else {}
-        fields["stream_options"] = {**options, "include_usage": True}
+        fields["stream_options"] = {**json.inner_fields(fields, "stream_options"), "include_usage": True}
     return json.encode(fields)

@@ -98,8 +98,8 @@ def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:
 def apply_effort(body: bytes, effort: str | None) -> bytes:
     """The body with that effort instead of what it says itself. Raises `InvalidRequest`."""
     fields = json.raw_fields(body)
-    given = fields.pop("reasoning", None)
-    reasoning = json.raw_fields(given, "reasoning") if given is not None and bytes(given) != b"null" else {}
+    reasoning = json.inner_fields(fields, "reasoning")
+    fields.pop("reasoning", None)
     reasoning.pop("effort", None)
     if effort is not None:
         reasoning["effort"] = effort
