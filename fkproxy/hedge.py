@@ -36,8 +36,7 @@ class Hedge:
         self._call = call
         self._hedger = hedger
         self._first = first
-        self._second: Lease | None = None
-        self._rendered: Rendered | None = None
+        self._second: tuple[Lease, Rendered] | None = None
         self._ask = ask
         self._codec = codec
         self._now = now
@@ -71,22 +70,23 @@ class Hedge:
         if lease is None:
             return None
         try:
-            self._rendered, sent = self._ask(lease)
+            rendered, sent = self._ask(lease)
         except FkproxyError:
             # What this one's model cannot be told says nothing about the first one.
             lease.close(self._now(), 0, asked=False)
             return None
-        self._second = lease
+        self._second = (lease, rendered)
         call.attempts += 1
         call.note("hedged")
         return await sent
 
     def settle(self) -> None:
         """One of them has begun to answer, or neither will: the other one's place is given back, and its attempt written down."""
-        call, second, rendered = self._call, self._second, self._rendered
-        call.spare = self._rendered = None
-        if second is None or rendered is None:
+        call, asked = self._call, self._second
+        call.spare = self._second = None
+        if asked is None:
             return
+        second, rendered = asked
         place, loser = (0, self._first) if self.exchange.winner == 1 else (1, second)
         loss = self.exchange.lost.get(place)
         error = self._codec.decode_error(loss, {}, b"") if isinstance(loss, int) else loss

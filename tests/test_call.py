@@ -204,12 +204,6 @@ async def test_to_count_tokens_uses_none(dialect: str) -> None:
     assert (client.status, spent(bench).tokens) == (200, 0)
 
 
-async def test_what_embeds_has_a_price() -> None:
-    rates = Pricing(vendor="openai").rates("text-embedding-3-large")
-    assert rates
-    assert rates[0].output is None
-
-
 async def test_the_slower_one_of_two_was_sent_the_whole_request() -> None:
     bench = hedging(terms=Terms(timeouts=Timeouts(), tokens_per_minute=100_000))
     late(bench, 0, 5.0)

@@ -13,7 +13,6 @@ from fkproxy.limits.takeover import Takeover
 from fkproxy.model.errors import PoolInactive, UnknownModel
 from fkproxy.pools import Pools, narrowed
 from fkproxy.routing import Member, RoutingTable, Rule
-from fkproxy.telemetry.prices import Pricing
 from fkproxy.upstream import Terms
 from tests.fakes.keys import directory, key, send
 from tests.fakes.pipeline import Bench
@@ -135,10 +134,6 @@ async def test_an_excluded_model_is_so_by_any_name(name: str) -> None:
     bench = Bench(("up", "openai_chat"), directory=directory(key(), pools=(Pool(name="team", excluded_models=("gpt-5",)),)))
     assert (await send(bench, chat(name))).status == 403
     assert not bench.adapters[0].calls
-
-
-async def test_a_models_name_with_googles_collection_has_its_price() -> None:
-    assert Pricing(vendor="google").rates("models/gemini-2.5-pro") == Pricing(vendor="google").rates("gemini-2.5-pro") != ()
 
 
 async def test_a_preview_that_a_pool_may_not_ask_for_is_not_asked() -> None:

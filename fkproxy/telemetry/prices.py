@@ -77,7 +77,7 @@ class Pricing:
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._known[model] = self._find(model) or self._find(bare(model))
+            known = self._known[model] = self._find(model) or (self._find(bare(model)) if bare(model) != model else ())
         return known
 
     def _find(self, model: str) -> tuple[Rates, ...]:

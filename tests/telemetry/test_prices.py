@@ -64,3 +64,13 @@ def test_lists_are_not_needed_where_every_model_has_a_price() -> None:
 def test_a_cached_share_larger_than_the_input_costs_nothing_twice() -> None:
     odd = Usage(input_tokens=10, output_tokens=0, cached_input_tokens=20)
     assert cost_usd(Pricing(own={"m": Rates(input=1e6, output=0.0, cached_input=0.0)}), "m", odd) == 0.0
+
+
+def test_what_embeds_has_a_price() -> None:
+    rates = Pricing(vendor="openai").rates("text-embedding-3-large")
+    assert rates
+    assert rates[0].output is None
+
+
+def test_a_models_name_with_googles_collection_has_its_price() -> None:
+    assert Pricing(vendor="google").rates("models/gemini-2.5-pro") == Pricing(vendor="google").rates("gemini-2.5-pro") != ()
