@@ -9,7 +9,7 @@ import msgspec
 
 from tests.fakes.chaos import HANG, OPENING, RESET, Script, bare, chunk, completion, delta, head, one_by_one, repeat, stream, whole
 
-__all__ = ["FAULTS", "Fault", "Scope"]
+__all__ = ["FAULTS", "OF_TIMEOUTS", "Fault", "Scope"]
 
 Scope = Literal["credential", "provider", "everywhere"]
 _EVERYWHERE: tuple[Scope, ...] = ("credential", "provider", "everywhere")
@@ -43,7 +43,8 @@ _HEAD = head(content_length=len(_BODY))
 _HALF = _BODY[: len(_BODY) // 2]
 _EVENTS = head(kind="text/event-stream", transfer_encoding="chunked")
 _BEGUN = OPENING + chunk(delta("All is "))
-_TIMEOUT = frozenset((504, 502, 503))
+OF_TIMEOUTS = frozenset((504, 502, 503))
+"""What a call may end with when somebody was too slow."""
 _LIMITED = frozenset((429,))
 _BROKEN_CHARACTER = _BODY.replace("€".encode(), "€".encode()[:2])
 _BROKEN_EVENT = chunk(msgspec.json.encode(delta("€")).replace("€".encode(), "€".encode()[:2]))
@@ -69,15 +70,15 @@ _CONNECTING = [
 ]
 
 _SILENT = [
-    Fault(name="hang before the head", outcome="timeout", **_both([HANG]), told=_TIMEOUT),
-    Fault(name="hang after the head", outcome="timeout:200", whole=[_HEAD, HANG], stream=[_EVENTS, HANG], told=_TIMEOUT),
+    Fault(name="hang before the head", outcome="timeout", **_both([HANG]), told=OF_TIMEOUTS),
+    Fault(name="hang after the head", outcome="timeout:200", whole=[_HEAD, HANG], stream=[_EVENTS, HANG], told=OF_TIMEOUTS),
     Fault(
         name="hang in the middle",
         outcome="timeout:200",
         whole=[_HEAD + _HALF, HANG],
         stream=[_BEGUN, HANG],
         late=True,
-        told=_TIMEOUT,
+        told=OF_TIMEOUTS,
         hold=None,
     ),
     Fault(
@@ -85,7 +86,7 @@ _SILENT = [
         outcome="timeout:200",
         whole=[_HEAD, HANG],
         stream=[OPENING, repeat(bare(b": waiting\n\n"), 0.1)],
-        told=_TIMEOUT,
+        told=OF_TIMEOUTS,
     ),
     Fault(
         name="signs of life after content",
@@ -93,7 +94,7 @@ _SILENT = [
         whole=[_HEAD + _HALF, HANG],
         stream=[_BEGUN, repeat(chunk(delta()), 0.1)],
         late=True,
-        told=_TIMEOUT,
+        told=OF_TIMEOUTS,
         hold=None,
     ),
 ]
