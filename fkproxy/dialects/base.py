@@ -25,7 +25,6 @@ from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
 __all__ = [
-    "MAX_RETRY_AFTER_S",
     "UNREADABLE_REASONING",
     "Dialect",
     "EmbeddingCodec",
@@ -232,9 +231,6 @@ def seen_by(decode: Callable[[bytes], T], body: bytes) -> T:
     except json.MALFORMED as error:
         raise json.refused(body) from error
 
-
-MAX_RETRY_AFTER_S = 366 * 86400.0
-"""What asks for more is not believed."""
 
 UNREADABLE_REASONING = "other"
 """What is written down of a request that says something about thinking which nobody here can read. It counts as the most there is."""

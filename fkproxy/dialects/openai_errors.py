@@ -6,10 +6,9 @@ Source: OpenAI API reference, "Error codes", read 2026-11: `{"error": {"message"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from fkproxy.dialects.base import MAX_RETRY_AFTER_S
+from fkproxy.dialects.retry_after import retry_after_s
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
@@ -25,7 +24,7 @@ from fkproxy.model.errors import (
 from fkproxy.model.events import Failed
 from fkproxy.wire import json
 
-__all__ = ["decode_error", "encode_error", "error_event", "retry_after_s"]
+__all__ = ["decode_error", "encode_error", "error_event"]
 
 _MAX_MESSAGE_CHARS = 1000
 
@@ -144,19 +143,3 @@ def _words(inner: Any) -> tuple[str | None, str | None, str | None]:
         param if isinstance(param, str) else None,
         code[:100] if isinstance(code, str) else None,
     )
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `retry-after-ms`, or from `retry-after` as a number or a date (RFC 9110 §10.2.3) against the reply's own `date`."""
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit_s
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds < MAX_RETRY_AFTER_S:
-            return seconds
-    try:
-        wait = parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])
-    except (KeyError, ValueError, TypeError):
-        return None
-    return max(0.0, wait.total_seconds())

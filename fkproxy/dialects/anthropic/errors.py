@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from fkproxy.dialects.retry_after import believed_s, retry_after_s, seconds_until
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
@@ -28,7 +28,6 @@ from fkproxy.wire import json
 __all__ = ["decode_error", "encode_error", "error_of"]
 
 _MAX_MESSAGE_CHARS = 1000
-_MAX_WAIT_S = 366 * 86400.0
 
 _TYPES = {
     400: "invalid_request_error",
@@ -99,27 +98,14 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
     """Seconds from `retry-after`, else until the last of the exhausted limits is full again, by the reply's own `date`."""
-    given = headers.get("retry-after")
-    try:
-        seconds = float(given or "nan")
-    except ValueError:
-        seconds = _until(headers, parsedate_to_datetime, given or "")
-    if 0 <= seconds < _MAX_WAIT_S:
-        return seconds
+    given = retry_after_s(headers)
+    if given is not None:
+        return given
     resets = (
-        _until(headers, datetime.fromisoformat, reset)
+        believed_s(seconds_until(headers, datetime.fromisoformat, reset))
         for name, reset in headers.items()
         if name.startswith("anthropic-ratelimit-")
         and name.endswith("-reset")
         and headers.get(name.removesuffix("reset") + "remaining") == "0"
     )
-    return max((wait for wait in resets if 0 <= wait < _MAX_WAIT_S), default=None)
-
-
-def _until(headers: Mapping[str, str], read: Any, text: str) -> float:
-    """Seconds from the reply's `date` to a time, at least 0; NaN when either is missing or is none."""
-    try:
-        wait = read(text) - parsedate_to_datetime(headers["date"])
-    except (KeyError, ValueError, TypeError):
-        return float("nan")
-    return max(0.0, float(wait.total_seconds()))
+    return max((wait_s for wait_s in resets if wait_s is not None), default=None)

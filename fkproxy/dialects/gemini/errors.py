@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fkproxy.dialects.base import MAX_RETRY_AFTER_S
+from fkproxy.dialects.retry_after import believed_s, retry_after_s
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
@@ -92,7 +92,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     if isinstance(value, list) and value:
         value = value[0]
     inner = value.get("error") if isinstance(value, dict) else None
-    return _error(status, inner if isinstance(inner, dict) else {}, _seconds(headers.get("retry-after")))
+    return _error(status, inner if isinstance(inner, dict) else {}, retry_after_s(headers))
 
 
 def error_of(inner: dict[str, Any]) -> UpstreamError:
@@ -144,13 +144,7 @@ def _per_day(detail: dict[str, Any]) -> bool:
 def _delay_s(detail: dict[str, Any]) -> float | None:
     """Seconds of a RetryInfo's `retryDelay`, a duration such as `34.07s`."""
     delay = detail.get("retryDelay")
-    return _seconds(delay.removesuffix("s")) if isinstance(delay, str) else None
-
-
-def _seconds(text: str | None) -> float | None:
-    """Seconds to wait, None for what is no finite number: a date would need a clock."""
     try:
-        value = float(text or "nan")
+        return believed_s(float(delay.removesuffix("s"))) if isinstance(delay, str) else None
     except ValueError:
         return None
-    return max(0.0, value) if abs(value) < MAX_RETRY_AFTER_S else None

@@ -101,11 +101,7 @@ def limit(name: str, remaining: str, reset: str) -> dict[str, str]:
     [
         ({}, None),
         ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "99999999999"}, None),
         ({"retry-after": "soon"}, None),
-        ({"retry-after": "Sat, 21 Nov 2026 04:01:00 GMT"}, None),
-        ({"retry-after": "Sat, 21 Nov 2026 04:01:00 GMT", **DATE}, 60.0),
         ({"retry-after": "7", **DATE, **limit("requests", "0", "2026-11-21T04:00:30Z")}, 7.0),
         ({**DATE, **limit("requests", "0", "2026-11-21T04:00:30Z")}, 30.0),
         ({**DATE, **limit("requests", "0", "2026-11-21T04:00:30Z"), **limit("output-tokens", "0", "2026-11-21T04:00:40Z")}, 40.0),
