@@ -175,11 +175,13 @@ def _item(value: dict[str, Any]) -> _Item:
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_ended", "_heard", "_open", "_said", "_started", "_whole")
+    __slots__ = ("_called", "_calls", "_ended", "_heard", "_open", "_said", "_started", "_whole")
 
     def __init__(self) -> None:
         self._started = False
         self._ended = False
+        self._called = 0
+        """How many calls have begun. Some servers give all items the same index."""
         self._calls: dict[int, tuple[int, bool]] = {}
         """Output index of a call → (its number, whether arguments have come)."""
         self._said: set[int] = set()
@@ -292,16 +294,23 @@ class StreamDecoder:
         self._open[index] = value
         if value.get("type") not in ("function_call", "custom_tool_call"):
             return []
-        item, number = _item(value), len(self._calls)
+        item, number = _item(value), self._called
+        self._called += 1
         self._calls[index] = (number, False)
         return [
             ToolCallStarted(index=number, id=item.call_id or item.id or f"call_{number}", name=joined_name(item.namespace, item.name or ""))
         ]
 
     def closed(self, index: int, value: dict[str, Any]) -> list[Event]:
-        """An item is complete: what of it has not come in pieces."""
+        """An item is complete: what of it has not come in pieces. The next one may have the same index."""
         self._heard = True
-        self._open.pop(index, None)
+        events = self._rest(index, value)
+        for known in (self._open, self._calls, self._whole):
+            known.pop(index, None)
+        self._said.discard(index)
+        return events
+
+    def _rest(self, index: int, value: dict[str, Any]) -> list[Event]:
         kind = value.get("type")
         if kind not in _KNOWN:
             return [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=value))] if isinstance(kind, str) else []
@@ -365,7 +374,7 @@ class StreamDecoder:
         if response.error or status == "failed":
             return [*events, error_event(response.error or {})]
         why = response.incomplete_details.reason if response.incomplete_details is not None else None
-        reason: FinishReason = "tool_calls" if self._calls else "stop"
+        reason: FinishReason = "tool_calls" if self._called else "stop"
         if status == "incomplete":
             reason = _INCOMPLETE.get(why or "", "error")
         return [*events, ChoiceFinished(reason=reason, native=why or status), Done()]

@@ -169,3 +169,24 @@ def test_an_item_of_the_last_event_is_that_which_has_begun_when_it_looks_like_it
 def test_an_item_of_the_last_event_is_found_by_its_id_where_others_are_left_out() -> None:
     hidden = opened({"type": "reasoning", "id": "rs", "summary": []})
     assert ToolCallDelta(index=0, arguments='{"a":1}') in streamed(CREATED, hidden, opened(CALL, 1), ended(output=[ASKED]))
+
+
+@pytest.mark.parametrize("told", ["begun", "in pieces", "closed"])
+def test_items_may_all_have_one_index(told: str) -> None:
+    values: list[dict[str, Any]] = [CREATED]
+    for number in range(3):
+        call = {"type": "function_call", "id": f"fc_{number}", "call_id": f"c{number}", "name": "f", "arguments": ""}
+        said = {"type": "message", "id": f"msg_{number}", "content": [{"type": "output_text", "text": f"t{number}"}]}
+        if told != "closed":
+            values.append(opened(call))
+        if told == "in pieces":
+            values.append({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": f"[{number}]"})
+        values.append({"type": "response.output_item.done", "output_index": 0, "item": {**call, "arguments": f"[{number}]"}})
+        if told == "in pieces":
+            values.append(text(f"t{number}"))
+        values.append({"type": "response.output_item.done", "output_index": 0, "item": said})
+    events = streamed(*values, ended())
+    check_order(events)
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["t0", "t1", "t2"]
+    calls = [part for part in collect(events).choices[0].parts if isinstance(part, ToolCall)]
+    assert [(call.id, call.arguments) for call in calls] == [("c0", "[0]"), ("c1", "[1]"), ("c2", "[2]")]
