@@ -409,6 +409,7 @@ class Call:
             created_s=int(self.started_s),
             include_usage=peek.include_usage,
             tools=self.request.tools if self.request is not None else (),
+            begun_id=self.reply_id if self.content_sent else None,
         )
 
 

@@ -285,7 +285,10 @@ class Gateway:
         call.error, call.over = error, True
         if call.committed:
             if call.peek is not None and call.peek.stream:
-                encoder = call.encoder or call.dialect.stream_encoder(call.reply_context(call.peek))
+                context = call.reply_context(call.peek)
+                encoder = call.encoder
+                if encoder is None or context.begun_id is not None:
+                    encoder = call.dialect.stream_encoder(context)
                 data = b"" if call.error_sent else encoder.encode(Failed(error))
                 call.response_bytes += len(data)
                 await client.finish(data)

@@ -83,6 +83,29 @@ async def test_half_a_frame_is_kept_back_and_its_stream_has_failed(
     assert told(bench) == ("upstream_protocol_error", ["upstream_protocol_error"])
 
 
+async def test_a_response_that_began_in_the_upstreams_words_fails_under_the_id_that_it_has() -> None:
+    bench = Bench(("own", "openai_responses"))
+    head = {"id": "resp_theirs", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []}
+    piece = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "a"}
+    bench.adapters[0].streams(sse({"type": "response.created", "response": head}, piece))
+    client = await bench.send(b'{"model": "m", "input": "hi", "stream": true}', "openai_responses")
+    *passed, failed = events(client)
+    assert [event["type"] for event in passed] == ["response.created", "response.output_text.delta"]
+    assert (failed["type"], failed["response"]["id"]) == ("response.failed", "resp_theirs")
+    assert failed["response"]["status"] == "failed"
+    assert told(bench) == ("upstream_protocol_error", ["upstream_protocol_error"])
+
+
+async def test_a_response_that_failed_while_it_was_awaited_begins_and_fails_in_our_words() -> None:
+    bench = Bench(("own", "openai_responses"), stream=StreamPolicy(commit_after_s=1.0))
+    head = {"id": "resp_theirs", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []}
+    bench.adapters[0].streams(sse({"type": "response.created", "response": head}), Pause(5.0))
+    client = await bench.send(b'{"model": "m", "input": "hi", "stream": true}', "openai_responses")
+    told_of = events(client)
+    assert [event["type"] for event in told_of] == ["response.created", "response.in_progress", "response.failed"]
+    assert len({event["response"]["id"] for event in told_of} - {"resp_theirs"}) == 1
+
+
 async def test_half_a_frame_before_any_content_goes_to_another_upstream() -> None:
     bench = Bench(CHAT, SECOND)
     good = sse(ROLE, delta("a"), delta(finish="stop"), DONE)

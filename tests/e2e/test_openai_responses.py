@@ -20,13 +20,27 @@ TOOL: Any = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False},
     "strict": False,
 }
+NATIVE = "own/gpt-5"
+"""Its upstream speaks Responses itself."""
 
 
 @pytest.fixture(scope="module")
 def gateway(directory: Path, aimock: Aimock) -> Iterator[Service]:
     others = {"OPENAI_API_KEY": "sk-upstream-key", "OPENAI_BASE_URL": f"{aimock.url}/v1"}
     others |= {"ANTHROPIC_API_KEY": "sk-ant-upstream-key", "ANTHROPIC_BASE_URL": aimock.url}
-    with service(directory, **gemini_settings(aimock.url), **others) as running:
+    file = directory / "providers.toml"
+    file.write_text(
+        f"""
+[[providers]]
+name = "own"
+adapter = "openai"
+api = "responses"
+base_url = "{aimock.url}/v1"
+models = ["gpt-5"]
+credentials = [{{ name = "a", key = "sk-own-upstream-key" }}]
+"""
+    )
+    with service(directory, **gemini_settings(aimock.url), **others, APP_PROVIDERS_FILE=str(file)) as running:
         yield running
 
 
@@ -82,9 +96,15 @@ def test_errors_are_the_sdks_own(sdk: openai.OpenAI, model: str) -> None:
     assert refused.value.param == "previous_response_id"
 
 
-@pytest.mark.parametrize("model", [MODELS["gemini"], MODELS["openai"]])
-def test_a_stream_that_is_cut_fails_in_its_own_terms(sdk: openai.OpenAI, model: str) -> None:
-    events = list(sdk.responses.create(model=model, input="cut the stream", stream=True))
+CUT = [(MODELS["gemini"], "cut the stream"), (MODELS["openai"], "cut the stream"), (NATIVE, "cut the response")]
+
+
+@pytest.mark.parametrize(("model", "words"), CUT)
+def test_a_stream_that_is_cut_fails_in_its_own_terms(sdk: openai.OpenAI, model: str, words: str) -> None:
+    events = list(sdk.responses.create(model=model, input=words, stream=True))
+    assert [event.type for event in events].count("response.created") == 1
     assert events[0].type == "response.created"
     assert events[-1].type == "response.failed"
     assert any(event.type == "response.output_text.delta" for event in events)
+    with sdk.responses.stream(model=model, input=words) as stream:
+        assert [event.type for event in stream][-1] == "response.failed"

@@ -126,10 +126,10 @@ class StreamEncoder:
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
-        self._id = f"resp_{context.reply_id}"
+        self._id = context.begun_id or f"resp_{context.reply_id}"
         self._created_s = context.created_s
         self._sequence = 0
-        self._begun = False
+        self._begun = context.begun_id is not None
         self._output: list[dict[str, Any]] = []
         self._open: _Item | None = None
         self._calls: dict[int, _Item] = {}
