@@ -12,7 +12,7 @@ from fkproxy.adapters.base import Adapter, Exchange, UpstreamCall
 from fkproxy.call import Call, Client, Rendered
 from fkproxy.dialects.base import Dialect, Peek
 from fkproxy.hedge import Hedge
-from fkproxy.model.errors import UpstreamRefusedCredential
+from fkproxy.model.errors import InvalidRequest, UpstreamRefusedCredential
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.relay import MAX_ERROR_BYTES, Relay
 from fkproxy.seals import SealStore
@@ -62,12 +62,18 @@ class Exchanger:
 
     async def estimate(self, call: Call, client: Client, peek: Peek) -> None:
         """Count tokens here, since no upstream can. Raises as `SideCalls.estimate`."""
-        await self._side_calls.estimate(call, client, peek)
+        try:
+            await self._side_calls.estimate(call, client, peek)
+        except RecursionError as error:
+            raise _too_deep() from error
 
     async def _ask(self, call: Call, client: Client, peek: Peek, adapter: Adapter, codec: Dialect, lease: Lease) -> None:
         model = lease.model
         if peek.operation != "chat":
-            return await self._side_calls.answer(call, client, peek, adapter, codec, model)
+            try:
+                return await self._side_calls.answer(call, client, peek, adapter, codec, model)
+            except RecursionError as error:
+                raise _too_deep() from error
         rendered = self._render(call, peek, codec, model, lease.upstream.terms)
         call.told(rendered)
         began = self._now()
@@ -112,7 +118,10 @@ class Exchanger:
         """Changes nothing of the call but `request`. Raises `Unrepresentable` and `InvalidRequest`."""
         reasoning, note = _reasoning(call, terms)
         render = self._forward if codec is call.dialect else self._translate
-        return render(call, peek, codec, model, reasoning, note)
+        try:
+            return render(call, peek, codec, model, reasoning, note)
+        except RecursionError as error:
+            raise _too_deep() from error
 
     def _forward(self, call: Call, peek: Peek, codec: Dialect, model: str, reasoning: ReasoningConfig | None, note: str) -> Rendered:
         body = codec.forward_request(call.body, msgspec.structs.replace(peek, model="") if call.renamed else peek, model)
@@ -143,6 +152,11 @@ def _request(call: Call, peek: Peek, codec: Dialect, model: str, body: bytes) ->
         dialect=codec.name,
         caller=call.payer,
     )
+
+
+def _too_deep() -> InvalidRequest:
+    """Whoever walks through a body recurses; a body that is only passed on may be as deep as it likes."""
+    return InvalidRequest(None, "the request body is nested too deeply")
 
 
 def _reasoning(call: Call, terms: Terms) -> tuple[ReasoningConfig | None, str]:

@@ -61,6 +61,41 @@ async def test_a_body_in_which_nothing_can_be_put_is_the_clients_mistake(
     assert not caplog.records
 
 
+def deep(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+def with_result(content: str) -> bytes:
+    asked = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+    }
+    return chat(messages=[{"role": "user", "content": "hi"}, asked, {"role": "tool", "tool_call_id": "c", "content": content}])
+
+
+@pytest.mark.parametrize(
+    ("dialect", "upstream", "target", "body"),
+    [
+        ("openai_chat", "gemini", "", with_result(deep(490))),
+        (
+            "gemini",
+            "openai_chat",
+            "m:generateContent",
+            b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}],"new":%s}' % deep(600).encode(),
+        ),
+        ("gemini", "anthropic", "m:countTokens", b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}],"new":%s}' % deep(600).encode()),
+        ("gemini", "openai_chat", "m:countTokens", b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}],"new":%s}' % deep(600).encode()),
+    ],
+)
+async def test_what_is_too_deep_to_be_walked_through_is_the_clients_mistake(dialect: str, upstream: str, target: str, body: bytes) -> None:
+    bench = Bench(("own", upstream))
+    client = await bench.send(body, dialect, target=target)
+    assert (client.status, bench.record.error_code) == (400, "invalid_request")
+    assert b"nested too deeply" in client.body
+    assert not bench.adapters[0].calls
+
+
 async def test_what_a_failed_upstream_said_is_no_part_of_the_next_ones_reply() -> None:
     bench = Bench(CLAUDE, CHAT)
     message = {

@@ -15,7 +15,6 @@ from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
 
 __all__ = [
     "MALFORMED",
-    "MAX_DEPTH",
     "UNREADABLE",
     "decode_reply",
     "decode_request",
@@ -29,9 +28,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-MAX_DEPTH = 128
-"""Deeper nesting than this is refused at the door; our own walkers recurse."""
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises for bytes that it cannot read. Text that is not UTF-8 is Python's own error, and none of msgspec's."""
