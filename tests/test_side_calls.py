@@ -13,6 +13,7 @@ from tests.fakes.pipeline import Bench, ListClient
 
 MESSAGES = {"model": "m", "messages": [{"role": "user", "content": "hello there"}], "system": "be brief"}
 CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}
+DETAILS = {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 9}]}
 EMBED = {"model": "m", "input": ["one", "two"], "dimensions": 2}
 
 
@@ -79,6 +80,24 @@ async def test_a_count_that_nobody_can_make_is_estimated_and_said_to_be(dialect:
     assert 3 <= (answer.get("input_tokens") or answer["totalTokens"]) <= 20
     assert "estimated" in client.headers["x-fkproxy-losses"]
     assert bench.adapters[0].calls == []
+
+
+@pytest.mark.parametrize("name", ["generateContentRequest", "generate_content_request"])
+async def test_a_whole_request_is_counted_with_all_that_it_says(name: str) -> None:
+    bench = Bench(("a", "anthropic"))
+    bench.adapters[0].replies(b'{"input_tokens": 9}')
+    tools = [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": {"type": "object", "properties": {}}}]}]
+    whole = {"model": "models/m", **CONTENTS, "systemInstruction": {"parts": [{"text": "be brief"}]}, "tools": tools}
+    assert await sent(bench, "gemini", {name: whole}, target="m:countTokens") == (200, {"totalTokens": 9} | DETAILS)
+    asked = json.loads(bench.adapters[0].calls[0].body)
+    assert set(asked) == {"model", "messages", "system", "tools"}
+
+
+@pytest.mark.parametrize("given", [5, "x", []])
+async def test_a_whole_request_to_count_is_an_object(given: Any) -> None:
+    bench = Bench(("o", "openai_chat"))
+    status, answer = await sent(bench, "gemini", {"generateContentRequest": given}, target="m:countTokens")
+    assert (status, answer["error"]["message"]) == (400, "generateContentRequest: expected an object")
 
 
 async def test_a_count_moves_on_when_an_upstream_fails() -> None:

@@ -13,8 +13,12 @@ from fkproxy.wire import json
 __all__ = ["Counter"]
 
 
-class _Question(msgspec.Struct, rename="camel"):
-    generate_content_request: msgspec.Raw | None = None
+_NULL = msgspec.Raw(b"null")
+
+
+class _Question(msgspec.Struct):
+    camel: msgspec.Raw = msgspec.field(name="generateContentRequest", default=_NULL)
+    snake: msgspec.Raw = msgspec.field(name="generate_content_request", default=_NULL)
 
 
 class _Answer(msgspec.Struct, rename="camel"):
@@ -27,11 +31,15 @@ class Counter:
     def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
         """A question is a few contents, or a whole request in `generateContentRequest`."""
         try:
-            whole = msgspec.json.decode(body, type=_Question).generate_content_request
+            question = msgspec.json.decode(body, type=_Question)
         except json.MALFORMED as error:
-            json.decode_request(body)
-            raise InvalidRequest("generateContentRequest", "expected an object") from error
-        return request.decode_request(bytes(whole) if whole is not None else body, asked.model, stream=False)
+            raise json.refused(body) from error
+        whole = question.camel if question.camel != _NULL else question.snake
+        if whole == _NULL:
+            return request.decode_request(body, asked.model, stream=False)
+        if not bytes(whole).startswith(b"{"):
+            raise InvalidRequest("generateContentRequest", "expected an object")
+        return request.decode_request(bytes(whole), asked.model, stream=False)
 
     def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
         """See `TokenCounter.encode_request`."""

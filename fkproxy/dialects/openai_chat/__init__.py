@@ -11,6 +11,7 @@ embedding.py        embeddings, both ends
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -129,7 +130,7 @@ class _Models(msgspec.Struct):
 
 class _Choices(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
     @staticmethod
     def present(data: bytes) -> bool:
