@@ -35,6 +35,9 @@ _RETRY_AFTER_S = 5.0
 _SETTLED_AFTER_S = 30.0
 """A token refused sooner than this after it was fetched is not helped by another one."""
 
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What google-auth raises besides its own errors for a 200 that is no answer of a token endpoint, such as a captive portal's page."""
+
 logger = logging.getLogger("fkproxy.adapters.google_auth")
 
 
@@ -87,7 +90,7 @@ class GoogleTokens:
     async def renew(self, refused: str, now: float) -> bool:
         """See `Credential.renew`."""
         if refused == self._token:
-            if now < self._refreshed_s + _SETTLED_AFTER_S and self._fetching is None:
+            if 0 <= now - self._refreshed_s < _SETTLED_AFTER_S and self._fetching is None:
                 return False
             self._expires_s = 0.0
         try:
@@ -112,12 +115,12 @@ class GoogleTokens:
             return self._token
         if now < self._expires_s - _USABLE_BEFORE_S:
             self.hits += 1
-            if self._fetching is None and now >= self._failed_s + _RETRY_AFTER_S:
+            if self._fetching is None and not self._pauses(now):
                 self._fetching = asyncio.create_task(self._fetch(now))
             return self._token
         self.misses += 1
         if self._fetching is None:
-            if self._failed is not None and now < self._failed_s + _RETRY_AFTER_S:
+            if self._failed is not None and self._pauses(now):
                 raise _again(self._failed)
             self._fetching = asyncio.create_task(self._fetch(now))
         # Shielded: the caller that began the fetch may hang up while others wait for it.
@@ -126,12 +129,16 @@ class GoogleTokens:
             raise _again(self._failed)
         return self._token
 
+    def _pauses(self, now: float) -> bool:
+        """It is too early to ask again. A clock that was set back has nobody wait until it is there again."""
+        return 0 <= now - self._failed_s < _RETRY_AFTER_S
+
     async def _fetch(self, now: float) -> None:
         try:
             async with asyncio.timeout(_FETCH_TIMEOUT_S):
                 self._token, self._expires_s = await asyncio.to_thread(self._refresh, now)
             self._failed, self._refreshed_s = None, now
-        except (google.auth.exceptions.GoogleAuthError, TimeoutError) as error:
+        except (google.auth.exceptions.GoogleAuthError, TimeoutError, *_UNREADABLE) as error:
             self._failed, self._failed_s = _mapped(error), now
             logger.warning("no token for Vertex AI could be had", extra={"error_code": self._failed.code, "cause": type(error).__name__})
         finally:
@@ -146,10 +153,13 @@ class GoogleTokens:
         with requests.Session() as session:
             request = google.auth.transport.requests.Request(session=session)
             self._credentials.refresh(functools.partial(request, timeout=_FETCH_TIMEOUT_S))
+        token = self._credentials.token
+        if not isinstance(token, str) or not token:
+            raise ValueError("the answer of the token endpoint holds no token")
         expiry = self._credentials.expiry
         # google-auth gives the end in UTC without a zone.
         lasts_s = (expiry - datetime.now(UTC).replace(tzinfo=None)).total_seconds() if expiry is not None else 3600.0
-        return str(self._credentials.token), now + lasts_s
+        return token, now + lasts_s
 
 
 def _again(error: UpstreamError) -> UpstreamError:
@@ -160,4 +170,6 @@ def _again(error: UpstreamError) -> UpstreamError:
 def _mapped(error: Exception) -> UpstreamError:
     if isinstance(error, TimeoutError | google.auth.exceptions.TransportError):
         return UpstreamUnavailable("Google's token endpoint did not answer")
+    if not isinstance(error, google.auth.exceptions.GoogleAuthError):
+        return UpstreamUnavailable("Google's token endpoint gave no answer that can be read")
     return UpstreamRefusedCredential("Google gave no token for the gateway's own credentials")

@@ -89,6 +89,42 @@ async def test_an_endpoint_that_is_away_is_unavailable(tmp_path: Path) -> None:
         await tokens.bearer(NOW_S)
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"<html>sign in to this network</html>",
+        b"",
+        b"[1]",
+        b'{"access_token": "x", "expires_in": "soon"}',
+        b'{"access_token": null}',
+        b"{}",
+    ],
+)
+async def test_an_answer_without_a_token_is_told_and_not_asked_for_again_at_once(
+    tokens: GoogleTokens, endpoint: TokenEndpoint, says: bytes
+) -> None:
+    endpoint.says = says
+    for _ in range(3):
+        with pytest.raises((UpstreamUnavailable, UpstreamRefusedCredential)) as caught:
+            await tokens.bearer(NOW_S)
+        assert "sign in" not in str(caught.value)
+    assert len(endpoint.grants) == 1
+    endpoint.says = None
+    assert await tokens.bearer(NOW_S + 10) == "minted-access-token"
+
+
+async def test_a_clock_that_was_set_back_delays_no_fetch(tokens: GoogleTokens, endpoint: TokenEndpoint) -> None:
+    ahead_s = NOW_S + 86400
+    endpoint.refuses = True
+    with pytest.raises(UpstreamRefusedCredential):
+        await tokens.bearer(ahead_s)
+    endpoint.refuses = False
+    assert await tokens.bearer(NOW_S) == "minted-access-token"
+    endpoint.token = "the-next-token"
+    assert not await tokens.renew("minted-access-token", NOW_S)
+    assert await tokens.renew("minted-access-token", NOW_S - 86400)
+
+
 def test_a_file_without_credentials_is_refused_at_once(tmp_path: Path) -> None:
     for name, text in (("no.json", "{}"), ("broken.json", "{"), ("key.json", '{"type":"service_account","client_email":"a"}')):
         path = tmp_path / name

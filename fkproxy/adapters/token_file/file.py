@@ -79,8 +79,8 @@ class TokenFile:
         self._refused: str | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._failure: UpstreamError | None = None
+        self._failed_s = -math.inf
         self._pause_s = 0.0
-        self._retry_s = -math.inf
         self._unwritable = False
         self._stamp: disk.Stamp | None
         try:
@@ -102,13 +102,13 @@ class TokenFile:
         if self._seen_s is None:
             self._seen_s = now
         if self._usable(now):
-            if self._refreshing is None and self.renewable and now >= max(self._renewal_s, self._retry_s):
+            if self._refreshing is None and self.renewable and now >= self._renewal_s and not self._pauses(now):
                 self._begin(now)
             return self._grant.access_token
         if not self.renewable:
             raise UpstreamRefusedCredential("the token has ended, and the token file holds nothing to renew it with")
         if self._refreshing is None:
-            if self._failure is not None and now < self._retry_s:
+            if self._failure is not None and self._pauses(now):
                 raise _again(self._failure)
             self._begin(now)
         await self._refreshed()
@@ -122,8 +122,8 @@ class TokenFile:
             await self._look(now, at_once=True)
         if self._grant.access_token != refused:
             return True
-        settling = self._refreshed_s is not None and now < self._refreshed_s + _SETTLED_AFTER_S
-        if not self.renewable or (self._refreshing is None and (settling or now < self._retry_s)):
+        settling = self._refreshed_s is not None and 0 <= now - self._refreshed_s < _SETTLED_AFTER_S
+        if not self.renewable or (self._refreshing is None and (settling or self._pauses(now))):
             return False
         self._refused = refused
         if self._refreshing is None:
@@ -204,9 +204,13 @@ class TokenFile:
         """Serve this one; what went wrong with the last is forgotten."""
         self._grant = grant
         self._seen_s = None
-        self._failure, self._pause_s, self._retry_s = None, 0.0, -math.inf
+        self._failure, self._failed_s, self._pause_s = None, -math.inf, 0.0
 
     # --- renewal
+
+    def _pauses(self, now: float) -> bool:
+        """It is too early to ask again. A clock that was set back has nobody wait until it is there again."""
+        return 0 <= now - self._failed_s < self._pause_s
 
     def _begin(self, now: float) -> None:
         self._refreshing = asyncio.create_task(self._refresh(now))
@@ -262,7 +266,7 @@ class TokenFile:
     def _fail(self, error: UpstreamError, now: float) -> None:
         first_s, longest_s = _PAUSES[type(error)]
         self._pause_s = min(longest_s, self._pause_s * 2) if type(self._failure) is type(error) else first_s
-        self._failure, self._retry_s = error, now + self._pause_s
+        self._failure, self._failed_s = error, now
         logger.warning("no new token could be had", extra={"credential": self.name, "error_code": error.code})
 
 

@@ -232,6 +232,18 @@ async def test_an_endpoint_that_is_ill_is_asked_again_sooner(make: Make, path: P
         assert tokens.describe(NOW_S + 300).state == "refreshing"
 
 
+async def test_a_clock_that_was_set_back_delays_no_renewal(make: Make, path: Path) -> None:
+    write(path, ends_s=NOW_S)
+    async with FakeUpstream(BROKEN, granted(1), granted(2)) as upstream:
+        tokens = make(upstream)
+        with pytest.raises(UpstreamUnavailable):
+            await tokens.token(NOW_S + 86400)
+        assert await tokens.renew("access-0", NOW_S)
+        assert not await tokens.renew("access-1", NOW_S)
+        assert await tokens.renew("access-1", NOW_S - 86400)
+        assert await tokens.token(NOW_S - 86400) == "access-2"
+
+
 @pytest.mark.parametrize("ill", [BROKEN, REFUSED])
 async def test_while_it_lives_the_old_token_serves_whatever_the_endpoint_does(make: Make, path: Path, ill: list[Step]) -> None:
     write(path)
