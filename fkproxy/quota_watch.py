@@ -57,6 +57,10 @@ class QuotaWatch:
         except UpstreamError as error:
             logger.warning("the quota could not be asked for", extra={**told, "error_code": error.code})
             return
+        except Exception:
+            # A bug, and one upstream's: the others' quotas are asked for all the same.
+            logger.exception("the quota could not be asked for", extra=told)
+            return
         before, upstream.quota = upstream.quota, quota
         if quota.quota_exhausted:
             upstream.standing.exhaust(quota.quota_reset_seconds, self._now())

@@ -59,3 +59,13 @@ async def test_a_quota_that_is_used_up_holds_until_the_vendor_says_otherwise(cap
         "the quota could not be asked for",
         "the quota is there again",
     ]
+
+
+async def test_who_fails_in_another_way_than_known_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(("one/a", "openai_chat"), ("one/b", "openai_chat"))
+    fleet = bench.gateway.fleet
+    fleet.upstreams[0].probe = Told(TypeError("canary"))  # type: ignore[assignment]  # it only asks
+    fleet.upstreams[1].probe = Told(quota(quota_exhausted=True))  # type: ignore[assignment]
+    await QuotaWatch(lambda: fleet, now=bench.clock, now_s=lambda: 0.0).look()
+    assert [upstream.quota is not None for upstream in fleet.upstreams] == [False, True]
+    assert [record.getMessage() for record in caplog.records] == ["the quota could not be asked for", "the quota is used up"]

@@ -130,7 +130,7 @@ class QuotaProbe:
             try:
                 value = expression.search(reply, options=_OPTIONS)
                 found[field] = None if value is None else _READERS[field](value, now)
-            except (jmespath.exceptions.JMESPathError, _Unfit) as error:
+            except Exception as error:  # jmespath's own, `_Unfit`, and whatever its functions raise for data that they do not know
                 raise UpstreamProtocolError(f"the quota endpoint's reply does not fit the expression for {field}") from error
         if found.get("quota_exhausted") is None:
             found["quota_exhausted"] = _exhausted(found.get("quota_remaining"), found.get("usage_percentage"))

@@ -136,10 +136,13 @@ class Sandbox:
             return _error(script.status, f"sandbox: asked to answer {script.status}", script.first_ms / 1000)
         try:
             request = msgspec.json.decode(call.body, type=_Request)
-        except msgspec.ValidationError:
-            return _error(400, "sandbox: messages and tools must be arrays")
-        text = script.text if script.text is not None else _report(call.body) if script.report else _describe(call.body, request)
-        names = [tool.get("function", {}).get("name", "") for tool in request.tools or () if tool.get("type") == "function"][: script.tools]
+            text = script.text if script.text is not None else _report(call.body) if script.report else _describe(call.body, request)
+            names = [str(tool["function"].get("name", "")) for tool in request.tools or () if tool.get("type") == "function"][
+                : script.tools
+            ]
+        except (msgspec.ValidationError, AttributeError, LookupError, TypeError):
+            return _error(400, "sandbox: messages and tools must be arrays of what the documentation says")
+        names = names[: script.tools]
         usage = _usage(call.body, text)
         reason = "tool_calls" if names else script.reason
         if call.stream:
@@ -167,7 +170,8 @@ def _read_script(model: str) -> _Script | None:
         script = msgspec.convert(dict(parse_qsl(options)), _Script, strict=False)
     except msgspec.ValidationError:
         return None
-    return script if 0 <= script.chunks <= _MAX_CHUNKS and 100 <= script.status <= 599 else None
+    bounded = 0 <= script.chunks <= _MAX_CHUNKS and 0 <= script.thoughts <= _MAX_CHUNKS
+    return script if bounded and 100 <= script.status <= 599 else None
 
 
 def _describe(body: bytes, request: _Request) -> str:

@@ -208,10 +208,13 @@ async def test_what_is_not_there_calculates_to_nothing(make: Make, expression: s
         ("usage_percentage", "object"),
         ("quota_reset_seconds", "text"),
         ("quota_exhausted", "number"),
+        ("quota_remaining", "max_by(mixed, &used).used"),
+        ("quota_remaining", "sort(list)[::0]"),
     ],
 )
 async def test_a_reply_that_does_not_fit_is_told_by_the_field(make: Make, field: str, expression: str) -> None:
     value = {"text": "canary", "flag": True, "list": [1], "object": {}, "number": 1, "infinite": "inf"}
+    value["mixed"] = [{"used": 1}, {"used": "2"}]
     with pytest.raises(UpstreamProtocolError, match=field) as caught:
         await read(make, value, **{field: expression})
     assert "canary" not in str(caught.value)

@@ -76,10 +76,29 @@ async def test_failures_in_the_stream() -> None:
     assert "error" in chunks(body)[-1]
 
 
-@pytest.mark.parametrize("options", ["chunks=x", "chunks=-1", "status=7", "chunks=100001"])
+@pytest.mark.parametrize("options", ["chunks=x", "chunks=-1", "status=7", "chunks=100001", "thoughts=100001", "thoughts=-1"])
 async def test_options_that_make_no_sense_are_refused(options: str) -> None:
     status, body, _ = await ask(f"sandbox?{options}")
     assert (status, "option" in json.loads(body)["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        ("tools=1", {"tools": [{"type": "function", "function": None}]}),
+        ("tools=1", {"tools": [{"type": "function"}]}),
+        ("report=1", {"messages": [1]}),
+        ("report=1", {"messages": [{"role": "user", "content": 5}]}),
+        ("report=1", {"messages": [{"role": "user", "content": ["x"]}]}),
+        ("report=1", {"messages": [{"role": "user", "content": [{"type": "text"}]}]}),
+        ("report=1", {"response_format": "x"}),
+        ("report=1", {"tools": [{"function": "x"}]}),
+        ("", {"messages": 5}),
+    ],
+)
+async def test_what_is_not_as_it_should_be_is_refused(options: str, fields: dict[str, Any]) -> None:
+    status, body, _ = await ask(f"sandbox?{options}", **fields)
+    assert (status, json.loads(body)["error"]["type"]) == (400, "invalid_request_error")
 
 
 async def test_pauses_are_waited_for_in_pieces() -> None:
