@@ -144,7 +144,11 @@ def _instructions(messages: tuple[Message, ...]) -> tuple[str, tuple[Message, ..
     """What the system says, in words alone, before anybody else does, and the rest."""
     first = next((index for index, message in enumerate(messages) if message.role != "system" or not _is_text(message)), len(messages))
     texts = [part.text for message in messages[:first] for part in message.parts if isinstance(part, Text)]
-    return "\n\n".join(text for text in texts if text), messages[first:]
+    told = "\n\n".join(text for text in texts if text)
+    if first == len(messages):
+        # The child wants somebody to answer.
+        return "", (Message(role="user", parts=(Text(text=told),)),)
+    return told, messages[first:]
 
 
 def _is_text(message: Message) -> bool:

@@ -107,6 +107,12 @@ def test_the_system_becomes_instructions_and_the_rest_history(dialect: str, body
     assert items(plan) == [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}]
 
 
+def test_where_nobody_but_the_system_says_anything_the_user_says_it() -> None:
+    plan, losses = chat({"role": "system", "content": "Say hi."}, {"role": "system", "content": "Be brief."})
+    said = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say hi.\n\nBe brief."}]}]
+    assert (plan.instructions, items(plan), losses) == ("", said, [])
+
+
 def test_what_the_system_says_later_stays_where_it_is() -> None:
     first = [{"role": "system", "content": "One."}, {"role": "developer", "content": "Two."}]
     plan, _ = chat(*first, ASK, {"role": "system", "content": "Three."})
