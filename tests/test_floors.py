@@ -94,7 +94,7 @@ SIDEWAYS: dict[str, set[str]] = {
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
 
 SHARED: dict[str, set[str]] = {
-    "dialects": {"base", "conversation", "envelope", "media", "openai_errors", "openai_schema", "openai_user", "pairing"},
+    "dialects": {"base", "conversation", "envelope", "media", "openai_errors", "openai_schema", "openai_user", "pairing", "retry_after"},
     "adapters": {"base", "http", "access", "listing", "google_auth", "secret"},
     "limits": {"changes", "forward"},
 }

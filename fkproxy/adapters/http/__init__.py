@@ -4,6 +4,7 @@ Floor 2. The only home of httptools.
 
     origin.py      a base URL, parsed once; header blocks
     proxy.py       which proxy, if any, a request goes through
+    resolver.py    names, in threads of our own
     connect.py     name → socket → tunnel → TLS, under one deadline; every foreign exception is mapped here
     connection.py  one connection and the reply that is under way on it
     inflate.py     replies that came compressed although we asked for identity

@@ -20,6 +20,7 @@ from fkproxy.adapters.http.connect import connect, default_ssl_context
 from fkproxy.adapters.http.connection import Connection, HttpExchange
 from fkproxy.adapters.http.origin import BAD_TARGET, Address, Origin, header_block, parse_base_url, render_head
 from fkproxy.adapters.http.proxy import Proxies, Proxy
+from fkproxy.adapters.http.resolver import Resolver
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 
 __all__ = ["HttpClient", "HttpStats", "Pool"]
@@ -38,7 +39,14 @@ class Pool:
     """The connections to one address."""
 
     def __init__(
-        self, address: Address, ssl_context: ssl.SSLContext | None, *, connect_timeout_s: float, idle_timeout_s: float, max_idle: int
+        self,
+        address: Address,
+        ssl_context: ssl.SSLContext | None,
+        resolver: Resolver,
+        *,
+        connect_timeout_s: float,
+        idle_timeout_s: float,
+        max_idle: int,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop
         self.created = 0
@@ -47,6 +55,7 @@ class Pool:
         self.idle: dict[Connection, float] = {}
         self._address = address
         self._ssl_context = ssl_context
+        self._resolver = resolver
         self.connect_timeout_s = connect_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._max_idle = max_idle
@@ -69,7 +78,7 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         if self._closed:
             raise UpstreamUnavailable("the gateway is shutting down")
-        made = await connect(self._address, self._ssl_context, lambda: Connection(self), self.connect_timeout_s)
+        made = await connect(self._address, self._ssl_context, self._resolver, lambda: Connection(self), self.connect_timeout_s)
         connection = cast(Connection, made)
         if self._closed:
             connection.cut()
@@ -151,6 +160,7 @@ class HttpClient:
         self._max_idle_per_origin = max_idle_per_origin
         self._ssl_context = ssl_context
         self._proxies = proxies
+        self._resolver = Resolver()
         self._pools: dict[tuple[Address, float | None], Pool] = {}
 
     def tune(self, connect_timeout_s: float) -> None:
@@ -201,6 +211,7 @@ class HttpClient:
             self._pools[key] = Pool(
                 address,
                 self._ssl_context if address.scheme == "https" else None,
+                self._resolver,
                 connect_timeout_s=self._connect_timeout_s if connect_timeout_s is None else connect_timeout_s,
                 idle_timeout_s=self._idle_timeout_s,
                 max_idle=self._max_idle_per_origin,

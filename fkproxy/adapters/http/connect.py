@@ -15,16 +15,13 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
-from typing import Any
 
 from fkproxy.adapters.http.origin import Address, is_metadata
 from fkproxy.adapters.http.proxy import Proxy
+from fkproxy.adapters.http.resolver import Resolver, SocketAddress
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 
-__all__ = ["connect", "default_ssl_context", "open_socket"]
-
-SocketAddress = tuple[int, tuple[Any, ...]]
-"""(family, what `sock_connect` takes)"""
+__all__ = ["connect", "default_ssl_context"]
 
 ATTEMPT_DELAY_S = 0.25
 """RFC 8305 §5: the recommended Connection Attempt Delay is 250 ms."""
@@ -83,7 +80,11 @@ def default_ssl_context() -> ssl.SSLContext:
 
 
 async def connect(
-    address: Address, ssl_context: ssl.SSLContext | None, protocol_factory: Callable[[], asyncio.Protocol], timeout_s: float
+    address: Address,
+    ssl_context: ssl.SSLContext | None,
+    resolver: Resolver,
+    protocol_factory: Callable[[], asyncio.Protocol],
+    timeout_s: float,
 ) -> asyncio.BaseProtocol:
     """A protocol with its transport, ready to be written to. `ssl_context` None: plain TCP.
 
@@ -93,7 +94,8 @@ async def connect(
     try:
         async with asyncio.timeout(timeout_s) as deadline:
             proxy = address.proxy
-            sock = await (open_socket(address.host, address.port) if proxy is None else open_socket(proxy.host, proxy.port))
+            host, port = (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
+            sock = await _open_socket(host, port, resolver)
             if proxy is not None and address.tunnelled:
                 await _tunnel(sock, address, proxy)
             _, protocol = await asyncio.get_running_loop().create_connection(
@@ -116,24 +118,24 @@ def _unavailable(error: OSError) -> UpstreamError:
     return UpstreamUnavailable(_OS_REASONS.get(error.errno or 0, "connection failed"))
 
 
-async def open_socket(host: str, port: int) -> socket.socket:
+async def _open_socket(host: str, port: int, resolver: Resolver) -> socket.socket:
     """A connected socket to the first of the host's addresses that answers (RFC 8305).
 
     Raises `OSError`, the first attempt's, and `UpstreamUnavailable` for a name that leads only to where machines keep credentials.
     """
-    addresses = await _resolve(host, port)
+    addresses = await _resolve(host, port, resolver)
     if len(addresses) == 1:
         return await _attempt(addresses[0])
     return await _race(addresses)
 
 
-async def _resolve(host: str, port: int) -> list[SocketAddress]:
+async def _resolve(host: str, port: int, resolver: Resolver) -> list[SocketAddress]:
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await resolver.look_up(host, port)
         # A name may lead anywhere, and somewhere else the next time it is asked for. Who means such an address writes it.
-        allowed = [(int(family), address) for family, _, _, _, address in found if not is_metadata(str(address[0]))]
+        allowed = [(family, address) for family, address in found if not is_metadata(str(address[0]))]
         if not allowed:
             raise UpstreamUnavailable("the host's name leads to a link-local address") from None
         return _interleave(allowed)

@@ -393,11 +393,11 @@ async def test_a_name_does_not_lead_to_where_machines_keep_credentials(
     """Though it led elsewhere when it was written down."""
     async with FakeUpstream(reply(b"{}")) as upstream:
 
-        async def resolved(host: str, port: int, *, type: int) -> list[object]:  # noqa: A002 - as the loop calls it
+        def resolved(host: str, port: int, *, type: int) -> list[object]:  # noqa: A002 - as it is called
             families = [socket.AF_INET6 if ":" in each else socket.AF_INET for each in found]
             return [(family, type, 6, "", (each, port)) for family, each in zip(families, found, strict=True)]
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolved)
+        monkeypatch.setattr(socket, "getaddrinfo", resolved)
         origin = client.origin(f"http://rebound.example:{upstream.port}")
         with contextlib.nullcontext() if words is None else pytest.raises(UpstreamUnavailable, match=words):
             assert await read(await post(client, origin)) == b"{}"
