@@ -174,5 +174,4 @@ def _without_its_words(error: FkproxyError) -> str:
 def _reset(upstream: Upstream) -> None:
     upstream.standing.reset()
     upstream.breaker.reset()
-    while len(upstream.waiting):
-        upstream.wake()
+    upstream.wake()

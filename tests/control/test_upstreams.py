@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
+from fkproxy.adapters.base import Timeouts
 from fkproxy.control.upstreams import UnknownUpstream, UpstreamControl
+from fkproxy.upstream import Lease, Terms, Upstream
 from tests.fakes.pipeline import Bench
 
 
@@ -49,6 +52,19 @@ def test_resetting_ends_cooldowns_closes_breakers_and_wakes_who_waits() -> None:
     view = verbs.reset("two")
     assert (view.state, view.breaker, view.consecutive_failures) == ("active", "closed", 0)
     assert {(view.state, view.breaker) for view in verbs.reset_all()} == {("active", "closed")}
+
+
+async def test_resetting_an_upstream_whose_places_are_taken_leaves_those_who_wait_waiting() -> None:
+    bench = Bench(("one", "openai_chat"), terms=Terms(timeouts=Timeouts(), max_concurrency=1))
+    upstream = bench.gateway.fleet.upstreams[0]
+    lease = upstream.lease("m", bench.clock())
+    assert isinstance(lease, Lease)
+    turn: asyncio.Future[Upstream] = asyncio.get_running_loop().create_future()
+    upstream.waiting.put("somebody", turn)
+    assert UpstreamControl(lambda: bench.gateway.fleet, now=bench.clock).reset("one").in_flight == 1
+    assert not turn.done()
+    lease.close(bench.clock())
+    assert turn.result() is upstream
 
 
 def test_an_upstream_that_is_not_there() -> None:
