@@ -109,7 +109,7 @@ class _Holds(dict[str | None, Hold]):
 class Standing:
     """One upstream's. `now` is monotonic seconds everywhere. Raises `ValueError` for caps that are not positive."""
 
-    __slots__ = ("_clock", "_exhausted_max_s", "_max_s", "consecutive_failures", "holds", "serial")
+    __slots__ = ("_clock", "_exhausted_max_s", "_failures_in_a_row", "_max_s", "consecutive_failures", "holds", "serial")
 
     def __init__(self, *, max_s: float = 300.0, exhausted_max_s: float = 3600.0) -> None:
         if min(max_s, exhausted_max_s) < 0:
@@ -120,6 +120,8 @@ class Standing:
         self.holds: dict[str | None, Hold] = _Holds()
         """By model, None for the whole upstream. Empty: it keeps nobody out."""
         self.consecutive_failures = 0
+        """Of any kind, wrong names of models among them; how long a hold is follows from those of the cause `failure`."""
+        self._failures_in_a_row = 0
         self.serial = 0
 
     def tune(self, *, max_s: float, exhausted_max_s: float) -> None:
@@ -201,7 +203,7 @@ class Standing:
 
     def succeeded(self, model: str, serial: int) -> None:
         """The upstream answered."""
-        self.consecutive_failures = 0
+        self.consecutive_failures = self._failures_in_a_row = 0
         if self.holds:
             self._end(model, serial, frozenset())
 
@@ -230,7 +232,8 @@ class Standing:
         level = min(before.level + 1, _MAX_LEVEL) if before is not None and before.cause == cause else 0
         cap_s = self._exhausted_max_s if rule.exhausts else self._max_s
         if cause == "failure":
-            length_s = next((seconds for failures, seconds in TIERS if self.consecutive_failures >= failures), 0.0)
+            self._failures_in_a_row += 1
+            length_s = next((seconds for failures, seconds in TIERS if self._failures_in_a_row >= failures), 0.0)
         else:
             length_s = rule.first_s * 2**level if retry_after_s is None else retry_after_s
         length_s = min(length_s, cap_s)
@@ -275,4 +278,4 @@ class Standing:
         self.holds.clear()
         if paused is not None and paused.state == "paused":
             self.holds[None] = paused
-        self.consecutive_failures = 0
+        self.consecutive_failures = self._failures_in_a_row = 0

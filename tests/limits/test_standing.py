@@ -53,6 +53,14 @@ def test_failures_in_a_row_climb_the_tiers() -> None:
     assert {length for _, length in TIERS} == set(lengths) - {0}
 
 
+def test_what_others_got_wrong_is_no_failure_in_a_row() -> None:
+    standing = Standing()
+    for number in range(10):
+        failing(standing, "model_missing", 0.0, model=f"wrong-{number}")
+    failing(standing, "failure", 0.0)
+    assert (standing.retry_after_s("other", 0.0), standing.consecutive_failures) == (0.0, 11)
+
+
 def test_the_setting_bounds_the_tiers_and_what_a_vendor_says() -> None:
     standing = Standing(max_s=40.0, exhausted_max_s=100.0)
     for _ in range(10):
