@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.settings.aliases import codex_aliases
@@ -197,7 +199,9 @@ def routing_of(file: ProvidersFile, settings: Settings) -> ProvidersFile:
 
 
 def table_of(rules: Iterable[Rule], file: ProvidersFile) -> RoutingTable:
-    """The table of all rules, in order of preference."""
+    """The table of all rules, in order of preference. Previews that nobody switches to are on no model's way."""
+    if not file.quota_exceeded.switch_preview_model:
+        rules = [msgspec.structs.replace(rule, previews={}) if rule.previews else rule for rule in rules]
     return RoutingTable(list(rules), fallbacks=file.fallbacks, force_prefix=file.force_model_prefix)
 
 

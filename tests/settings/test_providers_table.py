@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from fkproxy.adapters.http import HttpClient
+from fkproxy.assembly import Assembly
 from fkproxy.settings import ProvidersFile, load, routing_of
 
 FILE = ProvidersFile.model_validate({"strategy": "weighted", "quota_exceeded": {"switch_project": False}, "force_model_prefix": True})
@@ -24,3 +30,21 @@ def test_a_setting_takes_the_place_of_what_the_file_says_and_of_nothing_else() -
 def test_the_settings_are_heard_with_no_file_at_all() -> None:
     loaded = load(environ={"APP_ROUTING__STRATEGY": "round_robin", "APP_ROUTING__SWITCH_PROJECT": "off"})
     assert (loaded.routing.strategy, loaded.routing.quota_exceeded.switch_project) == ("round_robin", False)
+
+
+@pytest.mark.parametrize(("switch", "alone"), [("off", True), ("on", False)])
+def test_a_preview_that_nobody_switches_to_leaves_its_model_with_one_upstream(tmp_path: Path, switch: str, alone: bool) -> None:
+    file = tmp_path / "providers.toml"
+    file.write_text(
+        """
+[[providers]]
+name = "p"
+adapter = "openai"
+base_url = "http://127.0.0.1:1"
+models = ["m"]
+preview_models = { m = "m-preview" }
+"""
+    )
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(file), "APP_ROUTING__SWITCH_PREVIEW_MODEL": switch})
+    fleet = Assembly(HttpClient(), loaded.settings, lambda key, to: None).fleet(loaded)
+    assert (fleet.route("m").only is not None) is alone
