@@ -101,8 +101,11 @@ class Attempts:
         upstream, model = fleet.upstreams[target.upstream], target.model
         tokens = call.expected_tokens if upstream.terms.tokens_per_minute else 0
         lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
-        if isinstance(lease, Skipped) and lease.reason == "busy" and await self._wait_for_slot(call, client, [upstream]):
+        if isinstance(lease, Skipped) and await self._wait_for(call, client, upstream, lease):
             lease = upstream.lease(model, self._now(), tokens=tokens, force=True)
+        if isinstance(lease, Skipped) and lease.reason == "circuit_open" and upstream.breaker_finds_out(self._now()):
+            call.note("safety_valve")
+            lease = upstream.join(model, self._now(), tokens)
         if isinstance(lease, Skipped):
             call.skip(lease)
             raise nobody(call.skipped)
@@ -118,6 +121,25 @@ class Attempts:
                 if taken is None:
                     raise
                 lease = taken
+
+    async def _wait_for(self, call: Call, client: Client, upstream: Upstream, skipped: Skipped) -> bool:
+        """Wait once for the only upstream there is, which is at a limit of its own. True when it is worth another look."""
+        if skipped.reason == "busy":
+            waited = await self._wait_for_slot(call, client, [upstream])
+        else:
+            wait_s = skipped.retry_after_s if skipped.reason in FULL else None
+            waited = wait_s is not None and await self.wait_until(call, client, wait_s)
+        if waited:
+            call.note("waited")
+        return waited
+
+    async def wait_until(self, call: Call, client: Client, wait_s: float) -> bool:
+        """Wait for who is there again in so many seconds, and a little longer, for others do so too. False when that is too long."""
+        limit_s = min(self._policy.max_wait_s, call.started + self._policy.total_s - self._now())
+        if wait_s * 1.25 > limit_s:
+            return False
+        await self.pause(call, client, wait_s * random.uniform(1.0, 1.25))  # noqa: S311 - no secret
+        return True
 
     def may_ask_again(self, call: Call, upstream: Upstream, error: UpstreamError, again: int) -> bool:
         """The same upstream may be asked for the `again`th time after this failure."""
@@ -360,7 +382,6 @@ class _Run:
         if self._spent or call.content_sent or call.waited_s:
             return False
         now = owner._now()
-        limit_s = min(owner._policy.max_wait_s, call.started + owner._policy.total_s - now)
         busy: list[Upstream] = []
         soonest_s = float("inf")
         for target in self._route.targets:
@@ -374,9 +395,7 @@ class _Run:
         if busy and not self._failures:
             if not await owner._wait_for_slot(call, self._client, busy):
                 return False
-        elif soonest_s * 1.25 <= limit_s:
-            await owner.pause(call, self._client, soonest_s * random.uniform(1.0, 1.25))  # noqa: S311 - no secret
-        else:
+        elif not await owner.wait_until(call, self._client, soonest_s):
             return False
         call.note("waited")
         course.tried.clear()

@@ -141,7 +141,11 @@ class Upstream:
 
     def finding_out(self, model: str, now: float) -> bool:
         """What kept it out is over, and one call has been let in to see whether it works."""
-        return not self.valve_open and self.breaker.state(now) != "open" and self.standing.over(model, now)
+        return self.breaker_finds_out(now) and self.standing.over(model, now)
+
+    def breaker_finds_out(self, now: float) -> bool:
+        """The same, as far as the breaker kept it out."""
+        return not self.valve_open and self.breaker.state(now) != "open"
 
     def join(self, model: str, now: float, tokens: int = 0) -> Lease:
         """Let one call in beside the one that is finding out, for it has nowhere else to go."""

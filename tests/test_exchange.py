@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from fkproxy.adapters.base import Timeouts
+from fkproxy.adapters.base import Exchange, Timeouts, UpstreamCall
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import Call
 from fkproxy.limits.retry_budget import RetryBudget
@@ -16,7 +16,7 @@ from fkproxy.limits.standing import Standing
 from fkproxy.limits.tokens import TokenMeter, TokenMeters
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.upstream import Terms
-from tests.fakes.pipeline import Bench, Hang, ListClient, Pause
+from tests.fakes.pipeline import Bench, Hang, ListClient, Pause, ScriptedAdapter
 from tests.test_attempts import Renewed, chat, completion, error_of, failing
 
 CLAUDE, CHAT = ("claude", "anthropic"), ("chat", "openai_chat")
@@ -364,6 +364,41 @@ async def test_a_count_is_estimated_only_where_no_upstream_can_make_it() -> None
     bench.gateway.fleet.upstreams[1].standing.failed("m", 0, "rate_limited", 30.0, bench.clock.now_s)
     client = await bench.send(COUNT, "anthropic", operation="count_tokens")
     assert (client.status, bench.record.attempts, bench.record.losses) == (200, 0, ("input_tokens (estimated)",))
+
+
+async def test_when_the_only_upstream_is_back_all_who_come_are_served() -> None:
+    bench = Bench(CHAT, failure_threshold=1)
+    failing(bench.adapters[0], 500)
+    assert [(await bench.send(chat())).status for _ in range(2)] == [502, 503]
+    bench.clock.now_s += 60.0
+    gate = asyncio.Event()
+
+    class Slow(ScriptedAdapter):
+        async def send(self, call: UpstreamCall) -> Exchange:
+            await gate.wait()
+            return await super().send(call)
+
+    bench.adapters[0].__class__ = Slow
+    for _ in range(5):
+        bench.adapters[0].replies(completion())
+    calls = [asyncio.create_task(bench.send(chat())) for _ in range(5)]
+    await asyncio.sleep(0)
+    gate.set()
+    clients = await asyncio.gather(*calls)
+    assert [client.status for client in clients] == [200] * 5
+    assert sorted(record.notes for record in bench.records[2:]) == [()] + [("safety_valve",)] * 4
+
+
+async def test_a_short_limit_of_the_only_upstream_is_waited_out() -> None:
+    bench = Bench(CHAT, terms=Terms(timeouts=Timeouts(), requests_per_minute=60), retries=RetryPolicy(max_wait_s=2.0))
+    for _ in range(62):
+        bench.adapters[0].replies(completion())
+    assert [(await bench.send(chat())).status for _ in range(61)] == [200] * 61
+    assert [record.notes for record in bench.records] == [()] * 60 + [("waited",)]
+    assert 1000 <= bench.record.waited_ms <= 1250
+    hurried = Bench(CHAT, terms=Terms(timeouts=Timeouts(), requests_per_minute=1), retries=RetryPolicy(max_wait_s=2.0))
+    hurried.adapters[0].replies(completion())
+    assert [(await hurried.send(chat())).status for _ in range(2)] == [200, 429]
 
 
 def calls_alive() -> int:
