@@ -94,7 +94,18 @@ SIDEWAYS: dict[str, set[str]] = {
 """What a unit may import on its own floor. Floor 4 puts the parts together, so it is a chain and not a plane."""
 
 SHARED: dict[str, set[str]] = {
-    "dialects": {"base", "conversation", "envelope", "media", "openai_errors", "openai_schema", "openai_user", "pairing", "retry_after"},
+    "dialects": {
+        "base",
+        "conversation",
+        "envelope",
+        "media",
+        "openai_errors",
+        "openai_models",
+        "openai_schema",
+        "openai_user",
+        "pairing",
+        "retry_after",
+    },
     "adapters": {"base", "http", "access", "listing", "google_auth", "secret"},
     "limits": {"changes", "forward"},
 }
@@ -147,6 +158,7 @@ VENDOR_HOMES = (
     "dialects.anthropic",
     "dialects.gemini",
     "dialects.openai_chat",
+    "dialects.openai_models",
     "dialects.openai_responses",
     "adapters.gemini",
     "adapters.google_auth",

@@ -23,7 +23,7 @@ _LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
 _TAKEN: tuple[tuple[re.Pattern[str], tuple[Effort, ...]], ...] = tuple(
     (re.compile(rf"(^|/){name}", re.IGNORECASE), efforts)
     for name, efforts in (
-        ("(gpt-[34]|chatgpt-)", ()),
+        ("(gpt-[34]|gpt-5-chat|chatgpt-)", ()),
         ("(o[1-9]|gpt-5-codex)", _LEVELS),
         ("gpt-5-pro", ("high",)),
         ("gpt-5(-|$)", ("minimal", *_LEVELS)),

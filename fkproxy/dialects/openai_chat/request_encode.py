@@ -6,12 +6,12 @@ behind the group of results, which is reported as converted.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
+from fkproxy.dialects.openai_models import drop_sampling, takes_stop, thinks
 from fkproxy.dialects.openai_schema import with_properties
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.dialects.pairing import results_behind_calls
@@ -24,7 +24,6 @@ __all__ = ["encode_request", "encode_seal"]
 
 _NAME = "openai_chat"
 _FAILED = "Error: "
-_THINKS = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|codex)", re.IGNORECASE)
 _AUDIO_FORMATS = {mime_type: form for form, mime_type in AUDIO_MIME_TYPES.items()} | {"audio/mpeg": "mp3", "audio/x-wav": "wav"}
 
 
@@ -75,12 +74,16 @@ def _sampling(request: ChatRequest, model: str, extra: Extra, own: bool, losses:
     if old is not None:
         values["max_tokens"] = old
     if sampling.max_output_tokens is not None and (old is None or old != sampling.max_output_tokens):
-        values["max_completion_tokens" if own or _THINKS.search(model) else "max_tokens"] = sampling.max_output_tokens
+        values["max_completion_tokens" if own or thinks(model) else "max_tokens"] = sampling.max_output_tokens
     if sampling.top_k is not None:
         if own:
             values["top_k"] = sampling.top_k
         else:
             losses.append(Loss(field="top_k"))
+    if not own and sampling.stop and not takes_stop(model):
+        raise Unrepresentable("stop", _NAME, f"{model} takes no stop sequences")
+    if not own and thinks(model):
+        drop_sampling(values, losses)
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -6,10 +6,10 @@ model thought comes back with the next turn and is kept by nobody.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
+from fkproxy.dialects.openai_models import drop_sampling, thinks
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_schema import with_properties
 from fkproxy.dialects.openai_user import encode_user
@@ -19,9 +19,6 @@ from fkproxy.model.request import ChatRequest, Effort, Loss, Tool, ToolChoice
 from fkproxy.wire import json
 
 __all__ = ["effort_for", "encode_request"]
-
-_THINKS = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|codex)", re.IGNORECASE)
-"""Models that think, refuse sampling fields and give encrypted reasoning (platform.openai.com/docs/guides/reasoning, read 2026-11)."""
 
 _LEAST_TOKENS = 16
 """Fewer are refused."""
@@ -43,9 +40,9 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     """The body. Raises `Unrepresentable`."""
     own = request.dialect == NAME
     losses: list[Loss] = [] if own else extra_losses(request, NAME)
-    thinks = _THINKS.search(model) is not None
+    thinking = thinks(model)
     body: dict[str, Any] = {"model": model, **_conversation(request, own, losses)}
-    body |= _sampling(request, own, thinks, losses)
+    body |= _sampling(request, own, thinking, losses)
     if not own and (functions := functions_of(request)):
         body["tools"] = [_tool(tool) for tool in functions]
     if not own and (choice := choice_of(request, NAME)) is not None:
@@ -54,7 +51,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if not own:
         body |= _text(request)
-        body |= _reasoning(request, thinks, losses)
+        body |= _reasoning(request, thinking, losses)
     if request.user is not None:
         body["user"] = request.user if own else encode_user(request.user, losses)
     if request.stream:
@@ -63,7 +60,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body |= {name.removeprefix("$"): value for name, value in request.extra.items() if name != "$string" and not name.endswith(".*")}
     else:
         body["store"] = False
-        if thinks:
+        if thinking:
             body["include"] = ["reasoning.encrypted_content"]
     return Encoded(json.encode(body), tuple(dict.fromkeys(losses)), may_think=own or request.reasoning is not None)
 
@@ -162,7 +159,7 @@ def _result(result: ToolResult) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
 
 
-def _sampling(request: ChatRequest, own: bool, thinks: bool, losses: list[Loss]) -> dict[str, Any]:
+def _sampling(request: ChatRequest, own: bool, thinking: bool, losses: list[Loss]) -> dict[str, Any]:
     sampling = request.sampling
     if not own:
         if (sampling.choices or 1) > 1:
@@ -179,9 +176,8 @@ def _sampling(request: ChatRequest, own: bool, thinks: bool, losses: list[Loss])
         if sampling.max_output_tokens is not None and sampling.max_output_tokens < _LEAST_TOKENS:
             losses.append(Loss(field="max_tokens", action="converted"))
             values["max_output_tokens"] = _LEAST_TOKENS
-        for name in ("temperature", "top_p") if thinks else ():
-            if values.pop(name) not in (None, 1):
-                losses.append(Loss(field=name))
+        if thinking:
+            drop_sampling(values, losses)
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -212,11 +208,11 @@ def _text(request: ChatRequest) -> dict[str, Any]:
     return {"text": {"format": {**form, **({"description": output.description} if output.description is not None else {})}}}
 
 
-def _reasoning(request: ChatRequest, thinks: bool, losses: list[Loss]) -> dict[str, Any]:
+def _reasoning(request: ChatRequest, thinking: bool, losses: list[Loss]) -> dict[str, Any]:
     reasoning = request.reasoning
     if reasoning is None:
         return {}
-    if not thinks:
+    if not thinking:
         losses.append(Loss(field="reasoning"))
         return {}
     effort = effort_for(reasoning.effort, reasoning.budget_tokens)

@@ -63,6 +63,7 @@ def test_an_answer_without_content_is_left_out(parts: Any) -> None:
     [
         ("gpt-4o", "none", None, []),
         ("gpt-4o", "high", None, ["reasoning dropped"]),
+        ("gpt-5-chat-latest", "high", None, ["reasoning dropped"]),
         ("o3", "none", "low", ["reasoning.effort converted"]),
         ("o3", "high", "high", []),
         ("gpt-5-mini", "none", "minimal", ["reasoning.effort converted"]),

@@ -1,0 +1,93 @@
+"""Requests of other dialects to OpenAI's models that think, and to those that do not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.openai_models import drop_sampling, takes_stop, thinks
+from fkproxy.model.errors import Unrepresentable
+from fkproxy.model.parts import Message, Text
+from fkproxy.model.request import ChatRequest, Loss, Sampling
+
+HELLO = Message(role="user", parts=(Text(text="hello"),), extra={"$items": []})
+
+
+def encode(target: str, model: str, client: str = "anthropic", **sampling: Any) -> tuple[dict[str, Any], list[str]]:
+    """(what is said of the sampling, losses)."""
+    request = ChatRequest(dialect=client, model="m", messages=(HELLO,), sampling=Sampling(**sampling))
+    found = DIALECTS[target].encode_request(request, model)
+    body = json.loads(found.body)
+    return {name: body[name] for name in sampling if name in body}, [f"{loss.field} {loss.action}" for loss in found.losses]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("o1", True),
+        ("o4-mini", True),
+        ("gpt-5", True),
+        ("openai/GPT-5.1-mini", True),
+        ("gpt-6-astra", True),
+        ("codex-mini-latest", True),
+        ("gpt-5-chat-latest", False),
+        ("gpt-4.1", False),
+        ("gpt-oss-120b", False),
+        ("llama-3", False),
+    ],
+)
+def test_which_models_think(model: str, expected: bool) -> None:
+    assert thinks(model) is expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("o1", True),
+        ("o3-mini", True),
+        ("o3", False),
+        ("o3-pro", False),
+        ("o4-mini", False),
+        ("openai/gpt-5", False),
+        ("gpt-5-nano", False),
+        ("gpt-5.4-2026-03-05", False),
+        ("gpt-5.5", True),
+        ("gpt-5-chat-latest", True),
+        ("gpt-4.1", True),
+        ("llama-3", True),
+    ],
+)
+def test_which_models_stop_at_a_word(model: str, expected: bool) -> None:
+    assert takes_stop(model) is expected
+
+
+def test_what_is_the_default_anyway_is_no_loss() -> None:
+    losses: list[Loss] = []
+    values = {"temperature": 1, "top_p": 1.0, "presence_penalty": 0, "logprobs": False, "seed": 7, "logit_bias": None}
+    drop_sampling(values, losses)
+    assert (values, losses) == ({"seed": 7}, [])
+
+
+SAMPLING = {"temperature": 0, "top_p": 0.95, "presence_penalty": 0.5, "logprobs": True, "top_logprobs": 2, "logit_bias": {"1": -5}}
+
+
+@pytest.mark.parametrize("target", ["openai_chat", "openai_responses"])
+def test_a_model_that_thinks_is_told_nothing_of_sampling(target: str) -> None:
+    said, losses = encode(target, "gpt-5", **SAMPLING)
+    assert said == {}
+    assert sorted(losses) == sorted(f"{name} dropped" for name in SAMPLING)
+
+
+def test_other_models_and_own_clients_say_it() -> None:
+    assert encode("openai_chat", "gpt-4.1", **SAMPLING) == (SAMPLING, [])
+    assert encode("openai_chat", "gpt-5", client="openai_chat", stop=("END",), **SAMPLING) == ({"stop": ["END"], **SAMPLING}, [])
+
+
+def test_a_stop_sequence_that_the_model_refuses_is_refused_here() -> None:
+    with pytest.raises(Unrepresentable) as caught:
+        encode("openai_chat", "gpt-5", stop=("END",))
+    assert caught.value.param == "stop"
+    assert encode("openai_chat", "gpt-5.5", stop=("END",)) == ({"stop": ["END"]}, [])
