@@ -23,9 +23,6 @@ __all__ = ["effort_for", "encode_request"]
 _LEAST_TOKENS = 16
 """Fewer are refused."""
 
-_REASONING_ID = "rs_0"
-"""Must be there and is not looked up: nothing is stored, and what counts is the encrypted content."""
-
 _EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
 
 
@@ -127,8 +124,10 @@ def _said(message: Message, losses: list[Loss]) -> list[dict[str, Any]]:
                 if part.text:
                     items.append({"type": "message", "role": "assistant", "content": part.text})
             case Reasoning() if part.seal is not None and part.seal.dialect == NAME:
+                # Without an id: none but its own is right ("Encrypted content item_id did not match the target item id", says the 400),
+                # which no other dialect keeps, and the vendor's own client sends none (openai/codex#3390).
                 summary = [{"type": "summary_text", "text": part.text}] if part.text else []
-                items.append({"type": "reasoning", "id": _REASONING_ID, "summary": summary, "encrypted_content": part.seal.data})
+                items.append({"type": "reasoning", "summary": summary, "encrypted_content": part.seal.data})
             case Reasoning():
                 losses.append(Loss(field="reasoning"))
             case ToolCall():

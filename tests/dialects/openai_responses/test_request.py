@@ -146,6 +146,20 @@ def test_a_thought_goes_back_to_the_vendor_that_sealed_it_and_to_nobody_else() -
         assert "c2ln" not in json.dumps(into(dialect, request))
 
 
+def test_thoughts_come_back_without_ids() -> None:
+    messages: list[Any] = [USER]
+    for seal in ("gAAA1", "gAAA2"):
+        signature = close_envelope(Seal(dialect="openai_responses", data=seal), "anthropic")
+        thought = {"type": "thinking", "thinking": f"of {seal}", "signature": signature}
+        messages += [{"role": "assistant", "content": [thought, {"type": "text", "text": "y"}]}, USER]
+    body = json.dumps({"model": "m", "max_tokens": 99, "messages": messages}).encode()
+    request = DIALECTS["anthropic"].decode_request(body, Peek(model="m"))
+    assert [item for item in into("openai_responses", request, "gpt-5")["input"] if item["type"] == "reasoning"] == [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": f"of {seal}"}], "encrypted_content": seal}
+        for seal in ("gAAA1", "gAAA2")
+    ]
+
+
 def test_reasoning_is_asked_for_encrypted_and_nothing_is_stored() -> None:
     chat = DIALECTS["openai_chat"]
     body = json.dumps({"model": "m", "messages": [USER], "reasoning_effort": "high", "temperature": 0.5, "max_tokens": 5}).encode()
