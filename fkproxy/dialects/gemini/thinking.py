@@ -20,6 +20,9 @@ from fkproxy.wire import json
 __all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3", "reasoning_of"]
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
+_ALIAS = re.compile(r"gemini-(pro|flash-lite|flash)-latest")
+_LATEST = (3, 1)
+"""The least that an alias has stood for since March 2026 (ai.google.dev/gemini-api/docs/changelog)."""
 
 _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 _RANGES = {"pro": (128, 32768), "flash": (0, 24576), "flash-lite": (512, 24576)}
@@ -43,8 +46,10 @@ _EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (81
 
 
 def _version(model: str) -> tuple[int, int, str] | None:
-    match = _VERSION.search(model)
-    return (int(match[1]), int(match[2] or 0), match[3] or "flash") if match else None
+    if match := _VERSION.search(model):
+        return int(match[1]), int(match[2] or 0), match[3] or "flash"
+    alias = _ALIAS.search(model)
+    return (*_LATEST, alias[1]) if alias else None
 
 
 def is_gemini_3(model: str) -> bool:

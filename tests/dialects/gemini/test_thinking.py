@@ -30,7 +30,10 @@ PRO_3, PRO_31, FLASH_3 = "gemini-3-pro-preview", "gemini-3.1-pro-preview", "gemi
         (FLASH_3, "none", {"thinkingLevel": "minimal"}),
         (FLASH_3, "minimal", {"thinkingLevel": "minimal", "includeThoughts": True}),
         (FLASH_3, "xhigh", {"thinkingLevel": "high", "includeThoughts": True}),
-        ("gemini-flash-latest", "high", {"thinkingBudget": 24576, "includeThoughts": True}),
+        ("gemini-pro-latest", "medium", {"thinkingLevel": "medium", "includeThoughts": True}),
+        ("gemini-flash-latest", "none", {"thinkingLevel": "minimal"}),
+        ("models/gemini-flash-lite-latest", "high", {"thinkingLevel": "high", "includeThoughts": True}),
+        ("gemini-exp-1206", "high", {"thinkingBudget": 24576, "includeThoughts": True}),
         ("models/gemini-2.5-pro", "low", {"thinkingBudget": 1024, "includeThoughts": True}),
         ("gemini-2.0-flash", "high", None),
         ("gemini-2.5-flash-image", "high", None),
@@ -74,7 +77,17 @@ def test_thoughts_that_are_off_are_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "expected"), [(PRO_3, True), (PRO_31, True), ("models/gemini-3-flash", True), (PRO_25, False), ("x", False)]
+    ("model", "expected"),
+    [
+        (PRO_3, True),
+        (PRO_31, True),
+        ("models/gemini-3-flash", True),
+        ("gemini-pro-latest", True),
+        ("gemini-flash-lite-latest", True),
+        (PRO_25, False),
+        ("gemini-2.5-flash-latest", False),
+        ("x", False),
+    ],
 )
 def test_the_third_generation_is_known_by_its_name(model: str, expected: bool) -> None:
     assert is_gemini_3(model) is expected
