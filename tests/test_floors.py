@@ -98,6 +98,7 @@ SHARED: dict[str, set[str]] = {
         "base",
         "conversation",
         "envelope",
+        "json_mode",
         "media",
         "openai_errors",
         "openai_models",

@@ -16,6 +16,7 @@ from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
 from fkproxy.dialects.anthropic.turns import Turn, called_names, drop_thoughts, encode_turns, end_turns, lacks_thoughts
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
+from fkproxy.dialects.json_mode import JSON_ONLY
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.request import ChatRequest, Loss, Tool
 from fkproxy.wire import json
@@ -28,8 +29,6 @@ _DEFAULT_TOKENS = 32_000
 _MAX_STRICT_TOOLS = 20
 _MAX_USER_CHARS = 256
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_JSON_ONLY = "Answer with a single JSON object, without Markdown and without any other text."
-"""Other dialects have a switch for this; here the instruction itself is all there is."""
 
 
 def encode_request(request: ChatRequest, model: str) -> Encoded:
@@ -133,7 +132,7 @@ class _Body:
             # "Requests which include `tool_use` or `tool_result` blocks must define tools", says the 400.
             tools, choice = [{"name": name, "input_schema": tool_schema(None)} for name in called], {"type": "none"}
         if request.output is not None and request.output.kind == "json":
-            system.append({"type": "text", "text": _JSON_ONLY})
+            system.append({"type": "text", "text": JSON_ONLY})
             self._lose("response_format", converted=True)
         forced = choice is not None and choice["type"] in ("any", "tool")
         thinking, effort = self._thinking(turns, forced)

@@ -14,6 +14,7 @@ import msgspec
 from fkproxy.dialects.base import Encoded
 from fkproxy.dialects.codex.names import name_for_child
 from fkproxy.dialects.codex.schemas import described, is_kept
+from fkproxy.dialects.json_mode import JSON_ONLY
 from fkproxy.dialects.openai_responses import request_encode
 from fkproxy.dialects.openai_responses.items import NAME as RESPONSES
 from fkproxy.model.errors import Unrepresentable
@@ -29,7 +30,6 @@ NAME = "codex"
 OWN_MODEL = "default"
 """The model that the child itself is set to."""
 
-_AS_JSON = "Answer with one JSON object and with nothing else."
 _OPEN_SCHEMA: dict[str, Any] = {"type": "object"}
 
 
@@ -76,11 +76,16 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     # No client's own dialect: whose account the child has nobody knows, so that files by their ids are none that it could find.
     request = msgspec.structs.replace(request, dialect=NAME, reasoning=reasoning)
     instructions, messages = _instructions(request.messages)
+    output = request.output
+    if output is not None and output.kind == "json":
+        instructions, output = f"{instructions}\n\n{JSON_ONLY}".strip(), None
+        losses.append(Loss(field="response_format", action="converted"))
     sampling = request.sampling
     if sampling.max_output_tokens is not None:
         losses.append(Loss(field="max_tokens"))
         sampling = msgspec.structs.replace(sampling, max_output_tokens=None)
-    request = msgspec.structs.replace(request, messages=tuple(_resealed(message) for message in messages), sampling=sampling)
+    messages = tuple(_resealed(message) for message in messages)
+    request = msgspec.structs.replace(request, messages=messages, sampling=sampling, output=output)
     # What a model that thinks can be asked in Responses, and of that what the child can be told.
     try:
         encoded = request_encode.encode_request(request, NAME)
@@ -90,11 +95,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     losses += encoded.losses
     if body.get("user") is not None:
         losses.append(Loss(field="user"))
-    told = body.get("text", {}).get("format", {}).get("type")
-    if told == "json_object":
-        instructions = f"{instructions}\n\n{_AS_JSON}".strip()
-        losses.append(Loss(field="response_format", action="converted"))
-    if told == "json_schema" and not body["text"]["format"]["strict"]:
+    if "text" in body and not body["text"]["format"]["strict"]:
         losses.append(Loss(field="response_format.strict", action="converted"))
     thinking = body.get("reasoning", {})
     items: list[dict[str, Any]] = [_named(_in_parts(item)) for item in body["input"]]
@@ -109,7 +110,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         asked=_asked(items, answers),
         effort=thinking.get("effort"),
         summary=thinking.get("summary", "none"),
-        output_schema=_schema(request.output),
+        output_schema=_schema(output),
         one_tool_at_a_time=request.parallel_tool_calls is False,
     )
     return Encoded(json.encode(plan), tuple(dict.fromkeys(losses)))

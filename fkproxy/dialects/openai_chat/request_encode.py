@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
+from fkproxy.dialects.json_mode import asked_in_words
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
 from fkproxy.dialects.openai_models import drop_sampling, takes_stop, thinks
@@ -158,7 +159,7 @@ def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss
 def _messages(request: ChatRequest, own: bool, losses: list[Loss]) -> list[dict[str, Any]]:
     encoded: list[dict[str, Any]] = []
     left_over: list[dict[str, Any]] = []
-    for message in request.messages if own else results_behind_calls(request.messages):
+    for message in request.messages if own else results_behind_calls(asked_in_words(request, losses)):
         if message.role != "tool" and left_over:
             encoded.append({"role": "user", "content": left_over})
             left_over = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
+from fkproxy.dialects.json_mode import asked_in_words
 from fkproxy.dialects.openai_models import drop_sampling, thinks
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_schema import with_properties
@@ -65,7 +66,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
 def _conversation(request: ChatRequest, own: bool, losses: list[Loss]) -> dict[str, Any]:
     items: list[Any] = []
     body: dict[str, Any] = {}
-    for message in request.messages:
+    for message in request.messages if own else asked_in_words(request, losses):
         if own:
             if "$instructions" in message.extra:
                 body["instructions"] = "".join(part.text for part in message.parts if isinstance(part, Text))

@@ -1,0 +1,64 @@
+"""JSON mode towards servers that have a switch for it and want to be asked as well."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import Peek
+from fkproxy.dialects.json_mode import JSON_ONLY
+
+TARGETS = {
+    "openai_chat": ("messages", {"role": "system", "content": JSON_ONLY}),
+    "openai_responses": ("input", {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": JSON_ONLY}]}),
+}
+GEMINI = DIALECTS["gemini"]
+
+
+def encode(target: str, texts: tuple[str, ...], *, system: str = "", mime_type: str = "application/json") -> tuple[Any, list[str]]:
+    """(messages, losses) of what a Gemini client says in turns of its own and the model's."""
+    contents = [{"role": "model" if index % 2 else "user", "parts": [{"text": text}]} for index, text in enumerate(texts)]
+    instruction = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
+    body = {"contents": contents, "generationConfig": {"responseMimeType": mime_type}, **instruction}
+    encoded = DIALECTS[target].encode_request(GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m")), "m")
+    return json.loads(encoded.body)[TARGETS[target][0]], [f"{loss.field} {loss.action}" for loss in encoded.losses]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("texts", "system", "place"),
+    [
+        (("three colours",), "", 0),
+        (("three colours",), "Be brief.", 1),
+        (("three colours", "Which? In JSON?", "any"), "", 0),
+    ],
+)
+def test_where_nobody_asks_for_json_the_system_does(target: str, texts: tuple[str, ...], system: str, place: int) -> None:
+    messages, losses = encode(target, texts, system=system)
+    assert messages[place] == TARGETS[target][1]
+    assert len(messages) == len(texts) + bool(system) + 1
+    assert losses == ["response_format converted"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("texts", "system", "mime_type"),
+    [
+        (("three colours as Json",), "", "application/json"),
+        (("three colours",), "You speak JSON.", "application/json"),
+        (("three colours",), "", "text/plain"),
+    ],
+)
+def test_nothing_is_added_to_what_says_it_or_does_not_want_it(target: str, texts: tuple[str, ...], system: str, mime_type: str) -> None:
+    messages, losses = encode(target, texts, system=system, mime_type=mime_type)
+    assert TARGETS[target][1] not in messages
+    assert losses == []
+
+
+def test_a_client_of_the_same_dialect_asks_for_itself() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}
+    chat = DIALECTS["openai_chat"]
+    assert json.loads(chat.encode_request(chat.decode_request(json.dumps(body).encode(), Peek(model="m")), "m").body) == body
