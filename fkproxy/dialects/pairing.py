@@ -1,7 +1,7 @@
 """Results of tools behind the calls that asked for them. Floor 1. Pure.
 
 Responses finds a result by its id, wherever it stands. Chat completions ("must be followed by tool messages responding to each
-'tool_call_id'", says the 400) and Gemini want the results of a turn's calls right behind it, before anybody says anything else.
+'tool_call_id'", says the 400), Anthropic and Gemini want the results of a turn's calls right behind it, before anybody says anything else.
 """
 
 from __future__ import annotations

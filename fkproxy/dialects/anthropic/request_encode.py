@@ -17,6 +17,7 @@ from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
 from fkproxy.dialects.anthropic.turns import Turn, called_names, drop_thoughts, encode_turns, end_turns, lacks_thoughts
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import JSON_ONLY
+from fkproxy.dialects.pairing import results_behind_calls
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.request import ChatRequest, Loss, Tool
 from fkproxy.wire import json
@@ -125,7 +126,7 @@ class _Body:
     def encode(self) -> dict[str, Any]:
         """The body's JSON value. What stands in front of the conversation comes first and hangs on nothing in it."""
         request, traits = self._request, self._traits
-        system, turns = encode_turns(request.messages, self._losses)
+        system, turns = encode_turns(results_behind_calls(request.messages), self._losses)
         tools = self._tools()
         choice = self._tool_choice() if tools else None
         if not tools and (called := called_names(turns)):

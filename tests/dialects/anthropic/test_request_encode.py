@@ -119,6 +119,14 @@ def test_results_stand_first_and_in_the_order_of_the_calls() -> None:
     assert turns(*history)[-1] == ("user", ["result a", "result b", "now?"])
 
 
+def test_a_result_that_the_model_did_not_wait_for_stands_behind_its_call() -> None:
+    history = (USER, said("assistant", call("a"), call("b")), result("a", "1"), said("assistant", "One is there."), result("b", "2"), USER)
+    body, losses = encode(*history)
+    assert body["messages"][2]["content"] == [{"type": "tool_result", "tool_use_id": name, "content": text} for name, text in ("a1", "b2")]
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user", "assistant", "user"]
+    assert losses == []
+
+
 def test_ids_are_cleaned_and_made_unique_on_both_sides_of_a_pair() -> None:
     first = (said("assistant", call("call:1"), call("call.1")), result("call:1", "x"), result("call.1", "y"))
     second = (said("assistant", call("call:1")), result("call:1", "z"))
