@@ -215,6 +215,13 @@ def _generation(**fields: Any) -> Probe:
 CONTENTS: dict[str, Probe] = {
     "system prompt": _contents(systemInstruction={"parts": [{"text": "s"}]}),
     "image, inline": _contents({"inlineData": {"mimeType": "image/png", "data": PIXEL}}),
+    "image that the model made": {
+        "contents": [
+            {"role": "user", "parts": [{"text": "x"}]},
+            {"role": "model", "parts": [{"inlineData": {"mimeType": "image/png", "data": PIXEL}}]},
+            {"role": "user", "parts": [{"text": "y"}]},
+        ]
+    },
     "audio, inline": _contents({"inlineData": {"mimeType": "audio/wav", "data": PIXEL}}),
     "video, inline": _contents({"inlineData": {"mimeType": "video/mp4", "data": PIXEL}}),
     "file, by address": _contents({"fileData": {"mimeType": "application/pdf", "fileUri": "https://example.com/a.pdf"}}),

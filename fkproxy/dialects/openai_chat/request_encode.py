@@ -1,11 +1,13 @@
 """A chat completions request, encoded. Floor 1. Pure.
 
-OpenAI's tool messages hold text only (API reference, "Tool message", read 2026-11): media in a tool's result follow in a user message
-behind the group of results, which is reported as converted.
+OpenAI's tool messages and the model's own hold text only (API reference, "Tool message" and "Assistant message", read 2026-11): media in
+a tool's result, or made by the model, follow in a user message behind the group of results, which is reported as converted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
@@ -159,14 +161,14 @@ def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss
 def _messages(request: ChatRequest, own: bool, losses: list[Loss]) -> list[dict[str, Any]]:
     encoded: list[dict[str, Any]] = []
     left_over: list[dict[str, Any]] = []
-    for message in request.messages if own else results_behind_calls(asked_in_words(request, losses)):
+    for message in request.messages if own else _turns(results_behind_calls(asked_in_words(request, losses))):
         if message.role != "tool" and left_over:
             encoded.append({"role": "user", "content": left_over})
             left_over = []
         if message.role == "tool":
             encoded += [_tool_result(part, message, own, left_over, losses) for part in message.parts if isinstance(part, ToolResult)]
         elif message.role == "assistant":
-            said = _assistant(message, own, losses)
+            said = _assistant(message, own, left_over, losses)
             # Of a foreign answer that was nothing but thoughts nothing is left, and that is refused.
             if own or said["content"] is not None or "tool_calls" in said or "refusal" in said:
                 encoded.append(said)
@@ -177,6 +179,15 @@ def _messages(request: ChatRequest, own: bool, losses: list[Loss]) -> list[dict[
     if left_over:
         encoded.append({"role": "user", "content": left_over})
     return encoded
+
+
+def _turns(messages: tuple[Message, ...]) -> Iterator[Message]:
+    """Another dialect's messages, what the model says in a row as one: every call has to be answered before it says more."""
+    for role, run in groupby(messages, key=lambda message: message.role):
+        if role == "assistant":
+            yield Message(role=role, parts=tuple(part for message in run for part in message.parts))
+        else:
+            yield from run
 
 
 def _named(message: Message) -> dict[str, Any]:
@@ -237,7 +248,7 @@ def _media(part: Media, own: bool) -> dict[str, Any]:
     return {"type": "file", "file": {"file_data": data, **named}, **extra}
 
 
-def _assistant(message: Message, own: bool, losses: list[Loss]) -> dict[str, Any]:
+def _assistant(message: Message, own: bool, left_over: list[dict[str, Any]], losses: list[Loss]) -> dict[str, Any]:
     body: dict[str, Any] = {"role": "assistant", **_named(message)}
     content: list[Any] = []
     calls: list[dict[str, Any]] = []
@@ -265,6 +276,11 @@ def _assistant(message: Message, own: bool, losses: list[Loss]) -> dict[str, Any
                     losses.append(Loss(field="seal"))
                 if part.text or not own:
                     content.append(part)
+            case Media() if not own:
+                if part.seal is not None:
+                    losses.append(Loss(field="seal"))
+                losses.append(Loss(field="messages[].media", action="converted"))
+                left_over += [{"type": "text", "text": "Media in the answer:"}, _media(part, own)]
             case _:
                 content.append(part)
     body["content"] = _content(content, own, losses) if content else None

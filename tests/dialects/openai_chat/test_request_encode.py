@@ -9,7 +9,7 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek
-from fkproxy.model.parts import Message, Reasoning, Text, ToolCall, ToolResult
+from fkproxy.model.parts import Media, Message, Reasoning, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, ReasoningConfig, Sampling
 
 CHAT = DIALECTS["openai_chat"]
@@ -82,6 +82,45 @@ def test_effort_is_what_the_model_takes(model: str, asked: Any, told: str | None
 
     assert encoded("anthropic") == (told, lost)
     assert encoded("openai_chat") == (asked, [])
+
+
+def said(*parts: Any) -> Message:
+    return Message(role="assistant", parts=parts)
+
+
+def test_what_the_model_says_in_a_row_is_one_message_that_its_results_follow() -> None:
+    results = [Message(role="tool", parts=(ToolResult(call_id=name),)) for name in "ab"]
+    history = (said(Text(text="wait")), said(ToolCall(id="a", name="f")), said(ToolCall(id="b", name="f")), *results)
+    asked, *answers = encode(USER, *history)["messages"][1:]
+    assert (asked["content"], [call["id"] for call in asked["tool_calls"]]) == ("wait", ["a", "b"])
+    assert [answer["tool_call_id"] for answer in answers] == ["a", "b"]
+
+
+IMAGE = Media(kind="image", mime_type="image/png", data="aGk=", seal=Seal(dialect="gemini", data="c2ln"))
+SHOWN = [
+    {"type": "text", "text": "Media in the answer:"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+]
+
+
+@pytest.mark.parametrize(
+    ("history", "roles"),
+    [
+        ((said(Text(text="here"), IMAGE), USER), ["user", "assistant", "user", "user"]),
+        ((said(IMAGE),), ["user", "user"]),
+        (
+            (said(IMAGE, ToolCall(id="a", name="f")), Message(role="tool", parts=(ToolResult(call_id="a"),))),
+            ["user", "assistant", "tool", "user"],
+        ),
+    ],
+)
+def test_media_that_the_model_made_are_in_the_users_hands(history: tuple[Message, ...], roles: list[str]) -> None:
+    request = ChatRequest(dialect="gemini", model="m", messages=(USER, *history))
+    found = CHAT.encode_request(request, "m")
+    messages = json.loads(found.body)["messages"]
+    assert [message["role"] for message in messages] == roles
+    assert [message["content"] for message in messages if isinstance(message["content"], list)] == [SHOWN]
+    assert [f"{loss.field} {loss.action}" for loss in found.losses] == ["seal dropped", "messages[].media converted"]
 
 
 ITEM = {"role": "user", "content": "x"}
