@@ -100,9 +100,10 @@ A conversation is known by a header (`session-id` and its kin), by a field (`pro
 | too many failures in a while | circuit breaker | the credential | `APP_CIRCUIT_BREAKER__TIMEOUT_SECS` |
 
 Nothing is held longer than `APP_COOLDOWN__MAX_SECS`, or `APP_COOLDOWN__EXHAUSTED_MAX_SECS` where a quota is spent. When the time is
-over one call finds out; when it succeeds all follow. A model with one upstream only is never kept waiting by a cooldown. When all
-upstreams of a model are kept out by failures, the one that recovers first is tried all the same; one whose time is over, and from which
-the call that finds out has no answer yet, is tried by all who have nowhere else to go. The call's record says `safety_valve`.
+over one call finds out; when it succeeds all follow. A model with one upstream only is never kept waiting by a cooldown, but by an open
+circuit breaker. When all of several upstreams of a model are kept out by failures, the one that recovers first is tried all the same;
+one whose time is over, and from which the call that finds out has no answer yet, is tried by all who have nowhere else to go. The call's
+record says `safety_valve`.
 
 ## What is told when nobody served
 

@@ -65,7 +65,7 @@ async def test_who_fails_in_another_way_than_known_does_not_end_the_watch(caplog
     bench = Bench(("one/a", "openai_chat"), ("one/b", "openai_chat"))
     fleet = bench.gateway.fleet
     fleet.upstreams[0].probe = Told(TypeError("canary"))  # type: ignore[assignment]  # it only asks
-    fleet.upstreams[1].probe = Told(quota(quota_exhausted=True))  # type: ignore[assignment]
+    fleet.upstreams[1].probe = Told(quota(quota_exhausted=True))  # type: ignore[assignment]  # it only asks
     await QuotaWatch(lambda: fleet, now=bench.clock, now_s=lambda: 0.0).look()
     assert [upstream.quota is not None for upstream in fleet.upstreams] == [False, True]
     assert [record.getMessage() for record in caplog.records] == ["the quota could not be asked for", "the quota is used up"]
