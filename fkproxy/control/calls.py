@@ -32,11 +32,15 @@ class Calls(Protocol):
 
 
 class Grouped(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums since `since_s` (whole hours), unix seconds, by what `group_by` says."""
+    """Sums since `since_s` (whole hours), unix seconds, by what `group_by` says.
+
+    `more`: how many groups have no row here: the oldest times, or those with fewest calls.
+    """
 
     group_by: GroupBy
     since_s: float
     rows: list[UsageRow]
+    more: int
 
 
 class CallControl:
@@ -78,14 +82,16 @@ class CallControl:
         return _all(first, pieces)
 
     async def usage(self, group_by: GroupBy, *, since_s: float | None, until_s: float | None, which: UsageFilter, limit: int) -> Grouped:
-        """Sums over the last week, if nothing else is said; those with most calls first, times in their order."""
+        """Sums over the last week, if nothing else is said; those with most calls first, times in their order, up to the newest."""
         since_s = self._now() - _WEEK_S if since_s is None else since_s
         _check(CallFilter(since_s=since_s, until_s=until_s), [])
         _check(which, [])
         rows = await self._calls().usage(group_by, since_s=since_s, until_s=until_s, which=which)
-        if group_by not in ("hour", "day"):
-            rows.sort(key=lambda row: row.calls, reverse=True)
-        return Grouped(group_by=group_by, since_s=since_s, rows=rows[:limit])
+        if group_by in ("hour", "day"):
+            told = rows[-limit:]
+        else:
+            told = sorted(rows, key=lambda row: row.calls, reverse=True)[:limit]
+        return Grouped(group_by=group_by, since_s=since_s, rows=told, more=len(rows) - len(told))
 
 
 def _check(which: CallFilter | UsageFilter, faults: list[Fault]) -> None:

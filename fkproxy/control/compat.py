@@ -218,14 +218,17 @@ def usage(
     by_hour: Sequence[UsageRow],
     names: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Sums by key, model, day and hour of the day (UTC). `models`: key → its models; `names`: key → what it is shown as."""
-    failed = sum(row.failed for row in by_key)
+    """Sums by key, model, day and hour of the day (UTC). `by_hour` has every call, `by_key` those of as many keys as are told.
+
+    `models`: key → its models; `names`: key → what it is shown as.
+    """
+    failed = sum(row.failed for row in by_hour)
     return {
         "usage": {
-            "total_requests": sum(row.calls for row in by_key),
-            "success_count": sum(row.calls - row.failed for row in by_key),
+            "total_requests": sum(row.calls for row in by_hour),
+            "success_count": sum(row.calls - row.failed for row in by_hour),
             "failure_count": failed,
-            "total_tokens": sum(map(_tokens, by_key)),
+            "total_tokens": sum(map(_tokens, by_hour)),
             "apis": {names.get(str(row.group), str(row.group) or "-"): _sums(row) | {"models": _models(models, row)} for row in by_key},
             "requests_by_day": _by("%Y-%m-%d", by_hour, lambda row: row.calls),
             "requests_by_hour": _by("%H", by_hour, lambda row: row.calls),

@@ -149,7 +149,7 @@ class CompatControl:
         return configuration(await self._providers.all(), scalars, await self.api_keys(), self._clients)
 
     async def usage(self) -> dict[str, Any]:
-        """Sums since the log of calls begins."""
+        """Sums since the log of calls begins; by key for those with most calls."""
         everything = UsageFilter()
         by_key = await self._calls.usage("key", since_s=0.0, until_s=None, which=everything, limit=_MAX_ROWS)
         by_hour = await self._calls.usage("hour", since_s=0.0, until_s=None, which=everything, limit=2**31)

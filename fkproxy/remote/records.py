@@ -124,7 +124,11 @@ def _used(administrator: Administrator, options: argparse.Namespace) -> Result:
         first = fields(**{options.by: "group"})
     if options.by == "key":
         first += _known_as(administrator)
-    return Result(found, rows([*first, *_SUMS], found["rows"]).lines, [f"since {moment(found['since_s'])}"])
+    remarks = [f"since {moment(found['since_s'])}"]
+    if more := found.get("more", 0):
+        which = "earlier" if options.by in ("hour", "day") else "with fewest calls"
+        remarks.append(f"not shown: {more} {which}; --limit takes up to 10000")
+    return Result(found, rows([*first, *_SUMS], found["rows"]).lines, remarks)
 
 
 def _known_as(administrator: Administrator) -> list[Column]:

@@ -149,11 +149,11 @@ def row(group: str | int, calls: int, failed: int = 0) -> UsageRow:
 
 
 def test_usage_by_key_model_day_and_hour() -> None:
-    hours = [row(0, 1), row(3600, 2), row(86400, 4)]
-    told = usage([row("k1", 5, 1), row("", 2)], {"k1": [row("m", 5, 1)]}, hours, {"k1": "sk-fk-1"})
-    assert told["failed_requests"] == told["usage"]["failure_count"] == 1
+    hours = [row(0, 1), row(3600, 2, 1), row(86400, 4, 1)]
+    told = usage([row("k1", 4, 1), row("", 2)], {"k1": [row("m", 5, 1)]}, hours, {"k1": "sk-fk-1"})
+    assert told["failed_requests"] == told["usage"]["failure_count"] == 2
     totals = [told["usage"][name] for name in ("total_requests", "success_count", "total_tokens")]
-    assert totals == [7, 6, 77]
+    assert totals == [7, 5, 77], "calls of keys beyond those that are told count as well"
     assert told["usage"]["apis"]["sk-fk-1"]["models"]["m"] == {
         "total_requests": 5, "total_tokens": 55, "failed": 1,
         "tokens": {"input_tokens": 50, "output_tokens": 5, "reasoning_tokens": 2, "cached_tokens": 1, "total_tokens": 55},

@@ -68,6 +68,13 @@ def test_usage_is_summed_by_what_is_asked_for(type_: Type, called: str) -> None:
     assert type_("usage", "--key", called, "--model", "sandbox", "--provider", "sandbox", "--json").json()["rows"][0]["calls"] == 1
 
 
+@pytest.mark.parametrize(("by", "which"), [("day", "3 earlier"), ("hour", "3 earlier"), ("pool", "3 with fewest calls"), ("key", None)])
+def test_usage_says_what_it_leaves_out(tell: Type, stand_in: Scripted, by: str, which: str | None) -> None:
+    stand_in.say("/admin/api/usage", {"group_by": by, "since_s": 1.8e9, "rows": [], "more": 3 if which else 0})
+    said = tell("usage", "--by", by).err.splitlines()
+    assert said == ["since 2027-01-15 08:00:00", *([f"not shown: {which}; --limit takes up to 10000"] if which else [])]
+
+
 def test_a_call_is_explained_by_the_process_that_served_it(type_: Type, called: str) -> None:
     said = type_("explain", f"{called}-bad")
     assert said.out.splitlines()[0] == f"{called}-bad: /v1/chat/completions 503 upstream_overloaded"

@@ -1,0 +1,42 @@
+"""What an administrator is told of the log of calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fkproxy.control.calls import CallControl
+from fkproxy.storage.calls import Calls
+from fkproxy.storage.calls_values import GroupBy, UsageFilter
+from tests.control.acting import NOW_S, Office
+from tests.storage.journal import bring_in
+from tests.telemetry.records import record
+
+HOUR_S, DAY_S = 3600.0, 86400.0
+
+
+@pytest.fixture
+async def calls(office: Office, tmp_path: Path) -> CallControl:
+    """Four calls, the last of them in the hour of `NOW_S` and of another pool."""
+    hours = (-2 * DAY_S, -DAY_S, -DAY_S, 0.0)
+    records = [record(started_s=NOW_S + at_s, pool="team" if at_s else "spare") for at_s in hours]
+    await bring_in(office.store.database, tmp_path / "calls", records)
+    return CallControl(lambda: Calls(office.store.database, tmp_path / "calls"), office.ledger, lambda: NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("by", "limit", "wanted", "more"),
+    [
+        ("hour", 9, [NOW_S - 2 * DAY_S, NOW_S - DAY_S, NOW_S], 0),
+        ("hour", 2, [NOW_S - DAY_S, NOW_S], 1),
+        ("day", 1, [NOW_S // DAY_S * DAY_S], 2),
+        ("pool", 1, ["team"], 1),
+        ("pool", 2, ["team", "spare"], 0),
+    ],
+)
+async def test_of_times_the_newest_are_told_and_of_names_those_with_most_calls(
+    calls: CallControl, by: GroupBy, limit: int, wanted: list[object], more: int
+) -> None:
+    told = await calls.usage(by, since_s=None, until_s=None, which=UsageFilter(), limit=limit)
+    assert ([row.group for row in told.rows], told.more) == (wanted, more)
