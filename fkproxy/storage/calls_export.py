@@ -31,17 +31,19 @@ _encode = msgspec.json.Encoder().encode
 async def export(database: Database, which: CallFilter, kind: ExportFormat) -> AsyncIterator[bytes]:
     """The calls that fit, as pieces of a file. Raises StoreUnavailable, also between two pieces.
 
-    CSV has a head line, `time` as ISO 8601 in UTC in front, and no `detail`; JSON lines have `time` and all of a `CallRow`.
+    CSV has a head line, `time` as ISO 8601 in UTC in front, and no `detail`; JSON lines have `time` and all of a `CallRow`. The head line
+    comes with the first calls: a store that cannot be read gives no piece at all.
     """
-    if kind == "csv":
-        yield _csv([("time", *_CSV_FIELDS)])
+    piece = _csv([("time", *_CSV_FIELDS)]) if kind == "csv" else b""
     cursor: Cursor | None = None
     while True:
         rows = await rows_after(database, which, cursor, _PAGE)
-        if rows:
-            yield _csv(map(_cells, rows)) if kind == "csv" else b"".join(map(_json_line, rows))
+        piece += _csv(map(_cells, rows)) if kind == "csv" else b"".join(map(_json_line, rows))
+        if piece:
+            yield piece
         if len(rows) < _PAGE:
             return
+        piece = b""
         cursor = Cursor(rows[-1].started_ms, rows[-1].id)
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from fkproxy.control.calls import CallControl
 from fkproxy.storage.calls import Calls
-from fkproxy.storage.calls_values import GroupBy, UsageFilter
-from tests.control.acting import NOW_S, Office
+from fkproxy.storage.calls_values import CallFilter, ExportFormat, GroupBy, UsageFilter
+from fkproxy.storage.values import StoreUnavailable
+from tests.control.acting import BY, NOW_S, Office
 from tests.storage.journal import bring_in
 from tests.telemetry.records import record
 
@@ -40,3 +41,10 @@ async def test_of_times_the_newest_are_told_and_of_names_those_with_most_calls(
 ) -> None:
     told = await calls.usage(by, since_s=None, until_s=None, which=UsageFilter(), limit=limit)
     assert ([row.group for row in told.rows], told.more) == (wanted, more)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+async def test_a_store_that_is_away_begins_no_file(calls: CallControl, tmp_path: Path, kind: ExportFormat) -> None:
+    (tmp_path / "state" / "store.db").rename(tmp_path / "away.db")
+    with pytest.raises(StoreUnavailable):
+        await calls.export(CallFilter(), kind, by=BY)
