@@ -9,9 +9,12 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-__all__ = ["Administrator", "Refusal"]
+__all__ = ["LONG_S", "Administrator", "Refusal"]
 
 _TIMEOUT_S = 30.0
+LONG_S = 660.0
+"""For what asks an upstream, or goes through all of the store: the gateway gives itself ten minutes for that, and then says so."""
+
 _PIECE_BYTES = 64 * 1024
 
 
@@ -57,12 +60,12 @@ class Administrator:
         found: dict[str, Any] = self.ask("GET", f"/explain/{quote(request_id, safe='')}")
         return found
 
-    def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
+    def ask(self, method: str, path: str, body: object = None, *, timeout_s: float = _TIMEOUT_S, **query: object) -> Any:
         """Any route below `/admin/api`: JSON in and out, None for an answer without a body. Query values that are None are left out.
 
-        Raises `Refusal`.
+        Raises `Refusal`, also after `timeout_s` without an answer.
         """
-        with closing(self._kind(self._host, self._port, timeout=_TIMEOUT_S)) as connection:
+        with closing(self._kind(self._host, self._port, timeout=timeout_s)) as connection:
             reply = self._send(connection, method, path, body, query)
             try:
                 return _value(reply.status, reply.read())
@@ -93,7 +96,8 @@ class Administrator:
             connection.request(method, f"/admin/api{path}{f'?{urlencode(given, doseq=True)}' if given else ''}", data, headers)
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            raise Refusal(f"no answer from {self._at}: {getattr(error, 'strerror', None) or error}") from error
+            nothing = f"nothing came within {connection.timeout:g} s" if isinstance(error, TimeoutError) else error
+            raise Refusal(f"no answer from {self._at}: {getattr(error, 'strerror', None) or nothing}") from error
 
 
 def _value(status: int, data: bytes) -> Any:

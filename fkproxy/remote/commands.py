@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fkproxy.remote.administrator import Administrator
+from fkproxy.remote.administrator import LONG_S, Administrator
 from fkproxy.remote.configuration import add_config, add_providers, add_settings, reload
 from fkproxy.remote.records import add_audit, add_explain, add_logs, add_usage
 from fkproxy.remote.tables import upstream_lines
@@ -37,7 +37,7 @@ def _steer(administrator: Administrator, options: argparse.Namespace) -> Result:
         case verb if options.upstream is None and verb != "reset":
             raise ValueError(f"name the upstream to {verb}: provider, or provider/credential")
         case "test":
-            tested = administrator.ask("POST", "/upstreams/test", key=options.upstream)
+            tested = administrator.ask("POST", "/upstreams/test", timeout_s=LONG_S, key=options.upstream)
             return Result(tested, [f"{options.upstream}: {tested['model_id']} answered in {tested['duration_ms']:.0f} ms"])
         case verb:
             found = administrator.steer(verb, options.upstream)
@@ -57,11 +57,11 @@ def _status(administrator: Administrator, options: argparse.Namespace) -> Result
 
 
 def _back_up(administrator: Administrator, options: argparse.Namespace) -> Result:
-    found = administrator.ask("POST", "/store/backup")
+    found = administrator.ask("POST", "/store/backup", timeout_s=LONG_S)
     told = "the keys that its secrets are sealed with are not in it: keep secrets.key, or what APP_STORE__SECRET_KEYS says, beside it"
     return Result(found, [f"{found['path']}  {found['size_bytes'] / 1e6:.1f} MB"], [told])
 
 
 def _reseal(administrator: Administrator, options: argparse.Namespace) -> Result:
-    found = administrator.ask("POST", "/store/reseal")
+    found = administrator.ask("POST", "/store/reseal", timeout_s=LONG_S)
     return Result(found, [f"sealed anew: {found['values']}"])

@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import Any
 
-from fkproxy.remote.administrator import Administrator, Refusal
+from fkproxy.remote.administrator import LONG_S, Administrator, Refusal
 from fkproxy.remote.tables import Column, explanation_lines, fields, moment, when
 from fkproxy.remote.values import moment_s
 from fkproxy.remote.verbs import Result, Run, family, leaf, rows
@@ -171,7 +171,7 @@ def _entries(administrator: Administrator, options: argparse.Namespace) -> Resul
 
 
 def _verify(administrator: Administrator, options: argparse.Namespace) -> Result:
-    found = administrator.ask("GET", "/audit/verify")
+    found = administrator.ask("GET", "/audit/verify", timeout_s=LONG_S)
     if not found["ok"]:
         raise Refusal(f"the audit log was tampered with: the first entry that does not fit is {found['first_bad_id']}")
     pruned = found.get("pruned", 0)

@@ -50,6 +50,13 @@ def test_nobody_there_is_told_with_the_address() -> None:
             Administrator(at, None).upstreams()
 
 
+def test_an_instance_that_says_nothing_is_told_with_how_long_it_was_given() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Refusal, match=f"no answer from {at}: nothing came within 0.05 s"):
+            Administrator(at, None).ask("GET", "/upstreams", timeout_s=0.05)
+
+
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "unix:///run/x"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not an http address"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import sqlite3
 import subprocess
@@ -28,6 +29,21 @@ UPSTREAM: dict[str, Any] = {
     "last_error": "timeout",
     "models": [{"model_id": "m", "state": "exhausted", "cause": "model_quota", "retry_after_s": 60.0}],
 }
+
+
+@pytest.mark.parametrize("words", ["upstreams test one/a", "audit verify", "store backup", "store reseal"])
+def test_what_the_gateway_gives_minutes_is_waited_for(words: str, tell: Type, stand_in: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited_s: list[float] = []
+
+    class Noted(http.client.HTTPConnection):
+        def connect(self) -> None:
+            waited_s.append(self.timeout or 0.0)
+            super().connect()
+
+    monkeypatch.setattr("http.client.HTTPConnection", Noted)
+    stand_in.say(f"/admin/api/{'/'.join(words.split()[:2])}", {"error": {"message": "no"}}, 409)
+    assert tell(*words.split()).code == 1
+    assert waited_s == [660.0]
 
 
 # --- upstreams
