@@ -209,16 +209,20 @@ class CompatControl:
         return [view.prefix for view in await self._living()]
 
     async def put_api_keys(self, body: Any, *, by: By) -> None:
-        """A list, or `{"items": […]}`: prefixes stand for keys there are, anything else is a new key, and those not in it are revoked."""
+        """A list, or `{"items": […]}`: prefixes stand for keys there are, anything else is a new key, and those not in it are revoked.
+
+        Nothing is done where one of the new ones cannot be let in.
+        """
         items = body.get("items") if isinstance(body, Mapping) else body
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items) or (isinstance(body, Mapping) and not items):
             raise Malformed("invalid body")
         for item in items:
             _acceptable(item)
-        kept: set[str] = set()
-        for item in items:
-            view = await self._keys.presented(item) or await self._adopt(item, by)
-            kept.add(view.id)
+        found = {item: await self._keys.presented(item) for item in items}
+        new = [_no_prefix(item) for item, view in found.items() if view is None]
+        await self._keys.check_adoption(new, by=by)
+        kept = {view.id for view in found.values() if view is not None}
+        kept |= {(await self._adopt(item, by)).id for item in new}
         for view in await self._living():
             if view.id not in kept:
                 await self._keys.revoke(view.id, by=by)
@@ -232,7 +236,7 @@ class CompatControl:
             raise Malformed("invalid body")
         _acceptable(new)
         old = await self._indexed(body["index"]) if "index" in body else await self._named(body.get("old"))
-        view = await self._keys.presented(new) or await self._adopt(new, by)
+        view = await self._keys.presented(new) or await self._adopt(_no_prefix(new), by)
         if old is not None and old.id != view.id:
             await self._keys.revoke(old.id, by=by)
 
@@ -256,8 +260,6 @@ class CompatControl:
         return await self._keys.presented(value) if isinstance(value, str) and value else None
 
     async def _adopt(self, raw: str, by: By) -> KeyView:
-        if is_prefix(raw):
-            raise Malformed("this is the prefix of a key that is not there, and no key")
         if all(pool.name != POOL for pool in await self._pools.all()):
             await self._pools.create(NewPool(name=POOL), by=by)
         return await self._keys.adopt(raw, NewKey(pool=POOL, label="brought from another system"), by=by)
@@ -267,3 +269,10 @@ def _acceptable(raw: str) -> None:
     """A key has to be hard to guess, and to travel in a header; a prefix stands for a key."""
     if not re.fullmatch(rf"[!-~]{{{_LEAST_KEY_CHARACTERS},512}}", raw):
         raise Malformed(f"a key has {_LEAST_KEY_CHARACTERS} or more printable characters, and no spaces")
+
+
+def _no_prefix(raw: str) -> str:
+    """A new key."""
+    if is_prefix(raw):
+        raise Malformed("this is the prefix of a key that is not there, and no key")
+    return raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from fkproxy.access import digest, new_secret
 from fkproxy.control import checks
 from fkproxy.control.key_views import KeyPatch, KeyView, MadeKey, NewKey, Spending, view_of
 from fkproxy.control.ledger import By, Ledger, safe_target
-from fkproxy.control.refusals import Fault, Forbidden, Invalid, Unknown
+from fkproxy.control.refusals import Fault, Forbidden, Invalid, Refused, Unknown
 from fkproxy.control.seams import Change
 from fkproxy.directory import ClientKey, Document, KeyLimits, KeySecret, Pool
 from fkproxy.storage.values import StoreError
@@ -81,6 +81,15 @@ class KeyControl:
         """Make a key. Its secret is in the answer and nowhere else."""
         return await self._make(new, self._secret, by)
 
+    async def check_adoption(self, raws: Collection[str], *, by: By) -> None:
+        """Raise what would keep any of these from being let in, before the first one is. The refusal is written down."""
+        digests = {digest(self._pepper(), raw.encode()) for raw in raws}
+        try:
+            _room_for(digests, (await self._ledger.store().picture()).keys)
+        except Refused as error:
+            await self._ledger.note(by, "key.create", "key", outcome="refused", note=error.code)
+            raise
+
     async def adopt(self, raw: str, new: NewKey, *, by: By) -> KeyView:
         """Let a key of another system go on. Nothing of it is shown: its prefix is made of its digest."""
 
@@ -98,11 +107,8 @@ class KeyControl:
             _open_pool(change.document, new.pool, faults)
             key, changed = _patched(ClientKey(id=id_, pool=new.pool, created_s=now_s), new, now_s, faults)
             _refuse(faults)
-            if len(change.keys) >= MAX_KEYS:
-                raise Forbidden("too_many", f"there are {MAX_KEYS} keys already; delete those that are revoked")
             raw, secret = make(now_s)
-            if any(each.digest == secret.digest for other in change.keys.values() for each in other.secrets):
-                raise Forbidden("exists", "there is such a key already, or was one until it was revoked")
+            _room_for({secret.digest}, change.keys.values())
             key = msgspec.structs.replace(key, secrets=(secret,))
             change.put_key(key)
             change.changed = ("pool", *changed)
@@ -225,6 +231,14 @@ def _find(keys: Mapping[str, ClientKey], name: str) -> ClientKey:
     if found is None:
         raise Unknown("key")
     return found
+
+
+def _room_for(digests: Set[bytes], keys: Collection[ClientKey]) -> None:
+    """Raises `Forbidden` where keys with these secrets cannot join those that there are."""
+    if len(keys) + len(digests) > MAX_KEYS:
+        raise Forbidden("too_many", f"there are {len(keys)} keys already, of {MAX_KEYS}; delete those that are revoked")
+    if any(secret.digest in digests for key in keys for secret in key.secrets):
+        raise Forbidden("exists", "there is such a key already, or was one until it was revoked")
 
 
 def _stated(key: ClientKey, state: Any) -> tuple[ClientKey, tuple[str, ...]]:

@@ -213,8 +213,24 @@ async def test_a_list_says_which_keys_there_are(desk: Desk) -> None:
     await desk.verbs.put_api_keys([NEW], by=BY)
     assert prefix not in await desk.verbs.api_keys()
     assert sorted(view.state for view in await desk.office.keys.all()) == ["active", "revoked"]
+
+
+async def test_a_list_with_a_key_that_cannot_be_let_in_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.verbs.put_api_keys([OLD, NEW], by=BY)
+    await desk.verbs.put_api_keys([NEW], by=BY)
+    before = await desk.office.store.picture()
     with pytest.raises(Forbidden, match="until it was revoked"):
-        await desk.verbs.put_api_keys([OLD, NEW], by=BY)
+        await desk.verbs.put_api_keys([f"{NEW}-2", OLD], by=BY)
+    with pytest.raises(Malformed, match="prefix of a key that is not there"):
+        await desk.verbs.put_api_keys([f"{NEW}-2", "sk-fk-0123456789ab"], by=BY)
+    monkeypatch.setattr("fkproxy.control.keys.MAX_KEYS", 3)
+    with pytest.raises(Forbidden, match="there are 2 keys already, of 3"):
+        await desk.verbs.put_api_keys([f"{NEW}-2", f"{NEW}-3"], by=BY)
+    assert await desk.office.store.picture() == before
+    refused = [(row.action, row.outcome, row.note) for row in (await rows(desk.office.store))[-2:]]
+    assert refused == [("key.create", "refused", "forbidden")] * 2
+    await desk.verbs.put_api_keys([f"{NEW}-2", f"{NEW}-2"], by=BY)
+    assert len(await desk.verbs.api_keys()) == 1
 
 
 async def test_one_key_takes_the_place_of_another(desk: Desk) -> None:

@@ -195,7 +195,7 @@ async def test_deleting_needs_an_end_or_the_prefix(office: Office) -> None:
 async def test_the_number_of_keys_has_a_bound(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fkproxy.control.keys.MAX_KEYS", 1)
     await office.keys.create(NewKey(pool="team"), by=BY)
-    with pytest.raises(Forbidden, match="there are 1 keys already"):
+    with pytest.raises(Forbidden, match="there are 1 keys already, of 1"):
         await office.keys.create(NewKey(pool="team"), by=BY)
 
 
