@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import get_args
 
 from fkproxy.model.request import Effort, ReasoningConfig
+from fkproxy.wire.numbers import whole_number
 
 __all__ = ["described", "reasoning_of_word", "split_suffix"]
 
@@ -32,8 +33,8 @@ def reasoning_of_word(word: str) -> ReasoningConfig | None:
         return ReasoningConfig(effort=word)
     if word in ("auto", "-1"):
         return ReasoningConfig(budget_tokens=-1)
-    if word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS:
-        budget = int(word)
+    budget = whole_number(word, _MAX_DIGITS)
+    if budget is not None:
         return ReasoningConfig(effort="none") if budget == 0 else ReasoningConfig(budget_tokens=budget)
     return None
 

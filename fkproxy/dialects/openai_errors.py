@@ -23,6 +23,7 @@ from fkproxy.model.errors import (
 )
 from fkproxy.model.events import Failed
 from fkproxy.wire import json
+from fkproxy.wire.numbers import whole_number
 
 __all__ = ["decode_error", "encode_error", "error_event"]
 
@@ -93,14 +94,10 @@ def error_event(inner: Any) -> Failed:
     status = 502
     if isinstance(inner, dict):
         for word in (inner.get("status"), inner.get("code"), inner.get("type")):
-            if isinstance(word, int) and 400 <= word <= 599:
-                status = word
+            found = _STATUS_BY_WORD.get(word.lower(), whole_number(word)) if isinstance(word, str) else word
+            if isinstance(found, int) and 400 <= found <= 599:
+                status = found
                 break
-            if isinstance(word, str):
-                found = _STATUS_BY_WORD.get(word.lower(), int(word) if word.isdigit() and 400 <= int(word) <= 599 else None)
-                if found is not None:
-                    status = found
-                    break
     return Failed(_error(status, inner, None))
 
 

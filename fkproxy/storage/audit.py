@@ -23,6 +23,7 @@ from sqlalchemy.sql import Select
 from fkproxy.storage.tables import audit, meta
 from fkproxy.storage.values import ACTIONS, Actor, AuditEntry, AuditRow, AuditVerdict
 from fkproxy.storage.words import fields_of
+from fkproxy.wire.numbers import whole_number
 
 __all__ = ["MAX_PAGE", "PRUNE", "anchor", "append", "begin", "search", "verify", "walk"]
 
@@ -31,7 +32,6 @@ PRUNE = "audit.prune"
 """The action of entries that say what was taken away: `target` is the last number, `note` its hash."""
 
 _BATCH = 500
-_MAX_DIGITS = 16
 
 
 async def begin(connection: AsyncConnection, key: bytes) -> None:
@@ -91,8 +91,8 @@ async def anchor(connection: AsyncConnection) -> tuple[int, str]:
     if body is None:
         return 0, ""
     said = msgspec.json.decode(body, type=dict[str, Any])
-    number, newest = str(said.get("target", "")), str(said.get("note", ""))
-    return (int(number), newest) if number.isascii() and number.isdigit() and len(number) < _MAX_DIGITS else (0, "")
+    number = whole_number(str(said.get("target", "")))
+    return (number, str(said.get("note", ""))) if number is not None else (0, "")
 
 
 async def walk(connection: AsyncConnection, key: bytes, begin: tuple[int, str], until: int | None = None) -> tuple[int, str, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fkproxy.dialects.openai_errors import encode_error
+from fkproxy.dialects.openai_errors import encode_error, error_event
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
     FkproxyError,
@@ -12,6 +12,9 @@ from fkproxy.model.errors import (
     InvalidRequest,
     KeyPaused,
     NotAuthenticated,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
     UpstreamSpawnFailed,
     UpstreamTimeout,
 )
@@ -33,3 +36,17 @@ def test_the_type_follows_from_the_status(error: FkproxyError, kind: str, code: 
     told = encode_error(error, "r")["error"]
     assert (told["type"], told["code"]) == (kind, code)
     assert "/usr/bin" not in told["message"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (429, UpstreamRateLimited),
+        ("429", UpstreamRateLimited),
+        ("Overloaded", UpstreamOverloaded),
+        ("\u00b2", UpstreamFailed),
+        ("9" * 5000, UpstreamFailed),
+    ],
+)
+def test_an_error_within_a_reply_says_by_its_code_what_it_is(code: object, kind: type[FkproxyError]) -> None:
+    assert type(error_event({"code": code, "message": "x"}).error) is kind

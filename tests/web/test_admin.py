@@ -89,6 +89,13 @@ async def test_what_is_nested_too_deeply_is_refused(tmp_path: Path, method: str,
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/admin/api/config"), ("POST", "/admin/config"), ("PUT", "/v0/management/debug")])
+async def test_what_is_not_utf_8_is_refused(tmp_path: Path, method: str, path: str) -> None:
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        reply = await app.ask(method, path, body=b'{"value": "\xff"}', headers=BEARER)
+    assert (reply.status, "error" in reply.json()) == (400, True)
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/admin/api/config"), ("POST", "/admin/config"), ("PUT", "/v0/management/debug")])
 async def test_what_is_too_large_is_refused(tmp_path: Path, method: str, path: str) -> None:
     async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
         reply = await app.ask(method, path, body=b"[" + b"0," * 1024 * 1024 + b"0]", headers=BEARER)

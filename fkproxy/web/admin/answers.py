@@ -58,6 +58,10 @@ def _too_deep(_: Request[Any, Any, Any], __: Exception) -> Response[Any]:
     return _told(400, "invalid_request", "what was given is nested too deeply")
 
 
+def _not_text(_: Request[Any, Any, Any], __: UnicodeDecodeError) -> Response[Any]:
+    return _told(400, "invalid_request", "what was given is not UTF-8")
+
+
 def _broken(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     logger.error("an administrator's request failed in the gateway", exc_info=error)
     return _told(500, "internal_error", "internal error")
@@ -117,6 +121,7 @@ HANDLERS: ExceptionHandlersMap = {
     BackupFailed: _not_copied,
     StoreError: _store_failed,
     RecursionError: _too_deep,
+    UnicodeDecodeError: _not_text,
     Exception: _broken,
 }
 """By exception."""

@@ -11,6 +11,7 @@ from litestar.exceptions import ValidationException
 
 from fkproxy.control.ledger import By
 from fkproxy.storage.values import Actor
+from fkproxy.wire.numbers import whole_number
 
 __all__ = ["Asked", "Asking", "asking", "based_on", "network"]
 
@@ -55,7 +56,7 @@ def based_on(request: Request[Any, Any, Any]) -> int | None:
     given = request.headers.get("if-match", "*").strip()
     if given == "*":
         return None
-    number = given.removeprefix("W/").strip('"')
-    if not number.isdigit() or len(number) > 15:
+    revision = whole_number(given.removeprefix("W/").strip('"'))
+    if revision is None:
         raise ValidationException("If-Match is not a revision")
-    return int(number)
+    return revision

@@ -13,6 +13,7 @@ from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, EndedBy, ExportFormat, Family, GroupBy, Outcome, UsageFilter
 from fkproxy.web.admin.caller import Asked, Asking
 from fkproxy.web.admin.files import taken_in_time
+from fkproxy.wire.numbers import whole_number
 
 __all__ = ["call_routes"]
 
@@ -124,8 +125,8 @@ def call_routes(calls: CallControl, by: Asking) -> Router:
 def _filter(status: str | None, which: CallFilter) -> CallFilter:
     if status is None:
         return which
-    if len(status) == 3 and status.isascii() and status.isdigit():
-        return msgspec.structs.replace(which, status=int(status))
+    if len(status) == 3 and (exact := whole_number(status)) is not None:
+        return msgspec.structs.replace(which, status=exact)
     if len(status) == 3 and status[0] in "12345" and status[1:].lower() == "xx":
         return msgspec.structs.replace(which, status_class=int(status[0]))
     raise Invalid([Fault("status", "is neither a status such as 429 nor a class such as 5xx")])

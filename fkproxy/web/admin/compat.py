@@ -24,6 +24,7 @@ from fkproxy.settings import SettingsError
 from fkproxy.storage.values import Conflict, StoreError, StoreUnavailable
 from fkproxy.web.admin.caller import Asked, Asking
 from fkproxy.web.application import FALLBACK_PREFIX, MANAGEMENT_PREFIX
+from fkproxy.wire.numbers import whole_number
 
 __all__ = ["fallback_routes", "management_routes"]
 
@@ -66,7 +67,7 @@ _HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refused_http,
     **dict.fromkeys((Refused, Invalid, Unknown, Forbidden, WrongList, Malformed, NoCredential), _refused),
     SettingsError: _wrong,
-    RecursionError: lambda *_: _told(400, "invalid body"),
+    **dict.fromkeys((RecursionError, UnicodeDecodeError), lambda *_: _told(400, "invalid body")),
     **dict.fromkeys((StoreError, StoreUnavailable, Conflict), _away),
 }
 """Each one that the application has a handler for as well: the nearest class wins there, whoever names it."""
@@ -202,12 +203,11 @@ def management_routes(compat: CompatControl, *, by: Asking, guard: Guard, around
     @delete("/api-keys", status_code=200)
     async def delete_key(request: Asked) -> dict[str, str]:
         """Revoke one, by `index` or `value`."""
-        index = request.query_params.get("index")
-        if index is not None and not index.isdigit():
+        given = request.query_params.get("index")
+        index = whole_number(given) if given is not None else None
+        if index is None and given is not None:
             raise Malformed("missing index or value")
-        await compat.delete_api_key(
-            index=int(index) if index is not None else None, value=request.query_params.get("value"), by=by(request)
-        )
+        await compat.delete_api_key(index=index, value=request.query_params.get("value"), by=by(request))
         return _OK
 
     handlers = [get_config, get_auth_files, patch_status, reset_quota, get_quota, get_usage, get_keys, put_keys, patch_keys, delete_key]

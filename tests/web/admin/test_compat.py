@@ -153,6 +153,9 @@ async def test_client_keys_are_a_list_whose_secrets_are_never_shown(app: App) ->
     assert own not in listed.body.decode()
     assert (await app.ask("POST", "/v1/chat/completions", body=chat(), headers={"authorization": f"Bearer {own}"})).status == 200
     assert (await app.ask("POST", "/v1/chat/completions", body=chat(), headers=BEARER)).status == 403
+    for index in ("-1", "%C2%B2", "9" * 5000):
+        refused = await ask(app, "DELETE", f"/v0/management/api-keys?index={index}")
+        assert (refused.status, refused.json()) == (400, {"error": "missing index or value"})
     assert (await ask(app, "DELETE", "/v0/management/api-keys?index=0")).json() == {"status": "ok"}
     assert (await app.ask("POST", "/v1/chat/completions", body=chat(), headers={"authorization": f"Bearer {own}"})).status == 401
 
