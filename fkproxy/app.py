@@ -18,6 +18,7 @@ from fkproxy.assembly import Assembly, rows
 from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
 from fkproxy.clientele import Clientele
+from fkproxy.control.strangers import Strangers
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.control_room import verbs
 from fkproxy.dialects import CLIENT_DIALECTS
@@ -112,6 +113,12 @@ def create_app(
                 journal.write(record)
         access_log.write(record)
 
+    def refused(record: CallRecord) -> None:
+        """At an administrator's door. Lines of those that have to wait would fill the log."""
+        metrics.count_refused_administrator()
+        if record.status != 429:
+            access_log.write(record)
+
     policies = Policies()
     gateway = Gateway(
         fleet=fleet,
@@ -123,7 +130,7 @@ def create_app(
         **policies.of(settings),
     )
     door = Door(trusted_proxies=settings.server.trusted_proxies, cors=_cors(settings), static=_STATIC_HEADERS, leaving=leaving)
-    dialects = list(CLIENT_DIALECTS)
+    dialects, strangers = list(CLIENT_DIALECTS), Strangers(administration.ledger)
     ops = Ops(
         gateway=gateway,
         door=door,
@@ -133,6 +140,7 @@ def create_app(
         dialects=dialects,
         observe=access_log.write,
         store=lambda: _store_told(administration),
+        heard=strangers,
         metrics_token=token.get_secret_value() if (token := settings.metrics.token) is not None else None,
     )
 
@@ -217,7 +225,7 @@ def create_app(
 
         return admin_app(
             AdminPlane(
-                guard=Guard(keys, peer_of),
+                guard=Guard(keys, peer_of, refused, strangers),
                 by=asking(peer_of, lambda: keys.closed, lambda request: request_id(request.headers.get("x-request-id"))),
                 upstreams=upstreams,
                 explain=explain,

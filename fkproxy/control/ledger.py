@@ -82,6 +82,12 @@ class Ledger:
         _told(entry)
         await self._write(entry)
 
+    def leave(self, by: By, action: str, kind: str, *, outcome: Outcome) -> None:
+        """`note` for whoever cannot wait for the store: `catch_up` writes it."""
+        entry = msgspec.structs.replace(self._entry(by, action, kind, ""), outcome=outcome)
+        _told(entry)
+        self._put(entry)
+
     async def catch_up(self) -> None:
         """Write what had to wait. Raises `StoreError`, and it waits on."""
         async with self._catching_up:
@@ -102,12 +108,17 @@ class Ledger:
         await self._write(entry)
 
     async def _write(self, entry: AuditEntry) -> None:
+        if self._put(entry):
+            with suppress(StoreError):
+                await self.catch_up()
+
+    def _put(self, entry: AuditEntry) -> bool:
+        """Whether there was room for it."""
         if len(self._waiting) == _MOST_WAITING:
             logger.error("entries are missing from the audit log: too many wait for the store", extra={"action": entry.action})
-            return
+            return False
         self._waiting.append(entry)
-        with suppress(StoreError):
-            await self.catch_up()
+        return True
 
 
 def _told(entry: AuditEntry) -> None:

@@ -21,10 +21,10 @@ class FailedAttempts:
     `now` is monotonic seconds. A peer that has been quiet for `longest_s` after its wait starts anew.
     """
 
-    __slots__ = ("_by_peer", "_free", "_longest_s")
+    __slots__ = ("_by_peer", "_longest_s", "free")
 
     def __init__(self, free: int = 5, longest_s: float = 1800.0) -> None:
-        self._free = free
+        self.free = free
         self._longest_s = longest_s
         self._by_peer: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
@@ -36,17 +36,18 @@ class FailedAttempts:
         _, until = self._by_peer.get(peer, (0, 0.0))
         return max(0.0, until - now)
 
-    def failed(self, peer: str, now: float, longest_s: float | None = None) -> None:
-        """A wrong key came from this peer. `longest_s`: the most for this one."""
+    def failed(self, peer: str, now: float, longest_s: float | None = None) -> int:
+        """A wrong key came from this peer: how many in a row there are now. `longest_s`: the most for this one."""
         count, until = self._by_peer.pop(peer, (0, 0.0))
         if now - until > self._longest_s:
             count = 0
         count += 1
-        beyond = count - self._free
+        beyond = count - self.free
         wait_s = min(2.0 ** min(beyond - 1, 30), self._longest_s if longest_s is None else longest_s) if beyond > 0 else 0.0
         self._by_peer[peer] = (count, now + wait_s)
         if len(self._by_peer) > _MAX_PEERS:
             self._by_peer.popitem(last=False)
+        return count
 
     def succeeded(self, peer: str) -> None:
         """The right key came: nothing is held against it any more."""

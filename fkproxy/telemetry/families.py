@@ -97,7 +97,6 @@ COUNTERS: tuple[Counted, ...] = (
         zeros=_each_error,
     ),
     Counted("fkproxy_rate_limited_total", "Calls refused by this gateway's own limits.", {}, _when("outcome", "limited")),
-    Counted("fkproxy_refused_keys_total", "Calls without a valid key.", {}, _when("auth", "refused")),
     Counted("fkproxy_client_disconnects_total", "Calls the client left before their end.", {}, _when("outcome", "client_ended")),
     *(
         Counted(

@@ -160,6 +160,7 @@ class Metrics:
         self._skipped: Counter[tuple[str, ...]] = Counter()
         self._decisions: Counter[str] = Counter()
         self._verifications: Counter[str] = Counter()
+        self._refused_administrators = 0
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -186,6 +187,10 @@ class Metrics:
     def count_verification(self, outcome: str) -> None:
         """A proxy asked about a key; `outcome` is one of `VERIFICATIONS`."""
         self._verifications[outcome] += 1
+
+    def count_refused_administrator(self) -> None:
+        """Somebody came to an administrator's door without the key to it."""
+        self._refused_administrators += 1
 
     def json(self) -> dict[str, Any]:
         """What `/metrics` shows. Rates in percent, latencies in milliseconds."""
@@ -291,6 +296,9 @@ class Metrics:
             ("dialect", "upstream_dialect", "field"),
             self._tally.losses,
         )
+        refused = sum(series.count for series in self._tally.series if series.labels.auth == "refused")
+        told = "Calls without a valid key, and requests at an administrator's door."
+        yield CounterMetricFamily("fkproxy_refused_keys_total", told, refused + self._refused_administrators)
         dropped, failed = sources.log_lines_dropped(), sources.handovers_failed()
         yield CounterMetricFamily("fkproxy_log_lines_dropped_total", "Log lines dropped because nobody read the output.", dropped)
         yield CounterMetricFamily("fkproxy_handovers_failed_total", "Next versions that did not get ready; this one went on.", failed)

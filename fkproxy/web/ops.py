@@ -20,6 +20,7 @@ from fkproxy import __version__
 from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.call import Headers
 from fkproxy.catalogue import Catalogue
+from fkproxy.control.strangers import Heard
 from fkproxy.dialects.base import Dialect, ModelEntry
 from fkproxy.gateway import Gateway, error_headers
 from fkproxy.model.errors import FkproxyError, MethodNotAllowed, NotAuthenticated, UnknownModel, UnknownRoute
@@ -75,6 +76,7 @@ class Ops:
         observe: Callable[[CallRecord], None],
         store: Callable[[], dict[str, Any] | None] = lambda: None,
         metrics_token: str | None = None,
+        heard: Heard = lambda network, told: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
@@ -93,7 +95,7 @@ class Ops:
         self._store = store
         self._metrics_token = metrics_token.encode() if metrics_token is not None else None
         self._now = now
-        self._guesses = Guesses(_LONGEST_S, now)
+        self._guesses = Guesses(_LONGEST_S, now, heard)
         self._started = now()
 
     def endpoints(self) -> dict[str, Endpoint]:
@@ -212,16 +214,17 @@ class Ops:
         if token is None and not self._keys.closed:
             return ANONYMOUS
         peer = inbound.peer or "unknown"
-        self._guesses.check(peer)
-        if token is not None and presented is not None and hmac.compare_digest(presented, token):
-            caller = _SCRAPER
-        else:
-            try:
+        try:
+            self._guesses.check(peer)
+            if token is not None and presented is not None and hmac.compare_digest(presented, token):
+                caller = _SCRAPER
+            else:
                 caller = self._keys.check_administrator(presented)
-            except NotAuthenticated:
-                if presented:
-                    self._guesses.failed(peer)
-                raise
+        except FkproxyError as error:
+            self._metrics.count_refused_administrator()
+            if presented and isinstance(error, NotAuthenticated):
+                self._guesses.failed(peer)
+            raise
         self._guesses.succeeded(peer)
         return caller
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
-__all__ = ["on_this_host", "subscriber"]
+__all__ = ["network", "on_this_host", "subscriber"]
+
+_PREFIXES = {4: 24, 6: 48}
 
 
 def on_this_host(peer: str) -> bool:
@@ -19,6 +21,12 @@ def subscriber(peer: str) -> str:
     if address is None or address.version == 4:
         return str(address or peer)
     return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def network(peer: str | None) -> str | None:
+    """The network of an address: IPv4/24 or IPv6/48. An address is a person's, often enough; its network is enough to find a host."""
+    address = _address(peer) if peer is not None else None
+    return str(ipaddress.ip_network((address, _PREFIXES[address.version]), strict=False)) if address is not None else None
 
 
 def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

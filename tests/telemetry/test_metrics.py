@@ -152,6 +152,7 @@ def test_what_is_asked_for_when_somebody_looks() -> None:
         ("fkproxy_usage_missing_total", {"provider_key": "p1"}),
         ("fkproxy_breaker_transitions_total", {"to": "open", "provider_key": "p1"}),
         ("fkproxy_rate_limited_total", {}),
+        ("fkproxy_refused_keys_total", {}),
     ],
 )
 def test_the_first_event_is_an_increase(name: str, labels: dict[str, str]) -> None:
@@ -159,6 +160,13 @@ def test_the_first_event_is_an_increase(name: str, labels: dict[str, str]) -> No
     assert labelled(metrics, name, **labels) == 0
     metrics.observe(record(**FAILED, finish_reason="content_filter"))
     labelled(metrics, name, **labels)
+
+
+def test_an_administrator_without_a_key_is_counted_where_keys_are_and_is_no_call() -> None:
+    metrics = Metrics("1.2.3")
+    metrics.observe(record(**REFUSED))
+    metrics.count_refused_administrator()
+    assert (labelled(metrics, "fkproxy_refused_keys_total"), metrics.json()["total_requests"]) == (2, 1)
 
 
 def test_the_json_has_the_names_that_old_scripts_read() -> None:

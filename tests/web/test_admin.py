@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fkproxy.telemetry.record import CallRecord
 from fkproxy.web.admin.description import described
 from tests.web.asking import App, chat
 
@@ -228,6 +229,32 @@ async def test_guessing_is_slowed_for_whoever_guesses() -> None:
     assert (banned.status, banned.headers["retry-after"]) == (429, "1")
     assert banned.json()["error"]["code"] == "rate_limit_exceeded"
     assert (await app.ask("GET", "/admin/api/upstreams", headers=BEARER, peer="192.0.2.2")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("door", "route"),
+    [
+        ("/admin/api/explain/x", "/admin/api/explain/{request_id}"),
+        ("/admin/config?secrets=true", "/admin/config"),
+        ("/v0/management/config", "/v0/management/config"),
+        ("/metrics", "/metrics"),
+    ],
+)
+async def test_who_guesses_is_counted_logged_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: str, route: str) -> None:
+    lines: list[CallRecord] = []
+    monkeypatch.setattr("fkproxy.app.AccessLog.write", lambda _, record: lines.append(record))
+    wrong = {"authorization": "Bearer sk-wrong-key-0123456789", "x-request-id": "guess"}
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        for _ in range(7):
+            await app.ask("GET", door, headers=wrong)
+        assert b"fkproxy_refused_keys_total 7.0" in (await app.ask("GET", "/metrics/prometheus", headers=BEARER, peer="::1")).body
+        await app.ask("POST", "/admin/api/upstreams/reset", headers=BEARER, peer="::1")
+        entries = (await app.ask("GET", "/admin/api/audit?action=admin", headers=BEARER, peer="::1")).json()
+    told = [(line.route, line.peer, line.auth, line.error_code) for line in lines if (line.request_id, line.status) == ("guess", 401)]
+    assert told == [(route, "192.0.2.1", "refused", "invalid_api_key")] * 6
+    assert [(entry["action"], entry["actor"]) for entry in entries] == [
+        (f"admin.{verb}", {"kind": "system", "peer": "192.0.2.0/24"}) for verb in ("slow_down", "refuse")
+    ]
 
 
 async def test_who_forgot_his_key_does_not_guess() -> None:

@@ -25,6 +25,18 @@ def test_the_wait_doubles_up_to_its_most(peer: str, longest_s: float | None, mos
     assert guesses.wait_s(peer) == 0.0
 
 
+def test_of_one_peer_the_first_wrong_key_is_heard_and_the_first_that_it_waits_for() -> None:
+    heard: list[tuple[str | None, str]] = []
+    guesses = Guesses(None, lambda: 1000.0, lambda network, told: heard.append((network, told)))
+    for _ in range(20):
+        guesses.failed("192.0.2.1")
+    guesses.failed("198.51.100.1")
+    guesses.succeeded("192.0.2.1")
+    guesses.failed("192.0.2.1")
+    team, other = "192.0.2.0/24", "198.51.100.0/24"
+    assert heard == [(team, "refuse"), (team, "slow_down"), (other, "refuse"), (team, "refuse")]
+
+
 @pytest.mark.parametrize(
     ("peer", "here"), [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("192.0.2.1", False), ("x", False)]
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -11,27 +10,15 @@ from litestar.exceptions import ValidationException
 
 from fkproxy.control.ledger import By
 from fkproxy.storage.values import Actor
+from fkproxy.web.peers import network
 from fkproxy.wire.numbers import whole_number
 
-__all__ = ["Asked", "Asking", "asking", "based_on", "network"]
+__all__ = ["Asked", "Asking", "asking", "based_on"]
 
 Asked = Request[Any, Any, Any]
 
 Asking = Callable[[Request[Any, Any, Any]], By]
 """Makes of a request who asks."""
-
-_PREFIXES = {4: 24, 6: 48}
-
-
-def network(peer: str | None) -> str | None:
-    """The network of an address: IPv4/24 or IPv6/48. An address is a person's, often enough; its network is enough to find a host."""
-    if peer is None:
-        return None
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return None
-    return str(ipaddress.ip_network((address, _PREFIXES[address.version]), strict=False))
 
 
 def asking(

@@ -2,6 +2,7 @@
 
 The master key opens everything here, as `Authorization: Bearer`, `X-Management-Secret` or `X-Management-Key`. Where no key is
 configured only this host may ask, and no page of somebody else's that its browser shows. Who sends wrong keys waits: see `web.guesses`.
+Whoever is refused is told of as a call would be.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
-from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
+from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
 from litestar.handlers.base import BaseRouteHandler
 
 from fkproxy.access import KeyRing, presented_key
-from fkproxy.model.errors import NotAllowed, NotAuthenticated, RateLimited
+from fkproxy.control.strangers import Heard
+from fkproxy.model.errors import FkproxyError, NotAllowed, NotAuthenticated, RateLimited
+from fkproxy.telemetry.record import CallRecord
+from fkproxy.web.asgi import request_id
 from fkproxy.web.guesses import Guesses
 from fkproxy.web.peers import on_this_host
 
@@ -29,37 +33,70 @@ _PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "
 
 
 class Guard:
-    """A Litestar guard. `peer_of` names the peer, behind trusted proxies too."""
+    """A Litestar guard. `peer_of` names the peer, behind trusted proxies too; `refused` takes the record of each that is not let in;
+    `heard`: see `control.strangers`."""
 
     def __init__(
-        self, keys: KeyRing, peer_of: Callable[[ASGIConnection[Any, Any, Any, Any]], str | None], now: Callable[[], float] = time.monotonic
+        self,
+        keys: KeyRing,
+        peer_of: Callable[[ASGIConnection[Any, Any, Any, Any]], str | None],
+        refused: Callable[[CallRecord], None],
+        heard: Heard,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._peer_of = peer_of
-        self._guesses = Guesses(now=now)
+        self._refused = refused
+        self._guesses = Guesses(now=now, heard=heard)
 
     def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        """Raises `NotAuthorizedException` (401) and `TooManyRequestsException` (429)."""
-        peer = self._peer_of(connection) or "unknown"
+        """Raises `NotAuthorizedException` (401), `PermissionDeniedException` (403) and `TooManyRequestsException` (429)."""
+        peer = self._peer_of(connection)
+        try:
+            self._check(connection, peer or "unknown")
+        except FkproxyError as error:
+            self._refused(_record(connection, peer, error))
+            raise _told(error) from None
+
+    def _check(self, connection: ASGIConnection[Any, Any, Any, Any], peer: str) -> None:
         if not self._keys.closed:
             if not (on_this_host(peer) and _asks_this_host(connection)):
-                raise NotAuthorizedException("no key is configured: only this host may ask, by its own name")
+                raise NotAuthenticated("no key is configured: only this host may ask, by its own name")
             return
-        try:
-            self._guesses.check(peer)
-        except RateLimited as error:
-            headers = {"retry-after": str(int(error.retry_after_s or 0.0) + 1)}
-            raise TooManyRequestsException(str(error), headers=headers) from None
+        self._guesses.check(peer)
         presented = _presented(connection)
         try:
             self._keys.check_administrator(presented)
-        except NotAuthenticated as error:
+        except NotAuthenticated:
             if presented:
                 self._guesses.failed(peer)
-            raise NotAuthorizedException(str(error), headers={"www-authenticate": "Bearer"}) from None
-        except NotAllowed as error:
-            raise PermissionDeniedException(str(error)) from None
+            raise
         self._guesses.succeeded(peer)
+
+
+def _record(connection: ASGIConnection[Any, Any, Any, Any], peer: str | None, error: FkproxyError) -> CallRecord:
+    scope: Any = connection.scope
+    return CallRecord(
+        request_id=request_id(connection.headers.get("x-request-id")),
+        started_s=time.time(),
+        method=scope["method"],
+        route=scope["path_template"],
+        status=error.status,
+        duration_ms=0.0,
+        error_code=error.code,
+        auth="refused",
+        peer=peer,
+        user_agent=connection.headers.get("user-agent"),
+    )
+
+
+def _told(error: FkproxyError) -> HTTPException:
+    match error:
+        case RateLimited():
+            return TooManyRequestsException(str(error), headers={"retry-after": str(int(error.retry_after_s or 0.0) + 1)})
+        case NotAllowed():
+            return PermissionDeniedException(str(error))
+    return NotAuthorizedException(str(error), headers={"www-authenticate": "Bearer"})
 
 
 def _presented(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | None:
