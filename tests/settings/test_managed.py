@@ -151,7 +151,25 @@ METADATA = [
         "１６９.254.169.254",
         "169。254。169。254",
     ),
+    *(
+        "192.0.0.192",
+        "[fd00:ec2::23]",
+        "[fd20:ce::254]",
+        "[fd00:c1::a9fe:a9fe]",
+        "[::169.254.169.254]",
+        "[::ffff:0:a9fe:a9fe]",
+        "[64:ff9b:1::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::1]",
+        "[2002:6464:64c8::]",
+        "[fd00:ec2::254%eth0]",
+    ),
 ]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.0.0.1", "[::10.0.0.1]", "[2002:a00:1::]", "[fd00:ec2::1]", "models.example"])
+def test_models_on_this_host_and_beside_it_may_be_asked(tmp_path: Path, host: str) -> None:
+    document = Document(providers=(entry("one", box(), base_url=f"http://{host}/v1"),))
+    assert Judge(lambda: declared(tmp_path), box).judge(document).problems == ()
 
 
 @pytest.mark.parametrize("host", METADATA)

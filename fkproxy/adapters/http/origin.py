@@ -29,11 +29,24 @@ _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 BAD_TARGET = re.compile(r"[^\x21-\x7e]")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 
-_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
-"""Where clouds answer their machines outside of the link-local networks: AWS over IPv6, Alibaba Cloud, Azure."""
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            *("fd00:ec2::254", "fd00:ec2::23"),  # AWS over IPv6: machines, and pods of EKS
+            "fd20:ce::254",  # Google Cloud, machines without IPv4
+            *("fd00:c1::a9fe:a9fe", "192.0.0.192"),  # Oracle Cloud over IPv6, and its Classic
+            *("100.100.100.200", "fd00:100::100:200"),  # Alibaba Cloud
+            "168.63.129.16",  # Azure
+            "fd00:42::42",  # Scaleway
+            "fd00:a9fe:a9fe::1",  # Akamai
+        ),
+    )
+)
+"""Where clouds answer their machines outside of the link-local networks; read 2026-11."""
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-"""RFC 6052 §2.1: the last 32 bits are an IPv4 address."""
+_WITH_IPV4 = tuple(map(ipaddress.ip_network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+"""The last 32 bits are an IPv4 address: RFC 4291 §2.5.5 (compatible, mapped), RFC 2765 §2.1, RFC 6052 §2.1, RFC 8215."""
 
 _MAX_KEPT_CHARS = 256
 """Of a target whose request line is kept: it may hold the name of a model, which a client chose."""
@@ -136,8 +149,11 @@ def is_metadata(host: str) -> bool:
         except (OSError, ValueError):
             return False
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or (ipaddress.ip_address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None)
-        address = inner or address
+        address = ipaddress.IPv6Address(int(address))  # a zone makes another address of it
+        if any(address in network for network in _WITH_IPV4):
+            address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        else:
+            address = address.sixtofour or address
     return address.is_link_local or address in _METADATA
 
 

@@ -384,6 +384,7 @@ def test_an_endpoint_that_is_none_is_refused_without_quoting_it(url: str) -> Non
     [
         (["169.254.169.254"], "leads to a link-local address"),
         (["::ffff:169.254.169.254", "fe80::1%1", "fd00:ec2::254"], "leads to a link-local address"),
+        (["fd20:ce::254", "192.0.0.192"], "leads to a link-local address"),
         (["169.254.169.254", "127.0.0.1"], None),
     ],
 )
