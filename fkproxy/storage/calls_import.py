@@ -136,7 +136,7 @@ class Importer:
         piece = await asyncio.to_thread(self._next_piece, self._positions)
         if piece is not None:
             await (self._import(piece) if piece.data else self._forget(piece))
-            self._end_trouble()
+        self._end_trouble()
         return piece is not None
 
     def close(self) -> None:

@@ -263,6 +263,32 @@ async def test_while_the_store_is_away_files_wait_and_it_is_asked_less_and_less(
     await database.close()
 
 
+async def test_where_nothing_waits_any_more_there_is_no_trouble(directory: Path, tmp_path: Path) -> None:
+    """The store was away when a file was forgotten, whose lines it has: nobody asks for that again."""
+    path = tmp_path / "store.db"
+    files.prepare(path)
+    database = Database(f"sqlite:///{path}")
+    await bring_up(database)
+    leave(directory, named(1))
+    importer = Importer(database, directory, keep_s=0)
+    await importer.step()
+    path.rename(tmp_path / "elsewhere")
+    troubles = []
+
+    async def sleep(_: float) -> None:
+        troubles.append(importer.figures.trouble)
+        if len(troubles) == 2:
+            raise asyncio.CancelledError
+        (tmp_path / "elsewhere").rename(path)
+
+    importer._sleep = sleep
+    with pytest.raises(asyncio.CancelledError):
+        await importer.run()
+    assert troubles == ["gone", None]
+    assert await ids(database) == ["1"]
+    await database.close()
+
+
 async def test_a_database_that_is_locked_takes_the_rows_later(database: Database, importer: Importer, directory: Path) -> None:
     leave(directory, named(1))
     await importer.step()
