@@ -341,7 +341,7 @@ class Administration:
 
     def _retention(self) -> Retention:
         kept = self.loaded.settings.store
-        return Retention(days=kept.keep_calls_days or None, usage_days=kept.keep_usage_days or None)
+        return Retention(days=kept.keep_calls_days or None, max_rows=kept.keep_calls or None, usage_days=kept.keep_usage_days or None)
 
 
 def _tell(clientele: Clientele, spent: Mapping[str, KeySpent]) -> None:

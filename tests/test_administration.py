@@ -21,6 +21,7 @@ from fkproxy.directory import ClientKey, Directory, Document, Pool
 from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, load, load_providers
+from fkproxy.storage.calls_values import Retention
 from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
 from tests.storage.journal import leave
 from tests.telemetry.records import record
@@ -321,6 +322,22 @@ async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> 
         async with asyncio.timeout(10):
             while "upstream.pause" not in [row.action for row in await made.store().audit()]:  # noqa: ASYNC110 - nor has the database
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("environ", "kept"),
+    [
+        ({}, Retention(days=30, max_rows=2_000_000, usage_days=400)),
+        ({"APP_STORE__KEEP_CALLS_DAYS": "3660", "APP_STORE__KEEP_CALLS": "7"}, Retention(days=3660, max_rows=7, usage_days=400)),
+        (
+            {"APP_STORE__KEEP_CALLS_DAYS": "0", "APP_STORE__KEEP_CALLS": "0", "APP_STORE__KEEP_USAGE_DAYS": "0"},
+            Retention(days=None, max_rows=None, usage_days=None),
+        ),
+    ],
+)
+def test_calls_and_sums_are_kept_as_the_settings_say(tmp_path: Path, environ: dict[str, str], kept: Retention) -> None:
+    declared = loaded(tmp_path, **environ)
+    assert Administration(declared, place_of(declared))._retention() == kept
 
 
 @pytest.mark.parametrize(("days", "there"), [("0", ["store.create", "secret.make", "key.update"]), ("30", ["key.update", "audit.prune"])])

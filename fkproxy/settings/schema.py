@@ -326,7 +326,14 @@ class Store(Section):
         " others still open. Not set: a file in that directory, made at the first start.",
     )
     keep_calls_days: int = _setting(30, "How long the log of calls goes back; 0 for ever.", unit="days", ge=0, le=3660)
-    keep_usage_days: int = _setting(400, "The same for the sums by hour.", unit="days", ge=0, le=3660)
+    keep_calls: int = _setting(
+        2_000_000,
+        "How many calls it holds at most, about 500 bytes each: above it the oldest go, whatever their age; 0 for any number.",
+        unit="calls",
+        ge=0,
+        le=1_000_000_000,
+    )
+    keep_usage_days: int = _setting(400, "How long the sums by hour go back; 0 for ever.", unit="days", ge=0, le=3660)
     keep_audit_days: int = _setting(0, "How long the audit log goes back; 0 for ever.", unit="days", ge=0, le=36600)
     journal_max_size: int = _setting(
         512 * 1024 * 1024,
