@@ -188,7 +188,6 @@ REGISTRIES = (
 """The modules that know them all, by their exact names."""
 VENDOR_GUESTS: dict[str, set[str]] = {
     "adapters.sandbox": {"openai_chat"},  # the dialect it answers in
-    "telemetry.logs": {"google"},  # the logger of google-auth
 }
 """Module → the names and strings it may hold all the same, each with a reason."""
 

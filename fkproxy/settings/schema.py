@@ -237,7 +237,7 @@ class Cooldown(Section):
 class Log(Section):
     """What it writes to stdout."""
 
-    level: Literal["debug", "info", "warning", "error"] = _live("info", "Least level that is written.")
+    level: Literal["debug", "info", "warning", "error"] = _live("info", "Least level that is written; of libraries warning, or above.")
     format: Literal["json", "pretty"] = _setting("json", "One JSON object a line, or text for a terminal.")
 
 

@@ -44,8 +44,9 @@ _FLUSH_AT_EXIT_S = 2.0
 
 # sd-daemon(3): "<N>" at the start of a line is its syslog priority; journald takes it off again.
 _PRIORITY = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>", logging.CRITICAL: "<2>"}
-_QUIET = ("alembic", "asyncio", "google", "urllib3", "requests")
-"""Libraries whose debug and info lines tell addresses and bodies; their warnings are let through."""
+_OURS = "fkproxy"
+"""What our own loggers are below. Of libraries warnings are the least that is written: what they say besides tells addresses, headers,
+bodies, and every SQL statement with its values."""
 
 
 class _State:
@@ -69,7 +70,7 @@ def configure(*, level: str, format: Format, journal: bool, descriptor: int = 1)
     output.notice = lambda count: _line(logging.WARNING, _lost(count))
     handler = LinesHandler()
     handler.setFormatter(_formatter(format))
-    logging.basicConfig(level=_State.level, handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
     logging.captureWarnings(True)
     sys.excepthook = _crashed
@@ -80,9 +81,8 @@ def set_level(level: str) -> None:
     if _State.output is None:
         return
     _State.level = logging.getLevelName(level.upper())
-    logging.getLogger().setLevel(_State.level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, _State.level))
+    logging.getLogger(_OURS).setLevel(_State.level)
+    logging.getLogger().setLevel(max(logging.WARNING, _State.level))
 
 
 def granian_log_config(*, level: str, format: Format) -> dict[str, Any]:  # noqa: A002 - the setting's own name
@@ -104,7 +104,7 @@ def _formatter(kind: Format) -> logging.Formatter:
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    logging.getLogger("fkproxy").critical("the process ends on an error", exc_info=(kind, error, trace))
+    logging.getLogger(_OURS).critical("the process ends on an error", exc_info=(kind, error, trace))
 
 
 class LinesHandler(logging.Handler):

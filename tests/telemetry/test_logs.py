@@ -28,8 +28,8 @@ Start = Callable[..., Callable[[], list[str]]]
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Configures logging into a pipe and gives a function that reads what has come out of it."""
-    root = logging.getLogger()
-    before = (list(root.handlers), root.level, sys.excepthook, logs._State.output)
+    root, ours = logging.getLogger(), logging.getLogger("fkproxy")
+    before = (list(root.handlers), root.level, ours.level, sys.excepthook, logs._State.output)
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
 
@@ -48,7 +48,9 @@ def start() -> Iterator[Start]:
 
     yield begin
     logging.captureWarnings(False)
-    root.handlers, root.level, sys.excepthook, logs._State.output = before[0], before[1], before[2], before[3]
+    root.handlers, sys.excepthook, logs._State.output = before[0], before[3], before[4]
+    root.setLevel(before[1])  # which forgets what loggers have remembered of it
+    ours.setLevel(before[2])
     os.close(read_end)
     os.close(write_end)
 
@@ -76,6 +78,16 @@ def test_the_level_is_obeyed(start: Start, level: str, expected: int) -> None:
         logging.getLogger("fkproxy.x").log(number, "x")
     logs.AccessLog().write(record())
     assert len(lines()) == expected + (level in ("debug", "info"))
+
+
+@pytest.mark.parametrize(("level", "expected"), [("debug", 2), ("info", 2), ("warning", 2), ("error", 1)])
+@pytest.mark.parametrize("library", ["aiosqlite", "asyncpg", "google.auth.transport.requests", "httpcore.http11", "one.of.tomorrow"])
+def test_of_a_library_warnings_are_the_least_that_is_written(start: Start, library: str, level: str, expected: int) -> None:
+    lines = start(level="error")
+    logs.set_level(level)
+    for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        logging.getLogger(library).log(number, "x")
+    assert len(lines()) == expected
 
 
 @pytest.mark.parametrize("kind", ["json", "pretty"])
@@ -128,7 +140,7 @@ def test_a_record_that_cannot_be_formatted_costs_neither_line_nor_process(start:
 def test_priorities_are_marked_for_the_journal_only(start: Start) -> None:
     lines = start(journal=True, level="debug")
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
-        logging.getLogger("x").log(level, "x")
+        logging.getLogger("fkproxy.x").log(level, "x")
     logs.AccessLog().write(record())
     found = lines()
     assert [line[:3] for line in found] == ["<7>", "<6>", "<4>", "<3>", "<2>", "<6>"]
@@ -160,7 +172,7 @@ def test_what_a_client_chooses_is_bounded_and_plain(start: Start) -> None:
 def test_pretty_lines_are_lines_too(start: Start) -> None:
     lines = start(kind="pretty")
     logs.AccessLog().write(record())
-    logging.getLogger("x").info("hello", extra={"a": 1})
+    logging.getLogger("fkproxy.x").info("hello", extra={"a": 1})
     access, other = lines()
     assert "POST /v1/chat/completions 200" in access
     assert other.endswith("hello a=1")
