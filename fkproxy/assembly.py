@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from fkproxy.adapters.http import HttpClient
 from fkproxy.dialects import UPSTREAM_DIALECTS
@@ -24,7 +24,10 @@ logger = logging.getLogger("fkproxy.assembly")
 
 
 class Assembly:
-    """Builds fleets. What is configured as before goes on as before: connections, breakers, cooldowns, counts."""
+    """Builds fleets. What is configured as before goes on as before: connections, breakers, cooldowns, counts.
+
+    Of what is configured in another way under the same name an operator's pause goes on.
+    """
 
     def __init__(self, client: HttpClient, settings: Settings, count_transition: Callable[[str, str], None]) -> None:
         self._settings = settings
@@ -49,7 +52,8 @@ class Assembly:
         """All upstreams of a configuration, with its settings. Raises `ValueError`, and then no fleet has changed."""
         self._settings = loaded.settings
         built = self._workshop.build(loaded)
-        upstreams = [self._kept.get(member.signature) or self._upstream(member) for member in built.members]
+        paused = {upstream.key for upstream in self._kept.values() if upstream.standing.state() == "paused"}
+        upstreams = [self._kept.get(member.signature) or self._upstream(member, paused) for member in built.members]
         for member, upstream in zip(built.members, upstreams, strict=True):
             _tune(upstream, member, loaded.settings)
         file = loaded.routing
@@ -78,7 +82,8 @@ class Assembly:
             self._hedging = (asked, Hedger(HedgePolicy(after_s=asked.after, share=asked.share)))
         return self._hedging[1] if self._hedging is not None else None
 
-    def _upstream(self, member: Member) -> Upstream:
+    def _upstream(self, member: Member, paused: Collection[str]) -> Upstream:
+        """`paused`: the keys of those that an operator holds."""
         policy, cooldown = self._settings.circuit_breaker, self._settings.cooldown
         adapter = member.adapter
 
@@ -95,7 +100,10 @@ class Assembly:
             observer=changed,
         )
         standing = Standing(max_s=cooldown.max_secs, exhausted_max_s=cooldown.exhausted_max_secs)
-        return Upstream(adapter, UPSTREAM_DIALECTS[adapter.dialect], breaker, standing, member.terms, member.probe)
+        upstream = Upstream(adapter, UPSTREAM_DIALECTS[adapter.dialect], breaker, standing, member.terms, member.probe)
+        if upstream.key in paused:
+            upstream.standing.pause()
+        return upstream
 
 
 def _tune(upstream: Upstream, member: Member, settings: Settings) -> None:

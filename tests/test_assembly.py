@@ -48,6 +48,24 @@ async def test_what_is_configured_as_before_goes_on_as_before(tmp_path: Path) ->
     await client.aclose()
 
 
+async def test_who_is_paused_stays_so_whatever_of_his_provider_changes(tmp_path: Path) -> None:
+    client = HttpClient()
+    loaded = configured(tmp_path, ONE + KEYS)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    before = assembly.fleet(loaded)
+    before.upstreams[0].standing.pause()
+    before.upstreams[1].standing.exhaust(60.0, 0.0)
+    (tmp_path / "providers.toml").write_text(TWO + ONE + 'label = "First"\n' + KEYS.replace("first-key", "rotated-key"))
+    after = assembly.fleet(load_providers(loaded), before)
+    assert not {*after.upstreams} & {*before.upstreams}
+    assert [(row.key, row.state) for row in rows(after)] == [("two", "active"), ("one/1", "paused"), ("one/2", "active")]
+    (tmp_path / "providers.toml").write_text(TWO)
+    gone = assembly.fleet(load_providers(loaded), after)
+    (tmp_path / "providers.toml").write_text(ONE + KEYS)
+    assert [row.state for row in rows(assembly.fleet(load_providers(loaded), gone))] == ["active", "active"], "it is another one"
+    await client.aclose()
+
+
 async def test_terms_come_from_the_entry_and_else_from_the_settings(tmp_path: Path) -> None:
     client = HttpClient()
     entry = ONE + 'retries = 2\nthinking = "4096"\ntimeouts = { silence = 7 }\nlimits = { max_concurrency = 3 }\nproxy = "direct"\n'
