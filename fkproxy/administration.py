@@ -306,13 +306,15 @@ class Administration:
         await calls.run()
 
     async def _seed(self, calls: Calls, clientele: Clientele) -> None:
-        """What is in the store is told at once; what waits in the journal, which may be much, when it was read."""
+        """What is in the store is told at once; what waits in the journal, which may be much, when it was read: of the windows that were
+        those of now when this began, for one may end meanwhile."""
         assert self.journal is not None
-        day_s, week_s, month_s = (window_of(window, time.time())[0] for window in WINDOWS)
+        at_s = time.time()
+        day_s, week_s, month_s = (window_of(window, at_s)[0] for window in WINDOWS)
         begins = {"day_start_s": day_s, "week_start_s": week_s, "month_start_s": month_s}
-        _tell(clientele, await calls.spent(**begins))
+        _tell(clientele, await calls.spent(**begins), at_s)
         try:
-            _tell(clientele, await calls.spent_by_others(self.journal.ending, **begins))
+            _tell(clientele, await calls.spent_by_others(self.journal.ending, **begins), at_s)
         except OSError as error:
             logger.warning("budgets begin without what waits in the journal: it cannot be read", extra={"reason": error.strerror})
 
@@ -344,10 +346,10 @@ class Administration:
         return Retention(days=kept.keep_calls_days or None, max_rows=kept.keep_calls or None, usage_days=kept.keep_usage_days or None)
 
 
-def _tell(clientele: Clientele, spent: Mapping[str, KeySpent]) -> None:
-    clientele.seed("day", {key: (used.tokens_day, used.cost_day_usd) for key, used in spent.items()})
-    clientele.seed("week", {key: (used.tokens_week, 0.0) for key, used in spent.items()})
-    clientele.seed("month", {key: (0, used.cost_month_usd) for key, used in spent.items()})
+def _tell(clientele: Clientele, spent: Mapping[str, KeySpent], at_s: float) -> None:
+    clientele.seed("day", {key: (used.tokens_day, used.cost_day_usd) for key, used in spent.items()}, at_s)
+    clientele.seed("week", {key: (used.tokens_week, 0.0) for key, used in spent.items()}, at_s)
+    clientele.seed("month", {key: (0, used.cost_month_usd) for key, used in spent.items()}, at_s)
 
 
 def _spending(windows: Sequence[Spent]) -> Spending:

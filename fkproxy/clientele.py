@@ -166,12 +166,12 @@ class Clientele:
         now_s = self._now_s()
         return {key_id: allowance.budget.spent(now_s) for key_id, allowance in self._allowances.by_key.items()}
 
-    def seed(self, window: Window, used: Mapping[str, tuple[int, float]]) -> None:
-        """What keys used in a window of now before this process began: (tokens, USD) by the key's id. The last word counts."""
+    def seed(self, window: Window, used: Mapping[str, tuple[int, float]], at_s: float) -> None:
+        """What keys used in the window around `at_s` before this process began: (tokens, USD) by the key's id. The last word counts."""
         for key_id, (tokens, usd) in used.items():
             terms = self.keys.terms(key_id)
             if terms is not None:
-                self._allowances.of(key_id, terms).budget.seed(window, tokens, usd, self._now_s())
+                self._allowances.of(key_id, terms).budget.seed(window, tokens, usd, at_s)
 
 
 def _price(fleet: Fleet, model: str, usage: Usage) -> float | None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from fkproxy.directory import ClientKey, Directory, Document, Pool
 from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, load, load_providers
-from fkproxy.storage.calls_values import Retention
+from fkproxy.storage.calls_values import Retention, Spent
 from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
 from tests.storage.journal import leave
 from tests.telemetry.records import record
@@ -311,6 +312,31 @@ async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path)
                 await asyncio.sleep(0.01)
     day, week, month = clientele.spent()["k"]
     assert ((day.tokens, week.tokens), (day.usd, month.usd)) == ((680, 680), (0.5, 0.5)), "its own call is counted by itself"
+
+
+async def test_what_was_used_stays_in_its_windows_when_the_journal_is_read_over_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp()
+
+    class Slow:
+        async def spent(self, **_: float) -> dict[str, Spent]:
+            return {"k": Spent(1000, 5000, 9.0, 290.0)}
+
+        async def spent_by_others(self, _: str, **begins: float) -> dict[str, Spent]:
+            nonlocal now_s
+            now_s += 10.0
+            return await self.spent(**begins)
+
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    who = Directory(pools=(Pool(name="team"),), keys=(ClientKey(id="k", pool="team"),))
+    clientele = Clientele(KeyRing((), required=False, directory=who), now_s=lambda: now_s)
+    monkeypatch.setattr("fkproxy.administration.time.time", lambda: now_s)
+    await made._seed(Slow(), clientele)  # type: ignore[arg-type]  # it only asks
+    day, week, month = clientele.spent()["k"]
+    assert (day.tokens, day.usd, month.usd) == (0, 0.0, 0.0), "another year has begun"
+    assert week.tokens == 5000, "the week goes on"
 
 
 async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> None:

@@ -331,7 +331,7 @@ async def test_what_a_call_used_is_booked_once(reply: list[Any], tokens: Any, us
 async def test_what_was_used_before_this_process_is_told_to_it() -> None:
     bench = Bench(CHAT, directory=directory(key(limits=KeyLimits(tokens_per_day=5000)), key("b")))
     clientele = bench.gateway.clientele
-    clientele.seed("day", {"key-a": (4999, 0.5), "nobody": (1, 1.0)})
+    clientele.seed("day", {"key-a": (4999, 0.5), "nobody": (1, 1.0)}, bench.now_s)
     assert (await send(bench, chat())).status == 429
     clientele.replace(directory(key(limits=KeyLimits(tokens_per_day=50_000)), key("b")))
     bench.adapters[0].replies(completion())
