@@ -5,7 +5,8 @@
 Its `baseUrl` is the whole address of the endpoint; ours ends before the operation. Its names are any text; ours are short words, so the
 text is kept as label. What our entries say besides stands in the list under our names, and is kept where a list does not mention it.
 A provider that has no place in this shape (several credentials, another adapter) stands there as our entry, with `adapter`.
-Secrets are shown as `masked:<fingerprint>`, and such a text keeps the secret that is stored.
+Secrets are shown as `masked:<fingerprint>`, and such a text keeps the secret that is stored, if it is still that one: the address beside
+it must not get another one's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fkproxy.control.refusals import Fault, Invalid
-from fkproxy.control.secret_fields import is_masked, normal
+from fkproxy.control.secret_fields import is_masked, mask, normal, secrets_of
 
 __all__ = ["MASKED", "PRIMARY", "PRIMARY_PROVIDER", "WrongList", "as_list", "entries_of"]
 
@@ -33,7 +34,8 @@ _DEFAULT_HEADER = "x-api-key"
 _BEARER = "Authorization"
 
 _EVERY_MODEL = ["claude-*", "*"]
-"""There every provider may be asked for every model; `*` alone would give way to providers that name the model."""
+"""There every provider may be asked for every model; `*` alone would give way to providers that name the model. A list that says nothing
+of a new provider's models says these."""
 
 _PLAIN: Mapping[str, str] = {"headers": "headers", "modelMapping": "model_mapping", "disabled": "disabled", "retry": "retries"}
 """Its field → ours, with the same meaning."""
@@ -86,7 +88,7 @@ def _item(entry: Mapping[str, Any]) -> dict[str, Any]:
         item["format"] = entry["adapter"]
     rest = {name: value for name, value in credential.items() if name != "key"}
     more = {name: value for name, value in entry.items() if name not in _MAPPED and name != "credentials"}
-    if entry["adapter"] != _DEFAULT_FORMAT and more.get("models") == _EVERY_MODEL:
+    if entry["adapter"] != _DEFAULT_FORMAT and more.setdefault("models", None) == _EVERY_MODEL:
         del more["models"]
     return item | more | ({"credentials": [rest]} if rest else {})
 
@@ -108,12 +110,12 @@ def entries_of(
 ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """(entries with secrets in the clear or masked, paths of what has no meaning here).
 
-    `before`: the entries there are; one of the same name keeps what the list does not mention. `fields`: those that an entry of ours may
-    have. `taken`: names of other providers. Raises `WrongList`.
+    `before`: the entries there are, and after them those there were; the first of the same name keeps what the list does not mention.
+    `fields`: those that an entry of ours may have. `taken`: names of other providers. Raises `WrongList`.
     """
     if not isinstance(given, list):
         raise WrongList("Config must be an array")
-    stored = {str(entry.get("label") or entry.get("name")): entry for entry in before}
+    stored = {str(entry.get("label") or entry.get("name")): entry for entry in reversed(before)}
     entries: list[dict[str, Any]] = []
     ignored: list[str] = []
     seen: set[str] = set()
@@ -133,7 +135,7 @@ def entries_of(
         used.add(slug)
         unknown = [field for field in item if field not in _THEIRS and field not in fields]
         ignored += [f"[{number}].{field}" for field in unknown]
-        entries.append(_entry(item, old, slug, {field: item[field] for field in item if field in fields and field not in _MAPPED}))
+        entries.append(_entry(item, old or {}, slug, {field: item[field] for field in item if field in fields and field not in _MAPPED}))
     return entries, tuple(ignored)
 
 
@@ -150,9 +152,10 @@ def _checked(item: Any) -> None:
         raise WrongList(f"Invalid provider: baseUrl must be the whole address, which ends in {_ENDPOINTS[kind]} for {kind}")
 
 
-def _entry(item: Mapping[str, Any], old: Mapping[str, Any] | None, slug: str, more: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(item: Mapping[str, Any], before: Mapping[str, Any], slug: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """`before`: the entry of that name, empty for a new one. `more`: what the item says in our words."""
     kind = str(item.get("format", _DEFAULT_FORMAT))
-    kept = {name: value for name, value in (old or {}).items() if name not in _MAPPED and name != "credentials"}
+    kept = {name: value for name, value in before.items() if name not in _MAPPED and name != "credentials"}
     entry: dict[str, Any] = {"name": slug, "adapter": kind, "base_url": item["baseUrl"].removesuffix(_ENDPOINTS[kind]), **kept, **more}
     if item["name"] != slug:
         entry["label"] = item["name"]
@@ -162,27 +165,30 @@ def _entry(item: Mapping[str, Any], old: Mapping[str, Any] | None, slug: str, mo
     for theirs, ours in _PLAIN.items():
         if item.get(theirs) is not None:
             entry[ours] = item[theirs]
+    held = {shown["fingerprint"] for _, shown in secrets_of(before) if is_masked(shown)}
     if isinstance(entry.get("headers"), Mapping):
-        entry["headers"] = {name: _secret(value) for name, value in entry["headers"].items()}
-    if kind != _DEFAULT_FORMAT:
+        entry["headers"] = {name: _secret(value, held) for name, value in entry["headers"].items()}
+    if kind not in (_DEFAULT_FORMAT, before.get("adapter")):
         entry.setdefault("models", list(_EVERY_MODEL))
-    credential = _credential(more.get("credentials"), old)
+    credential = _credential(more.get("credentials"), before)
     key = item["apiKey"]
-    entry["credentials"] = [{**credential, "key": _secret(key.removeprefix("Bearer ") if header == _BEARER else key)}]
+    entry["credentials"] = [{**credential, "key": _secret(key.removeprefix("Bearer ") if header == _BEARER else key, held)}]
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def _credential(given: Any, old: Mapping[str, Any] | None) -> dict[str, Any]:
+def _credential(given: Any, before: Mapping[str, Any]) -> dict[str, Any]:
     """What its list says of the one credential besides the key, or what is stored."""
     if isinstance(given, list) and len(given) == 1 and isinstance(given[0], Mapping):
         return dict(given[0])
-    return dict(_only_credential(old or {}) or {})
+    return dict(_only_credential(before) or {})
 
 
-def _secret(value: Any) -> Any:
-    """What was shown of a secret, as an entry has it."""
+def _secret(value: Any, held: Collection[str]) -> Any:
+    """What was shown of a secret, as an entry has it. `held`: the fingerprints of those that there are."""
     found = _MASKED.fullmatch(value) if isinstance(value, str) else None
-    return {"fingerprint": found[1], "version": None, "status": "sealed"} if found else value
+    if found is not None and found[1] not in held:
+        raise WrongList("Invalid provider: an apiKey or a header is masked, and there is no secret that it stands for")
+    return mask(found[1], None, "sealed") if found is not None else value
 
 
 def _slug(name: str, used: Collection[str]) -> str:

@@ -193,6 +193,24 @@ async def test_a_masked_list_keeps_the_secrets_that_are_stored(office: Office) -
         await office.config.replace_from_fallback_list([{**masked[0], "name": "never seen"}], by=BY)
 
 
+VENDOR = {"name": "My Vendor", "baseUrl": "https://one.example/v1/messages", "apiKey": f"{SECRET}-one", "headers": {"X": f"{SECRET}-h"}}
+
+
+async def test_a_list_as_it_was_read_changes_nothing_whoever_was_called_so_before(office: Office) -> None:
+    await office.config.replace_from_fallback_list([VENDOR], by=BY)
+    earlier = await office.config.as_fallback_list(by=BY)
+    await office.providers.delete("my-vendor", by=BY)
+    now = {"name": "vendor", "label": "My Vendor", "adapter": "anthropic", "base_url": "https://two.example"}
+    await office.providers.put("vendor", {**now, "credentials": [{"key": f"{SECRET}-two"}]}, by=BY)
+    await office.providers.put("chat", entry("chat", credentials=[{"key": f"{SECRET}-chat"}]), by=BY)
+    before = await office.document()
+    await office.config.replace_from_fallback_list(await office.config.as_fallback_list(by=BY), by=BY)
+    assert await office.document() == before
+    with pytest.raises(Invalid, match="is masked, and there is no secret that it stands for"):
+        await office.config.replace_from_fallback_list(earlier, by=BY)
+    assert await office.document() == before, "its address would have got the other one's secret"
+
+
 async def test_what_only_our_entries_say_survives_a_list_that_does_not(office: Office) -> None:
     await office.config.replace_from_fallback_list([ITEM], by=BY)
     await office.providers.patch("my-spare", {"weight": 5, "prices": {"m": {"input": 1, "output": 2}}}, by=BY)

@@ -129,6 +129,30 @@ def test_secrets_are_shown_as_texts_and_the_texts_stand_for_them() -> None:
     assert entries == [before]
 
 
+EVERY = ["claude-*", "*"]
+
+
+@pytest.mark.parametrize(
+    ("before", "more", "models"),
+    [
+        ([], {}, EVERY),
+        ([], {"models": None}, None),
+        ([], {"models": ["m"]}, ["m"]),
+        ([{"name": "own", "adapter": "openai"}], {}, None),
+        ([{"name": "own", "adapter": "openai", "models": ["m"]}], {}, ["m"]),
+        ([{"name": "own", "adapter": "openai", "models": ["m"]}], {"models": None}, None),
+        ([{"name": "own", "adapter": "anthropic"}], {}, EVERY),
+    ],
+)
+def test_a_provider_may_be_asked_for_every_model_that_is_new_and_about_which_nothing_else_is_said(
+    before: list[dict[str, Any]], more: dict[str, Any], models: list[str] | None
+) -> None:
+    entries, _ = entries_of([{**ITEMS[3], **more}], before, FIELDS)
+    assert entries[0].get("models") == models
+    again, _ = entries_of(as_list(entries), [], FIELDS)
+    assert again == entries, "a backup says it, too"
+
+
 def test_a_key_that_says_bearer_itself_is_taken_without_it() -> None:
     entries, _ = entries_of([{**ITEMS[1], "apiKey": "Bearer k"}], [], FIELDS)
     assert entries[0]["credentials"] == [{"key": "k"}]
