@@ -200,26 +200,51 @@ class Administration:
     def _recall(self, picture: Picture) -> bool:
         try:
             self._hold(picture)
-        except (StoreError, ValueError) as error:
+        except StoreError as error:
             logger.error("the copy of what was in force cannot be used; the store has to be waited for", extra={"reason": str(error)})
             return False
         self._follow(picture.document)
         return True
 
     async def _take(self, picture: Picture) -> None:
-        self._hold(picture)
+        """Raises `StoreError` where its secrets cannot be opened; who may call has been taken then."""
+        before = self.directory
+        try:
+            self._hold(picture)
+        except StoreError:
+            if self._clientele is not None and self.directory != before:
+                self._clientele.replace(self.directory)
+            raise
         if not self._follow(picture.document) and self._clientele is not None:
             self._clientele.replace(self.directory)
 
     def _hold(self, picture: Picture) -> None:
-        """Who may call is taken whatever becomes of the rest: a revoked key must not live on because a provider is wrong."""
-        assert self.place is not None
-        if picture.pepper and picture.pepper != self._sealed_pepper:
-            from fkproxy.storage.secrets import open_box  # a tenth of a start, for those who need it
+        """Who may call is taken whatever becomes of the rest: a revoked key must not live on because a provider is wrong, or because
+        another host has sealed everything with a key that is not here yet. The pepper is the same for the life of an installation; where
+        this is another one, no key of it is known here, and nobody is let in.
 
-            self._box, self._pepper = open_box(self.place.secret_keys, self.place.key_file, picture.pepper)
-            self._sealed_pepper = picture.pepper
+        Raises `StoreError`.
+        """
+        try:
+            self._unseal(picture.pepper)
+        except StoreError:
+            if self._pepper:
+                self.directory = Directory(pools=picture.document.pools, keys=picture.keys, pepper=self._pepper, known=False)
+            raise
         self.directory = Directory(pools=picture.document.pools, keys=picture.keys, pepper=self._pepper)
+
+    def _unseal(self, sealed_pepper: dict[str, Any]) -> None:
+        """Raises `StoreError`."""
+        if not sealed_pepper or sealed_pepper == self._sealed_pepper:
+            return
+        from fkproxy.storage.secrets import open_box  # a tenth of a start, for those who need it
+
+        assert self.place is not None
+        try:
+            self._box, self._pepper = open_box(self.place.secret_keys, self.place.key_file, sealed_pepper)
+        except ValueError as error:
+            raise StoreUnavailable("broken", str(error)) from error
+        self._sealed_pepper = sealed_pepper
 
     def _follow(self, document: Document) -> bool:
         """Put it in force; False where it cannot be, and what was in force goes on."""

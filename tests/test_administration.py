@@ -14,16 +14,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fkproxy.access import KeyRing
+from fkproxy.access import KeyRing, digest
 from fkproxy.administration import Administration
 from fkproxy.clientele import Clientele
 from fkproxy.control.ledger import By
-from fkproxy.directory import ClientKey, Directory, Document, Pool
+from fkproxy.directory import ClientKey, Directory, Document, KeySecret, Pool
+from fkproxy.model.errors import NotAuthenticated
 from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, load, load_providers
 from fkproxy.storage.calls_values import Retention, Spent
-from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
+from fkproxy.storage.values import Actor, AuditEntry, StoreError, StoreUnavailable
 from tests.storage.journal import leave
 from tests.telemetry.records import record
 
@@ -165,6 +166,44 @@ async def test_who_may_call_is_taken_although_the_rest_cannot_be(tmp_path: Path,
         applied.fault = None
         await change(made, document, ClientKey(id="k", pool="team"))
         assert (made.problems, [provider.name for provider in made.loaded.providers]) == ((), ["managed"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ("1:" + "A" * 43 + "=", "sealed with version 2 of the key, which is not among those given"),
+        ("no key at all", "is not version:base64"),
+    ],
+)
+async def test_who_may_call_is_taken_although_everything_is_sealed_with_a_key_that_is_not_here(
+    tmp_path: Path, keys: str, reason: str
+) -> None:
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    clientele = everybody(made)
+    made.use(lambda _, directory: clientele.replace(directory), clientele)
+    document = Document(providers=(PROVIDER,), pools=(Pool(name="team"),))
+    async with running(made):
+        await opened(made)
+        key = ClientKey(id="k", pool="team", secrets=(KeySecret(prefix="sk", digest=digest(made.pepper(), b"sk-1")),))
+        await change(made, document, key)
+        assert clientele.keys.check(b"sk-1", 0.0).key_id == "k"
+        made.place = msgspec.structs.replace(made.place, secret_keys=keys)
+        made.store().secrets.learn({2: bytes(32)})
+        await made.store().reseal(AuditEntry(actor=BY.actor, action="secret.rotate"))
+        with pytest.raises(StoreError, match=reason):
+            await change(made, Document(pools=document.pools), msgspec.structs.replace(key, state="revoked"))
+        with pytest.raises(NotAuthenticated):
+            clientele.keys.check(b"sk-1", 0.0)
+        assert [provider.name for provider in made.loaded.providers] == ["managed"], "what was in force goes on"
+        async with asyncio.timeout(20):
+            while made.status.state != "broken":  # noqa: ASYNC110 - a status has no event
+                await asyncio.sleep(0.01)
+        async with made.store().change(AuditEntry(actor=BY.actor, action="key.delete")) as transaction:
+            transaction.delete_key("k")
+        with pytest.raises(StoreError, match=reason):
+            await made.changed()
+        assert clientele.keys.required, "it may be the store of somebody else"
 
 
 DECLARED = '[[providers]]\nname = "declared"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fkproxy.storage.values import SecretLost, StoreUnavailable
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.web.admin.description import described
 from tests.web.asking import App, chat
@@ -118,6 +119,21 @@ async def test_a_time_that_is_none_is_refused(tmp_path: Path, path: str, when: s
     async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
         reply = await app.ask("GET", f"/admin/api/{path}?{when}", headers=BEARER)
     assert (reply.status, [each["name"] for each in reply.json()["error"]["problems"]]) == (422, [when.partition("=")[0]])
+
+
+@pytest.mark.parametrize("why", [SecretLost(2, "sealed with version 2 of the key"), StoreUnavailable("gone", "the file is not there")])
+async def test_what_was_done_is_told_although_it_cannot_be_put_in_force_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: Exception
+) -> None:
+    async def look(_: object) -> None:
+        raise why
+
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        await app.ask("POST", "/admin/api/pools", body={"name": "team"}, headers=BEARER)
+        monkeypatch.setattr("fkproxy.keeper.Keeper.look", look)
+        made = await app.ask("POST", "/admin/api/keys", body={"pool": "team"}, headers=BEARER)
+        assert (made.status, made.json()["secret"][:6]) == (201, "sk-fk-"), "it is shown once"
+        assert (await app.ask("GET", "/admin/api/keys", headers=BEARER)).status == 200
 
 
 async def test_an_upstream_is_paused_resumed_and_reset() -> None:

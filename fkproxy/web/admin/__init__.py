@@ -36,7 +36,7 @@ from fkproxy.control.store import StoreControl
 from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.explain import Explanation
 from fkproxy.settings import Problem
-from fkproxy.storage.values import StoreUnavailable
+from fkproxy.storage.values import StoreError
 from fkproxy.web.admin.answers import HANDLERS, MAX_BODY_BYTES
 from fkproxy.web.admin.audit import audit_routes
 from fkproxy.web.admin.caller import Asking, asking
@@ -109,8 +109,9 @@ def admin_app(plane: AdminPlane) -> Litestar:
         await plane.opening()
 
     async def settled(response: Response[Any]) -> Response[Any]:
-        """Whoever has his answer finds it in force, on this host; a store that went away in between is told elsewhere."""
-        with contextlib.suppress(StoreUnavailable):
+        """Whoever has his answer finds it in force, on this host. Why it cannot be is told elsewhere: the answer may hold what is shown
+        once, and what it tells of has been done."""
+        with contextlib.suppress(StoreError):
             await plane.changed()
         return response
 
