@@ -292,7 +292,9 @@ class Administration:
             # A new one would be empty, and with it in force nobody would have a key any more.
             raise StoreUnavailable("gone", f"the database file is not there; {self.place.snapshot.name} says that there was one")
         try:
-            store, opened = await open_store(self.place.url, secret_keys=self.place.secret_keys, key_file=self.place.key_file)
+            store, opened = await open_store(
+                self.place.url, secret_keys=self.place.secret_keys, key_file=self.place.key_file, may_make=not self._recalled
+            )
         except ValueError as error:
             raise StoreUnavailable("broken", str(error)) from error
         if opened.key_file_made is not None:

@@ -128,6 +128,27 @@ async def test_a_start_without_the_store_goes_on_with_what_was_in_force(tmp_path
     await after.ready()
 
 
+@pytest.mark.parametrize("emptied", [False, True], ids=["removed", "emptied"])
+async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: Path, emptied: bool) -> None:
+    declared = loaded(tmp_path)
+    before = Administration(declared, place_of(declared))
+    async with running(before):
+        await opened(before)
+        await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
+    file, copy = tmp_path / "state" / "fkllmproxy.db", tmp_path / "state" / "in-force.json"
+    file.unlink()
+    if emptied:
+        file.touch()
+    kept = copy.read_bytes()
+    after = Administration(declared, place_of(declared))
+    async with running(after):
+        async with asyncio.timeout(20):
+            while after.status.state == "opening":  # noqa: ASYNC110 - a status has no event
+                await asyncio.sleep(0.01)
+        assert (after.status.state, [key.id for key in after.directory.keys]) == ("gone", ["k"])
+    assert copy.read_bytes() == kept
+
+
 async def test_a_damaged_copy_is_waited_for_and_made_again(tmp_path: Path) -> None:
     declared = loaded(tmp_path)
     before = Administration(declared, place_of(declared))

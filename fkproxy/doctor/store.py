@@ -21,6 +21,7 @@ _LOOK_S = 5.0
 """For the structure of a database; a larger one takes 'fkllmproxy store verify'."""
 _WAITING_SHARE = 0.1
 """Of what may wait for the database. So much does not wait while it is there."""
+_PUT_BACK = "put it back, or a copy: see 'The store' in the runbook"
 
 
 def check(situation: Situation) -> Iterable[Finding]:
@@ -76,8 +77,7 @@ def _database(place: Place) -> Iterator[Finding]:
     assert place.database is not None
     if not place.database.exists():
         if place.snapshot.exists():
-            fix = "put it back, or a copy: see 'The store' in the runbook"
-            yield error("store", f"{place.database} is not there, and {place.snapshot.name} says that there was one", fix)
+            yield error("store", f"{place.database} is not there, and {place.snapshot.name} says that there was one", _PUT_BACK)
         else:
             yield note("store", f"{place.database} is not there yet; a start makes it")
         return
@@ -94,7 +94,7 @@ def _database(place: Place) -> Iterator[Finding]:
         yield note("store", f"{place.database}, {size}, is too large to be looked through here", "fkllmproxy store verify")
     else:
         yield ok("store", f"{place.database}, {size}, is whole")
-    yield _level(found.level, found.oldest_reader, found.written_by)
+    yield _level(place, found.level, found.oldest_reader, found.written_by)
 
 
 async def _level_of_server(place: Place) -> Finding:
@@ -108,7 +108,7 @@ async def _level_of_server(place: Place) -> Finding:
         return error("store", f"{place}: {failure}", "see 'The store cannot be used' in the runbook")
     finally:
         await database.close()
-    return _level(found.level, found.oldest_reader, found.written_by)
+    return _level(place, found.level, found.oldest_reader, found.written_by)
 
 
 async def _server(place: Place) -> list[Finding]:
@@ -116,10 +116,12 @@ async def _server(place: Place) -> list[Finding]:
     return [found] if found.severity == "error" else [ok("store", f"{place}: it answers"), found]
 
 
-def _level(level: int, oldest_reader: int, written_by: str) -> Finding:
+def _level(place: Place, level: int, oldest_reader: int, written_by: str) -> Finding:
     """The schema against what this program knows."""
     from fkproxy.storage.tables import LEVEL  # a database library, which only this check needs
 
+    if not level and place.snapshot.exists():
+        return error("store", f"the database is empty, and {place.snapshot.name} says that there was a store in it", _PUT_BACK)
     told = f"schema level {level}, written by version {written_by}; this version knows {LEVEL}"
     if oldest_reader > LEVEL:
         return error("store", told, f"use version {written_by} or a newer one; 'fkllmproxy migrate --check' names a copy made before")

@@ -14,11 +14,11 @@ from sqlalchemy import select, update
 from fkproxy.storage import audit, files
 from fkproxy.storage.database import Database
 from fkproxy.storage.engines import Deadlines
-from fkproxy.storage.schema import Migrated, bring_up
+from fkproxy.storage.schema import Migrated, bring_up, level_of
 from fkproxy.storage.secrets import KeyFile, SecretBox, load_keys, open_box
 from fkproxy.storage.store import Store, audit_key
 from fkproxy.storage.tables import meta
-from fkproxy.storage.values import Actor, AuditEntry, Opened
+from fkproxy.storage.values import Actor, AuditEntry, Opened, StoreUnavailable
 
 __all__ = ["open_at"]
 
@@ -31,6 +31,7 @@ async def open_at(
     secret_keys: str | None = None,
     key_file: Path | None = None,
     deadlines: Deadlines | None = None,
+    may_make: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> tuple[Store, Opened]:
     """See `fkproxy.storage.open_store`."""
@@ -39,6 +40,8 @@ async def open_at(
     if file is None and not secret_keys:
         raise ValueError("a store in PostgreSQL needs keys for secrets, or the name of a file for them")
     try:
+        if not may_make and not (await level_of(database)).level:
+            raise StoreUnavailable("gone", "the database is empty, and there was a store in it")
         if database.path is not None:
             await asyncio.to_thread(files.prepare, database.path)
         migrated = await bring_up(database)

@@ -70,6 +70,8 @@ def test_a_database_that_is_lost_damaged_or_none(directory: Path) -> None:
     assert "is damaged: " in wrong(directory)[0][1]
     file.write_bytes(b"no database at all" * 1000)
     assert "cannot be read as a database" in wrong(directory)[0][1]
+    file.write_bytes(b"")
+    assert wrong(directory) == [("error", "the database is empty, and in-force.json says that there was a store in it")]
     file.unlink()
     assert wrong(directory) == [("error", f"{file} is not there, and in-force.json says that there was one")]
     (directory / "in-force.json").unlink()

@@ -40,6 +40,16 @@ async def test_many_processes_open_a_new_store_at_once(url: str, tmp_path: Path)
         await store.close()
 
 
+async def test_a_store_that_was_there_is_not_made_anew(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "secrets.key"
+    with pytest.raises(StoreUnavailable, match="is empty, and there was a store in it") as refused:
+        await open_at(url, key_file=file, may_make=False)
+    assert (refused.value.reason, file.exists()) == ("gone", False)
+    for may_make in (True, False):
+        store, _ = await open_at(url, key_file=file, may_make=may_make)
+        await store.close()
+
+
 async def test_another_key_is_refused(store: object, url: str) -> None:
     with pytest.raises(SecretLost, match="version 1"):
         await open_at(url, secret_keys="1:" + "A" * 42 + "E=", deadlines=SHORT)
