@@ -28,7 +28,7 @@ from fkproxy.limits.budget import WINDOWS, Spent, window_of
 from fkproxy.place import Place
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
 from fkproxy.settings.managed import effective
-from fkproxy.storage import open_store, snapshot
+from fkproxy.storage import files, open_store, snapshot
 from fkproxy.storage.calls_values import Retention
 from fkproxy.storage.calls_values import Spent as KeySpent
 from fkproxy.storage.values import Picture, StoreError, StoreUnavailable
@@ -307,11 +307,12 @@ class Administration:
         return store
 
     async def _keep(self, picture: Picture) -> None:
+        """Raises `StoreUnavailable`, and the copy before it stands."""
         assert self.place is not None
         try:
             await asyncio.to_thread(snapshot.write, self.place.snapshot, picture)
         except OSError as error:
-            logger.error("the copy of what is in force cannot be written", extra={"reason": error.strerror})
+            raise files.unwritable(error, f"{self.place.snapshot.name} cannot be written") from error
 
     def _chores(self, store: Store) -> list[Chore]:
         return [

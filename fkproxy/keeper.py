@@ -25,6 +25,8 @@ logger = logging.getLogger("fkproxy.keeper")
 _LOOK_EVERY_S = 1.0
 """How soon a change made by another process is noticed."""
 
+_COPY = "the copy of what is in force"
+
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
 
@@ -58,7 +60,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keeper(Generic[S]):
-    """`open_store` raises `StoreUnavailable`. `take` puts a picture in force, `keep` writes its copy; neither should raise.
+    """`open_store` raises `StoreUnavailable`. `take` puts a picture in force, `keep` writes its copy; what fails is told and tried again.
 
     `chores` are what to do with an open store, once something is in force; a failure of one is told and does not end it. Nothing ends the
     keeper but its cancellation: what nobody thought of is logged with its place, told as `broken`, and tried again.
@@ -88,6 +90,7 @@ class Keeper(Generic[S]):
         self._in_force = asyncio.Event()
         self._state, self._since_s, self._message = "opening", now_s(), ""
         self._undone: dict[str, StoreStatus] = {}
+        self._unkept: Picture | None = None
 
     @property
     def status(self) -> StoreStatus:
@@ -125,13 +128,26 @@ class Keeper(Generic[S]):
     async def look(self) -> None:
         """Put in force what changed since the last look. Raises `StoreUnavailable`."""
         async with self._looking:
+            await self._copy()
             revision = await self.store.revision()
             if revision != self._revision:
                 picture = await self.store.picture()
                 await self._take(picture)
                 self._revision = picture.revision
-                await self._keep(picture)
+                self._unkept = picture
+                await self._copy()
         self._works()
+
+    async def _copy(self) -> None:
+        """Keep what is in force and was not kept yet: a start without the store would let in whom it has revoked."""
+        if self._unkept is None:
+            return
+        try:
+            await self._keep(self._unkept)
+            self._unkept = None
+            self._undone.pop(_COPY, None)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._put_off(_COPY, error)
 
     async def _follow(self) -> None:
         while True:
@@ -148,14 +164,17 @@ class Keeper(Generic[S]):
             try:
                 await chore.do()
                 self._undone.pop(chore.name, None)
-            except Exception as caught:  # noqa: BLE001 - see the class
-                error = _known(caught, f"{chore.name} cannot be kept")
-                before, told = self._undone.get(chore.name), str(error)
-                if before is None or before.message != told:
-                    logger.warning("%s has to wait for the store", chore.name, extra={"reason": told})
-                since_s = self._now_s() if before is None else before.since_s
-                self._undone[chore.name] = StoreStatus(state=_word(error), since_s=since_s, message=told)
+            except Exception as error:  # noqa: BLE001 - see the class
+                self._put_off(chore.name, error)
             await self._sleep(chore.every_s)
+
+    def _put_off(self, name: str, caught: Exception) -> None:
+        error = _known(caught, f"{name} cannot be kept")
+        before, told = self._undone.get(name), str(error)
+        if before is None or before.message != told:
+            logger.warning("%s has to wait", name, extra={"reason": told})
+        since_s = self._now_s() if before is None else before.since_s
+        self._undone[name] = StoreStatus(state=_word(error), since_s=since_s, message=told)
 
     def _failed(self, error: StoreError) -> None:
         state = _word(error)

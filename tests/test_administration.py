@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import threading
 import time
@@ -24,7 +25,7 @@ from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, load, load_providers
 from fkproxy.storage.calls_values import Retention, Spent
-from fkproxy.storage.values import Actor, AuditEntry, StoreError, StoreUnavailable
+from fkproxy.storage.values import Actor, AuditEntry, Picture, StoreError, StoreUnavailable
 from tests.storage.journal import leave
 from tests.telemetry.records import record
 
@@ -126,6 +127,26 @@ async def test_a_start_without_the_store_goes_on_with_what_was_in_force(tmp_path
     assert [key.id for key in after.directory.keys] == ["k"]
     assert after.directory.pepper == before.directory.pepper
     await after.ready()
+
+
+@pytest.mark.parametrize(("number", "state"), [(errno.ENOSPC, "full"), (errno.EROFS, "read_only")])
+async def test_a_copy_that_could_not_be_written_is_written_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, state: str
+) -> None:
+    declared = loaded(tmp_path)
+    made = Administration(declared, place_of(declared))
+    async with running(made):
+        await opened(made)
+        with monkeypatch.context() as patched:
+
+            def refuse(path: Path, picture: Picture) -> None:
+                raise OSError(number, "canary")
+
+            patched.setattr("fkproxy.storage.snapshot.write", refuse)
+            await change(made, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team", state="revoked"))
+            assert (made.status.state, made.status.message) == (state, "in-force.json cannot be written (OSError)")
+        await opened(made)
+    assert [key.state for key in Administration(declared, place_of(declared)).directory.keys] == ["revoked"]
 
 
 @pytest.mark.parametrize("emptied", [False, True], ids=["removed", "emptied"])

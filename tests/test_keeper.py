@@ -42,6 +42,7 @@ class Scene:
         self.taken: list[int] = []
         self.kept: list[int] = []
         self.slept: list[float] = []
+        self.unwritable: StoreUnavailable | None = None
         self.time_s = 1000.0
         self._refusals = refusals
         self._ticks = asyncio.Semaphore(0)
@@ -65,6 +66,8 @@ class Scene:
         self.taken.append(picture.revision)
 
     async def keep(self, picture: Picture) -> None:
+        if self.unwritable is not None:
+            raise self.unwritable
         self.kept.append(picture.revision)
 
     async def sleep(self, seconds: float) -> None:
@@ -172,6 +175,23 @@ async def test_a_store_that_can_be_read_and_not_written_to_cannot_be_used() -> N
         for _ in range(2):
             await scene.tick()
         assert scene.keeper.status.state == "open"
+
+
+async def test_a_copy_that_cannot_be_written_is_told_and_tried_again_whether_the_store_is_there_or_not() -> None:
+    async with Scene() as scene:
+        scene.unwritable = StoreUnavailable("full", "in-force.json cannot be written")
+        scene.store.now = Picture(revision=2, document=Document())
+        await scene.keeper.look()
+        assert (scene.taken, scene.kept, scene.keeper.status.revision) == ([1, 2], [1], 2)
+        assert (scene.keeper.status.state, scene.keeper.status.message) == ("full", "in-force.json cannot be written")
+        await scene.tick()
+        assert scene.keeper.status.state == "full"
+        scene.unwritable, scene.store.fault = None, StoreUnavailable("unreachable", "the database server cannot be reached")
+        await scene.tick()
+        assert (scene.kept, scene.keeper.status.state) == ([1, 2], "unreachable")
+        scene.store.fault = None
+        await scene.tick()
+        assert (scene.kept, scene.keeper.status.state, scene.store.pictures) == ([1, 2], "open", 2)
 
 
 async def test_it_is_closed_at_the_end() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fkproxy.storage.values import Reason, StoreUnavailable
 
-__all__ = ["create", "identity", "prepare", "remove_strays", "write_beside"]
+__all__ = ["create", "identity", "prepare", "remove_strays", "unwritable", "write_beside"]
 
 _STRAY_AFTER_S = 30.0
 
@@ -29,9 +29,14 @@ def prepare(path: Path) -> bool:
     except OSError as error:
         if path.exists():
             return False  # another process was quicker
-        reason: Reason = "full" if error.errno == errno.ENOSPC else "read_only"
-        raise StoreUnavailable(reason, f"the database file {path.name} cannot be made", type(error).__name__) from error
+        raise unwritable(error, f"the database file {path.name} cannot be made") from error
     return True
+
+
+def unwritable(error: OSError, message: str) -> StoreUnavailable:
+    """What to raise in its place."""
+    reason: Reason = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "read_only"
+    return StoreUnavailable(reason, message, type(error).__name__)
 
 
 def create(path: Path) -> int:
