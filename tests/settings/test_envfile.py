@@ -39,7 +39,7 @@ def test_a_file_is_read_as_systemd_reads_it(tmp_path: Path, text: str, expected:
     assert read_environment_file(path) == (expected, [])
 
 
-@given(st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"])))
 def test_whatever_is_quoted_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("env") / "env"
     escaped = "".join(f"\\{c}" if c in '"\\`$' else c for c in text)
@@ -62,12 +62,28 @@ def test_every_wrong_line_is_named_and_none_is_quoted(tmp_path: Path) -> None:
     assert values == {"A": "b", "E": "", "F": "g"}
 
 
-@pytest.mark.parametrize(("data", "said"), [(None, "no such file"), (b"A=\xff", "not UTF-8")])
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, data: bytes | None, said: str) -> None:
+def test_a_comment_may_hold_any_byte(tmp_path: Path) -> None:
+    path = tmp_path / "env"
+    path.write_bytes(b"# caf\xe9\nA=b\n; \xff\nC=\xc3\xa9")
+    assert read_environment_file(path) == ({"A": "b", "C": "é"}, [])
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "said"),
+    [
+        (None, "", "no such file"),
+        (b"# \xff\nA=\xff", ":2", "the value of A is not UTF-8"),
+        (b"A='\xff\n'", ":1", "the value of A is not UTF-8"),
+        (b"\xff=A", ":1", "expected NAME=value"),
+        (b"\n# \0\nA=b", ":2", "a zero byte"),
+        ("A=b".encode("utf-16"), ":1", "a zero byte"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, data: bytes | None, place: str, said: str) -> None:
     path = tmp_path / "env"
     if data is not None:
         path.write_bytes(data)
     values, (problem,) = read_environment_file(path)
-    assert values == {}
-    assert problem.name == str(path)
+    assert set(values.values()) <= {""}
+    assert problem.name == f"{path}{place}"
     assert said in problem.message
