@@ -359,10 +359,15 @@ class _MainProcess:
 
     def _variables_of_successor(self) -> Mapping[str, str]:
         # In the new process, which may load what this one has not.
-        from fkproxy.settings import LoadedSettings, successor_variables
+        from fkproxy.settings import LoadedSettings, SettingsError, successor_variables
 
         loaded: LoadedSettings = pickle.loads(self._kept)  # noqa: S301 - our own worker wrote it
-        return successor_variables(loaded.environment)
+        try:
+            return successor_variables(loaded.environment)
+        except SettingsError as error:
+            for problem in error.problems:
+                logger.critical("not started: %s", problem)
+            raise
 
     def _follow(self) -> None:
         """See how far the successor is."""

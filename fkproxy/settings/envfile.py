@@ -25,17 +25,21 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 """What stands for a byte that is not UTF-8 (PEP 383). systemd takes nothing of a file with a value that has one."""
 
 
-def read_environment_file(path: Path) -> tuple[dict[str, str], list[Problem]]:
-    """The values, the last one where a name comes twice, and what is wrong with the file, by `path:line`."""
+def read_environment_file(path: Path, known_as: Path | None = None) -> tuple[dict[str, str], list[Problem]]:
+    """The values, the last one where a name comes twice, and what is wrong with the file, by `path:line`.
+
+    `known_as`: what the file is a copy of; its lines are named by that one.
+    """
     try:
         # systemd reads bytes: in a comment anything may stand.
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         return {}, [Problem(str(path), f"the environment file cannot be read: {reason(error)}", "check --env-file, and who may read it")]
+    told = known_as or path
     if "\0" in text:
         # Of such a file systemd takes nothing (read_full_file() in src/basic/fileio.c).
         number = text.count("\n", 0, text.index("\0")) + 1
-        return {}, [Problem(f"{path}:{number}", "holds a zero byte", "save it as UTF-8 text")]
+        return {}, [Problem(f"{told}:{number}", "holds a zero byte", "save it as UTF-8 text")]
     values: dict[str, str] = {}
     problems: list[Problem] = []
     at = 0
@@ -48,14 +52,14 @@ def read_environment_file(path: Path) -> tuple[dict[str, str], list[Problem]]:
         name, equals, _ = text[at:end_of_line].partition("=")
         if not equals or not _NAME.fullmatch(name.strip()):
             hint = "leave out 'export'" if name.split()[:1] == ["export"] else ""
-            problems.append(Problem(f"{path}:{number}", "expected NAME=value", hint))
+            problems.append(Problem(f"{told}:{number}", "expected NAME=value", hint))
             at = end_of_line
             continue
         value, at, closed = _value(text, at + len(name) + 1)
         if not closed:
-            problems.append(Problem(f"{path}:{number}", f"the quote that opens the value of {name.strip()} is never closed"))
+            problems.append(Problem(f"{told}:{number}", f"the quote that opens the value of {name.strip()} is never closed"))
         if _UNDECODED.search(value):
-            problems.append(Problem(f"{path}:{number}", f"the value of {name.strip()} is not UTF-8 text"))
+            problems.append(Problem(f"{told}:{number}", f"the value of {name.strip()} is not UTF-8 text"))
             value = ""
         values[name.strip()] = value
     return values, problems

@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from fkproxy.adapters.http import Proxies
 from fkproxy.settings.checks import check_together
+from fkproxy.settings.copies import ETC
 from fkproxy.settings.envfile import read_environment_file
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.profiles import lay
@@ -85,9 +86,11 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     """The settings in force. `environ` stands in for the process's environment. Raises `SettingsError` with every problem."""
     given = os.environ if environ is None else environ
     layers = [Layer(given)]
-    problems: list[Problem] = []
+    # systemd has read the original, and passes over a line that is wrong, a key in it or not.
+    of_service, problems = _service_file(given)
     if env_file is not None:
-        values, problems = read_environment_file(env_file)
+        values, found = read_environment_file(env_file)
+        problems += found
         layers.append(Layer(values, env_file))
     directory = given.get("CREDENTIALS_DIRECTORY")
     collected = Collected(layers, Path(directory) if directory else None, given)
@@ -116,7 +119,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
             proxies=proxies,
             journal=is_journal(given),
             variables=Variables(given),
-            from_file=frozenset(_service_file(given)),
+            from_file=frozenset(of_service),
             state_directory=state_directory,
         ),
         providers=(*beside, *file.providers),
@@ -151,15 +154,19 @@ def successor_variables(environment: ProcessEnvironment) -> Variables:
     """The environment for a process that takes over: this one's, with what the service's environment file says now.
 
     systemd reads that file only at a start. The unit leaves a copy in the service's runtime directory, at each start and each reload.
+    Raises `SettingsError` with all that is wrong with the copy: a key in a line that cannot be read would be required no more.
     """
+    values, problems = _service_file(environment.variables)
+    if problems:
+        raise SettingsError(problems)
     kept = {name: value for name, value in environment.variables.items() if name not in environment.from_file}
-    return Variables(kept | _service_file(environment.variables))
+    return Variables(kept | values)
 
 
-def _service_file(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the copy holds; nothing where there is none. Faults in it are systemd's to report, and of the next start."""
+def _service_file(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
+    """What the copy holds and what is wrong with it, as of `read_environment_file`; nothing where there is none."""
     copy = Path(environ.get("RUNTIME_DIRECTORY") or "/nonexistent", "env")
-    return read_environment_file(copy)[0] if copy.is_file() else {}
+    return read_environment_file(copy, ETC / "env") if copy.exists() else ({}, [])
 
 
 def process_variables() -> Variables:

@@ -67,3 +67,15 @@ def test_a_connection_whose_request_is_still_under_way_is_answered(installed: In
         waiting.sendall(head + body)
         assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
     installed.wait(lambda: installed.main_pid() not in (None, before))
+
+
+def test_a_copy_of_the_settings_with_a_wrong_line_changes_nothing(tmp_path: Path) -> None:
+    copy, key = tmp_path / "env", "sk-0123456789abcdef"
+    copy.write_text(f"APP_AUTH__MASTER_KEY={key}\n")
+    with installation(tmp_path, RUNTIME_DIRECTORY=str(tmp_path), APP_AUTH__MASTER_KEY=key) as installed:
+        copy.write_text(f"export APP_AUTH__MASTER_KEY={key}\n")
+        os.kill(installed.first.pid, signal.SIGHUP)
+        installed.wait(lambda: "did not get ready" in installed.log.read_text())
+        assert "not started: /etc/fkllmproxy/env:1: expected NAME=value; leave out 'export'" in installed.log.read_text()
+        assert installed.main_pid() == installed.first.pid
+        assert ask(f"{installed.v1}/models").status == 401

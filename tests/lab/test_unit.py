@@ -86,6 +86,28 @@ def test_a_reload_takes_new_settings_and_refuses_wrong_ones(machine: Machine) ->
     until(lambda: said(machine, models) == "200")
 
 
+def test_no_key_is_lost_with_a_line_that_systemd_passes_over_or_a_copy_that_fails(machine: Machine) -> None:
+    env, models = "/etc/fkllmproxy/env", "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/models"
+    failed = "journalctl -t fkllmproxy -o cat | grep -c 'did not get ready' || true"
+    said(machine, f"echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> {env} && systemctl restart fkllmproxy")
+    first = main_pid(machine)
+    said(machine, f"cp {env} /root/env && sed -i 's/^APP_AUTH/export &/' {env} && systemctl reload fkllmproxy")
+    until(lambda: said(machine, failed) == "1")
+    assert (main_pid(machine), said(machine, models)) == (first, "401")
+    said(machine, f"cp /root/env {env} && mount -o remount,size=$(df -k --output=used /run | tail -n 1 | tr -d ' ')k /run")
+    assert machine.run("systemctl reload fkllmproxy", capture_output=True).returncode != 0
+    said(machine, "mount -o remount,size=50% /run")
+    assert (main_pid(machine), said(machine, models)) == (first, "401")
+    assert "No space left on device" in said(machine, "journalctl -u fkllmproxy -o cat")
+    # A comment in another encoding is one to systemd, too.
+    said(machine, f"printf '# caf\\351\\n' >> {env} && systemctl reload fkllmproxy")
+    until(lambda: main_pid(machine) not in (0, first))
+    until(lambda: said(machine, models) == "401")
+    said(machine, f"sed -i 's/^APP_AUTH/export &/' {env}")
+    assert machine.run("systemctl restart fkllmproxy", capture_output=True).returncode != 0
+    assert f"not started: {env}:2: expected NAME=value" in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -r .msg | tail -n 1")
+
+
 @pytest.mark.parametrize("signal", ["KILL", "ABRT"])
 def test_a_main_process_that_dies_is_started_again(machine: Machine, signal: str) -> None:
     before = main_pid(machine)

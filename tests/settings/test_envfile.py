@@ -60,6 +60,8 @@ def test_every_wrong_line_is_named_and_none_is_quoted(tmp_path: Path) -> None:
     assert problems[1].hint == "leave out 'export'"
     assert "hunter2" not in str(problems)
     assert values == {"A": "b", "E": "", "F": "g"}
+    _, problems = read_environment_file(path, tmp_path / "original")
+    assert problems[0].name == f"{tmp_path / 'original'}:2"
 
 
 def test_a_comment_may_hold_any_byte(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fkproxy.settings import SettingsError, describe, load
+from fkproxy.settings import SettingsError, describe, load, successor_variables
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -47,6 +47,42 @@ def test_what_a_broken_file_may_have_said_is_not_missed(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(None, {"APP_SERVER__HOST": "0.0.0.0", "APP_AUTH__MASTER_KEY_FILE": str(tmp_path / "absent")})
     assert [problem.name for problem in caught.value.problems] == ["APP_AUTH__MASTER_KEY_FILE"]
+
+
+def test_who_takes_over_gets_what_the_copy_of_the_environment_file_says_now(tmp_path: Path) -> None:
+    copy = tmp_path / "env"
+    copy.write_text(f"APP_AUTH__MASTER_KEY={SECRET}\nAPP_LOG__LEVEL=debug\n")
+    given = {"RUNTIME_DIRECTORY": str(tmp_path), "APP_SERVER__PORT": "4321"}
+    environment = load(environ={**given, "APP_AUTH__MASTER_KEY": SECRET, "APP_LOG__LEVEL": "debug"}).environment
+    copy.write_text(f"APP_AUTH__MASTER_KEY={SECRET}-2\n")
+    assert successor_variables(environment) == {**given, "APP_AUTH__MASTER_KEY": f"{SECRET}-2"}
+    copy.unlink()
+    assert successor_variables(environment) == given
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        (b"export APP_AUTH__MASTER_KEY=hunter2\n", "/etc/fkllmproxy/env:2"),
+        (b"APP_AUTH__MASTER_KEY='hunter2\n", "/etc/fkllmproxy/env:2"),
+        (b"APP_AUTH__MASTER_KEY=hunter2\xff\n", "/etc/fkllmproxy/env:2"),
+        (None, "{copy}"),
+    ],
+)
+def test_a_copy_of_the_environment_file_that_says_less_than_it_should_starts_nobody(tmp_path: Path, line: bytes | None, place: str) -> None:
+    given, copy = {"RUNTIME_DIRECTORY": str(tmp_path)}, tmp_path / "env"
+    environment = load(environ=given).environment
+    if line is None:
+        copy.mkdir()
+    else:
+        copy.write_bytes(b"# \xff\n" + line)
+    with pytest.raises(SettingsError) as told:
+        successor_variables(environment)
+    with pytest.raises(SettingsError) as told_at_a_start:
+        load(environ=given)
+    assert [problem.name for problem in told.value.problems] == [place.format(copy=copy)]
+    assert told.value.problems == told_at_a_start.value.problems
+    assert "hunter2" not in str(told.value)
 
 
 def test_what_rests_on_a_wrong_value_is_not_called_wrong_too() -> None:
