@@ -32,7 +32,7 @@ from granian.server.mp import MPServer
 
 from fkproxy.main_process import Main, Terms
 from fkproxy.scheduling import Scheduling
-from fkproxy.settings import LoadedSettings, Settings
+from fkproxy.settings import LoadedSettings, Settings, open_to_others
 from fkproxy.systemd import inherited_socket
 from fkproxy.telemetry import logs
 
@@ -57,7 +57,7 @@ _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, no
 
 
 class CannotListen(Exception):
-    """The address cannot be bound. The message says why and what to do."""
+    """The address cannot be bound, or others could reach it who must not. The message says why and what to do."""
 
 
 def serve(loaded: LoadedSettings, main: Main) -> None:
@@ -66,12 +66,14 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
     server = settings.server
     inherited = _inherited(environment.variables, main.pid) if main.listener is None else None
     listener = main.listener or inherited or _listen(server.host, server.port, server.backlog)
+    host, port = listener.getsockname()[:2]
+    if (problem := open_to_others("the listening socket", host, settings.auth)) is not None:
+        raise CannotListen(str(problem))
     # Accepted sockets have it from the listening one (Linux): without it the second piece of a stream waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
     for warning in loaded.warnings:
         logger.warning(str(warning), extra={"setting": warning.name})
-    host, port = listener.getsockname()[:2]
     terms = Terms(
         host=_REACHED_AT.get(host, host),
         port=port,

@@ -19,6 +19,7 @@ managed.py            what is managed through the gateway itself, over what was 
 managed_providers.py  its providers
 """
 
+from fkproxy.settings.checks import open_to_others
 from fkproxy.settings.loading import (
     LoadedSettings,
     ProcessEnvironment,
@@ -60,6 +61,7 @@ __all__ = [
     "member_name",
     "members_of",
     "named_by_variables",
+    "open_to_others",
     "process_variables",
     "routing_of",
     "rule_of",

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.profiles import check_production, said
-from fkproxy.settings.schema import Settings
+from fkproxy.settings.schema import Auth, Settings
 from fkproxy.settings.sources import Collected
 
-__all__ = ["check_together", "google_credentials", "is_own_address"]
+__all__ = ["check_together", "google_credentials", "is_own_address", "open_to_others"]
 
 _CREDENTIAL_TYPES = frozenset(
     (
@@ -49,10 +49,17 @@ def _auth(settings: Settings, collected: Collected) -> None:
     if not auth.require_auth and auth.master_key is not None:
         text = "is off although there is a key: anybody who can connect may call"
         collected.warnings.append(Problem("APP_AUTH__REQUIRE_AUTH", text))
-    if not auth.require_auth and not _is_loopback(server.host):
-        needed = "leave out APP_AUTH__REQUIRE_AUTH" if auth.master_key is not None else "set APP_AUTH__MASTER_KEY (16 characters or more)"
-        text = f"{server.host} can be reached from other machines and no key is required"
-        collected.problems.append(Problem("APP_SERVER__HOST", text, f"{needed}, or listen on 127.0.0.1"))
+    if (problem := open_to_others("APP_SERVER__HOST", server.host, auth)) is not None:
+        collected.problems.append(problem)
+
+
+def open_to_others(name: str, host: str, auth: Auth) -> Problem | None:
+    """What is wrong with listening at `host`, which `name` has said: others can reach it, and no key is required."""
+    if auth.require_auth or _is_loopback(host):
+        return None
+    needed = "leave out APP_AUTH__REQUIRE_AUTH" if auth.master_key is not None else "set APP_AUTH__MASTER_KEY (16 characters or more)"
+    text = f"{host} can be reached from other machines and no key is required"
+    return Problem(name, text, f"{needed}, or listen on 127.0.0.1")
 
 
 def _cors(settings: Settings, collected: Collected) -> None:

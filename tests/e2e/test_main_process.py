@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from fkproxy.systemd import LISTEN_VARIABLE
 from tests.e2e.plane import until
 from tests.e2e.processes import BINARY, Service, ask, clean_environment, free_port, service
 from tests.e2e.weather import worker_of
@@ -208,6 +210,18 @@ def test_what_ends_before_it_serves_ends_as_it_would_alone(tmp_path: Path) -> No
     passed = run(FKLLMPROXY_LISTEN_FD="987")
     assert passed.returncode == 1
     assert passed.stderr == "fkllmproxy: descriptor 987, which was passed as the listening socket, is no socket\n"
+
+
+def test_a_socket_that_others_can_reach_is_not_served_without_a_key(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as passed:
+        number = passed.fileno()
+        environment = {**clean_environment(), "APP_STORE__DIRECTORY": str(tmp_path), LISTEN_VARIABLE: str(number)}
+        done = subprocess.run([str(BINARY)], env=environment, pass_fds=[number], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "fkllmproxy: the listening socket: 0.0.0.0 can be reached from other machines and no key is required; "
+        "set APP_AUTH__MASTER_KEY (16 characters or more), or listen on 127.0.0.1\n"
+    )
 
 
 def test_in_the_journal_it_says_so_too(tmp_path: Path) -> None:

@@ -134,6 +134,20 @@ def test_without_the_socket_unit_it_listens_where_it_is_told_to(machine: Machine
     assert machine.run("curl -sf http://127.0.0.1:4000/health", capture_output=True).returncode != 0
 
 
+@pytest.mark.parametrize(
+    ("lines", "said_of_it"),
+    [
+        ("ListenStream=\\nListenStream=0.0.0.0:4001", "0.0.0.0 can be reached from other machines and no key is required"),
+    ],
+)
+def test_a_socket_unit_that_must_not_be_served_is_not_and_the_journal_says_why(machine: Machine, lines: str, said_of_it: str) -> None:
+    said(machine, "mkdir -p /etc/systemd/system/fkllmproxy.socket.d")
+    said(machine, f"printf '[Socket]\\n{lines}\\n' > /etc/systemd/system/fkllmproxy.socket.d/other.conf && systemctl daemon-reload")
+    said(machine, "systemctl stop -q fkllmproxy.socket fkllmproxy.service && systemctl start fkllmproxy.socket")
+    assert machine.run("systemctl start fkllmproxy.service", capture_output=True).returncode != 0
+    assert said_of_it in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -e -r .msg")
+
+
 def test_a_bad_configuration_does_not_start_and_says_why(machine: Machine) -> None:
     said(machine, "echo APP_SERVER__PROT=1 >> /etc/fkllmproxy/env")
     assert machine.run("systemctl restart fkllmproxy", capture_output=True).returncode != 0
