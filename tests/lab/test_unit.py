@@ -86,6 +86,20 @@ def test_a_reload_takes_new_settings_and_refuses_wrong_ones(machine: Machine) ->
     until(lambda: said(machine, models) == "200")
 
 
+def test_a_reload_follows_a_link_to_the_settings_and_takes_none_where_the_file_is_gone(machine: Machine) -> None:
+    models = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/models"
+    said(machine, "mv /etc/fkllmproxy/env /root/env && ln -s /root/env /etc/fkllmproxy/env")
+    said(machine, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /root/env && systemctl reload fkllmproxy")
+    until(lambda: said(machine, models) == "401")
+    second = main_pid(machine)
+    said(machine, "rm /etc/fkllmproxy/env && systemctl reload fkllmproxy")
+    until(lambda: main_pid(machine) not in (0, second))
+    until(lambda: said(machine, models) == "200")
+    third = main_pid(machine)
+    said(machine, "rm -r /etc/fkllmproxy && systemctl reload fkllmproxy")
+    until(lambda: main_pid(machine) not in (0, third))
+
+
 def test_no_key_is_lost_with_a_line_that_systemd_passes_over_or_a_copy_that_fails(machine: Machine) -> None:
     env, models = "/etc/fkllmproxy/env", "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/models"
     failed = "journalctl -t fkllmproxy -o cat | grep -c 'did not get ready' || true"
