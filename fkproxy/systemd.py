@@ -69,10 +69,14 @@ def watchdog_s(environ: Mapping[str, str]) -> float | None:
 def inherited_socket(environ: Mapping[str, str], pid: int) -> socket.socket | None:
     """The listening socket that systemd's socket unit, or the process before this one, has opened; None where there is none.
 
-    `pid`: the main process, which is whom systemd means. Raises `ValueError` for a descriptor that is no listening TCP socket.
+    `pid`: the main process, which is whom systemd means. Raises `ValueError` for a descriptor that is no listening TCP socket, and where
+    there is more than one: whoever connects to the second would wait for ever.
     """
     number: int | None = None
-    if environ.get("LISTEN_PID") == str(pid) and environ.get("LISTEN_FDS", "").isdigit() and int(environ["LISTEN_FDS"]) > 0:
+    passed = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") == str(pid) and passed.isdigit() and int(passed) > 0:
+        if int(passed) > 1:
+            raise ValueError(f"systemd passed {passed} sockets; one ListenStream= only: put an empty 'ListenStream=' line before yours")
         number = _FIRST_PASSED_DESCRIPTOR
     if environ.get(LISTEN_VARIABLE, "").isdigit():
         number = int(environ[LISTEN_VARIABLE])

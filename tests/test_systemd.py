@@ -72,3 +72,5 @@ def test_what_is_no_listening_socket_is_refused() -> None:
         inherited_socket({LISTEN_VARIABLE: str(plain.fileno())}, os.getpid())
     with pytest.raises(ValueError, match="no socket"):
         inherited_socket({LISTEN_VARIABLE: "987"}, os.getpid())
+    with pytest.raises(ValueError, match="systemd passed 2 sockets"):
+        inherited_socket({"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid())}, os.getpid())

@@ -151,6 +151,7 @@ def test_without_the_socket_unit_it_listens_where_it_is_told_to(machine: Machine
 @pytest.mark.parametrize(
     ("lines", "said_of_it"),
     [
+        ("ListenStream=127.0.0.1:4001", "systemd passed 2 sockets"),
         ("ListenStream=\\nListenStream=0.0.0.0:4001", "0.0.0.0 can be reached from other machines and no key is required"),
     ],
 )
