@@ -129,7 +129,7 @@ class _MainProcess:
         self._kept = b""
         self._watch: Watch | None = None
         self._successor: Successor | None = None
-        self._handed_over = self._terminated = False
+        self._handed_over = self._hand_over_again = self._terminated = False
         self._stopped_by = 0
         self._followed_s: float | None = None
         self._tell_by_s = self._stop_at_s = self._again_at_s = self._kill_at_s = float("inf")
@@ -345,12 +345,18 @@ class _MainProcess:
     # --- the handover
 
     def _hand_over(self) -> None:
-        """SIGHUP: start whatever program is on disk now."""
+        """SIGHUP: start whatever program is on disk now; where one is under way already, which may not have seen it, after that one."""
+        if self._successor is not None and self._handed_over:
+            # Whoever asks has not heard of it yet.
+            os.kill(self._successor.pid, signal.SIGHUP)
+            return
         if self._listener is None or self._shared[_LEAVING] or self._stopped_by:
             return
         if self._successor is not None:
-            logger.warning("a handover is under way already")
+            self._hand_over_again = True
+            logger.info("a handover is under way already; another one follows it")
             return
+        self._hand_over_again = False
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._successor = Successor(own_command(sys.argv[1:]), self._variables_of_successor, self._listener.fileno())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -381,6 +387,8 @@ class _MainProcess:
             watch.handed_over(successor.pid, status)
             self._leave()
             logger.info("another process has taken over; this one finishes its calls", extra={"successor": successor.pid})
+            if self._hand_over_again:
+                self._hand_over()
         elif status == "":
             successor.give_up()
             self._shared[_FAILED_HANDOVERS] += 1
@@ -389,6 +397,8 @@ class _MainProcess:
         if not self._handed_over and status != "" and successor.doomed and successor.gone():
             successor.close()
             self._successor = None
+            if self._hand_over_again:
+                self._hand_over()
 
 
 def _be_worker(work: Callable[[Main], int], main: Main) -> NoReturn:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fkproxy.supervision import READY_VARIABLE
 from tests.e2e.installed import Installed, installation
 from tests.e2e.load import Load
 from tests.e2e.processes import BINARY, ask
@@ -79,3 +80,28 @@ def test_a_copy_of_the_settings_with_a_wrong_line_changes_nothing(tmp_path: Path
         assert "not started: /etc/fkllmproxy/env:1: expected NAME=value; leave out 'export'" in installed.log.read_text()
         assert installed.main_pid() == installed.first.pid
         assert ask(f"{installed.v1}/models").status == 401
+
+
+def test_a_reload_while_another_one_is_under_way_is_not_lost(tmp_path: Path) -> None:
+    copy, old, new = tmp_path / "env", "sk-old-0123456789abcdef", "sk-new-0123456789abcdef"
+    copy.write_text(f"APP_AUTH__MASTER_KEY={old}\n")
+    with installation(tmp_path, RUNTIME_DIRECTORY=str(tmp_path), APP_AUTH__MASTER_KEY=old) as installed:
+        os.kill(installed.first.pid, signal.SIGHUP)
+        installed.wait(lambda: installed.log.read_text().count('"listening"') == 2)
+        copy.write_text(f"APP_AUTH__MASTER_KEY={new}\n")
+        os.kill(installed.first.pid, signal.SIGHUP)
+        installed.wait(lambda: ask(f"{installed.v1}/models", key=new).status == 200)
+        installed.wait(lambda: all(ask(f"{installed.v1}/models", key=old).status == 401 for _ in range(20)))
+
+
+def test_a_reload_while_a_broken_version_ends_is_not_lost(installed: Installed, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    slow = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), os._exit(3)))"
+    closed = f"os.close(int(os.environ['{READY_VARIABLE}']))"
+    broken.write_text(f"#!/usr/bin/python3\nimport os, signal, time\n{slow}\n{closed}\ntime.sleep(60)\n")
+    installed.put(broken)
+    os.kill(installed.first.pid, signal.SIGHUP)
+    installed.wait(lambda: "did not get ready" in installed.log.read_text())
+    installed.put(BINARY)
+    os.kill(installed.first.pid, signal.SIGHUP)
+    installed.wait(lambda: installed.main_pid() not in (None, installed.first.pid))
