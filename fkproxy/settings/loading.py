@@ -36,6 +36,9 @@ __all__ = [
     "successor_variables",
 ]
 
+_FROM_FILE_VARIABLE = "FKLLMPROXY_FROM_FILE"
+"""What a process that takes over has of the service's environment file, by name: another reload may have changed the copy meanwhile."""
+
 
 class Variables(dict[str, str]):
     """An environment that does not show itself: it holds secrets."""
@@ -119,7 +122,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
             proxies=proxies,
             journal=is_journal(given),
             variables=Variables(given),
-            from_file=frozenset(of_service),
+            from_file=frozenset((*of_service, *given.get(_FROM_FILE_VARIABLE, "").split())),
             state_directory=state_directory,
         ),
         providers=(*beside, *file.providers),
@@ -160,7 +163,7 @@ def successor_variables(environment: ProcessEnvironment) -> Variables:
     if problems:
         raise SettingsError(problems)
     kept = {name: value for name, value in environment.variables.items() if name not in environment.from_file}
-    return Variables(kept | values)
+    return Variables(kept | values | {_FROM_FILE_VARIABLE: " ".join(values)})
 
 
 def _service_file(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
