@@ -3,6 +3,7 @@
 Floor 2. The only home of httptools.
 
     origin.py      a base URL, parsed once; header blocks
+    hostname.py    a host's name as it is resolved and sent
     proxy.py       which proxy, if any, a request goes through
     resolver.py    names, in threads of our own
     connect.py     name → socket → tunnel → TLS, under one deadline; every foreign exception is mapped here

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from fkproxy.adapters.http.hostname import host_name
 from fkproxy.adapters.http.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 BAD_TARGET = re.compile(r"[^\x21-\x7e]")
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 
 _METADATA = frozenset(
     map(
@@ -120,22 +120,7 @@ def parse_base_url(url: str) -> tuple[str, str, int, str]:
         raise ValueError("the port in a base URL must be a number between 1 and 65535")
     if BAD_TARGET.search(parts.path):
         raise ValueError("the path in a base URL must be percent-encoded")
-    return parts.scheme, _host(parts.hostname or ""), port or _DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/")
-
-
-def _host(name: str) -> str:
-    if ":" in name:
-        try:
-            return str(ipaddress.IPv6Address(name))
-        except ValueError:
-            raise ValueError("the host in a base URL is not an IPv6 address") from None
-    try:
-        ascii_name = name if name.isascii() else name.encode("idna").decode("ascii")
-    except UnicodeError:
-        ascii_name = ""
-    if not _HOST.fullmatch(ascii_name):
-        raise ValueError("the host in a base URL is missing or not a host name")
-    return ascii_name
+    return parts.scheme, host_name(parts.hostname or ""), port or _DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/")
 
 
 def is_metadata(host: str) -> bool:

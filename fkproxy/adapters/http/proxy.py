@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from fkproxy.adapters.http.hostname import host_name
+
 __all__ = ["Proxies", "Proxy"]
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -39,10 +41,10 @@ class Proxy:
         if parts.scheme.lower() != "http":
             raise ValueError("a proxy URL must begin with http:// (the proxy itself is spoken to in plain HTTP)")
         try:
-            host, port = parts.hostname, parts.port
+            host, port = host_name(parts.hostname or ""), parts.port
         except ValueError:
-            host, port = None, None
-        if not host or parts.path not in ("", "/") or parts.query or parts.fragment:
+            host, port = "", None
+        if not host or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("a proxy URL must look like http://host:port or http://user:password@host:port")
         authorization = None
         if parts.username is not None:
