@@ -32,7 +32,7 @@ from fkproxy.place import place_of
 from fkproxy.policies import Policies
 from fkproxy.quota_watch import QuotaWatch
 from fkproxy.seals import SealStore
-from fkproxy.settings import LoadedSettings, Settings
+from fkproxy.settings import LoadedSettings, Problem, Settings, SettingsError
 from fkproxy.storage.values import StoreUnavailable
 from fkproxy.telemetry.logs import AccessLog, dropped_lines, set_level
 from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow
@@ -247,14 +247,14 @@ def create_app(
 
 
 def _first_fleet(assembly: Assembly, administration: Administration) -> Fleet:
-    """With what is managed, if that can be built; what is declared must be. Raises `ValueError`."""
+    """With what is managed, if that can be built; what is declared must be. Raises `SettingsError`."""
     try:
         return assembly.fleet(administration.loaded)
     except ValueError as error:
         if administration.loaded is administration.declared:
-            raise
+            raise SettingsError([Problem("providers", str(error))]) from error
         administration.give_up(error)
-        return assembly.fleet(administration.loaded)
+    return _first_fleet(assembly, administration)
 
 
 def _tried(client: HttpClient, loaded: LoadedSettings) -> Fleet:

@@ -136,20 +136,20 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         # A worker that follows another goes on with what that one had.
         loaded = pickle.loads(parent.kept) if parent.kept else load(env_file=options.env_file)  # noqa: S301 - our own
+        # Imported here: `check`, `smoke` and `version` need no server and start in a fraction of the time.
+        from fkproxy.server import CannotListen, serve
+
+        try:
+            serve(loaded, parent)
+        except CannotListen as error:
+            if journal:
+                return _not_started([str(error)])
+            print(f"fkllmproxy: {error}", file=sys.stderr)
+            return 1
     except SettingsError as error:
         if not journal:
             raise
         return _not_started([str(problem) for problem in error.problems])
-    # Imported here: `check`, `smoke` and `version` need no server and start in a fraction of the time.
-    from fkproxy.server import CannotListen, serve
-
-    try:
-        serve(loaded, parent)
-    except CannotListen as error:
-        if journal:
-            return _not_started([str(error)])
-        print(f"fkllmproxy: {error}", file=sys.stderr)
-        return 1
     return 0
 
 

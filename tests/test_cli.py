@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from fkproxy import __version__, cli, smoke
+from fkproxy.app import create_app
+from fkproxy.assembly import Assembly
 from fkproxy.server import CannotListen
 
 KEY = "0123456789abcdef-the-key"
@@ -72,6 +74,23 @@ def test_an_address_that_cannot_be_had_is_one_plain_line(monkeypatch: pytest.Mon
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     assert cli.main(["serve"], PARENT) == 1
     assert capsys.readouterr().err == "fkllmproxy: port 4000 on 127.0.0.1 is in use\n"
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_what_the_first_build_finds_is_told_like_what_a_check_finds(
+    journal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("the token file cannot be used any more")
+
+    monkeypatch.setattr(Assembly, "fleet", refuse)
+    monkeypatch.setattr(cli, "is_journal", lambda _: journal)
+    monkeypatch.setattr("fkproxy.telemetry.logs.configure", lambda **_: None)
+    monkeypatch.setattr("fkproxy.server.serve", lambda loaded, _: create_app(loaded))
+    monkeypatch.setenv("APP_STORE__URL", "none")
+    assert cli.main(["serve"], PARENT) == 1
+    told = caplog.messages if journal else capsys.readouterr().err.splitlines()
+    assert told[0] == ("not started: " if journal else "") + "providers: the token file cannot be used any more"
 
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["smoke"]])

@@ -18,7 +18,7 @@ from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.profiles import lay
 from fkproxy.settings.providers_file import ProvidersSource, read_providers
 from fkproxy.settings.providers_schema import Provider, ProvidersFile
-from fkproxy.settings.providers_table import check_providers, homeless, named_by_variables, routing_of
+from fkproxy.settings.providers_table import check_providers, homeless, named_by_variables, namesakes, routing_of
 from fkproxy.settings.schema import Settings, Slot, slots
 from fkproxy.settings.sources import Collected, Layer
 
@@ -105,6 +105,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     check_together(settings, collected, wrong | (set(Settings.model_fields) if problems else collected.unreadable))
     variables = dict(layers[-1].values) | dict(given)
     beside = named_by_variables(settings)
+    collected.problems += namesakes(beside)
     file = ProvidersFile()
     if settings.providers.file is not None and not wrong:
         source = _checked_file(settings.providers.file, variables, beside, settings)

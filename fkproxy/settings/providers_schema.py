@@ -5,13 +5,13 @@ Names may be written with hyphens as well. Times in seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from fkproxy.adapters.http.proxy import Proxy as HttpProxy
 from fkproxy.routing import Strategy
-from fkproxy.settings.values import Credential, HeaderValues, ProviderKey, Url
+from fkproxy.settings.values import MOST, MOST_BYTES, Credential, FilePath, HeaderValues, ProviderKey, Url
 from fkproxy.suffix import reasoning_of_word
 
 __all__ = [
@@ -39,8 +39,11 @@ def _thinking(value: str) -> str:
 
 
 def _proxy(value: str) -> str:
-    if value != "direct" and not value.startswith(("http://", "https://")):
+    if value == "direct":
+        return value
+    if "://" not in value:
         raise ValueError("expected direct, or the address of an HTTP proxy such as http://proxy.example:3128")
+    HttpProxy.parse(value)
     return value
 
 
@@ -71,17 +74,17 @@ class CredentialEntry(Entry):
     name: str = _field("", "Tells it from the provider's others, in logs and metrics.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$|^$")
     key: Credential | None = _field(None, "The secret itself. Better kept out of this file.")
     env: str | None = _field(None, "Environment variable that holds it.", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    file: Path | None = _field(None, "File that holds it.")
+    file: FilePath | None = _field(None, "File that holds it.")
     systemd_credential: str | None = _field(None, "Name of a systemd credential that holds it.", pattern=r"^[A-Za-z0-9_.-]{1,255}$")
-    token_file: Path | None = _field(None, "OAuth token file of your own (JSON), kept fresh. It must be writable by the service.")
-    credentials_file: Path | None = _field(None, "Google credentials (JSON), for vertex and vertex_claude.")
+    token_file: FilePath | None = _field(None, "OAuth token file of your own (JSON), kept fresh. It must be writable by the service.")
+    credentials_file: FilePath | None = _field(None, "Google credentials (JSON), for vertex and vertex_claude.")
     token_endpoint: Url | None = _field(None, "Where a token file is renewed, if the file does not say.")
     client_id: str | None = _field(None, "OAuth client of a token file, if the file does not say.")
     client_secret: SecretStr | None = _field(None, "Secret of that client, if there is one.")
     token_request: Literal["form", "json"] = _field("form", "How the token endpoint wants to be asked.")
     projects: Names = _field((), "Google Cloud projects to use in turn; each has quotas of its own.")
     weight: int = _field(1, "Share among the provider's credentials.", ge=1, le=1_000_000)
-    priority: int = _field(0, "Higher ones first; lower ones only when no higher one can serve.")
+    priority: int = _field(0, "Higher ones first; lower ones only when no higher one can serve.", ge=-1_000_000, le=1_000_000)
     proxy: Proxy | None = _field(None, "As the provider's, for this credential.")
     disabled: bool = _field(False, "Leave it out.")
 
@@ -106,17 +109,17 @@ class Limits(Entry):
     """What one credential of the provider may be asked for; 0 is no limit."""
 
     max_concurrency: int = _field(0, "Calls under way.", ge=0, le=100_000)
-    requests_per_minute: int = _field(0, "Calls a minute.", ge=0)
-    tokens_per_minute: int = _field(0, "Tokens a minute: reserved by estimate, then put right.", ge=0)
+    requests_per_minute: int = _field(0, "Calls a minute.", ge=0, le=MOST)
+    tokens_per_minute: int = _field(0, "Tokens a minute: reserved by estimate, then put right.", ge=0, le=MOST)
 
 
 class Price(Entry):
     """What a model costs, in USD for a million tokens."""
 
-    input: float = _field(..., "Input.", ge=0)
-    output: float = _field(..., "Output, reasoning included.", ge=0)
-    cached_input: float | None = _field(None, "Input read from the vendor's cache; as input if not set.", ge=0)
-    cache_write: float | None = _field(None, "Input written to the vendor's cache; as input if not set.", ge=0)
+    input: float = _field(..., "Input.", ge=0, le=1_000_000)
+    output: float = _field(..., "Output, reasoning included.", ge=0, le=1_000_000)
+    cached_input: float | None = _field(None, "Input read from the vendor's cache; as input if not set.", ge=0, le=1_000_000)
+    cache_write: float | None = _field(None, "Input written to the vendor's cache; as input if not set.", ge=0, le=1_000_000)
 
 
 class Quota(Entry):
@@ -137,7 +140,7 @@ class Child(Entry):
     """For codex: how the Codex CLI is started and what it may do."""
 
     binary: str = _field("codex", "The program: a path, or a name that is looked for in PATH.", min_length=1)
-    home: Path | None = _field(None, "Its CODEX_HOME, with login and config.toml; codex in the service's state directory if not set.")
+    home: FilePath | None = _field(None, "Its CODEX_HOME, with login and config.toml; codex in the service's state directory if not set.")
     model: str | None = _field(None, "What it is asked for where a name stands for no model; what its config.toml says if not set.")
     model_provider: str | None = _field(None, "One of its config.toml's model_providers; its own if not set.", pattern=r"^[A-Za-z0-9_-]+$")
     transport: Literal["app_server", "exec"] = _field(
@@ -150,10 +153,10 @@ class Child(Entry):
     environment: Names = _field((), "Variables that are passed on to it, for a model provider's env_key. It gets no others with a secret.")
     processes: int = _field(2, "Children at most.", ge=1, le=32)
     calls_per_process: int = _field(8, "Calls at once in one child.", ge=1, le=64)
-    memory_limit: int = _field(512 * 1024 * 1024, "Bytes of memory above which a child is replaced.", ge=64 * 1024 * 1024)
-    max_calls: int = _field(1000, "Calls after which a child is replaced.", ge=1)
-    max_age: float = _field(21600.0, "Seconds after which a child is replaced; 0 for never.", ge=0)
-    idle: float = _field(600.0, "Seconds without a call after which a child is ended.", ge=10)
+    memory_limit: int = _field(512 * 1024 * 1024, "Bytes of memory above which a child is replaced.", ge=64 * 1024 * 1024, le=MOST_BYTES)
+    max_calls: int = _field(1000, "Calls after which a child is replaced.", ge=1, le=MOST)
+    max_age: float = _field(21600.0, "Seconds after which a child is replaced; 0 for never.", ge=0, le=31_536_000)
+    idle: float = _field(600.0, "Seconds without a call after which a child is ended.", ge=10, le=31_536_000)
     start_timeout: float = _field(20.0, "Seconds that a child may take to start.", gt=0, le=300)
     tool_wait: float = _field(300.0, "Seconds that a turn waits for what the client's tools give.", ge=0, le=3600)
 
@@ -178,7 +181,7 @@ class Provider(Entry):
     model_mapping: dict[str, str] = _field({}, "What clients ask for (or a pattern) → what it is asked for.")
     preview_models: dict[str, str] = _field({}, "Model → its preview, used when the quota of the model is spent.")
     prefix: str = _field("", "Its models can be had as prefix/model too.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$|^$")
-    priority: int = _field(0, "Higher ones first; lower ones only when no higher one can serve.")
+    priority: int = _field(0, "Higher ones first; lower ones only when no higher one can serve.", ge=-1_000_000, le=1_000_000)
     weight: int = _field(1, "Share among providers of the same priority.", ge=1, le=1_000_000)
     strategy: Strategy = _field("sticky", "Which credential is next.")
     fallbacks: Names = _field((), "Providers to ask when this one has failed.")
@@ -205,7 +208,7 @@ class FallbackAlias(Entry):
     to: str = _field(..., "Who stands in.", min_length=1)
     error_ratio: float = _field(0.05, "Share of failed calls above which it happens.", gt=0, lt=1)
     window: float = _field(600.0, "Time over which they are counted.", ge=10, le=86400)
-    min_calls: int = _field(20, "Calls in that time before anything is decided.", ge=1)
+    min_calls: int = _field(20, "Calls in that time before anything is decided.", ge=1, le=MOST)
     probe: float = _field(30.0, "While it stands in: how often the model itself is asked.", gt=0, le=3600)
 
 

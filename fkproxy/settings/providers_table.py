@@ -27,6 +27,7 @@ __all__ = [
     "member_name",
     "members_of",
     "named_by_variables",
+    "namesakes",
     "routing_of",
     "rule_of",
     "table_of",
@@ -133,6 +134,16 @@ def homeless(providers: Iterable[Provider]) -> list[Problem]:
         Problem(f"provider {provider.name}", text, hint)
         for provider in providers
         if provider.adapter == "codex" and not provider.disabled and (provider.codex is None or provider.codex.home is None)
+    ]
+
+
+def namesakes(beside: Sequence[Provider]) -> list[Problem]:
+    """Of those that variables name, the one whose name an operator chose, if another one or the built-in one has it."""
+    names = [SANDBOX, *(provider.name for provider in beside)]
+    return [
+        Problem("APP_OPENAI__PROVIDER_KEY", f"{name} is the name of another provider", "choose another name, or leave it out")
+        for name in sorted(set(names))
+        if names.count(name) > 1
     ]
 
 

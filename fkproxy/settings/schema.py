@@ -18,6 +18,8 @@ from pydantic.fields import FieldInfo
 
 from fkproxy.routing import Strategy
 from fkproxy.settings.values import (
+    MOST,
+    MOST_BYTES,
     Bool,
     Credential,
     HeaderValues,
@@ -67,7 +69,9 @@ class Server(Section):
 
     host: Host = _setting("127.0.0.1", "Address to listen on. Anything but loopback needs APP_AUTH__MASTER_KEY.")
     port: int = _setting(4000, "Port to listen on.", ge=1, le=65535)
-    max_request_size: int = _live(10 * 1024 * 1024, "Largest request body; a larger one is answered 413.", unit="bytes", ge=1024)
+    max_request_size: int = _live(
+        10 * 1024 * 1024, "Largest request body; a larger one is answered 413.", unit="bytes", ge=1024, le=MOST_BYTES
+    )
     trusted_proxies: Networks = _setting(
         (), "Addresses and networks of load balancers, separated by commas, whose X-Forwarded-For names the client."
     )
@@ -184,8 +188,10 @@ class Codex(Section):
     )
     max_processes: int = _setting(2, "Children at most.", ge=1, le=32)
     calls_per_process: int = _setting(8, "Calls at once in one child; beyond all of them calls wait, then are answered 429.", ge=1, le=64)
-    memory_limit: int = _setting(512 * 1024 * 1024, "Memory above which a child is replaced.", unit="bytes", ge=64 * 1024 * 1024)
-    max_age_secs: float = _setting(21600.0, "Age at which a child is replaced; 0 for never.", unit="seconds", ge=0)
+    memory_limit: int = _setting(
+        512 * 1024 * 1024, "Memory above which a child is replaced.", unit="bytes", ge=64 * 1024 * 1024, le=MOST_BYTES
+    )
+    max_age_secs: float = _setting(21600.0, "Age at which a child is replaced; 0 for never.", unit="seconds", ge=0, le=31_536_000)
     start_timeout_secs: float = _setting(20.0, "How long a child may take to start.", unit="seconds", gt=0, le=300)
     tool_wait_secs: float = _setting(300.0, "How long a turn waits for what the client's tools give.", unit="seconds", ge=0, le=3600)
 
@@ -208,7 +214,7 @@ class Routing(Section):
         5.0, "The one pause that a call may make for an upstream that is back soon, or busy.", unit="seconds", ge=0, le=300
     )
     retry_budget: int = _live(
-        500, "Further attempts that all calls together may have under way or lost; they come back with time and success.", ge=0
+        500, "Further attempts that all calls together may have under way or lost; they come back with time and success.", ge=0, le=MOST
     )
     strategy: Strategy | None = _live(None, "Which provider of one priority is next; not set: as the providers file says, or ordered.")
     switch_project: Bool | None = _live(
@@ -245,20 +251,24 @@ class RateLimit(Section):
     """Token bucket: one for each key, one for each peer address where no key is needed."""
 
     enabled: Bool = _live(True, "Limit calls at all.")
-    capacity: int = _live(100, "Calls that may come at once.", unit="calls", ge=1)
-    refill_per_second: int = _live(10, "Calls a second in the long run.", unit="calls per second", ge=1)
+    capacity: int = _live(100, "Calls that may come at once.", unit="calls", ge=1, le=MOST)
+    refill_per_second: int = _live(10, "Calls a second in the long run.", unit="calls per second", ge=1, le=MOST)
     tokens_per_minute: int = _live(
-        0, "Tokens a minute, of input and output together: reserved by estimate, then put right; 0 for no limit.", unit="tokens", ge=0
+        0,
+        "Tokens a minute, of input and output together: reserved by estimate, then put right; 0 for no limit.",
+        unit="tokens",
+        ge=0,
+        le=MOST,
     )
 
 
 class CircuitBreaker(Section):
     """One for each upstream: connect errors, timeouts, 5xx and overload count; the client's mistakes do not."""
 
-    failure_threshold: int = _live(10, "Failures within the window that fence an upstream off.", ge=1)
-    window_secs: int = _live(60, "Length of that window.", unit="seconds", ge=1)
-    timeout_secs: int = _live(60, "How long it stays fenced off until a probe.", unit="seconds", ge=1)
-    success_threshold: int = _live(3, "Probes in a row that must succeed before it is let in again.", ge=1)
+    failure_threshold: int = _live(10, "Failures within the window that fence an upstream off.", ge=1, le=MOST)
+    window_secs: int = _live(60, "Length of that window.", unit="seconds", ge=1, le=86400)
+    timeout_secs: int = _live(60, "How long it stays fenced off until a probe.", unit="seconds", ge=1, le=86400)
+    success_threshold: int = _live(3, "Probes in a row that must succeed before it is let in again.", ge=1, le=MOST)
 
 
 class Concurrency(Section):
@@ -271,6 +281,7 @@ class Concurrency(Section):
         "Calls of one key, streams or not; the next ones wait for APP_ROUTING__MAX_WAIT_SECS at most, then are refused; 0 for no limit.",
         unit="calls",
         ge=0,
+        le=MOST,
     )
 
 
@@ -340,6 +351,7 @@ class Store(Section):
         "Records of calls that may wait on the disk while the database is away; above it the oldest go, and are counted.",
         unit="bytes",
         ge=1024 * 1024,
+        le=MOST_BYTES,
     )
 
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from fkproxy.adapters.http.origin import parse_base_url
+
 __all__ = [
+    "MOST",
+    "MOST_BYTES",
     "Bool",
     "Credential",
+    "FilePath",
     "HeaderValues",
     "Host",
     "MasterKey",
@@ -27,6 +33,10 @@ __all__ = [
     "StoreUrl",
     "Url",
 ]
+
+MOST = 1_000_000_000_000
+MOST_BYTES = 1024**4
+"""Of what is counted: above what anybody means, and still what can be reckoned with, kept and shown everywhere."""
 
 _LEAST_KEY_CHARACTERS = 16
 _SEALING_KEY_BYTES = 32
@@ -100,11 +110,14 @@ def _url(value: str) -> str:
         raise ValueError("expected a URL that begins with http:// or https:// and names a host")
     if parts.username is not None or "?" in value or "#" in value:
         raise ValueError("a base URL holds no user name, no query and no fragment")
-    try:
-        parts.port  # noqa: B018 - parsed when it is read
-    except ValueError:
-        raise ValueError("the port in the URL is not between 0 and 65535") from None
+    parse_base_url(value)
     return value.rstrip("/")
+
+
+def _path(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("no path holds a null character")
+    return value
 
 
 def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -217,6 +230,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Networks = Annotated[Names, AfterValidator(_networks)]
 Origins = Annotated[Names, AfterValidator(_origins)]
 Host = Annotated[str, AfterValidator(_host)]
+FilePath = Annotated[Path, AfterValidator(_path)]
 Url = Annotated[str, AfterValidator(_url)]
 HeaderValues = Annotated[dict[str, SecretStr], BeforeValidator(_headers)]
 MasterKey = Annotated[SecretStr, AfterValidator(_key)]

@@ -78,8 +78,9 @@ def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: 
 @pytest.mark.parametrize(
     ("settings", "name", "message"),
     [
-        ({"APP_RATE_LIMIT__CAPACITY": "0"}, "APP_RATE_LIMIT__CAPACITY", "'0' is not at least 1"),
-        ({"APP_RATE_LIMIT__CAPACITY": "many"}, "APP_RATE_LIMIT__CAPACITY", "is not a whole number at least 1"),
+        ({"APP_RATE_LIMIT__CAPACITY": "0"}, "APP_RATE_LIMIT__CAPACITY", "'0' is not between 1 and 1000000000000"),
+        ({"APP_RATE_LIMIT__CAPACITY": f"1{'0' * 310}"}, "APP_RATE_LIMIT__CAPACITY", "is not between 1 and 1000000000000"),
+        ({"APP_RATE_LIMIT__CAPACITY": "many"}, "APP_RATE_LIMIT__CAPACITY", "is not a whole number between 1 and"),
         ({"APP_RATE_LIMIT__ENABLED": "maybe"}, "APP_RATE_LIMIT__ENABLED", "expected true"),
         ({"APP_TIMEOUT__TOTAL_SECS": "nan"}, "APP_TIMEOUT__TOTAL_SECS", "is not"),
         ({"APP_TIMEOUT__TOTAL_SECS": " "}, "APP_TIMEOUT__TOTAL_SECS", "is blank"),

@@ -159,6 +159,17 @@ ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0
         ),
         ('[[providers]]\nname = "c"\nadapter = "codex"\ncodex = { sandbox = "danger-full-access" }\n', "codex.sandbox is none of"),
         ('[[providers]]\nname = "c"\nadapter = "codex"\ncodex = { processes = 0 }\n', "codex.processes is out of range"),
+        (
+            ONE + 'proxy = "https://proxy.example:3128"\n',
+            "providers.toml:5: providers[0].proxy cannot be used: a proxy URL must begin with http://",
+        ),
+        (ONE + 'proxy = "proxy.example:3128"\n', "providers[0].proxy cannot be used: expected direct, or the address of an HTTP proxy"),
+        (ONE + "priority = 99999999999999999999\n", "providers[0].priority is out of range"),
+        (ONE + f"limits = {{ requests_per_minute = 1{'0' * 310} }}\n", "providers[0].limits.requests_per_minute is out of range"),
+        *(
+            (ONE + f'prices = {{ "*" = {{ input = {price}, output = 1 }} }}\n', "providers[0].prices.*.input is out of range")
+            for price in ("inf", "nan", "1e300")
+        ),
         (ONE + "[[providers.credentials]]\n", "providers.toml:5: providers[0].credentials[0] names no secret"),
         (ONE + '[[providers.credentials]]\nkey = "a"\nenv = "B"\n', "credentials[0].env and key are two places for one secret"),
         (
@@ -166,6 +177,7 @@ ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0
             "providers.toml:6: providers[0].credentials[0].env names NOT_SET, which is not",
         ),
         (ONE + '[[providers.credentials]]\nfile = "gone.key"\n', "credentials[0].file cannot be read: no such file"),
+        (ONE + '[[providers.credentials]]\nfile = "\\u0000"\n', "credentials[0].file cannot be used: no path holds a null character"),
         (ONE + '[[providers.credentials]]\nfile = "spaces.key"\n', "holds a secret that cannot travel in a header"),
         (ONE + '[[providers.credentials]]\nfile = "empty.key"\n', "credentials[0].file is empty"),
         (ONE + '[[providers.credentials]]\nkey = "a"\ndisabled = true\n', "credentials are all disabled"),

@@ -8,7 +8,7 @@ import pytest
 
 from fkproxy.adapters.http import HttpClient
 from fkproxy.assembly import Assembly
-from fkproxy.settings import ProvidersFile, load, routing_of
+from fkproxy.settings import ProvidersFile, SettingsError, load, routing_of
 
 FILE = ProvidersFile.model_validate({"strategy": "weighted", "quota_exceeded": {"switch_project": False}, "force_model_prefix": True})
 
@@ -25,6 +25,25 @@ def test_the_file_is_in_force_where_no_setting_speaks() -> None:
 def test_a_setting_takes_the_place_of_what_the_file_says_and_of_nothing_else() -> None:
     assert routing(APP_ROUTING__SWITCH_PREVIEW_MODEL="on") == ("weighted", False, True, True)
     assert routing(APP_ROUTING__SWITCH_PROJECT="true", APP_ROUTING__STRATEGY="sticky") == ("sticky", True, False, True)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"APP_OPENAI__PROVIDER_KEY": "anthropic", "ANTHROPIC_API_KEY": "sk-ant-key"},
+        {"APP_OPENAI__PROVIDER_KEY": "gemini", "GOOGLE_API_KEY": "AIza-key"},
+        {"APP_OPENAI__PROVIDER_KEY": "codex", "CODEX_BIN": "codex", "CODEX_HOME": "/nonexistent"},
+        {"APP_OPENAI__PROVIDER_KEY": "sandbox"},
+    ],
+)
+def test_two_providers_that_variables_name_have_two_names(variables: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"APP_OPENAI__PROVIDER_KEY: .* is the name of another provider"):
+        load(environ={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", **variables})
+
+
+def test_a_provider_may_be_called_as_one_that_is_not_there() -> None:
+    (provider,) = load(environ={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "APP_OPENAI__PROVIDER_KEY": "anthropic"}).providers
+    assert provider.name == "anthropic"
 
 
 def test_the_settings_are_heard_with_no_file_at_all() -> None:

@@ -64,6 +64,7 @@ def test_every_setting_says_what_it_is_and_what_it_counts(slot: Slot) -> None:
     assert (slot.unit == "seconds") == slot.field.endswith("_secs")
     if isinstance(slot.default, int | float) and not isinstance(slot.default, bool):
         assert slot.limits
+        assert any(hasattr(rule, "le") for rule in slot.info.metadata), "what has no end can be more than can be counted with"
 
 
 def test_the_example_is_what_the_schema_makes() -> None:
