@@ -19,8 +19,8 @@ class Access:
     """The header block is rendered again only when the credential's token is a new one.
 
     `auth_header`: the header the token goes into; in `authorization` it is a bearer token, elsewhere it stands alone. `fixed` come with
-    every request; of several with one name the last one counts. `client_headers`: names, in lower case, of a client's headers that are
-    passed on. Raises `ValueError`, without the value, for a header that cannot be sent.
+    every request; of several with one name the last one counts. `client_headers`: names of a client's headers that are passed on, but
+    for that of the token. Raises `ValueError`, without the value, for a header that cannot be sent.
     """
 
     __slots__ = ("_block", "_client_headers", "_fixed", "_now", "_settled", "_token", "auth_header", "credential", "origin")
@@ -39,7 +39,7 @@ class Access:
         self.credential = credential
         self.auth_header = auth_header.lower()
         self._fixed = {name.lower(): value for name, value in fixed}
-        self._client_headers = dict.fromkeys(name.lower().encode() for name in client_headers)
+        self._client_headers = dict.fromkeys(name.lower().encode() for name in client_headers if name.lower() != self.auth_header)
         self._now = now
         self._token: str | None = None
         self._block = header_block(origin, tuple(self._fixed.items()))

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from fkproxy.adapters.http.proxy import Proxy as HttpProxy
 from fkproxy.routing import Strategy
-from fkproxy.settings.values import MOST, MOST_BYTES, Credential, FilePath, HeaderValues, ProviderKey, Url
+from fkproxy.settings.values import MOST, MOST_BYTES, ClientHeader, Credential, FilePath, HeaderName, HeaderValues, ProviderKey, Url
 from fkproxy.suffix import reasoning_of_word
 
 __all__ = [
@@ -28,8 +28,6 @@ __all__ = [
     "QuotaExceeded",
     "Timeouts",
 ]
-
-_HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$"
 
 
 def _thinking(value: str) -> str:
@@ -49,7 +47,6 @@ def _proxy(value: str) -> str:
 
 Thinking = Annotated[str, AfterValidator(_thinking)]
 Proxy = Annotated[str, AfterValidator(_proxy)]
-HeaderName = Annotated[str, Field(pattern=_HEADER_NAME)]
 Names = tuple[str, ...]
 
 
@@ -186,7 +183,9 @@ class Provider(Entry):
     strategy: Strategy = _field("sticky", "Which credential is next.")
     fallbacks: Names = _field((), "Providers to ask when this one has failed.")
     headers: HeaderValues = _field({}, "Headers to add to every request. Values are secret.")
-    client_headers: tuple[HeaderName, ...] = _field((), "Headers of the client that are passed on to it.")
+    client_headers: tuple[ClientHeader, ...] = _field(
+        (), "Headers of the client that are passed on to it; none that holds a key or is the connection's."
+    )
     beta_features: Names | None = _field(None, "For anthropic and vertex_claude: preview features that clients may ask for.")
     auth_header: HeaderName | None = _field(None, "Header for the secret; in authorization it is a bearer token.")
     proxy: Proxy | None = _field(None, "direct, or the address of an HTTP proxy; not set: as the environment says.")

@@ -20,8 +20,10 @@ __all__ = [
     "MOST",
     "MOST_BYTES",
     "Bool",
+    "ClientHeader",
     "Credential",
     "FilePath",
+    "HeaderName",
     "HeaderValues",
     "Host",
     "MasterKey",
@@ -65,6 +67,10 @@ _OWN_HEADERS = frozenset(
     )
 )
 """They say where a message ends and whose connection it is (RFC 9110 §7.6.1, RFC 9112 §6): the HTTP client writes them."""
+
+
+_KEY_HEADERS = frozenset(("api-key", "authorization", "x-api-key", "x-goog-api-key"))
+"""Where clients have their key to this gateway, and upstreams look for theirs."""
 
 
 def _boolean(value: object) -> object:
@@ -154,11 +160,22 @@ def _checked_headers(pairs: dict[Any, Any]) -> dict[Any, Any]:
             continue
         if not name or not _TOKEN_CHARACTERS.issuperset(name.lower()):
             raise ValueError("a header's name holds letters, digits and hyphens only")
-        if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"the header {name} cannot be set: the connection needs its own")
+        _header_to_set(name)
         if not text.isascii() or not text.isprintable():
             raise ValueError(f"the value of the header {name} is not printable ASCII")
     return pairs
+
+
+def _header_to_set(name: str) -> str:
+    if name.lower() in _OWN_HEADERS:
+        raise ValueError(f"the header {name} cannot be set: the connection needs its own")
+    return name
+
+
+def _header_to_pass(name: str) -> str:
+    if name.lower() in _KEY_HEADERS:
+        raise ValueError(f"the header {name} cannot be passed on: clients send their key to this gateway in it")
+    return name
 
 
 def _headers_from_json(value: str) -> dict[str, str]:
@@ -226,6 +243,8 @@ def _sealing_keys(value: SecretStr) -> SecretStr:
 
 
 Bool = Annotated[bool, BeforeValidator(_boolean)]
+HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$"), AfterValidator(_header_to_set)]
+ClientHeader = Annotated[HeaderName, AfterValidator(_header_to_pass)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Networks = Annotated[Names, AfterValidator(_networks)]
 Origins = Annotated[Names, AfterValidator(_origins)]

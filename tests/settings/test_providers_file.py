@@ -170,6 +170,15 @@ ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0
             (ONE + f'prices = {{ "*" = {{ input = {price}, output = 1 }} }}\n', "providers[0].prices.*.input is out of range")
             for price in ("inf", "nan", "1e300")
         ),
+        *(
+            (ONE + f'client_headers = ["x-a", "{name}"]\n', f"client_headers[1] cannot be used: the header {name} cannot be passed on")
+            for name in ("authorization", "X-Api-Key", "api-key", "x-goog-api-key")
+        ),
+        *(
+            (ONE + f'client_headers = ["{name}"]\n', f"providers[0].client_headers[0] cannot be used: the header {name} cannot be set")
+            for name in ("Content-Length", "host", "connection", "transfer-encoding", "keep-alive")
+        ),
+        (ONE + 'auth_header = "Host"\n', "providers.toml:5: providers[0].auth_header cannot be used: the header Host cannot be set"),
         (ONE + "[[providers.credentials]]\n", "providers.toml:5: providers[0].credentials[0] names no secret"),
         (ONE + '[[providers.credentials]]\nkey = "a"\nenv = "B"\n', "credentials[0].env and key are two places for one secret"),
         (
