@@ -324,7 +324,8 @@ def _pricing(provider: Provider) -> Pricing:
 
 def _signature(provider: Provider, entry: CredentialEntry, project: str | None) -> str:
     """Equal for two upstreams that are configured alike, secrets included. A digest: who prints it learns nothing."""
-    secrets = [entry.key, entry.client_secret, *provider.headers.values()]
+    quota = provider.quota.headers if provider.quota is not None else {}
+    secrets = [entry.key, entry.client_secret, *provider.headers.values(), *quota.values()]
     told = [each.get_secret_value() if each is not None else "" for each in secrets]
     plain = provider.model_copy(update={"credentials": (), "headers": dict.fromkeys(provider.headers)})
     whole = repr((plain, entry.model_copy(update={"key": None, "client_secret": None}), project, told, _stamp(entry.credentials_file)))

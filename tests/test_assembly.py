@@ -66,6 +66,21 @@ async def test_who_is_paused_stays_so_whatever_of_his_provider_changes(tmp_path:
     await client.aclose()
 
 
+async def test_another_secret_anywhere_makes_another_upstream(tmp_path: Path) -> None:
+    client = HttpClient()
+    quota = 'quota = {{ url = "http://127.0.0.1:9/q", quota_remaining = "a", headers = {{ x-key = "{}" }} }}\n'
+    entry = ONE + 'headers = {{ x-team = "{}" }}\n' + quota
+    loaded = configured(tmp_path, entry.format("blue", "first"))
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    fleet = assembly.fleet(loaded)
+    for secrets, same in ((("blue", "first"), True), (("blue", "second"), False), (("second", "blue"), False)):
+        before = fleet
+        (tmp_path / "providers.toml").write_text(entry.format(*secrets))
+        fleet = assembly.fleet(load_providers(loaded), before)
+        assert (fleet.upstreams[0] is before.upstreams[0]) == same
+    await client.aclose()
+
+
 async def test_terms_come_from_the_entry_and_else_from_the_settings(tmp_path: Path) -> None:
     client = HttpClient()
     entry = ONE + 'retries = 2\nthinking = "4096"\ntimeouts = { silence = 7 }\nlimits = { max_concurrency = 3 }\nproxy = "direct"\n'
