@@ -51,12 +51,14 @@ class ProcessEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """What the process was given that is no setting of ours. `journal`: stdout goes to the systemd journal.
 
     `variables` is the whole environment, secrets included, and `from_file` names those of it that came out of the service's
-    environment file. `state_directory`: where this process may keep what it has to remember; None: nowhere.
+    environment file. `secrets` is where entries of the providers file find theirs by name: `variables`, and beneath them what was
+    read with --env-file. `state_directory`: where this process may keep what it has to remember; None: nowhere.
     """
 
     proxies: Proxies
     journal: bool
     variables: Variables
+    secrets: Variables
     from_file: frozenset[str] = frozenset()
     state_directory: Path | None = None
 
@@ -103,15 +105,14 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     settings, wrong = _validate(collected)
     # Nobody knows what a broken file would have said about any setting.
     check_together(settings, collected, wrong | (set(Settings.model_fields) if problems else collected.unreadable))
-    variables = dict(layers[-1].values) | dict(given)
+    secrets = Variables(dict(layers[-1].values) | dict(given))
     beside = named_by_variables(settings)
     collected.problems += namesakes(beside)
-    file = ProvidersFile()
+    file, warnings = ProvidersFile(), collected.warnings
     if settings.providers.file is not None and not wrong:
-        source = _checked_file(settings.providers.file, variables, beside, settings)
+        source = _checked_file(settings.providers.file, secrets, beside, settings)
         collected.problems += source.problems
-        collected.warnings += source.warnings
-        file = source.file
+        file, warnings = source.file, _warnings(warnings, source)
     state_directory = settings.store.directory or _state_directory(given)
     if state_directory is None:
         collected.problems += homeless((*beside, *file.providers))
@@ -123,12 +124,13 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
             proxies=proxies,
             journal=is_journal(given),
             variables=Variables(given),
+            secrets=secrets,
             from_file=frozenset((*of_service, *given.get(_FROM_FILE_VARIABLE, "").split())),
             state_directory=state_directory,
         ),
         providers=(*beside, *file.providers),
         routing=routing_of(file, settings),
-        warnings=tuple(collected.warnings),
+        warnings=tuple(warnings),
         sources={name: value.source for name, value in collected.found.items()},
     )
 
@@ -139,11 +141,16 @@ def load_providers(loaded: LoadedSettings) -> LoadedSettings:
     if path is None:
         return loaded
     beside = named_by_variables(loaded.settings)
-    source = _checked_file(path, loaded.environment.variables, beside, loaded.settings)
+    source = _checked_file(path, loaded.environment.secrets, beside, loaded.settings)
     problems = [*source.problems, *(homeless(source.file.providers) if loaded.environment.state_directory is None else ())]
     if problems:
         raise SettingsError(problems)
-    return msgspec.structs.replace(loaded, providers=(*beside, *source.file.providers), routing=routing_of(source.file, loaded.settings))
+    return msgspec.structs.replace(
+        loaded,
+        providers=(*beside, *source.file.providers),
+        routing=routing_of(source.file, loaded.settings),
+        warnings=tuple(_warnings(loaded.warnings, source)),
+    )
 
 
 def _checked_file(path: Path, variables: Mapping[str, str], beside: Sequence[Provider], settings: Settings) -> ProvidersSource:
@@ -152,6 +159,13 @@ def _checked_file(path: Path, variables: Mapping[str, str], beside: Sequence[Pro
     if not source.problems:
         check_providers(source, beside, settings)
     return source
+
+
+def _warnings(others: Sequence[Problem], source: ProvidersSource) -> list[Problem]:
+    """The others, then those of the providers file: none of an earlier reading, nor that a variable has no effect which it names."""
+    named = {entry.env for provider in source.file.providers for entry in provider.credentials}
+    kept = [each for each in others if not each.name.startswith(f"{source.path}:") and each.name.partition(" in ")[0] not in named]
+    return [*kept, *source.warnings]
 
 
 def successor_variables(environment: ProcessEnvironment) -> Variables:

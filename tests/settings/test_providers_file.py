@@ -257,6 +257,32 @@ def test_a_reload_with_a_fault_changes_nothing(tmp_path: Path) -> None:
     assert load_providers(plain) is plain
 
 
+def test_a_secret_may_stand_in_the_environment_file(tmp_path: Path) -> None:
+    path, env_file = tmp_path / "providers.toml", tmp_path / "env"
+    path.write_text(ONE + '[[providers.credentials]]\nenv = "TEAM_KEY"\n')
+    env_file.write_text(f"APP_PROVIDERS_FILE={path}\nTEAM_KEY=sk-of-the-file\nOTHER_KEY=sk-of-nobody\n")
+    for environ, expected in (({}, "sk-of-the-file"), ({"TEAM_KEY": "sk-of-the-process"}, "sk-of-the-process")):
+        loaded = load(env_file, environ)
+        for each in (loaded, load_providers(loaded)):
+            key = each.providers[0].credentials[0].key
+            assert key is not None
+            assert key.get_secret_value() == expected
+            assert [warning.name for warning in each.warnings] == [f"OTHER_KEY in {env_file}"], "the other one has an effect"
+        assert "sk-of" not in repr(loaded)
+
+
+def test_warnings_of_a_reload_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "providers.toml"
+    (tmp_path / "tokens.json").write_text('{"access_token": "canary-token"}')
+    plain, warned = (ONE + f"[[providers.credentials]]\n{line}\n" for line in ('key = "k"', 'token_file = "tokens.json"'))
+    path.write_text(plain)
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(path), "APP_CORS__ALLOWED_ORIGINS": "*"})
+    for text, expected in ((warned, f"{path}:6"), (plain, None), (warned, f"{path}:6")):
+        path.write_text(text)
+        loaded = load_providers(loaded)
+        assert [warning.name for warning in loaded.warnings] == ["APP_CORS__ALLOWED_ORIGINS", *filter(None, [expected])]
+
+
 def test_a_token_file_that_cannot_be_renewed_is_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "providers.toml"
     (tmp_path / "tokens.json").write_text('{"access_token": "canary-token"}')
