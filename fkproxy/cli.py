@@ -36,7 +36,7 @@ from pathlib import Path
 from fkproxy import __version__, main_process, remote, smoke, upkeep
 from fkproxy.main_process import Main
 from fkproxy.place import place_of
-from fkproxy.settings import LoadedSettings, SettingsError, describe, is_journal, load, process_variables
+from fkproxy.settings import LoadedSettings, SettingsError, describe, is_journal, load, load_providers, process_variables
 from fkproxy.smoke import Step
 
 __all__ = ["main"]
@@ -134,8 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> int:
     journal, parent = is_journal(process_variables()), options.parent
     try:
-        # A worker that follows another goes on with what that one had.
-        loaded = pickle.loads(parent.kept) if parent.kept else load(env_file=options.env_file)  # noqa: S301 - our own
+        loaded = _followed(parent.kept) if parent.kept else load(env_file=options.env_file)
         # Imported here: `check`, `smoke` and `version` need no server and start in a fraction of the time.
         from fkproxy.server import CannotListen, serve
 
@@ -151,6 +150,21 @@ def _serve(options: argparse.Namespace) -> int:
             raise
         return _not_started([str(problem) for problem in error.problems])
     return 0
+
+
+def _followed(kept: bytes) -> LoadedSettings:
+    """For a worker that follows another: what the first one began with, but the providers file as it is now, reloaded or not."""
+    loaded: LoadedSettings = pickle.loads(kept)  # noqa: S301 - our own
+    try:
+        return load_providers(loaded)
+    except SettingsError as error:
+        from fkproxy.telemetry import logs
+
+        log = loaded.settings.log
+        logs.configure(level=log.level, format=log.format, journal=loaded.environment.journal)
+        for problem in error.problems:
+            logging.getLogger("fkproxy").error("the providers of the start are in force again: %s", problem)
+        return loaded
 
 
 def _not_started(reasons: list[str]) -> int:

@@ -5,7 +5,8 @@
 
 The worker is forked before anything else is loaded, so the main process stays small: what it had in memory, the host would have to
 have twice for as long as the service runs. What it has to know it hears from the worker: `Terms`, the listening socket, and the
-settings as bytes that it only keeps. With these the next worker goes on as the first one began, whatever is on disk by then.
+settings as bytes that it only keeps. With these the next worker goes on as the first one began, whatever is on disk by then; the
+providers file alone, which may have been reloaded since, it reads again.
 
 All that it does it does in one loop of one thread, beside which there is one that only asks for /health. Signals are noted, and acted
 upon between two looks. It imports nothing later: it may fork at any time, and its program may be gone from the disk.

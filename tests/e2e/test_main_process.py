@@ -48,6 +48,18 @@ def test_the_next_worker_goes_on_with_the_settings_of_the_first(tmp_path: Path) 
         lines = running.lines()
         assert [line["exit_code"] for line in lines if line.get("msg") == "the worker ended unexpectedly"] == [-signal.SIGKILL]
         assert len([line for line in lines if line.get("msg") == "listening"]) == 2
+        assert [line["msg"] for line in lines if "of the start" in line.get("msg", "")], "and not in silence"
+
+
+def test_the_next_worker_has_the_providers_file_that_was_reloaded(tmp_path: Path) -> None:
+    file = tmp_path / "providers.toml"
+    file.write_text(PROVIDERS)
+    with service(tmp_path, APP_PROVIDERS_FILE=str(file)) as running:
+        first = worker_of(running.pid)
+        file.write_text(PROVIDERS.replace("m-1", "m-2"))
+        os.kill(first, signal.SIGKILL)
+        worker_after(running, first)
+        assert [model["id"] for model in ask(f"{running.v1}/models").json()["data"]] == ["m-2"]
 
 
 def test_connections_wait_while_there_is_no_worker(tmp_path: Path) -> None:
