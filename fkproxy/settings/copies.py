@@ -6,6 +6,7 @@ The unit copies the files of `ETC` into the service's runtime directory at every
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,8 +25,13 @@ def readable(path: Path, environ: Mapping[str, str], etc: Path = ETC) -> Path:
 
 
 def is_older(copy: Path, path: Path) -> bool:
-    """The original was changed after the copy was made, as far as can be seen."""
+    """The original was changed after the copy was made, as far as can be seen.
+
+    By the kernel's own times (inode(7), ctime): that of the content can be set, and a backup that is unpacked brings one along. A time that
+    is still to come says only that the clock was wrong.
+    """
     try:
-        return path.stat().st_mtime_ns > copy.stat().st_mtime_ns
+        made_ns, changed_ns = copy.stat().st_ctime_ns, path.stat().st_ctime_ns
     except OSError:
         return False
+    return made_ns < changed_ns <= time.time_ns()
