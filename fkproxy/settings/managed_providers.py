@@ -1,7 +1,8 @@
 """Providers that are managed through the gateway itself: the same entries as in a file, checked the same way. Floor 4.
 
-What a file may say and they may not: where on this machine a secret is to be read. An administrator sets secrets and never reads one; a
-key that is read from a variable or a file and sent to an address of his choice would be read.
+What a file may say and they may not: where on this machine a secret is to be read that goes to an address of their choice. An administrator
+sets secrets and never reads one. What an OAuth token file, a file of Google credentials or the machine itself has for Google is for the
+vendor's own address alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _STAND_IN: str = get_args(Provider.model_fields["adapter"].annotation)[0]
 """The adapter of a provider that is disabled because nobody knows its own."""
 
 _PATHS = ("token_file", "credentials_file")
+_ON_GOOGLE = ("vertex", "vertex_claude")
 
 
 class ManagedSource(ProvidersSource):
@@ -107,8 +109,14 @@ def _remove(value: Any, place: Place) -> None:
 
 def _not_here(place: Place, provider: Provider) -> Iterator[tuple[Place, str, str]]:
     """What is wrong with an entry only because it is managed."""
+    if provider.adapter in _ON_GOOGLE or any(getattr(entry, field) is not None for entry in provider.credentials for field in _PATHS):
+        for field in ("base_url", "quota"):
+            if getattr(provider, field) is not None:
+                yield (*place, field), *_SENT_AWAY
     for position, entry in enumerate(provider.credentials):
         where = (*place, "credentials", position)
+        if entry.token_file is not None and entry.token_endpoint is not None:
+            yield (*where, "token_endpoint"), *_SENT_AWAY
         for field in _ELSEWHERE:
             if getattr(entry, field) is not None:
                 yield (*where, field), "is for the providers file", "give the secret itself as key: it is kept encrypted"
@@ -133,6 +141,8 @@ def _not_here(place: Place, provider: Provider) -> Iterator[tuple[Place, str, st
     if provider.quota is not None and _is_link_local(provider.quota.url):
         yield (*place, "quota", "url"), *_LINK_LOCAL
 
+
+_SENT_AWAY = ("would be sent what a file of this machine holds", "leave it out, or name the provider in the providers file")
 
 _LINK_LOCAL = ("is a link-local address: cloud machines keep their own credentials there", "")
 

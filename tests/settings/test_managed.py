@@ -110,6 +110,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"credentials": [{"file": "/etc/passwd"}]}, "providers[0].credentials[0].file is for the providers file"),
     ({"credentials": [{"systemd_credential": "x"}]}, "providers[0].credentials[0].systemd_credential is for the providers file"),
     ({"credentials": [{"token_file": "tokens.json"}]}, "providers[0].credentials[0].token_file is not an absolute path"),
+    *(
+        ({"base_url": None, "credentials": [{"token_file": "/x.json"}], **fields}, f"providers[0].{place} would be sent what a file")
+        for fields, place in (
+            ({"base_url": "https://one.example"}, "base_url"),
+            ({"quota": {"url": "https://q.example", "quota_remaining": "a"}}, "quota"),
+            ({"credentials": [{"token_file": "/x.json", "token_endpoint": "https://one.example"}]}, "credentials[0].token_endpoint"),
+            ({"adapter": "vertex", "base_url": "https://one.example", "credentials": [{"credentials_file": "/x.json"}]}, "base_url"),
+            ({"adapter": "vertex_claude", "base_url": "https://one.example", "credentials": []}, "base_url"),
+        )
+    ),
+    ({"base_url": None, "credentials": [{"token_file": "/x.json"}]}, "providers[0].credentials[0].token_file cannot be used"),
+    ({"adapter": "vertex", "base_url": None, "region": "global", "credentials": []}, ""),
     ({"credentials": []}, ""),
     ({"credentials": [{}]}, "providers[0].credentials[0] names no secret"),
     ({"proxy": "http://u:p@proxy.example"}, "providers[0].proxy holds a password"),
