@@ -40,7 +40,7 @@ _FIXED = (("content-type", "application/json"), ("user-agent", _USER_AGENT))
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One upstream to be: its adapter and terms. `signature` changes with anything that the configuration says about it."""
+    """One upstream to be: its adapter and terms. `signature` changes with all that makes it another one."""
 
     adapter: Adapter
     terms: Terms
@@ -322,13 +322,21 @@ def _pricing(provider: Provider) -> Pricing:
     return Pricing(vendor=_SELLERS[provider.adapter], own=own)
 
 
+_OF_THE_WAY = (
+    *("label", "excluded_models", "model_mapping", "preview_models", "prefix", "priority", "weight", "strategy", "fallbacks", "thinking"),
+    *("prices", "retries", "disabled"),
+)
+"""What a provider, or one of its credentials, says of the ways to it and of its terms: another one makes no other upstream of it."""
+
+
 def _signature(provider: Provider, entry: CredentialEntry, project: str | None) -> str:
     """Equal for two upstreams that are configured alike, secrets included. A digest: who prints it learns nothing."""
     quota = provider.quota.headers if provider.quota is not None else {}
     secrets = [entry.key, entry.client_secret, *provider.headers.values(), *quota.values()]
     told = [each.get_secret_value() if each is not None else "" for each in secrets]
-    plain = provider.model_copy(update={"credentials": (), "headers": dict.fromkeys(provider.headers)})
-    whole = repr((plain, entry.model_copy(update={"key": None, "client_secret": None}), project, told, _stamp(entry.credentials_file)))
+    itself = provider.model_copy(update=dict.fromkeys(_OF_THE_WAY) | {"credentials": (), "headers": dict.fromkeys(provider.headers)})
+    of_entry = entry.model_copy(update=dict.fromkeys(("key", "client_secret", "weight", "priority", "disabled")))
+    whole = repr((itself, of_entry, project, told, _stamp(entry.credentials_file)))
     return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 
 

@@ -55,7 +55,7 @@ async def test_who_is_paused_stays_so_whatever_of_his_provider_changes(tmp_path:
     before = assembly.fleet(loaded)
     before.upstreams[0].standing.pause()
     before.upstreams[1].standing.exhaust(60.0, 0.0)
-    (tmp_path / "providers.toml").write_text(TWO + ONE + 'label = "First"\n' + KEYS.replace("first-key", "rotated-key"))
+    (tmp_path / "providers.toml").write_text(TWO + ONE + 'auth_header = "x-key"\n' + KEYS.replace("first-key", "rotated-key"))
     after = assembly.fleet(load_providers(loaded), before)
     assert not {*after.upstreams} & {*before.upstreams}
     assert [(row.key, row.state) for row in rows(after)] == [("two", "active"), ("one/1", "paused"), ("one/2", "active")]
@@ -63,6 +63,36 @@ async def test_who_is_paused_stays_so_whatever_of_his_provider_changes(tmp_path:
     gone = assembly.fleet(load_providers(loaded), after)
     (tmp_path / "providers.toml").write_text(ONE + KEYS)
     assert [row.state for row in rows(assembly.fleet(load_providers(loaded), gone))] == ["active", "active"], "it is another one"
+    await client.aclose()
+
+
+async def test_what_is_said_of_the_way_to_an_upstream_leaves_it_the_same_and_is_in_force(tmp_path: Path) -> None:
+    client = HttpClient()
+    loaded = configured(tmp_path, ONE + KEYS + TWO)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    before = assembly.fleet(loaded)
+    before.upstreams[0].in_flight = 1
+    said = """
+label = "First"
+excluded_models = ["x"]
+model_mapping = { y = "m" }
+preview_models = { m = "n" }
+prefix = "p"
+priority = 2
+weight = 3
+strategy = "ordered"
+fallbacks = ["two"]
+thinking = "low"
+retries = 4
+prices = { "*" = { input = 1, output = 2 } }
+"""
+    weighted = KEYS.replace('"second-key"', '"second-key"\nweight = 5')
+    (tmp_path / "providers.toml").write_text(ONE + said + weighted + TWO)
+    after = assembly.fleet(load_providers(loaded), before)
+    assert [*after.upstreams] == [*before.upstreams]
+    terms = [upstream.terms for upstream in after.upstreams]
+    assert [(each.retries, each.weight, each.reasoning is not None) for each in terms] == [(4, 1, True), (4, 5, True), (0, 1, False)]
+    assert after.route("y").targets[0].model == after.route("p/m").targets[0].model == "m"
     await client.aclose()
 
 
