@@ -21,6 +21,9 @@ _SINGLE = re.compile(r"'([^']*)'")
 _DOUBLE = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
 _BARE = re.compile(r"((?:\\.|[^\\\n])*?)[ \t]*(?:\n|\\?\Z)", re.DOTALL)
 
+_GOES_ON = re.compile(r"\\\n\Z")
+"""Of a comment; see the news of systemd 254: the line that follows is "a non comment line" since then."""
+
 _UNDECODED = re.compile("[\udc80-\udcff]")
 """What stands for a byte that is not UTF-8 (PEP 383). systemd takes nothing of a file with a value that has one."""
 
@@ -46,6 +49,10 @@ def read_environment_file(path: Path, known_as: Path | None = None) -> tuple[dic
     while at < len(text):
         if skipped := _SKIPPED.match(text, at):
             at = skipped.end()
+            if _GOES_ON.search(skipped[0]) and text[at:].partition("\n")[0].strip():
+                number = text.count("\n", 0, at)
+                words = "ends in a backslash: to systemd before 254 the next line is a part of this comment"
+                problems.append(Problem(f"{told}:{number}", words, "leave out the backslash"))
             continue
         number = text.count("\n", 0, at) + 1
         end_of_line = text.find("\n", at) + 1 or len(text)

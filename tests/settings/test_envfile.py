@@ -18,7 +18,7 @@ from fkproxy.settings.envfile import read_environment_file
         ("A=b\r\nC=d\r\n", {"A": "b", "C": "d"}),
         ("  A = b  \n\n\t\nC=\n", {"A": "b", "C": ""}),
         ("# A=b\n; C=d\nE=f # not a comment", {"E": "f # not a comment"}),
-        ("# ends in a backslash \\\nA=b", {"A": "b"}),
+        ("# ends in a backslash \\\n\nA=b\n# at the end \\\n", {"A": "b"}),
         ("A=b=c", {"A": "b=c"}),
         ("A='b # c'\nD=\"e 'f'\"", {"A": "b # c", "D": "e 'f'"}),
         ("A='two\nlines'\nB=c", {"A": "two\nlines", "B": "c"}),
@@ -62,6 +62,16 @@ def test_every_wrong_line_is_named_and_none_is_quoted(tmp_path: Path) -> None:
     assert values == {"A": "b", "E": "", "F": "g"}
     _, problems = read_environment_file(path, tmp_path / "original")
     assert problems[0].name == f"{tmp_path / 'original'}:2"
+
+
+def test_a_comment_that_takes_the_next_line_along_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "env"
+    path.write_text("A=b\n# hunter2secret \\\nC=d\n")
+    values, problems = read_environment_file(path)
+    assert values == {"A": "b", "C": "d"}
+    assert [problem.name for problem in problems] == [f"{path}:2"]
+    assert "the next line is a part of this comment" in problems[0].message
+    assert "hunter2" not in str(problems)
 
 
 def test_a_comment_may_hold_any_byte(tmp_path: Path) -> None:
