@@ -50,9 +50,13 @@ def _check_disk(situation: Situation) -> Iterable[Finding]:
     store = situation.loaded.environment.state_directory if situation.loaded is not None else None
     for name in (*([str(store)] if store is not None else ()), *_PLACES):
         place = Path(name)
-        while not place.exists():
-            place = place.parent
-        device = place.stat().st_dev
+        try:
+            while not place.exists():
+                place = place.parent
+            device = place.stat().st_dev
+        except PermissionError:
+            yield note("disk", f"{name} can only be looked at by root")
+            continue
         if device in seen:
             continue
         seen.add(device)
@@ -92,4 +96,4 @@ def _check_clock(_: Situation) -> Iterable[Finding]:
         yield ok("clock", "synchronised")
 
 
-CHECKS: tuple[Callable[[Situation], Iterable[Finding]], ...] = (_check_disk, _check_memory, _check_clock)
+CHECKS: dict[str, Callable[[Situation], Iterable[Finding]]] = {"disk": _check_disk, "memory": _check_memory, "clock": _check_clock}

@@ -52,7 +52,7 @@ def look(env_file: Path | None, variables: Mapping[str, str]) -> Situation:
     """The situation as it is now. `env_file` None: the service's own, if it is there."""
     service = _properties(SERVICE, *_PROPERTIES)
     socket = _properties(SOCKET, "ActiveState", "Listen", "UnitFileState", "DropInPaths")
-    if env_file is None and ENV_FILE.exists():
+    if env_file is None and _is_there(ENV_FILE):
         env_file = ENV_FILE
     # The service's settings, not those of the shell: only where there is no file do the shell's count.
     given = dict(variables) if env_file is None else service_variables()
@@ -63,6 +63,14 @@ def look(env_file: Path | None, variables: Mapping[str, str]) -> Situation:
     except SettingsError as error:
         problems = tuple(error.problems)
     return Situation(env_file=env_file, variables=variables, loaded=loaded, problems=problems, service=service, socket=socket)
+
+
+def _is_there(path: Path) -> bool:
+    """Also where it stands in a folder that only root may look into."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def _properties(unit: str, *names: str) -> Mapping[str, str]:

@@ -32,16 +32,13 @@ def check(situation: Situation) -> Iterable[Finding]:
     if place is None:
         yield note("store", "nothing is remembered: no pools, no keys but the master key, no log of calls", "see APP_STORE__URL")
         return
-    try:
-        if not place.directory.is_dir():
-            yield note("store", f"{place.directory} is not there yet; a start makes it")
-            return
-        yield from _directory(place.directory)
-        yield from _keys(place)
-        yield from _database(place) if place.database is not None else asyncio.run(_server(place))
-        yield from _waiting(place, situation.loaded.settings.store.journal_max_size)
-    except PermissionError:
-        yield note("store", f"{place.directory} can only be looked at by root")
+    if not place.directory.is_dir():
+        yield note("store", f"{place.directory} is not there yet; a start makes it")
+        return
+    yield from _directory(place.directory)
+    yield from _keys(place)
+    yield from _database(place) if place.database is not None else asyncio.run(_server(place))
+    yield from _waiting(place, situation.loaded.settings.store.journal_max_size)
 
 
 def _directory(directory: Path) -> Iterator[Finding]:

@@ -58,4 +58,4 @@ def _check_codex(situation: Situation) -> Iterable[Finding]:
     yield ok("codex", f"{found}: {done.stdout.strip() or 'no version'}")
 
 
-CHECKS: tuple[Callable[[Situation], Iterable[Finding]], ...] = (_check_credentials_file, _check_codex)
+CHECKS: dict[str, Callable[[Situation], Iterable[Finding]]] = {"credentials": _check_credentials_file, "codex": _check_codex}

@@ -35,4 +35,17 @@ def test_disk(free: int, severity: str, monkeypatch: pytest.MonkeyPatch) -> None
             self.free = free
 
     monkeypatch.setattr(shutil, "disk_usage", Usage)
-    assert {found[0] for found in told(found for check in host.CHECKS for found in check(patient()) if found.check == "disk")} == {severity}
+    assert {found[0] for found in told(host.CHECKS["disk"](patient()))} == {severity}
+
+
+def test_a_place_that_only_root_may_look_into_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exists(path: Path) -> bool:
+        if path == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return True
+
+    monkeypatch.setattr(host, "_PLACES", (str(tmp_path), "/"))
+    monkeypatch.setattr(Path, "exists", exists)
+    found = told(host.CHECKS["disk"](patient(settings={"APP_STORE__URL": "none"})))
+    assert found[0] == ("note", f"{tmp_path} can only be looked at by root")
+    assert found[1][1].endswith(" GB free for /")

@@ -121,12 +121,3 @@ def test_nothing_to_look_at(settings: dict[str, str], message: str) -> None:
     ((severity, said),) = told(store.check(patient(settings=settings)))
     assert severity == "note"
     assert message in said
-
-
-def test_only_root_may_look(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_: Path) -> bool:
-        raise PermissionError(13, "Permission denied")
-
-    situation = patient(settings={"APP_STORE__DIRECTORY": str(directory)})
-    monkeypatch.setattr(Path, "is_dir", refused)
-    assert told(store.check(situation)) == [("note", f"{directory} can only be looked at by root")]

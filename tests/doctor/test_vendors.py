@@ -12,7 +12,7 @@ ACCOUNT = json.dumps({"type": "authorized_user", "client_id": "x", "client_secre
 
 
 def looked(**given: object) -> list[tuple[str, str]]:
-    return [found for check in vendors.CHECKS for found in told(check(patient(**given)))]  # type: ignore[arg-type]  # as in patient
+    return [found for check in vendors.CHECKS.values() for found in told(check(patient(**given)))]  # type: ignore[arg-type]  # as in patient
 
 
 def test_a_credentials_file_that_the_services_user_cannot_read(tmp_path: Path) -> None:
