@@ -11,6 +11,7 @@ from fkproxy.children import examine
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.doctor.host import kept
 from fkproxy.doctor.situation import Situation
+from fkproxy.settings.copies import ETC
 
 __all__ = ["CHECKS"]
 
@@ -27,13 +28,14 @@ def _check_credentials_file(situation: Situation) -> Iterable[Finding]:
     if not credentials.is_file():
         yield error("secrets", f"{credentials} is not there", "correct the path, or put the file there")
         return
-    passed = credentials.is_relative_to("/run/credentials")
-    if not passed:
-        yield from kept(credentials)
-    if not passed and situation.service.get("DynamicUser") == "yes" and not credentials.stat().st_mode & stat.S_IROTH:
-        fix = (
-            f"pass it as a credential: 'systemctl edit fkllmproxy', [Service], LoadCredential=google_application_credentials:{credentials}"
-        )
+    if credentials.is_relative_to("/run/credentials"):
+        return
+    yield from kept(credentials)
+    # Of what lies in ETC the service has a copy of its own.
+    copied = credentials.parent == ETC
+    if not copied and situation.service.get("DynamicUser") == "yes" and not credentials.stat().st_mode & stat.S_IROTH:
+        passed = f"LoadCredential=google_application_credentials:{credentials}"
+        fix = f"move it to {ETC}, or pass it as a credential: 'systemctl edit fkllmproxy', [Service], {passed}"
         yield error("secrets", f"the service's user cannot read {credentials}", fix)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from fkproxy.doctor import vendors
 from tests.doctor.patients import RUNNING, patient, told
 
@@ -15,7 +17,7 @@ def looked(**given: object) -> list[tuple[str, str]]:
     return [found for check in vendors.CHECKS.values() for found in told(check(patient(**given)))]  # type: ignore[arg-type]  # as in patient
 
 
-def test_a_credentials_file_that_the_services_user_cannot_read(tmp_path: Path) -> None:
+def test_a_credentials_file_that_the_services_user_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "account.json"
     file.write_text(ACCOUNT)
     file.chmod(0o600)
@@ -23,6 +25,9 @@ def test_a_credentials_file_that_the_services_user_cannot_read(tmp_path: Path) -
     assert ("ok", f"{file} is for its owner only") in looked(settings=settings)
     found = looked(settings=settings, service={**RUNNING, "DynamicUser": "yes"})
     assert ("error", f"the service's user cannot read {file}") in found
+    monkeypatch.setattr(vendors, "ETC", tmp_path)
+    found = looked(settings=settings, service={**RUNNING, "DynamicUser": "yes"})
+    assert [severity for severity, _ in found] == ["ok", "note"], "of a file in its own folder the service has a copy"
 
 
 def test_the_command_line_tool(tmp_path: Path) -> None:
