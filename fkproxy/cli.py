@@ -37,6 +37,7 @@ from fkproxy import __version__, main_process, remote, smoke, upkeep
 from fkproxy.main_process import Main
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, describe, is_journal, load, load_providers, process_variables
+from fkproxy.settings.values import fits_header
 from fkproxy.smoke import Step
 
 __all__ = ["main"]
@@ -211,19 +212,27 @@ def _smoke(options: argparse.Namespace) -> int:
 
 
 def _reached_at(options: argparse.Namespace) -> tuple[str, str | None]:
-    """(address, key) of the instance that is meant. Raises `ValueError` for a key file that cannot be read."""
-    url, key = options.url, None
-    if options.key_file is not None:
-        try:
-            key = options.key_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{options.key_file} cannot be read: {error}") from error
+    """(address, key) of the instance that is meant. Raises `ValueError` for a key file that does not hold one."""
+    url, key = options.url, _key_of(options)
     if url is None or key is None:
         loaded = _of_this_host(options)
         url = url or _own_address(loaded)
         configured = loaded.settings.auth.master_key
         key = key or (configured.get_secret_value() if configured is not None else None)
     return url, key
+
+
+def _key_of(options: argparse.Namespace) -> str | None:
+    """The key in the file that is named, if one is. Raises `ValueError`, without a word of what is in it."""
+    if options.key_file is None:
+        return None
+    try:
+        key: str = options.key_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{options.key_file} cannot be read: {error}") from error
+    if not key or not fits_header(key):
+        raise ValueError(f"{options.key_file} does not hold one key and nothing else: printable ASCII without spaces")
+    return key
 
 
 def _of_this_host(options: argparse.Namespace) -> LoadedSettings:
@@ -280,8 +289,7 @@ def _selftest(options: argparse.Namespace) -> int:
             if not options.model:
                 print("fkllmproxy: name the models to ask, each with --model", file=sys.stderr)
                 return 2
-            key = options.key_file.read_text().strip() if options.key_file is not None else None
-            cells = list(selftest.matrix.against(options.against, key, options.model))
+            cells = list(selftest.matrix.against(options.against, _key_of(options), options.model))
         else:
             cells = list(selftest.matrix.run(own_command([]), process_variables()))
     except (selftest.NotReady, ValueError, OSError) as error:

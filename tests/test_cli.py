@@ -229,15 +229,25 @@ def test_smoke_with_address_and_key_needs_no_configuration(
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["ok", "health"], ["FAIL", "chat"]]
 
 
-@pytest.mark.parametrize("content", [None, b"\xff"])
-def test_a_key_file_that_cannot_be_read_is_a_wrong_command_line(
-    content: bytes | None, smoked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["smoke", "http://127.0.0.1:1"],
+        ["keys", "list", "--url", "http://127.0.0.1:1"],
+        ["selftest", "--against", "http://127.0.0.1:1", "--model", "m"],
+    ],
+)
+@pytest.mark.parametrize("content", [None, b"\xff", b"", f"{KEY}\nsecond line".encode(), f"\ufeff{KEY}".encode()])
+def test_a_key_file_that_does_not_hold_one_key_is_a_wrong_command_line(
+    command: list[str], content: bytes | None, smoked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key_file = tmp_path / "key"
     if content is not None:
         key_file.write_bytes(content)
-    assert cli.main(["smoke", "http://h.example:1", "--key-file", str(key_file)]) == 2
-    assert str(key_file) in capsys.readouterr().err
+    assert cli.main([*command, "--key-file", str(key_file)]) == 2
+    printed = capsys.readouterr()
+    assert str(key_file) in printed.err
+    assert KEY not in printed.out + printed.err
     assert smoked == []
 
 

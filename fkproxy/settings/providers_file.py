@@ -13,6 +13,7 @@ from fkproxy.settings.copies import is_older, readable
 from fkproxy.settings.locating import Document, NotADocument, Place, read_toml, read_yaml
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
+from fkproxy.settings.values import fits_header
 
 __all__ = ["ProvidersSource", "named", "place_of", "read_providers"]
 
@@ -156,7 +157,7 @@ class ProvidersSource:
             value = found
         else:
             return None
-        if not value.isascii() or not value.isprintable() or " " in value:
+        if not fits_header(value):
             self.problem(place, "holds a secret that cannot travel in a header", "printable ASCII without spaces is needed")
             return None
         return value

@@ -34,6 +34,7 @@ __all__ = [
     "SealingKeys",
     "StoreUrl",
     "Url",
+    "fits_header",
 ]
 
 MOST = 1_000_000_000_000
@@ -198,20 +199,25 @@ def _headers_from_text(value: str) -> dict[str, str]:
     return pairs
 
 
+def fits_header(text: str) -> bool:
+    """Whether a key or credential can travel in a header."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
 def _key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if len(text) < _LEAST_KEY_CHARACTERS:
         raise ValueError(
             f"the key is {len(text)} characters long; {_LEAST_KEY_CHARACTERS} are the least, for example from 'openssl rand -hex 24'"
         )
-    if not text.isascii() or not text.isprintable() or " " in text:
+    if not fits_header(text):
         raise ValueError("a key holds printable ASCII characters and no spaces: it has to travel in a header")
     return value
 
 
 def _credential(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
-    if not text.isascii() or not text.isprintable() or " " in text:
+    if not fits_header(text):
         raise ValueError("a credential holds printable ASCII characters and no spaces: it has to travel in a header")
     return value
 
