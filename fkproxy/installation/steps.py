@@ -39,6 +39,7 @@ __all__ = ["install", "prepare", "rollback", "upgrade"]
 
 Say = Callable[[str], None]
 
+_LOCK = Path("/run/fkllmproxy-install.lock")
 _TAKEOVER_S = 120.0
 _LOOK_EVERY_S = 0.1
 _TRIAL = ("version", "check", "selftest --quick")
@@ -62,13 +63,10 @@ def install(say: Say, *, start: bool = True, replace_units: bool = False) -> Non
         _write(ENV_FILE, packaged("packaging/env.example"), 0o600, say, made, replace=False)
         _write(RUNBOOK, packaged("runbook.md"), 0o644, say, made, replace=True)
         tell("daemon-reload")
-        changed = not (BINARY.exists() and _same(own, BINARY))
-        if changed:
-            _stage(own)
-            say(f"trial passed: {try_out(NEXT, *_TRIAL)[0]}")
-            _activate(say)
-        else:
+        if BINARY.exists() and _same(own, BINARY):
             say(f"trial passed: {try_out(BINARY, *_TRIAL)[0]}")
+        else:
+            _replace_by(own, say)
         made.clear()
         if start:
             tell("enable", "--now", "--quiet", SOCKET, SERVICE)
@@ -87,9 +85,7 @@ def upgrade(file: Path, say: Say) -> None:
             raise Refused(f"{file} is not a built fkllmproxy file")
         if _same(file, BINARY):
             raise Refused(f"{file} is the file that is installed already")
-        _stage(file)
-        say(f"trial passed: {_tried()}")
-        _activate(say)
+        _replace_by(file, say)
         for unit in (SERVICE, SOCKET):
             if (UNITS / unit).is_file() and (UNITS / unit).read_text() != unit_file(unit):
                 say(f"note: {UNITS / unit} is not what this version brings; 'fkllmproxy doctor' tells the difference")
@@ -102,9 +98,7 @@ def rollback(say: Say) -> None:
         _require_installed()
         if not PREVIOUS.is_file():
             raise Refused(f"there is no {PREVIOUS} to go back to")
-        _stage(PREVIOUS)
-        say(f"trial passed: {_tried()}")
-        _activate(say)
+        _replace_by(PREVIOUS, say)
 
 
 def prepare(file: Path | None, say: Say) -> None:
@@ -113,17 +107,13 @@ def prepare(file: Path | None, say: Say) -> None:
     with _alone():
         if not (UNITS / SERVICE).is_file():
             raise Refused(f"there is no {UNITS / SERVICE}; 'fkllmproxy install' makes it")
-        if file is None or file in (NEXT, BINARY):
-            say(f"ready to start: {try_out(file or BINARY, *_TRIAL)[0]}")
+        if file is None or file == BINARY:
+            say(f"ready to start: {try_out(BINARY, *_TRIAL)[0]}")
             return
         if not file.is_file() or not zipfile.is_zipfile(file):
             raise Refused(f"{file} is not a built fkllmproxy file")
-        # Copied: the service's sandbox does not see homes and temporary folders. The name decides where a file unpacks.
-        _stage(file)
-        try:
+        with _staged(file):
             say(f"ready to start: {try_out(NEXT, *_TRIAL)[0]}")
-        finally:
-            NEXT.unlink(missing_ok=True)
 
 
 # --- pieces
@@ -132,7 +122,7 @@ def prepare(file: Path | None, say: Say) -> None:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """One of these at a time. Raises `Refused` while another one is under way."""
-    with Path("/run/fkllmproxy-install.lock").open("w") as lock:
+    with _LOCK.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -149,7 +139,6 @@ def _taken_back() -> Iterator[list[Path]]:
     except BaseException:
         for path in made:
             path.unlink(missing_ok=True)
-        NEXT.unlink(missing_ok=True)
         if made:
             tell("daemon-reload")
         raise
@@ -202,27 +191,42 @@ def _write(path: Path, text: str, mode: int, say: Say, made: list[Path], *, repl
     say(f"written: {path}")
 
 
-def _stage(file: Path) -> None:
-    """A copy of `file` as `NEXT`, on the disk."""
+@contextlib.contextmanager
+def _staged(file: Path) -> Iterator[None]:
+    """`file` as `NEXT`, which goes again unless it is renamed. Raises `Refused`.
+
+    Copied: the service's sandbox does not see homes and temporary folders. The name decides where a file unpacks. A file that somebody
+    has put there already is taken as it is, and stays.
+    """
+    put_there = NEXT.exists() and NEXT.samefile(file)
+    try:
+        if not put_there:
+            _copy(file)
+        NEXT.chmod(0o755)
+        yield
+    finally:
+        if not put_there:
+            NEXT.unlink(missing_ok=True)
+
+
+def _copy(file: Path) -> None:
+    """`file` as `NEXT`, on the disk."""
     try:
         BINARY.parent.mkdir(parents=True, exist_ok=True)
+        NEXT.unlink(missing_ok=True)
         with file.open("rb") as source, NEXT.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             target.flush()
             os.fsync(target.fileno())
-        NEXT.chmod(0o755)
     except OSError as error:
-        NEXT.unlink(missing_ok=True)
         raise Refused(f"{file} cannot be copied to {NEXT}: {error.strerror}; nothing was changed") from error
 
 
-def _tried() -> str:
-    """The version that `NEXT` says it is. Raises `Refused` if it does not pass, and takes it away."""
-    try:
-        return try_out(NEXT, *_TRIAL)[0]
-    except BaseException:
-        NEXT.unlink(missing_ok=True)
-        raise
+def _replace_by(file: Path, say: Say) -> None:
+    """Try `file`, and put it into the place of the one in use. Raises `Refused`, with nothing changed."""
+    with _staged(file):
+        say(f"trial passed: {try_out(NEXT, *_TRIAL)[0]}")
+        _activate(say)
 
 
 def _activate(say: Say) -> None:

@@ -1,0 +1,106 @@
+"""What lies where after an install, upgrade or rollback, however it went. With a real service manager: tests/lab."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fkproxy.installation import Refused, steps
+
+
+class Host:
+    """A host with a service manager that takes every file, but for what a test says. `folder` stands for all of its folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.refuses = False
+        """Trials fail."""
+        self.while_taking_over: Callable[[], None] = lambda: None
+        self.told: list[str] = []
+        self.said: list[str] = []
+        self._pid = 1
+
+    def file(self, name: str, version: str) -> Path:
+        """A built file of that version."""
+        path = self.folder / name
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("version", version)
+        return path
+
+    def versions(self) -> dict[str, str]:
+        """By the names of the built files that are there; "" for one that is broken."""
+        found = {path.name: path for path in self.folder.glob("fkllmproxy*")}
+        return {name: zipfile.ZipFile(path).read("version").decode() if zipfile.is_zipfile(path) else "" for name, path in found.items()}
+
+    def try_out(self, file: Path, *_: str) -> list[str]:
+        if self.refuses or not zipfile.is_zipfile(file):
+            raise Refused(f"{file} does not pass its trial")
+        return ["fkllmproxy"]
+
+    def tell(self, *arguments: str) -> str:
+        self.told.append(" ".join(arguments))
+        if arguments[0] == "reload":
+            self.while_taking_over()
+            self._pid += 1
+        return ""
+
+    def show(self, *_: str, unit: str = "") -> dict[str, str]:
+        return {"ActiveState": "active", "MainPID": str(self._pid), "StatusText": "ok"}
+
+    def main_pid(self) -> int:
+        return self._pid
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Version 1 is installed."""
+    made = Host(tmp_path)
+    for name in ("BINARY", "NEXT", "PREVIOUS", "REPLACED", "RUNBOOK", "ENV_FILE"):
+        monkeypatch.setattr(steps, name, tmp_path / getattr(steps, name).name)
+    monkeypatch.setattr(steps, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(steps, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(steps, "require", lambda: None)
+    for name in ("try_out", "tell", "show", "main_pid"):
+        monkeypatch.setattr(steps, name, getattr(made, name))
+    made.file("fkllmproxy", "1")
+    steps.UNITS.mkdir()
+    for unit in (steps.SERVICE, steps.SOCKET):
+        (steps.UNITS / unit).write_text(steps.unit_file(unit))
+    return made
+
+
+def test_an_upgrade_keeps_the_file_before_for_a_rollback(host: Host) -> None:
+    steps.upgrade(host.file("two", "2"), host.said.append)
+    assert host.versions() == {"fkllmproxy": "2", "fkllmproxy.previous": "1"}
+    steps.rollback(host.said.append)
+    assert host.versions() == {"fkllmproxy": "1", "fkllmproxy.previous": "2"}
+
+
+@pytest.mark.parametrize("step", [steps.upgrade, steps.prepare])
+def test_a_file_that_lies_where_files_are_tried_is_tried_there_and_not_taken_away(host: Host, step: Callable[..., None]) -> None:
+    file, host.refuses = host.file("fkllmproxy.new", "2"), True
+    with pytest.raises(Refused, match="does not pass its trial"):
+        step(file, host.said.append)
+    assert host.versions() == {"fkllmproxy": "1", "fkllmproxy.new": "2"}
+
+
+def test_a_file_that_lies_where_files_are_tried_is_what_is_installed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.upgrade(host.file("fkllmproxy.new", "2"), host.said.append)
+    assert host.versions() == {"fkllmproxy": "2", "fkllmproxy.previous": "1"}
+    monkeypatch.setattr(steps, "own_file", lambda: host.file("fkllmproxy.new", "3"))
+    steps.install(host.said.append)
+    assert host.versions() == {"fkllmproxy": "3", "fkllmproxy.previous": "2"}
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_of_a_file_that_is_only_tried_no_copy_stays(host: Host, refuses: bool) -> None:
+    file, host.refuses = host.file("two", "2"), refuses
+    if refuses:
+        with pytest.raises(Refused, match="does not pass its trial"):
+            steps.prepare(file, host.said.append)
+    else:
+        steps.prepare(file, host.said.append)
+    assert host.versions() == {"fkllmproxy": "1"}
