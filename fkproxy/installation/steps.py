@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import socket
+import stat
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ from fkproxy.installation.trial import try_out
 __all__ = ["install", "prepare", "rollback", "upgrade"]
 
 Say = Callable[[str], None]
+_Before = dict[Path, tuple[bytes, int] | None]
+"""What files held, and their modes, before they were written; None for those that were not there."""
 
 _LOCK = Path("/run/fkllmproxy-install.lock")
 _TAKEOVER_S = 120.0
@@ -54,20 +57,20 @@ def install(say: Say, *, start: bool = True, replace_units: bool = False) -> Non
     own = own_file()
     if own is None:
         raise Refused("only the built file can install itself: run 'make build', then 'dist/fkllmproxy install'")
-    with _alone(), _taken_back() as made:
+    with _alone(), _taken_back() as before:
         running = show("ActiveState")["ActiveState"] == "active"
         if start and not running and show("ActiveState", unit=SOCKET)["ActiveState"] != "active":
             _require_free_address()
         for unit in (SERVICE, SOCKET):
-            _write(UNITS / unit, unit_file(unit), 0o644, say, made, replace=replace_units)
-        _write(ENV_FILE, packaged("packaging/env.example"), 0o600, say, made, replace=False)
-        _write(RUNBOOK, packaged("runbook.md"), 0o644, say, made, replace=True)
+            _write(UNITS / unit, unit_file(unit), 0o644, say, before, replace=replace_units)
+        _write(ENV_FILE, packaged("packaging/env.example"), 0o600, say, before, replace=False)
+        _write(RUNBOOK, packaged("runbook.md"), 0o644, say, before, replace=True)
         tell("daemon-reload")
         if BINARY.exists() and _same(own, BINARY):
             say(f"trial passed: {try_out(BINARY, *_TRIAL)[0]}")
         else:
             _replace_by(own, say)
-        made.clear()
+        before.clear()
         if start:
             tell("enable", "--now", "--quiet", SOCKET, SERVICE)
             say(f"the service runs: {show('StatusText')['StatusText']}")
@@ -131,17 +134,24 @@ def _alone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _taken_back() -> Iterator[list[Path]]:
-    """Files that are named in the list when something fails were made by us, and go again."""
-    made: list[Path] = []
+def _taken_back() -> Iterator[_Before]:
+    """What is noted in it when something fails is so again."""
+    before: _Before = {}
     try:
-        yield made
+        yield before
     except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
-        if made:
+        for path, held in before.items():
+            if held is None:
+                path.unlink(missing_ok=True)
+            else:
+                _put(path, *held)
+        if before:
             tell("daemon-reload")
         raise
+
+
+def _note(path: Path, before: _Before) -> None:
+    before[path] = (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) if path.is_file() else None
 
 
 def _require_installed() -> None:
@@ -170,8 +180,8 @@ def _same(one: Path, other: Path) -> bool:
     return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
 
 
-def _write(path: Path, text: str, mode: int, say: Say, made: list[Path], *, replace: bool) -> None:
-    """A file of the installation, whole or not at all. One that is there and differs is kept, or replaced with a copy left behind."""
+def _write(path: Path, text: str, mode: int, say: Say, before: _Before, *, replace: bool) -> None:
+    """A file of the installation. One that is there and differs is kept, or replaced with a copy left behind."""
     if path.is_file():
         if path.read_text(errors="replace") == text:
             return
@@ -179,16 +189,22 @@ def _write(path: Path, text: str, mode: int, say: Say, made: list[Path], *, repl
             say(f"kept as it is: {path}")
             return
         if path != RUNBOOK:
-            shutil.copy2(path, path.with_name(path.name + ".bak"))
-    else:
-        made.append(path)
+            copy = path.with_name(path.name + ".bak")
+            _note(copy, before)
+            shutil.copy2(path, copy)
+    _note(path, before)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _put(path, text.encode(), mode)
+    say(f"written: {path}")
+
+
+def _put(path: Path, data: bytes, mode: int) -> None:
+    """Whole or not at all."""
     fresh = path.with_name(path.name + ".new")
     fresh.touch(mode=0o600)
-    fresh.write_text(text)
+    fresh.write_bytes(data)
     fresh.chmod(mode)
     fresh.replace(path)
-    say(f"written: {path}")
 
 
 @contextlib.contextmanager

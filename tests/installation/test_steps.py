@@ -104,3 +104,23 @@ def test_of_a_file_that_is_only_tried_no_copy_stays(host: Host, refuses: bool) -
     else:
         steps.prepare(file, host.said.append)
     assert host.versions() == {"fkllmproxy": "1"}
+
+
+def test_an_installation_that_is_refused_leaves_every_file_as_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, runbook = steps.UNITS / steps.SERVICE, host.folder / "runbook.md"
+    copy = service.with_name(service.name + ".bak")
+    for path, text in ((service, "[Service]\nRestartSec=7\n"), (copy, "the one before"), (runbook, "an older one")):
+        path.write_text(text)
+    service.chmod(0o640)
+    before = {path: (path.read_bytes(), path.stat().st_mode) for path in host.folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(steps, "own_file", lambda: steps.BINARY)
+    host.refuses = True
+    with pytest.raises(Refused, match="does not pass its trial"):
+        steps.install(host.said.append, replace_units=True)
+    (host.folder / "lock").unlink()
+    assert {path: (path.read_bytes(), path.stat().st_mode) for path in host.folder.rglob("*") if path.is_file()} == before
+    assert host.told == ["daemon-reload"] * 2
+    host.refuses = False
+    steps.install(host.said.append, replace_units=True)
+    assert service.read_text() == steps.unit_file(steps.SERVICE)
+    assert copy.read_text() == "[Service]\nRestartSec=7\n"
