@@ -57,11 +57,16 @@ def main(arguments: Sequence[str] | None = None, parent: Main | None = None) -> 
         _report(error, as_json=getattr(options, "json", False))
         return 1
     except BrokenPipeError:
-        # Whoever read it has seen enough (`… | head`); without this the interpreter would complain again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read it has seen enough (`… | head`).
+        _print_no_more()
         return 141
     except KeyboardInterrupt:
         return 130
+
+
+def _print_no_more() -> None:
+    """What could not be printed goes nowhere; without this the interpreter would complain again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: SettingsError, *, as_json: bool) -> None:
@@ -312,11 +317,17 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _changing(action: Callable[[Callable[[str], None]], None]) -> int:
-    """Run one command that changes the host; what it does is printed as it is done."""
+    """Run one command that changes the host, to its end; what it does is printed as it is done, as long as somebody reads."""
     from fkproxy.installation import Refused
 
+    def say(text: str) -> None:
+        try:
+            print(text, flush=True)
+        except OSError:
+            _print_no_more()
+
     try:
-        action(lambda text: print(text, flush=True))
+        action(say)
     except Refused as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
         return 1

@@ -256,6 +256,23 @@ def test_an_address_that_is_none_is_a_wrong_command_line(smoked: list[Any], caps
     assert capsys.readouterr().err == "fkllmproxy: 'nonsense' is not an http address\n"
 
 
+def test_a_change_of_the_host_is_made_to_its_end_whether_or_not_anybody_reads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def upgrade(file: Path, say: Any) -> None:
+        for step in ("trial", "takeover", "bookkeeping"):
+            done.append(step)
+            say(step)
+
+    monkeypatch.setattr("fkproxy.installation.upgrade", upgrade)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread:
+        monkeypatch.setattr("sys.stdout", unread)
+        assert cli.main(["upgrade", "new"]) == 0
+    assert done == ["trial", "takeover", "bookkeeping"]
+
+
 def test_an_interrupt_ends_it_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

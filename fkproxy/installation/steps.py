@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import stat
 import time
@@ -124,13 +125,18 @@ def prepare(file: Path | None, say: Say) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """One of these at a time. Raises `Refused` while another one is under way."""
+    """One of these at a time, to its end: also when the terminal closes. Raises `Refused` while another one is under way."""
     with _LOCK.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise Refused("another install, upgrade or rollback is under way") from error
-        yield
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            _keep_replaced()
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 @contextlib.contextmanager
@@ -246,13 +252,15 @@ def _replace_by(file: Path, say: Say) -> None:
 
 
 def _activate(say: Say) -> None:
-    """Put `NEXT` into place and let it take over if the service runs. Raises `Refused`, with the file before it back in place."""
-    REPLACED.unlink(missing_ok=True)
+    """Put `NEXT` into place and let it take over if the service runs. Raises `Refused`, with the file before it back in place.
+
+    Where it does not come to know how that ended, the new file stays, and the one before it is kept.
+    """
     if BINARY.exists():
         REPLACED.hardlink_to(BINARY)
     NEXT.replace(BINARY)
-    state = show("ActiveState")["ActiveState"]
     try:
+        state = show("ActiveState")["ActiveState"]
         if state == "active":
             say(f"the new file has taken over: {_take_over()}")
         elif state in ("failed", "activating"):
@@ -263,9 +271,22 @@ def _activate(say: Say) -> None:
         if REPLACED.exists():
             REPLACED.replace(BINARY)
         raise
-    if REPLACED.exists():
-        REPLACED.replace(PREVIOUS)
+    finally:
+        kept = _keep_replaced()
+    if kept:
         say(f"the file before it is kept: {PREVIOUS}")
+
+
+def _keep_replaced() -> bool:
+    """What was replaced, just now or by one that was killed, is what `rollback` goes back to; False where there is nothing."""
+    if not REPLACED.exists():
+        return False
+    replaced = not (BINARY.exists() and REPLACED.samefile(BINARY))
+    if replaced:
+        REPLACED.replace(PREVIOUS)
+    # rename(2) leaves two names of one file as they are.
+    REPLACED.unlink(missing_ok=True)
+    return replaced
 
 
 def _take_over() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -124,3 +125,53 @@ def test_an_installation_that_is_refused_leaves_every_file_as_it_was(host: Host,
     steps.install(host.said.append, replace_units=True)
     assert service.read_text() == steps.unit_file(steps.SERVICE)
     assert copy.read_text() == "[Service]\nRestartSec=7\n"
+
+
+def test_a_terminal_that_closes_does_not_end_what_was_begun(host: Host) -> None:
+    handlers: list[object] = []
+    host.while_taking_over = lambda: handlers.append(signal.getsignal(signal.SIGHUP))
+    before = signal.getsignal(signal.SIGHUP)
+    steps.upgrade(host.file("two", "2"), host.said.append)
+    assert handlers == [signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_an_upgrade_that_is_interrupted_while_it_waits_can_be_rolled_back(host: Host) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    host.while_taking_over = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        steps.upgrade(host.file("two", "2"), host.said.append)
+    assert host.versions() == {"fkllmproxy": "2", "fkllmproxy.previous": "1"}
+
+
+def test_an_upgrade_that_was_killed_while_it_waited_can_be_rolled_back(host: Host) -> None:
+    host.file("fkllmproxy.previous", "0")
+    steps.BINARY.rename(steps.REPLACED)
+    host.file("fkllmproxy", "2")
+    steps.rollback(host.said.append)
+    assert host.versions() == {"fkllmproxy": "1", "fkllmproxy.previous": "2"}
+
+
+def test_an_upgrade_that_was_killed_before_it_changed_anything_leaves_what_to_go_back_to(host: Host) -> None:
+    host.file("fkllmproxy.previous", "0")
+    steps.REPLACED.hardlink_to(steps.BINARY)
+    steps.rollback(host.said.append)
+    assert host.versions() == {"fkllmproxy": "0", "fkllmproxy.previous": "1"}
+
+
+def test_two_names_of_one_file_are_no_obstacle(host: Host) -> None:
+    steps.PREVIOUS.hardlink_to(steps.BINARY)
+    steps.upgrade(host.file("two", "2"), host.said.append)
+    assert host.versions() == {"fkllmproxy": "2", "fkllmproxy.previous": "1"}
+
+
+def test_a_file_that_does_not_get_ready_is_taken_out_again(host: Host) -> None:
+    def refuse() -> None:
+        raise Refused("'systemctl reload' failed")
+
+    host.while_taking_over = refuse
+    with pytest.raises(Refused, match="reload"):
+        steps.upgrade(host.file("two", "2"), host.said.append)
+    assert host.versions() == {"fkllmproxy": "1"}

@@ -80,6 +80,17 @@ def test_a_bad_file_changes_nothing(installed: Machine, tmp_path: Path, make: ob
     assert said(installed, "systemctl list-units --all --plain --no-legend 'fkllmproxy-trial*'") == ""
 
 
+def test_an_upgrade_that_nobody_waits_for_is_made_to_its_end(installed: Machine, tmp_path: Path) -> None:
+    file, folder = put(installed, variant(tmp_path / "next", "9.9.9")), "/usr/local/bin"
+    under_way = f"until [ -e {folder}/fkllmproxy.replaced ] || [ -e {folder}/fkllmproxy.previous ]; do sleep 0.05; done"
+    said(installed, f"fkllmproxy upgrade {file} & {under_way}; kill -HUP $!; wait $!")
+    assert health(installed)["version"] == "9.9.9"
+    assert said(installed, f"ls {folder}").split() == ["fkllmproxy", "fkllmproxy.previous"]
+    said(installed, "bash -o pipefail -c 'fkllmproxy rollback | sed -n 1q'")
+    assert health(installed)["version"] == __version__
+    assert said(installed, f"{folder}/fkllmproxy.previous version") == "fkllmproxy 9.9.9"
+
+
 def test_what_cannot_be_upgraded_to_is_refused(installed: Machine, tmp_path: Path) -> None:
     said(installed, "printf '#!/bin/sh\\nexit 0\\n' > /opt/script && chmod 755 /opt/script")
     assert "is not a built fkllmproxy file" in refused(installed, "fkllmproxy upgrade /opt/script")
