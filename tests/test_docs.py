@@ -124,6 +124,14 @@ def test_subcommands_exist(path: Path) -> None:
     assert named <= COMMANDS
 
 
+@pytest.mark.parametrize("path", [RUNBOOK, ROOT / "fkproxy" / "doctor" / "service.py"], ids=label)
+def test_commands_that_read_the_whole_log_pass_over_what_is_not_json_in_it(path: Path) -> None:
+    """An interpreter that cannot start prints a traceback there, and `jq` ends at its first line. It has no priority, as `-p` wants."""
+    reading = [line for line in path.read_text().splitlines() if re.search(r"journalctl -[tu] fkllmproxy (?!-p ).*\| jq ", line)]
+    assert reading
+    assert [line for line in reading if "fromjson?" not in line] == []
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=label)
 def test_links_lead_somewhere(path: Path) -> None:
     links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()) if "://" not in link}

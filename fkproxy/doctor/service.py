@@ -149,7 +149,7 @@ def _store(told: Mapping[str, Any]) -> Iterable[Finding]:
     if state not in ("open", "opening"):
         yield error("store", f"the service cannot use it: {told.get('message')} ({state})", "see 'The store cannot be used' in the runbook")
     if not told.get("in_force", True):
-        fix = "journalctl -t fkllmproxy -o cat | jq -c 'select(.logger == \"fkproxy.administration\")' | tail -n 5"
+        fix = "journalctl -t fkllmproxy -o cat | jq -Rc 'fromjson? | select(.logger == \"fkproxy.administration\")' | tail -n 5"
         yield warning("store", "what is managed in it cannot be put in force", fix)
 
 
