@@ -60,6 +60,12 @@ def main(arguments: Sequence[str] | None = None, parent: Main | None = None) -> 
         # Whoever read it has seen enough (`… | head`).
         _print_no_more()
         return 141
+    except OSError as error:
+        if parent is not None:
+            raise
+        print(f"fkllmproxy: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        _print_no_more()
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -330,9 +336,6 @@ def _changing(action: Callable[[Callable[[str], None]], None]) -> int:
         action(say)
     except Refused as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"fkllmproxy: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -70,6 +70,8 @@ def _timed(name: str, action: Callable[[], tuple[str, str | None]]) -> tuple[Ste
         ok, detail = False, f"no answer within {_TIMEOUT_S:g} s"
     except (OSError, http.client.HTTPException) as error:
         ok, detail = False, f"no connection: {error}"
+    except (AttributeError, LookupError, TypeError) as error:
+        ok, detail = False, f"the answer has another shape than it must ({type(error).__name__}); is this the right address?"
     return Step(name=name, ok=ok, duration_ms=round((time.monotonic() - began) * 1000, 1), detail=detail), found
 
 

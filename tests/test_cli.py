@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -271,6 +273,13 @@ def test_a_change_of_the_host_is_made_to_its_end_whether_or_not_anybody_reads_on
         monkeypatch.setattr("sys.stdout", unread)
         assert cli.main(["upgrade", "new"]) == 0
     assert done == ["trial", "takeover", "bookkeeping"]
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--json"], ["version"]])
+def test_what_cannot_be_printed_is_one_plain_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-m", "fkproxy", *arguments], stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"fkllmproxy: the system: No space left on device\n")
 
 
 def test_an_interrupt_ends_it_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:

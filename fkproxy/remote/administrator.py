@@ -31,7 +31,7 @@ class Administrator:
 
     def __init__(self, url: str, key: str | None) -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or " " in parts.hostname:
             raise ValueError(f"{url!r} is not an http address")
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._host, self._port = parts.hostname, parts.port

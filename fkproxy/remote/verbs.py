@@ -70,7 +70,9 @@ def removal(verbs: Any, parent: argparse.ArgumentParser, run: Run, kind: str, me
 
 
 def path_of(*parts: str) -> str:
-    """`/keys/abc/pause`."""
+    """`/keys/abc/pause`. Raises ValueError for a name that is empty: without it the path is another one."""
+    if "" in parts:
+        raise ValueError("a name is empty")
     return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 

@@ -57,7 +57,7 @@ def test_an_instance_that_says_nothing_is_told_with_how_long_it_was_given() -> N
             Administrator(at, None).ask("GET", "/upstreams", timeout_s=0.05)
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "http://", "unix:///run/x"])
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "unix:///run/x", "http://ex ample"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not an http address"):
         Administrator(url, None)

@@ -161,3 +161,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(gateway: Instance, tmp_path: 
         running.stdout.close()
         told = running.stderr.read()
     assert (running.returncode, told) == (141, b"")
+
+
+def test_a_name_that_is_empty_is_a_wrong_command_line(type_: Type) -> None:
+    assert type_("keys", "show", "")[::2] == (2, "fkllmproxy: a name is empty\n")
