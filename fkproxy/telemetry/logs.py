@@ -59,7 +59,7 @@ class _State:
 
 
 def dropped_lines() -> int:
-    """Lines lost because nobody read the output."""
+    """Lines lost because nobody read the output, or it could not be written."""
     return _State.output.dropped if _State.output is not None else 0
 
 
@@ -138,7 +138,7 @@ def _timestamp(seconds: float) -> str:
 
 
 def _lost(count: int) -> str:
-    message = f"{count} log lines were lost because nobody read the output"
+    message = f"{count} log lines were lost: nobody read the output, or it could not be written"
     if _State.format == "pretty":
         return message
     return msgspec.json.encode({"ts": _timestamp(datetime.now(UTC).timestamp()), "level": "WARNING", "msg": message}).decode()

@@ -300,7 +300,7 @@ class Metrics:
         told = "Calls without a valid key, and requests at an administrator's door."
         yield CounterMetricFamily("fkproxy_refused_keys_total", told, refused + self._refused_administrators)
         dropped, failed = sources.log_lines_dropped(), sources.handovers_failed()
-        yield CounterMetricFamily("fkproxy_log_lines_dropped_total", "Log lines dropped because nobody read the output.", dropped)
+        yield CounterMetricFamily("fkproxy_log_lines_dropped_total", "Log lines that nobody read or that could not be written.", dropped)
         yield CounterMetricFamily("fkproxy_handovers_failed_total", "Next versions that did not get ready; this one went on.", failed)
 
     def _providers(self) -> list[str]:

@@ -3,13 +3,13 @@
 Floor 2.
 
 A pipe that nobody empties blocks its writer; the event loop must not be that writer. Lines are put in a bounded queue; when it is
-full they are dropped and counted, and a line tells so when there is room again. Writes end at line ends and hold at most
-`PIPE_BUF` bytes (or one line), which pipe(7) promises not to mix with those of the supervising process on the same pipe.
+full they are dropped and counted, as are those that cannot be written, and a line tells so when there is room again. Writes end at
+line ends and hold at most `PIPE_BUF` bytes (or one line), which pipe(7) promises not to mix with those of the supervising process on
+the same pipe.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -85,10 +85,12 @@ class Output:
                     if not lines:
                         self._idle.set()
                         break
-                    if self.dropped > told and self.notice is not None:
-                        lines.appendleft(self.notice(self.dropped - told))
-                        told = self.dropped
-                _write_all(self._descriptor, self._made(lines))
+                    dropped = self.dropped
+                if dropped > told and self.notice is not None and not _write_all(self._descriptor, [self.notice(dropped - told)]):
+                    told = dropped
+                if lost := _write_all(self._descriptor, self._made(lines)):
+                    with self._lock:
+                        self.dropped += lost
                 time.sleep(_GATHER_S)
 
     def _made(self, queued: Iterable[bytes | Callable[[], bytes]]) -> Iterator[bytes]:
@@ -106,16 +108,25 @@ class Output:
     """Makes the line that tells how many were dropped."""
 
 
-def _write_all(descriptor: int, lines: Iterable[bytes]) -> None:
+def _write_all(descriptor: int, lines: Iterable[bytes]) -> int:
+    """The number of lines that are lost: whoever read the output may be gone (EPIPE) and a disk may be full (ENOSPC), and calls go on."""
+    batches = _batches(lines)
+    for batch in batches:
+        try:
+            _write(descriptor, batch)
+        except OSError:
+            return batch.count(b"\n") + sum(rest.count(b"\n") for rest in batches)
+    return 0
+
+
+def _batches(lines: Iterable[bytes]) -> Iterator[bytes]:
     batch = bytearray()
-    # Whoever read the output may be gone (EPIPE) and a disk may be full (ENOSPC): calls go on, these lines are lost.
-    with contextlib.suppress(OSError):
-        for line in lines:
-            if batch and len(batch) + len(line) > _PIPE_BUF:
-                _write(descriptor, bytes(batch))
-                batch.clear()
-            batch += line
-        _write(descriptor, bytes(batch))
+    for line in lines:
+        if batch and len(batch) + len(line) > _PIPE_BUF:
+            yield bytes(batch)
+            batch.clear()
+        batch += line
+    yield bytes(batch)
 
 
 def _write(descriptor: int, data: bytes) -> None:

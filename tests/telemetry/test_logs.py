@@ -228,6 +228,26 @@ def test_lines_that_are_made_later_keep_their_place_and_one_that_cannot_be_made_
     os.close(write_end)
 
 
+def test_lines_that_cannot_be_written_are_counted_and_told_when_there_is_room_again() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    output = Output(descriptor)
+    output.notice = lambda count: b"%d lost\n" % count
+    for line in (b"a\n", b"b\n", b"x" * 5000 + b"\n", b"c\n"):
+        output.write(line)
+    assert output.flush(10)
+    output.write(b"d\n")
+    assert output.flush(10)
+    assert output.dropped == 5, "what tells of them is none"
+    read_end, write_end = os.pipe()
+    os.dup2(write_end, descriptor)
+    output.write(b"more\n")
+    assert output.flush(10)
+    assert os.read(read_end, 4096) == b"5 lost\nmore\n"
+    assert output.dropped == 5
+    for each in (descriptor, read_end, write_end):
+        os.close(each)
+
+
 def test_lines_of_two_processes_do_not_mix() -> None:
     program = """
 import os, sys
