@@ -9,7 +9,7 @@ BINARY := dist/fkllmproxy
 # A stamp's name holds a hash of what it stands for: changed bytes count, the times of files do not.
 hash = $(shell sha256sum $(sort $(1)) | sha256sum | cut -c1-16)
 LOCKS := requirements/build.txt requirements/test.txt
-BUILT_FROM := scripts/build.py scripts/preamble.py shiv.toml requirements/runtime.txt $(shell find fkproxy -name '*.py') \
+BUILT_FROM := scripts/build.py scripts/start.py scripts/preamble.py shiv.toml requirements/runtime.txt $(shell find fkproxy -name '*.py') \
 	packaging/env.example packaging/systemd/fkllmproxy.service packaging/systemd/fkllmproxy.socket runbook.md
 BUILD_STAMP := $(BUILD_VENV)/.stamp-$(call hash,scripts/venv requirements/build.txt)
 VENV_STAMP := $(VENV)/.stamp-$(call hash,scripts/venv $(LOCKS))

@@ -2,7 +2,7 @@
 
 Packages come from the lock with their hashes checked. What an installer writes about itself (paths, times, its own name) is taken out
 again, and the zip that shiv made is written anew with one order, one date and one set of modes, because shiv takes modes and the
-order of its own files from the disk. The result appears under its name at once and whole.
+order of its own files from the disk; its first lines are ours (start.py). The result appears under its name at once and whole.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _write_anew(made: Path, target: Path, options: dict[str, Any]) -> None:
                 entry.create_system = 3  # Unix, whose modes follow
                 entry.external_attr = (stat.S_IFREG | (0o755 if name.endswith(".so") else 0o644)) << 16
                 entry.compress_type = zipfile.ZIP_DEFLATED if options["compressed"] else zipfile.ZIP_STORED
-                archive.writestr(entry, source.read(name))
+                archive.writestr(entry, (ROOT / options["start"]).read_bytes() if name == "__main__.py" else source.read(name))
 
 
 def _run(command: list[str], **environment: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs in the built file before the program: is this the right interpreter, and what may be cleared away.
+"""Runs in the built file before the program: what may be cleared away.
 
 shiv unpacks each build to `<root>/fkllmproxy_<build id>` and runs this before anything of it is imported, so with the standard library
 only. The tree used last before this one stays for a rollback, and those that a process runs from; older ones go.
@@ -6,26 +6,9 @@ only. The tree used last before this one stays for a rollback, and those that a 
 
 import contextlib
 import fcntl
-import json
 import os
-import platform
 import shutil
-import sys
 from pathlib import Path
-
-
-def check() -> None:
-    """Leave with a plain message where the compiled parts could not be loaded."""
-    libc, _ = platform.libc_ver()
-    found = (sys.implementation.name, f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine(), libc)
-    if found != ("cpython", "3.11", "x86_64", "glibc"):
-        told = (
-            "this file is for CPython 3.11 on x86_64 with glibc (Debian 12's /usr/bin/python3);"
-            f" it was started by {sys.executable}: {found[0]} {found[1]}, {found[2]}, {libc or 'another C library'}"
-        )
-        # In the journal every line is JSON, this too.
-        print(json.dumps({"level": "CRITICAL", "msg": told}) if "JOURNAL_STREAM" in os.environ else f"fkllmproxy: {told}", file=sys.stderr)
-        raise SystemExit(1)
 
 
 def clear(own: Path) -> None:
@@ -51,17 +34,6 @@ def remove(tree: Path) -> None:
         os.close(handle)
 
 
-def fill() -> None:
-    """Where input, output or errors were closed, the next file that is opened would be taken for them."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
-fill()
-check()
 # A read-only or vanished cache is no reason not to start.
 with contextlib.suppress(OSError):
     clear(Path(globals()["site_packages"]).parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -156,6 +157,16 @@ def test_another_machine_gets_a_plain_message(shiv_root: Path) -> None:
     assert "CPython 3.11 on x86_64" in done.stderr
     assert "aarch64" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_where_it_cannot_be_unpacked_it_says_so(journal: bool, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = environment(tmp_path / "file" / "x") | ({"JOURNAL_STREAM": "1:1"} if journal else {})
+    done = subprocess.run([BINARY, "version"], env=given, capture_output=True, text=True)
+    told = f"this file cannot be unpacked to {tmp_path}/file/x: Not a directory"
+    line = json.dumps({"level": "CRITICAL", "msg": f"not started: {told}"})
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"<2>{line}\n" if journal else f"fkllmproxy: {told}\n")
 
 
 def test_first_starts_at_the_same_time_all_succeed(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""The built file's first lines: is this the right interpreter, and a plain message where its parts cannot be unpacked.
+
+They stand in the file in the place of shiv's own, and do what those do. Nothing is unpacked yet: with the standard library only.
+"""
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import _bootstrap
+
+unpack = _bootstrap.extract_site_packages
+
+
+def leave(told: str) -> None:
+    """End with a plain message. In the journal every line is JSON, this too, with its priority (sd-daemon(3))."""
+    line = json.dumps({"level": "CRITICAL", "msg": f"not started: {told}"})
+    print(f"<2>{line}" if "JOURNAL_STREAM" in os.environ else f"fkllmproxy: {told}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def fill() -> None:
+    """Where input, output or errors were closed, the next file that is opened would be taken for them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def check() -> None:
+    """Leave where the compiled parts could not be loaded."""
+    libc, _ = platform.libc_ver()
+    found = (sys.implementation.name, f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine(), libc)
+    if found != ("cpython", "3.11", "x86_64", "glibc"):
+        leave(
+            "this file is for CPython 3.11 on x86_64 with glibc (Debian 12's /usr/bin/python3);"
+            f" it was started by {sys.executable}: {found[0]} {found[1]}, {found[2]}, {libc or 'another C library'}"
+        )
+
+
+def unpack_or_leave(archive: object, target: Path, *options: object) -> None:
+    """What shiv calls when the parts are not there yet; leave where the disk does not let it."""
+    try:
+        unpack(archive, target, *options)
+    except OSError as error:
+        leave(f"this file cannot be unpacked to {target.parent}: {error.strerror or error}")
+
+
+fill()
+check()
+_bootstrap.extract_site_packages = unpack_or_leave
+_bootstrap.bootstrap()
