@@ -70,9 +70,10 @@ def _reach(name: str, address: Address) -> Iterable[Finding]:
         return
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as failure:
-        told = failure.strerror if isinstance(failure, OSError) else "no name of the DNS"
-        yield error(name, f"{address.host} cannot be resolved ({told})", f"getent hosts {address.host}; look at /etc/resolv.conf")
+    except OSError as failure:
+        yield error(
+            name, f"{address.host} cannot be resolved ({failure.strerror})", f"getent hosts {address.host}; look at /etc/resolv.conf"
+        )
         return
     yield ok(name, f"{address.host} is {found[0][4][0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}")
     connection: http.client.HTTPConnection

@@ -183,8 +183,10 @@ def successor_variables(environment: ProcessEnvironment) -> Variables:
 
 def _service_file(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
     """What the copy holds and what is wrong with it, as of `read_environment_file`; nothing where there is none."""
-    copy = Path(environ.get("RUNTIME_DIRECTORY") or "/nonexistent", "env")
-    return read_environment_file(copy, ETC / "env") if copy.exists() else ({}, [])
+    directory = environ.get("RUNTIME_DIRECTORY")
+    if not directory or not (copy := Path(directory, "env")).exists():
+        return {}, []
+    return read_environment_file(copy, ETC / "env")
 
 
 def process_variables() -> Variables:

@@ -68,12 +68,7 @@ async def test_an_upstream_that_fails_live_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("http://no-such-host.invalid/v1", "cannot be resolved"),
-        (f"http://{'a' * 64}.example/v1", "cannot be resolved"),
-        ("http://127.0.0.1:{port}/v1", "no connection"),
-    ],
+    ("url", "words"), [("http://no-such-host.invalid/v1", "cannot be resolved"), ("http://127.0.0.1:{port}/v1", "no connection")]
 )
 def test_an_upstream_that_cannot_be_reached(url: str, words: str) -> None:
     loaded = load(environ={"OPENAI_BASE_URL": url.format(port=free_port()), "OPENAI_API_KEY": "sk-canary"})

@@ -88,8 +88,8 @@ def test_a_reload_takes_new_settings_and_refuses_wrong_ones(machine: Machine) ->
 
 def test_a_reload_follows_a_link_to_the_settings_and_takes_none_where_the_file_is_gone(machine: Machine) -> None:
     models = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/models"
-    said(machine, "mv /etc/fkllmproxy/env /root/env && ln -s /root/env /etc/fkllmproxy/env")
-    said(machine, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /root/env && systemctl reload fkllmproxy")
+    said(machine, "mv /etc/fkllmproxy/env /var/tmp/env && ln -s /var/tmp/env /etc/fkllmproxy/env")
+    said(machine, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /var/tmp/env && systemctl reload fkllmproxy")
     until(lambda: said(machine, models) == "401")
     second = main_pid(machine)
     said(machine, "rm /etc/fkllmproxy/env && systemctl reload fkllmproxy")
@@ -105,10 +105,10 @@ def test_no_key_is_lost_with_a_line_that_systemd_passes_over_or_a_copy_that_fail
     failed = "journalctl -t fkllmproxy -o cat | grep -c 'did not get ready' || true"
     said(machine, f"echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> {env} && systemctl restart fkllmproxy")
     first = main_pid(machine)
-    said(machine, f"cp {env} /root/env && sed -i 's/^APP_AUTH/export &/' {env} && systemctl reload fkllmproxy")
+    said(machine, f"cp {env} /var/tmp/env && sed -i 's/^APP_AUTH/export &/' {env} && systemctl reload fkllmproxy")
     until(lambda: said(machine, failed) == "1")
     assert (main_pid(machine), said(machine, models)) == (first, "401")
-    said(machine, f"cp /root/env {env} && mount -o remount,size=$(df -k --output=used /run | tail -n 1 | tr -d ' ')k /run")
+    said(machine, f"cp /var/tmp/env {env} && mount -o remount,size=$(df -k --output=used /run | tail -n 1 | tr -d ' ')k /run")
     assert machine.run("systemctl reload fkllmproxy", capture_output=True).returncode != 0
     said(machine, "mount -o remount,size=50% /run")
     assert (main_pid(machine), said(machine, models)) == (first, "401")
