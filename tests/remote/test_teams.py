@@ -30,16 +30,16 @@ def test_the_secret_alone_is_printed_and_lets_its_owner_in(type_: Type, team: st
 
 def test_a_key_is_held_let_go_renewed_and_ended(type_: Type, key: tuple[str, str], gateway: Instance) -> None:
     id_, secret = key
-    assert type_("keys", "pause", id_).rows[0][-3] == "paused"
+    assert type_("keys", "pause", id_).rows[0][4] == "paused"
     assert gateway.call(secret) == 403
-    assert type_("keys", "resume", id_).rows[0][-3] == "active"
+    assert type_("keys", "resume", id_).rows[0][4] == "active"
     assert gateway.call(secret) == 200
     renewed = type_("keys", "rotate", id_, "--overlap", "1h").out.strip()
     assert (gateway.call(secret), gateway.call(renewed)) == (200, 200)
     last = type_("keys", "rotate", id_, "--overlap", "0").out.strip()
     assert (gateway.call(secret), gateway.call(renewed), gateway.call(last)) == (401, 401, 200)
     assert "requests_per_minute" not in type_("keys", "show", id_).out
-    assert type_("keys", "revoke", id_).rows[0][-3:] == ["revoked", "-", "-"]
+    assert type_("keys", "revoke", id_).rows[0][4:6] == ["revoked", "-"]
     assert gateway.call(last) == 401
     assert type_("keys", "delete", id_) == (0, f"deleted: {id_}\n", "")
     assert type_("keys", "show", id_) == (1, "", "fkllmproxy: 404 there is no such key\n")
