@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import binascii
+import mimetypes
 import re
 
 from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.parts import Media
 
-__all__ = ["base64_text", "data_url"]
+__all__ = ["base64_text", "data_url", "file_name"]
 
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
@@ -32,3 +34,8 @@ def base64_text(data: str, path: str) -> str:
     except binascii.Error as error:
         raise InvalidRequest(path, "expected base64 data") from error
     return padded
+
+
+def file_name(media: Media) -> str:
+    """Its own, or one by which a vendor that goes by names takes it for what it is."""
+    return media.name or f"file{mimetypes.guess_extension(media.mime_type or '') or ''}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words
+from fkproxy.dialects.media import file_name
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
 from fkproxy.dialects.openai_models import drop_sampling, takes_stop, thinks
@@ -243,7 +244,7 @@ def _media(part: Media, own: bool) -> dict[str, Any]:
     if part.url is not None and not own:
         raise Unrepresentable("a file by address", _NAME)
     if not own:
-        named = named or {"filename": "file.pdf" if part.mime_type == "application/pdf" else "file"}
+        named = {"filename": file_name(part)}
     data = part.data if own and part.extra.get("$bare") else url
     return {"type": "file", "file": {"file_data": data, **named}, **extra}
 

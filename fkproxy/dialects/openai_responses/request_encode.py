@@ -10,6 +10,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words
+from fkproxy.dialects.media import file_name
 from fkproxy.dialects.openai_models import drop_sampling, thinks
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_schema import with_properties
@@ -96,13 +97,12 @@ def _input(part: Any) -> dict[str, Any]:
             where = {"file_id": part.file_id} if part.file_id is not None else {"image_url": _url(part)}
             return {"type": "input_image", **where, "detail": part.detail or "auto"}
         case Media(kind="file"):
-            named = {"filename": part.name or "file.pdf"}
             if part.file_id is not None:
                 return {"type": "input_file", "file_id": part.file_id}
             return (
                 {"type": "input_file", "file_url": part.url}
                 if part.url is not None
-                else {"type": "input_file", "file_data": _url(part), **named}
+                else {"type": "input_file", "file_data": _url(part), "filename": file_name(part)}
             )
         case Media():
             raise Unrepresentable(part.kind, NAME)
