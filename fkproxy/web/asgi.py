@@ -228,6 +228,8 @@ class AsgiClient:
 
     async def finish(self, data: bytes = b"") -> None:
         """See `Client.finish`."""
+        # What the server tells from now on is that the reply is over, in the word for a client that has left.
+        self.close()
         if self._array is not None:
             data = self._array.feed(data) + self._array.end()
         await self._send({"type": "http.response.body", "body": b"" if self._inbound.method == "HEAD" else data, "more_body": False})

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tests.fakes.chaos import HANG, OPENING, RESET, Script, bare, chunk, completion, delta, head, one_by_one, repeat, stream, whole
+from tests.fakes.chaos import HANG, OPENING, RESET, Script, bare, chunk, completion, delta, head, one_by_one, pause, repeat, stream, whole
 
 __all__ = ["FAULTS", "OF_TIMEOUTS", "Fault", "Scope"]
 
@@ -199,6 +199,7 @@ _REFUSING = [
 ]
 
 _STREAM = b"".join(stream())
+_END = b"0\r\n\r\n"
 _EURO = _STREAM.index("€".encode()) - 9
 _HARMLESS = [
     Fault(
@@ -206,6 +207,13 @@ _HARMLESS = [
         outcome="",
         whole=[one_by_one(_HEAD + _BODY)],
         stream=[_STREAM[:150], one_by_one(_STREAM[150:350]), _STREAM[350:_EURO], one_by_one(_STREAM[_EURO:])],
+        hold=None,
+    ),
+    Fault(
+        name="an end that comes late",
+        outcome="",
+        whole=[_HEAD + _HALF, pause(0.02), _BODY[len(_HALF) :]],
+        stream=[_STREAM.removesuffix(_END), pause(0.02), _END],
         hold=None,
     ),
 ]

@@ -181,7 +181,7 @@ def check_line(fault: Fault, answer: Answer, line: dict[str, Any]) -> None:
     assert not set(line.get("notes", ())) & {"safety_valve", "retry_budget"} or answer.verdict != "ok"
     match answer.verdict:
         case "ok":
-            assert "error_code" not in line
+            assert not {"error_code", "client_ended"} & line.keys()
             assert not line.get("tries") or ":ok" in line["tries"][-1]
         case "told":
             assert line["error_code"]
