@@ -5,6 +5,7 @@ A vendor's prompt cache hits only when the translated beginning of a conversatio
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -84,12 +85,15 @@ def said(request: ChatRequest) -> dict[str, Any]:
 
 
 def _result(result: ToolResult) -> str:
-    """A text comes back from Gemini, which wants an object, within one."""
+    """A text comes back from Gemini, which wants an object, within one, and as itself where it is one."""
     value = result.structured
     text = "".join(part.text for part in result.parts if isinstance(part, Text))
-    if value is None and text.startswith('{"result":'):
-        value = json.loads(text)
-    return str(value["result"]) if value is not None else text
+    if value is None:
+        with contextlib.suppress(ValueError):
+            value = json.loads(text)
+    if not isinstance(value, dict):
+        return text
+    return str(value["result"]) if "result" in value else json.dumps(value)
 
 
 def _pairs(request: ChatRequest) -> list[tuple[Any, str]]:

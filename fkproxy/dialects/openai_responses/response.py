@@ -121,6 +121,7 @@ class _Event(msgspec.Struct):
     type: str = ""
     response: _Response | None = None
     item: dict[str, Any] | None = None
+    item_id: Any = None
     output_index: int = 0
     summary_index: int = 0
     delta: Any = None
@@ -129,6 +130,7 @@ class _Event(msgspec.Struct):
 class _Piece(msgspec.Struct):
     """What an event says that a piece of an item is complete. It is read apart: most events are no such ones."""
 
+    item_id: Any = None
     output_index: int = 0
     content_index: int = 0
     text: str | None = None
@@ -172,26 +174,37 @@ def _item(value: dict[str, Any]) -> _Item:
         raise UpstreamProtocolError("the upstream sent an item that is not what its type says") from error
 
 
-class StreamDecoder:
-    """See `dialects.base.StreamDecoder`."""
+class _Held:
+    """What is known of an item. `number`: a call's. `said`: text, refusal or thought of it has come in pieces; `arguments`: some have
+    come; `parts`: how many of its content have come, each as a whole. `begun`: as it was when it began, None for one that was not told."""
 
-    __slots__ = ("_called", "_calls", "_ended", "_heard", "_open", "_said", "_started", "_whole")
+    __slots__ = ("arguments", "begun", "closed", "id", "index", "number", "parts", "said")
+
+    def __init__(self, index: int, begun: dict[str, Any] | None = None) -> None:
+        self.index = index
+        self.begun = begun
+        self.id: Any = begun.get("id") if begun is not None else None
+        self.number: int | None = None
+        self.arguments = self.said = self.closed = False
+        self.parts = 0
+
+
+class StreamDecoder:
+    """See `dialects.base.StreamDecoder`.
+
+    Items are told apart by their index. Some servers give all the same one: then another id at the same index is another item.
+    """
+
+    __slots__ = ("_at", "_called", "_ended", "_past", "_started")
 
     def __init__(self) -> None:
         self._started = False
         self._ended = False
         self._called = 0
-        """How many calls have begun. Some servers give all items the same index."""
-        self._calls: dict[int, tuple[int, bool]] = {}
-        """Output index of a call → (its number, whether arguments have come)."""
-        self._said: set[int] = set()
-        """Output indices of which text, refusal or thought has come already, in pieces."""
-        self._whole: dict[int, int] = {}
-        """Output index → how many parts of its content have come, each as a whole."""
-        self._open: dict[int, dict[str, Any]] = {}
-        """Output index → an item that has begun and not ended."""
-        self._heard = False
-        """An item has begun or ended."""
+        self._at: dict[int, _Held] = {}
+        """Output index → the item that has it, or had it last."""
+        self._past: dict[str, _Held] = {}
+        """Id of an item whose index is another one's by now → that item."""
 
     def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`."""
@@ -215,36 +228,46 @@ class StreamDecoder:
             value = json.decode_reply(frame.data)
             return [error_event(value.get("error") or value)]
         if kind == "response.output_text.delta" and self._started and isinstance(event.delta, str):
-            self._said.add(event.output_index)
+            self._of(event).said = True
             return [TextDelta(text=event.delta)]
         if event.response is not None:
             started = self.begin(event.response)
             return started + (self.finish(event.response, _ENDS[kind]) if kind in _ENDS else [])
         return [*self.begin(_Response()), *self._read(kind, event, frame.data)]
 
+    def _of(self, event: _Event | _Piece, *, more: bool = True) -> _Held:
+        """The item that it is a piece of. `more`: which is not over, then."""
+        if self._past and isinstance(event.item_id, str) and event.item_id in self._past:
+            return self._past[event.item_id]
+        held = self._at.get(event.output_index)
+        if held is None or (more and held.closed):
+            held = self._new(event.output_index)
+        return held
+
     def _read(self, kind: str, event: _Event, data: bytes) -> list[Event]:
-        index = event.output_index
         delta = event.delta if isinstance(event.delta, str) else ""
         match kind:
             case "response.output_text.delta":
-                self._said.add(index)
+                self._of(event).said = True
                 return [TextDelta(text=delta)]
             case "response.output_item.added" if event.item is not None:
-                return self.opened(index, event.item)
+                return self.opened(event.output_index, event.item)
             case "response.output_item.done" if event.item is not None:
-                return self.closed(index, event.item)
+                return self.closed(event.output_index, event.item)
             case "response.refusal.delta":
-                self._said.add(index)
+                self._of(event).said = True
                 return [RefusalDelta(text=delta)]
             case "response.reasoning_summary_part.added" if event.summary_index > 0:
                 return [ReasoningDelta(text="\n\n")]
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                self._said.add(index)
+                self._of(event).said = True
                 return [ReasoningDelta(text=delta)]
-            case "response.function_call_arguments.delta" if index in self._calls and delta:
-                number, _ = self._calls[index]
-                self._calls[index] = (number, True)
-                return [ToolCallDelta(index=number, arguments=delta)]
+            case "response.function_call_arguments.delta" if delta:
+                held = self._of(event)
+                if held.number is None:
+                    return []
+                held.arguments = True
+                return [ToolCallDelta(index=held.number, arguments=delta)]
             case "response.output_text.done" | "response.refusal.done" | "response.function_call_arguments.done":
                 return self._completed(data)
         return []
@@ -255,21 +278,22 @@ class StreamDecoder:
             piece = _decode_piece(data)
         except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream sent something that is not an event of a response") from error
-        index = piece.output_index
-        if piece.arguments is not None:
-            return self._arguments(index, piece.arguments)
-        if not (piece.text or piece.refusal) or index in self._said or piece.content_index < self._whole.get(index, 0):
+        held = self._of(piece, more=False)
+        if held.closed:
             return []
-        self._whole[index] = piece.content_index + 1
+        if piece.arguments is not None:
+            return self._arguments(held, piece.arguments)
+        if not (piece.text or piece.refusal) or held.said or piece.content_index < held.parts:
+            return []
+        held.parts = piece.content_index + 1
         return [TextDelta(text=piece.text)] if piece.text else [RefusalDelta(text=piece.refusal or "")]
 
-    def _arguments(self, index: int, whole: str | None) -> list[Event]:
+    def _arguments(self, held: _Held, whole: str | None) -> list[Event]:
         """All arguments of a call, if none have come."""
-        number, come = self._calls.get(index, (0, True))
-        if come or not whole:
+        if held.number is None or held.arguments or not whole:
             return []
-        self._calls[index] = (number, True)
-        return [ToolCallDelta(index=number, arguments=whole)]
+        held.arguments = True
+        return [ToolCallDelta(index=held.number, arguments=whole)]
 
     def end(self) -> list[Event]:
         """See `dialects.base.StreamDecoder.end`."""
@@ -290,43 +314,62 @@ class StreamDecoder:
 
     def opened(self, index: int, value: dict[str, Any]) -> list[Event]:
         """An item begins."""
-        self._heard = True
-        self._open[index] = value
+        return self._called_by(self._new(index, value), value)
+
+    def _new(self, index: int, value: dict[str, Any] | None = None) -> _Held:
+        before = self._at.get(index)
+        if before is not None and isinstance(before.id, str):
+            self._past[before.id] = before
+        held = self._at[index] = _Held(index, value)
+        return held
+
+    def _called_by(self, held: _Held, value: dict[str, Any]) -> list[Event]:
         if value.get("type") not in ("function_call", "custom_tool_call"):
             return []
-        item, number = _item(value), self._called
+        item = _item(value)
+        held.number = number = self._called
         self._called += 1
-        self._calls[index] = (number, False)
         return [
             ToolCallStarted(index=number, id=item.call_id or item.id or f"call_{number}", name=joined_name(item.namespace, item.name or ""))
         ]
 
     def closed(self, index: int, value: dict[str, Any]) -> list[Event]:
-        """An item is complete: what of it has not come in pieces. The next one may have the same index."""
-        self._heard = True
-        events = self._rest(index, value)
-        for known in (self._open, self._calls, self._whole):
-            known.pop(index, None)
-        self._said.discard(index)
-        return events
+        """An item is complete: what of it has not come in pieces."""
+        held = self._whose(index, value.get("id"))
+        if held is None:
+            held = self._new(index, value)
+        elif held.closed:
+            return []
+        held.closed = True
+        held.id = held.id or value.get("id")
+        return self._rest(held, value)
 
-    def _rest(self, index: int, value: dict[str, Any]) -> list[Event]:
+    def _whose(self, index: int, item_id: Any) -> _Held | None:
+        """What is held of the item that ends; None for one of which nothing was told."""
+        held = self._at.get(index)
+        if isinstance(item_id, str) and (held is None or held.id != item_id) and item_id in self._past:
+            return self._past[item_id]
+        if held is not None and held.closed and (item_id is None or held.id != item_id):
+            return None
+        return held
+
+    def _rest(self, held: _Held, value: dict[str, Any]) -> list[Event]:
         kind = value.get("type")
         if kind not in _KNOWN:
             return [OpaqueReceived(part=Opaque(dialect=NAME, kind=kind, value=value))] if isinstance(kind, str) else []
         item = _item(value)
         match kind:
             case "message":
-                return [] if index in self._said or index in self._whole else self._text(item)
+                return [] if held.said or held.parts else self._text(item)
             case "reasoning":
-                return self._reasoning(index, item)
+                return self._reasoning(held, item)
             case "image_generation_call":
                 if not item.result:
                     return []
                 return [MediaReceived(media=Media(kind="image", mime_type=f"image/{item.output_format or 'png'}", data=item.result))]
-        events = [] if index in self._calls else self.opened(index, value)
+        events = [] if held.number is not None else self._called_by(held, value)
         whole = item.arguments if kind == "function_call" else json.encode({"input": item.input or ""}).decode()
-        return [*events, *self._arguments(index, whole)]
+        return [*events, *self._arguments(held, whole)]
 
     def _text(self, item: _Item) -> list[Event]:
         events: list[Event] = []
@@ -337,9 +380,9 @@ class StreamDecoder:
                 events.append(RefusalDelta(text=part.refusal or ""))
         return events
 
-    def _reasoning(self, index: int, item: _Item) -> list[Event]:
+    def _reasoning(self, held: _Held, item: _Item) -> list[Event]:
         events: list[Event] = []
-        if index not in self._said:
+        if not held.said:
             # An empty thought too is the place of its seal.
             texts = [part.text or "" for part in (*(item.summary or ()), *(item.content or ()))]
             events.append(ReasoningDelta(text="\n\n".join(texts)))
@@ -354,19 +397,23 @@ class StreamDecoder:
         """
         self._ended = True
         output = response.output or []
-        left = self._left(output) if self._heard or self._said or self._whole else [*enumerate(output)]
-        return [
-            *(event for index, item in left for event in self.closed(index, item)),
-            *self._last(response, status or response.status),
-        ]
+        if self._at:
+            left = [event for held, item in self._left(output) for event in self._rest(held, item)]
+        else:
+            left = [event for index, item in enumerate(output) for event in self.closed(index, item)]
+        return [*left, *self._last(response, status or response.status)]
 
-    def _left(self, output: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    def _left(self, output: list[dict[str, Any]]) -> list[tuple[_Held, dict[str, Any]]]:
         """The items that have begun and not ended, as they are in `output`: some servers number or name them there in another way."""
-        found: list[tuple[int, dict[str, Any]]] = []
-        for index, begun in self._open.items():
+        found: list[tuple[_Held, dict[str, Any]]] = []
+        for held in (*self._past.values(), *self._at.values()):
+            begun = held.begun
+            if begun is None or held.closed:
+                continue
             named = [item for item in output if begun.get("id") and item.get("id") == begun["id"]]
-            placed = [item for item in output[index : index + 1] if all(item.get(name) == begun.get(name) for name in ("type", "call_id"))]
-            found += [(index, item) for item in (named or placed)[:1]]
+            at_its_place = output[held.index : held.index + 1]
+            placed = [item for item in at_its_place if all(item.get(name) == begun.get(name) for name in ("type", "call_id"))]
+            found += [(held, item) for item in (named or placed)[:1]]
         return found
 
     def _last(self, response: _Response, status: str | None) -> list[Event]:

@@ -190,3 +190,49 @@ def test_items_may_all_have_one_index(told: str) -> None:
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["t0", "t1", "t2"]
     calls = [part for part in collect(events).choices[0].parts if isinstance(part, ToolCall)]
     assert [(call.id, call.arguments) for call in calls] == [("c0", "[0]"), ("c1", "[1]"), ("c2", "[2]")]
+
+
+A_TEXT = {"type": "message", "id": "m1", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}
+A_CALL = {"type": "function_call", "id": "f1", "call_id": "c1", "name": "f", "arguments": "{}"}
+A_THOUGHT = {"type": "reasoning", "id": "r1", "summary": [{"type": "summary_text", "text": "Hm."}]}
+
+
+def done(item: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    return {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def piece(kind: str, item_id: str, index: int = 0, **fields: str) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "output_index": index, "content_index": 0, "item_id": item_id, **fields}
+
+
+TEXT_IN_PIECES = piece("output_text.delta", "m1", delta="Hello")
+TEXT_AT_ONCE = piece("output_text.done", "m1", text="Hello")
+IN_PIECES = piece("function_call_arguments.delta", "f1", delta="{}")
+AT_ONCE = piece("function_call_arguments.done", "f1", arguments="{}")
+TEXT_BEGUN = [opened({**A_TEXT, "content": []}), TEXT_IN_PIECES]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(
+            [*TEXT_BEGUN, opened(A_CALL), IN_PIECES, AT_ONCE, done(A_CALL), TEXT_AT_ONCE, done(A_TEXT)],
+            id="one within the other",
+        ),
+        pytest.param([*TEXT_BEGUN, opened(A_CALL), done(A_TEXT), IN_PIECES, done(A_CALL), AT_ONCE], id="one across the other"),
+        pytest.param([*TEXT_BEGUN, done(A_TEXT), TEXT_AT_ONCE, opened(A_CALL), done(A_CALL), AT_ONCE], id="a piece behind its item"),
+        pytest.param([*TEXT_BEGUN, done(A_TEXT), done(A_TEXT), opened(A_CALL), done(A_CALL), done(A_CALL)], id="twice"),
+        pytest.param([opened(A_THOUGHT), *TEXT_BEGUN, done(A_TEXT), done(A_THOUGHT), done(A_CALL)], id="within a thought"),
+        pytest.param([done(A_TEXT), done(A_CALL), done(A_TEXT), done(A_CALL)], id="twice, and never begun"),
+        pytest.param([*TEXT_BEGUN, opened(A_CALL)], id="never closed"),
+    ],
+)
+@pytest.mark.parametrize("one_index", [True, False])
+def test_in_whatever_order_items_end_each_is_told_once(values: list[dict[str, Any]], one_index: bool) -> None:
+    place = {"m1": 0, "f1": 0, "r1": 0} if one_index else {"m1": 0, "f1": 1, "r1": 2}
+    placed = [{**value, "output_index": place[value.get("item_id") or value["item"]["id"]]} for value in values]
+    events = streamed(CREATED, *placed, ended(output=[A_TEXT, A_CALL]))
+    check_order(events)
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["Hello"]
+    assert [event.id for event in events if isinstance(event, ToolCallStarted)] == ["c1"]
+    assert [event.arguments for event in events if isinstance(event, ToolCallDelta)] == ["{}"]
