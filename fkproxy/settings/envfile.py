@@ -49,7 +49,8 @@ def read_environment_file(path: Path, known_as: Path | None = None) -> tuple[dic
     while at < len(text):
         if skipped := _SKIPPED.match(text, at):
             at = skipped.end()
-            if _GOES_ON.search(skipped[0]) and text[at:].partition("\n")[0].strip():
+            goes_on = _GOES_ON.search(skipped[0]) is not None
+            if goes_on and text[at:].lstrip(" \t")[:1] not in ("", "\n", "#", ";"):
                 number = text.count("\n", 0, at)
                 words = "ends in a backslash: to systemd before 254 the next line is a part of this comment"
                 problems.append(Problem(f"{told}:{number}", words, "leave out the backslash"))

@@ -19,6 +19,7 @@ from fkproxy.settings.envfile import read_environment_file
         ("  A = b  \n\n\t\nC=\n", {"A": "b", "C": ""}),
         ("# A=b\n; C=d\nE=f # not a comment", {"E": "f # not a comment"}),
         ("# ends in a backslash \\\n\nA=b\n# at the end \\\n", {"A": "b"}),
+        ("# /===\\\n# | |\n ; \\\n  # so\nA=b", {"A": "b"}),
         ("A=b=c", {"A": "b=c"}),
         ("A='b # c'\nD=\"e 'f'\"", {"A": "b # c", "D": "e 'f'"}),
         ("A='two\nlines'\nB=c", {"A": "two\nlines", "B": "c"}),
