@@ -49,6 +49,7 @@ _OS_REASONS = {
     errno.EACCES: "connection forbidden by this host",
     errno.EPERM: "connection forbidden by this host",
     errno.EMFILE: "this process has no file descriptors left",
+    errno.EAGAIN: "this process may not have another thread",
     errno.ENFILE: "this host has no file descriptors left",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from typing import Any
@@ -31,22 +32,31 @@ class Resolver:
         key = host, port
         lookup = self._under_way.get(key)
         if lookup is None:
-            loop = asyncio.get_running_loop()
-            lookup = self._under_way[key] = loop.create_future()
-            # A daemon: a name that nobody answers for does not keep the process from its end.
-            threading.Thread(target=self._ask, args=(loop, key), name="fkproxy-resolver", daemon=True).start()
+            lookup = self._begin(key)
         found = await asyncio.shield(lookup)
         if isinstance(found, Exception):
             # A fresh one for each who waits: an exception that is raised twice keeps the frames of both.
             raise type(found)(*found.args)
         return found
 
+    def _begin(self, key: _Key) -> asyncio.Future[_Found | Exception]:
+        loop = asyncio.get_running_loop()
+        lookup: asyncio.Future[_Found | Exception] = loop.create_future()
+        # A daemon: a name that nobody answers for does not keep the process from its end.
+        thread = threading.Thread(target=self._ask, args=(loop, key), name="fkproxy-resolver", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, "no thread can be had to look up a name") from error
+        self._under_way[key] = lookup
+        return lookup
+
     def _ask(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
         """In a thread."""
         found: _Found | Exception
         try:
             found = [(int(family), address) for family, _, _, _, address in socket.getaddrinfo(*key, type=socket.SOCK_STREAM)]
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: those who wait are told
             found = error
         # The loop may be closed by now.
         with contextlib.suppress(RuntimeError):

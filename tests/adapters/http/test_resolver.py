@@ -12,7 +12,7 @@ import pytest
 
 from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.http.resolver import Resolver
-from fkproxy.model.errors import UpstreamTimeout
+from fkproxy.model.errors import UpstreamTimeout, UpstreamUnavailable
 from tests.fakes.upstream import FakeUpstream, reply
 
 ASK = socket.getaddrinfo
@@ -74,3 +74,20 @@ async def test_all_who_wait_are_told_each_for_himself_and_the_next_one_asks_anew
     assert zone.asked == ["dead.test"] * 2
     found = await resolver.look_up("localhost", 80)
     assert {address[:2] for _, address in found} <= {("127.0.0.1", 80), ("::1", 80)}
+
+
+async def test_a_thread_that_cannot_be_had_is_told_and_the_next_one_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    client = HttpClient()
+    async with FakeUpstream(reply(b"here")) as upstream:
+        origin = client.origin(f"http://localhost:{upstream.port}")
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refused)
+            with pytest.raises(UpstreamUnavailable, match="may not have another thread"):
+                await client.send(origin, "GET", "/", (), b"")
+        exchange = await client.send(origin, "GET", "/", (), b"")
+        assert await exchange.head(5.0)
+        exchange.close()
+        await client.aclose()
