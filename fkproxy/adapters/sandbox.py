@@ -140,7 +140,7 @@ class Sandbox:
             names = [str(tool["function"].get("name", "")) for tool in request.tools or () if tool.get("type") == "function"][
                 : script.tools
             ]
-        except (msgspec.ValidationError, AttributeError, LookupError, TypeError):
+        except (*json.MALFORMED, AttributeError, LookupError, TypeError):
             return _error(400, "sandbox: messages and tools must be arrays of what the documentation says")
         names = names[: script.tools]
         usage = _usage(call.body, text)

@@ -101,6 +101,12 @@ async def test_what_is_not_as_it_should_be_is_refused(options: str, fields: dict
     assert (status, json.loads(body)["error"]["type"]) == (400, "invalid_request_error")
 
 
+async def test_what_is_no_text_is_refused() -> None:
+    body = b'{"messages": [{"role": "user", "content": "\xff"}]}'
+    exchange = await Sandbox(answer_everything=True).send(UpstreamCall(model="sandbox", stream=False, body=body, request_id="r"))
+    assert (await exchange.head(1.0), exchange.status) == (True, 400)
+
+
 async def test_pauses_are_waited_for_in_pieces() -> None:
     call = UpstreamCall(model="sandbox?first_ms=30&chunks=1&delay_ms=30", stream=True, body=b'{"messages":[]}', request_id="r")
     exchange = await Sandbox(answer_everything=True).send(call)
