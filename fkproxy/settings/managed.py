@@ -1,6 +1,7 @@
 """What is managed through the gateway itself, laid over what was declared: variables first, then the file, then this. Floor 4.
 
-A setting that a variable or a file says is not overruled; neither is a provider. The whole is taken, or nothing of it.
+A setting that a variable or a file says is not overruled; neither is a provider. What is changed is taken whole or not at all; of what is
+stored already one provider or setting that no longer fits is left out, and takes nothing else with it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ MANAGED = "managed"
 def effective(declared: LoadedSettings, document: Document, box: Box) -> LoadedSettings:
     """The settings and providers in force. `declared`: without any document.
 
-    What this version does not know, and secrets that cannot be opened, are left out with a warning: a newer program may have written
-    the document, and one lost key must not take the other providers with it. Raises `SettingsError` with every problem.
+    What this version does not know or does not take, and secrets that cannot be opened, are left out with a warning: a newer program may
+    have written the document, or an older one that was less strict, and one lost key must not take the other providers with it. Raises
+    `SettingsError` with every problem.
     """
     laid = _Laid(declared, document, box, strict=False)
     if laid.problems:
@@ -127,36 +129,51 @@ class _Laid:
             elif name in self.sources and not from_profile(self.sources[name]):
                 self.warnings.append(Problem(name, "is kept here and has no effect", f"{self.sources[name]} says something else"))
             elif not text.strip():
-                self.problems.append(Problem(name, "is blank", "clear it instead"))
+                blank = Problem(name, "is blank", "clear it instead")
+                (self.problems if self._strict else self.warnings).append(blank)
             else:
                 wanted.setdefault(slot.section, []).append(slot)
         sections = {section: self._section(section, chosen, values) for section, chosen in wanted.items()}
-        self.sources |= {slot.name: MANAGED for chosen in wanted.values() for slot in chosen}
+        settings, collected = self._together(sections)
+        unfit = {known[problem.name].section for problem in collected.problems} & sections.keys()
+        if unfit and not self._strict:
+            self.warnings += map(_without_effect, collected.problems)
+            gone = {slot.name for section in unfit for slot in wanted[section]}
+            before = {name: source for name, source in self._declared.sources.items() if name in gone}
+            self.sources = {name: source for name, source in self.sources.items() if name not in gone} | before
+            settings, collected = self._together({section: value for section, value in sections.items() if section not in unfit})
+        self.problems += collected.problems
+        self.warnings += collected.warnings
+        return settings
+
+    def _together(self, sections: Mapping[str, object]) -> tuple[Settings, Collected]:
         settings = self._declared.settings.model_copy(update=sections)
         collected = Collected([], None)
         collected.found = {name: Found("", name, source) for name, source in self.sources.items()}
         check_together(settings, collected, _FIXED)
-        self.problems += collected.problems
-        self.warnings += collected.warnings
-        return settings
+        return settings, collected
 
     def _section(self, section: str, chosen: Sequence[Slot], values: Mapping[str, str]) -> object:
         before = getattr(self._declared.settings, section)
         given = {name: getattr(before, name) for name in type(before).model_fields} | {slot.field: values[slot.name] for slot in chosen}
         try:
-            return type(before).model_validate(given)
+            section_now = type(before).model_validate(given)
         except ValidationError as error:
             by_field = {slot.field: slot for slot in chosen}
             details = error.errors(include_url=False, include_input=False, include_context=False)
-            unknown = [by_field[str(detail["loc"][0])] for detail in details if detail["type"] == "literal_error" and not self._strict]
-            if unknown:
-                # It was right when it was written: for another version it is.
-                self.warnings += [Problem(slot.name, "has a word that this version does not know, and has no effect") for slot in unknown]
-                return self._section(section, [slot for slot in chosen if slot not in unknown], values)
-            for detail in details:
-                slot = by_field[str(detail["loc"][0])]
-                self.problems.append(Problem(slot.name, fault_of(slot, values[slot.name], detail["type"], detail["msg"])))
-            return before
+            unfit = [by_field[str(detail["loc"][0])] for detail in details]
+            problems = [
+                Problem(slot.name, fault_of(slot, values[slot.name], detail["type"], detail["msg"]))
+                for slot, detail in zip(unfit, details, strict=True)
+            ]
+            if self._strict:
+                self.problems += problems
+                return before
+            # It was right when it was written: for another version it is.
+            self.warnings += map(_without_effect, problems)
+            return self._section(section, [slot for slot in chosen if slot not in unfit], values)
+        self.sources |= {slot.name: MANAGED for slot in chosen}
+        return section_now
 
     # --- providers
 
@@ -181,6 +198,10 @@ _CHECKED_AGAIN = frozenset(slot.name for slot in slots() if slot.live)
 
 _ANSWERED = frozenset(("providers", "APP_SANDBOX__ENABLED"))
 """Warnings that no provider is configured."""
+
+
+def _without_effect(problem: Problem) -> Problem:
+    return msgspec.structs.replace(problem, message=f"{problem.message}, and has no effect")
 
 
 def _faults(problems: Sequence[Problem]) -> tuple[Fault, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
+import msgspec
 from pydantic import ValidationError
 
 from fkproxy.adapters.http.origin import is_metadata
@@ -28,7 +29,7 @@ __all__ = ["ManagedSource"]
 
 _ELSEWHERE = ("env", "file", "systemd_credential")
 _STAND_IN: str = get_args(Provider.model_fields["adapter"].annotation)[0]
-"""The adapter of a provider that is disabled because nobody knows its own."""
+"""The adapter of a provider that is left out."""
 
 _PATHS = ("token_file", "credentials_file")
 _ON_GOOGLE = ("vertex", "vertex_claude")
@@ -39,9 +40,11 @@ class ManagedSource(ProvidersSource):
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(Path("/"), environ)
+        self._unfit: set[str | int] = set()
 
     def problem(self, place: Place, message: str, hint: str = "") -> None:
-        """Something wrong at `place`."""
+        """Something wrong at `place`, which is in an entry."""
+        self._unfit.update(place[1:2])
         self.problems.append(Problem(named(place), message, hint))
 
     def at(self, place: Place) -> str:
@@ -51,12 +54,19 @@ class ManagedSource(ProvidersSource):
     def open(self, entries: Sequence[Mapping[str, Any]], box: Box, *, strict: bool) -> None:
         """Take the entries with their secrets. What cannot be opened is left out, with a warning.
 
-        Not `strict`: so are fields that are not known here, which a newer program may have written.
+        Not `strict`: so are fields that are not known here, which a newer program may have written, and providers that do not fit, which
+        an older one may have let pass.
         """
         value = {"providers": [self._opened(number, entry, box) for number, entry in enumerate(entries)]}
         if not strict:
             self._drop_unknown(value)
         self.take(value)
+        if not strict:
+            # First those whose shape is wrong; what is wrong only because an entry is managed is looked at when every shape is right.
+            for _ in range(2):
+                if self.problems:
+                    self._leave_out_unfit(value)
+                    self.take(value)
 
     def _with_secrets(self, number: int, provider: Provider) -> Provider:
         for place, message, hint in _not_here(("providers", number), provider):
@@ -80,7 +90,7 @@ class ManagedSource(ProvidersSource):
         return plain
 
     def _drop_unknown(self, value: dict[str, Any]) -> None:
-        """Fields and words of a newer program. A provider whose adapter is one of them is there, and disabled: others may name it."""
+        """Fields and words of a newer program. A provider whose adapter is one of them is left out."""
         left_out: dict[int, dict[str, Any]] = {}
         try:
             ProvidersFile.model_validate(value)
@@ -91,13 +101,27 @@ class ManagedSource(ProvidersSource):
                     _remove(value, place)
                     self.warnings.append(Problem(named(place), "is not known to this version, and has no effect"))
                 elif detail["type"] == "literal_error" and place[-1] == "adapter":
-                    left_out[int(place[1])] = {"name": value["providers"][place[1]].get("name"), "adapter": _STAND_IN, "disabled": True}
+                    left_out[int(place[1])] = _left_out(value["providers"][place[1]])
                     self.warnings.append(Problem(named(place), "is not known to this version, and the provider is left out"))
                 elif detail["type"] == "literal_error" or place[-1] == "thinking":
                     _remove(value, place)
                     self.warnings.append(Problem(named(place), "has a word that is not known to this version, and no effect"))
         for number, entry in left_out.items():
             value["providers"][number] = entry
+
+    def _leave_out_unfit(self, value: dict[str, Any]) -> None:
+        """What is wrong is a warning then."""
+        for number in self._unfit:
+            value["providers"][number] = _left_out(value["providers"][number])
+        told = [msgspec.structs.replace(problem, message=f"{problem.message}, and the provider is left out") for problem in self.problems]
+        self.warnings += told
+        self.problems.clear()
+        self._unfit.clear()
+
+
+def _left_out(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """It is there, and disabled: others may name it."""
+    return {"name": entry.get("name"), "adapter": _STAND_IN, "disabled": True}
 
 
 def _remove(value: Any, place: Place) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fkproxy.directory import Document
-from fkproxy.settings import Judge, LoadedSettings, SettingsError, effective, load
+from fkproxy.settings import Judge, LoadedSettings, effective, load
 from fkproxy.storage.secrets import SecretBox
 from tests.fakes.box import box, lost_box
 
@@ -88,11 +88,17 @@ def test_settings_are_laid_over_defaults_and_not_over_the_environment(tmp_path: 
         ({"APP_CORS__ALLOWED_ORIGINS": "https://user@x.example"}, "APP_CORS__ALLOWED_ORIGINS", "is not an origin"),
     ],
 )  # fmt: skip
-def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, str], name: str, message: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        effective(declared(tmp_path), Document(settings=settings), box())
-    (problem,) = caught.value.problems
-    assert (problem.name, message in problem.message) == (name, True)
+def test_settings_that_cannot_be_are_refused_and_without_effect_where_they_are_stored(
+    tmp_path: Path, settings: dict[str, str], name: str, message: str
+) -> None:
+    base, other = declared(tmp_path), {"APP_ROUTING__MAX_ATTEMPTS": "2"}
+    (fault,) = Judge(lambda: base, box).judge(Document(settings=settings)).problems
+    assert (fault.field, message in fault.message) == (name, True)
+    loaded = effective(base, Document(settings=settings | other, providers=(entry("one", box()),)), box())
+    assert [(warning.name, message in warning.message) for warning in loaded.warnings] == [(name, True)]
+    without = effective(base, Document(settings=other), box())
+    assert (loaded.settings, loaded.sources) == (without.settings, without.sources)
+    assert loaded.providers[-1].name == "one"
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -143,6 +149,38 @@ def test_every_problem_of_an_entry_has_its_path(tmp_path: Path, fields: dict[str
     assert "canary" not in str(verdict)
     told = [str(fault).replace("providers[0] (one) names", "providers[0] names") for fault in verdict.problems]
     assert any(line.startswith(expected) for line in told) if expected else told == []
+
+
+UNFIT: list[tuple[dict[str, Any], str]] = [
+    ({"client_headers": ["x-team", "x-api-key"]}, "providers[0].client_headers[1]"),
+    ({"auth_header": "te"}, "providers[0].auth_header"),
+    ({"proxy": "https://proxy.example:3128"}, "providers[0].proxy"),
+    ({"base_url": "https://a..example"}, "providers[0].base_url"),
+    ({"priority": 2_000_000}, "providers[0].priority"),
+    ({"limits": {"requests_per_minute": 10**13}}, "providers[0].limits.requests_per_minute"),
+    ({"prices": {"m": {"input": 2e6, "output": 1}}}, "providers[0].prices.m.input"),
+    ({"adapter": "vertex", "base_url": "https://v.example", "credentials": [{"credentials_file": "/x.json"}]}, "providers[0].base_url"),
+]
+
+
+@pytest.mark.parametrize(("fields", "warned"), UNFIT, ids=lambda value: str(value)[:50])
+def test_an_entry_that_was_right_once_takes_its_provider_and_nothing_else(tmp_path: Path, fields: dict[str, Any], warned: str) -> None:
+    document = Document(providers=(entry("one", box(), **fields), entry("two", box(), fallbacks=["one"])))
+    loaded = effective(declared(tmp_path), document, box())
+    one, two = loaded.providers[-2:]
+    assert (one.name, one.disabled, two.disabled, two.fallbacks) == ("one", True, False, ("one",))
+    (warning,) = loaded.warnings
+    assert (warning.name, warning.message.endswith("and the provider is left out")) == (warned, True)
+    assert warned in [problem.field for problem in Judge(lambda: declared(tmp_path), box).judge(document).problems]
+
+
+def test_two_that_do_not_fit_for_different_reasons_are_both_left_out(tmp_path: Path) -> None:
+    document = Document(
+        providers=(entry("one", box(), priority=2_000_000), entry("two", box(), proxy="http://u:p@x.example"), entry("three"))
+    )
+    loaded = effective(declared(tmp_path), document, box())
+    assert [(provider.name, provider.disabled) for provider in loaded.providers[-3:]] == [("one", True), ("two", True), ("three", False)]
+    assert [warning.name for warning in loaded.warnings] == ["providers[0].priority", "providers[1].proxy"]
 
 
 METADATA = [
