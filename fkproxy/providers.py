@@ -12,12 +12,12 @@ import msgspec
 
 from fkproxy import __version__
 from fkproxy.adapters.access import Access
-from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL, ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
+from fkproxy.adapters.anthropic import ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
 from fkproxy.adapters.base import Adapter, Credential, Timeouts
 from fkproxy.adapters.codex import CodexCli, CodexOnce, Crew, command_of, thread_settings
-from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
+from fkproxy.adapters.gemini import GeminiApi, VertexAi
 from fkproxy.adapters.http import HttpClient
-from fkproxy.adapters.openai import OPENAI_BASE_URL, OpenAiCompatible
+from fkproxy.adapters.openai import OpenAiCompatible
 from fkproxy.adapters.quota import QuotaProbe
 from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.adapters.secret import StaticSecret
@@ -25,7 +25,16 @@ from fkproxy.adapters.token_file import TokenFile
 from fkproxy.children import child_of, limits_of, options_of, places
 from fkproxy.dialects import DIALECTS
 from fkproxy.routing import Rule
-from fkproxy.settings import CredentialEntry, LoadedSettings, Provider, expressions_of, member_name, members_of, rule_of
+from fkproxy.settings import (
+    CredentialEntry,
+    LoadedSettings,
+    Provider,
+    expressions_of,
+    member_name,
+    members_of,
+    rule_of,
+    vendors_address,
+)
 from fkproxy.suffix import reasoning_of_word
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
@@ -156,7 +165,7 @@ class Workshop:
     ) -> Access:
         return Access(
             self._client.origin(
-                provider.base_url or _BASE_URLS[provider.adapter](provider),
+                provider.base_url or vendors_address(provider.adapter, provider.region),
                 proxy=entry.proxy or provider.proxy,
                 connect_timeout_s=provider.timeouts.connect,
             ),
@@ -287,15 +296,6 @@ _ADAPTERS: Mapping[str, _Make] = {
     "vertex": Workshop.vertex,
     "vertex_claude": Workshop.vertex_claude,
 }
-
-_BASE_URLS: Mapping[str, Callable[[Provider], str]] = {
-    "openai": lambda _: OPENAI_BASE_URL,
-    "anthropic": lambda _: ANTHROPIC_BASE_URL,
-    "gemini": lambda _: "https://generativelanguage.googleapis.com",
-    "vertex": lambda provider: vertex_base_url(provider.region or "global"),
-    "vertex_claude": lambda provider: vertex_base_url(provider.region or "global"),
-}
-
 
 _SELLERS: Mapping[str, str] = {
     "anthropic": "anthropic",

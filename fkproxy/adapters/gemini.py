@@ -22,7 +22,9 @@ from fkproxy.wire import json
 if TYPE_CHECKING:
     from fkproxy.adapters.google_auth import GoogleTokens
 
-__all__ = ["GeminiApi", "VertexAi", "vertex_base_url"]
+__all__ = ["GEMINI_BASE_URL", "GeminiApi", "VertexAi", "vertex_base_url"]
+
+GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
 
 _VERTEX_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite")
 """Vertex AI has no list of what a project may call; these are generally available in every region (read 2026-11)."""

@@ -34,7 +34,16 @@ from fkproxy.settings.loading import (
 from fkproxy.settings.managed import MANAGED, Judge, effective
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.providers_schema import Child, CredentialEntry, FallbackAlias, Hedging, Provider, ProvidersFile
-from fkproxy.settings.providers_table import expressions_of, member_name, members_of, named_by_variables, routing_of, rule_of, table_of
+from fkproxy.settings.providers_table import (
+    expressions_of,
+    member_name,
+    members_of,
+    named_by_variables,
+    routing_of,
+    rule_of,
+    table_of,
+    vendors_address,
+)
 from fkproxy.settings.schema import Settings
 
 __all__ = [
@@ -67,4 +76,5 @@ __all__ = [
     "rule_of",
     "successor_variables",
     "table_of",
+    "vendors_address",
 ]

@@ -24,6 +24,7 @@ from fkproxy.settings.locating import Place
 from fkproxy.settings.problems import Problem
 from fkproxy.settings.providers_file import ProvidersSource, named, place_of
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
+from fkproxy.settings.providers_table import vendors_address
 
 __all__ = ["ManagedSource"]
 
@@ -134,9 +135,10 @@ def _remove(value: Any, place: Place) -> None:
 def _not_here(place: Place, provider: Provider) -> Iterator[tuple[Place, str, str]]:
     """What is wrong with an entry only because it is managed."""
     if provider.adapter in _ON_GOOGLE or any(getattr(entry, field) is not None for entry in provider.credentials for field in _PATHS):
-        for field in ("base_url", "quota"):
-            if getattr(provider, field) is not None:
-                yield (*place, field), *_SENT_AWAY
+        if provider.base_url is not None and not _is_vendors(provider, provider.base_url):
+            yield (*place, "base_url"), *_SENT_AWAY
+        if provider.quota is not None and not _is_vendors(provider, provider.quota.url):
+            yield (*place, "quota"), *_SENT_AWAY
     for position, entry in enumerate(provider.credentials):
         where = (*place, "credentials", position)
         if entry.token_file is not None and entry.token_endpoint is not None:
@@ -167,6 +169,15 @@ def _not_here(place: Place, provider: Provider) -> Iterator[tuple[Place, str, st
 
 
 _SENT_AWAY = ("would be sent what a file of this machine holds", "leave it out, or name the provider in the providers file")
+
+
+def _is_vendors(provider: Provider, url: str) -> bool:
+    """Whether it leads to the vendor's own address, Google's in whatever region, and nobody on the way can read along."""
+    parts = urlsplit(url.lower())
+    own = urlsplit(vendors_address(provider.adapter, None)).netloc
+    regional = provider.adapter in _ON_GOOGLE and parts.netloc.endswith(f"-{own}")
+    return parts.scheme == "https" and (parts.netloc == own or (regional and parts.netloc == parts.hostname))
+
 
 _LINK_LOCAL = ("is a link-local address: cloud machines keep their own credentials there", "")
 

@@ -32,6 +32,7 @@ __all__ = [
     "rule_of",
     "table_of",
     "upstreams_of",
+    "vendors_address",
 ]
 
 SANDBOX = "sandbox"
@@ -45,6 +46,23 @@ DEFAULT_MODELS: dict[str, tuple[str, ...]] = {
     "vertex_claude": ("claude-*",),
 }
 """By adapter: what its vendor's models are called."""
+
+
+def vendors_address(adapter: str, region: str | None) -> str:
+    """Where the vendor of an adapter is asked when nothing else is said; of one that asks nobody on the network ""."""
+    # Imported here: who only reads settings need not load adapters.
+    from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL
+    from fkproxy.adapters.gemini import GEMINI_BASE_URL, vertex_base_url
+    from fkproxy.adapters.openai import OPENAI_BASE_URL
+
+    on_vertex = vertex_base_url(region or "global")
+    return {
+        "openai": OPENAI_BASE_URL,
+        "anthropic": ANTHROPIC_BASE_URL,
+        "gemini": GEMINI_BASE_URL,
+        "vertex": on_vertex,
+        "vertex_claude": on_vertex,
+    }.get(adapter, "")
 
 
 def named_by_variables(settings: Settings) -> list[Provider]:

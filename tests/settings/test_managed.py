@@ -124,6 +124,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             ({"credentials": [{"token_file": "/x.json", "token_endpoint": "https://one.example"}]}, "credentials[0].token_endpoint"),
             ({"adapter": "vertex", "base_url": "https://one.example", "credentials": [{"credentials_file": "/x.json"}]}, "base_url"),
             ({"adapter": "vertex_claude", "base_url": "https://one.example", "credentials": []}, "base_url"),
+            ({"adapter": "vertex", "base_url": "http://aiplatform.googleapis.com", "credentials": []}, "base_url"),
+            ({"adapter": "vertex", "base_url": "https://aiplatform.googleapis.com:8443", "credentials": []}, "base_url"),
+            ({"adapter": "vertex", "base_url": "https://x-aiplatform.googleapis.com.one.example", "credentials": []}, "base_url"),
+            ({"base_url": "https://x-api.anthropic.com"}, "base_url"),
+            ({"quota": {"url": "https://api.openai.com/", "quota_remaining": "a"}}, "quota"),
         )
     ),
     ({"base_url": None, "credentials": [{"token_file": "/x.json"}]}, "providers[0].credentials[0].token_file cannot be used"),
@@ -181,6 +186,26 @@ def test_two_that_do_not_fit_for_different_reasons_are_both_left_out(tmp_path: P
     loaded = effective(declared(tmp_path), document, box())
     assert [(provider.name, provider.disabled) for provider in loaded.providers[-3:]] == [("one", True), ("two", True), ("three", False)]
     assert [warning.name for warning in loaded.warnings] == ["providers[0].priority", "providers[1].proxy"]
+
+
+VENDORS_OWN: list[dict[str, Any]] = [
+    *(
+        {"adapter": adapter, "base_url": f"https://{host}", "credentials": []}
+        for adapter in ("vertex", "vertex_claude")
+        for host in ("us-central1-aiplatform.googleapis.com", "AIplatform.googleapis.com", "aiplatform.googleapis.com/v1")
+    ),
+    {"base_url": "https://api.anthropic.com"},
+    {"base_url": None, "quota": {"url": "https://api.anthropic.com/usage", "quota_remaining": "a"}},
+    {"adapter": "openai", "base_url": "https://api.openai.com/v1"},
+]
+
+
+@pytest.mark.parametrize("fields", VENDORS_OWN, ids=lambda value: str(value)[:70])
+def test_what_a_file_of_this_machine_holds_may_go_to_the_vendors_own_address(tmp_path: Path, fields: dict[str, Any]) -> None:
+    token_file = tmp_path / "token.json"
+    token_file.write_text('{"access_token": "a"}')
+    provider = {**entry("one"), "credentials": [{"token_file": str(token_file)}], **fields}
+    assert Judge(lambda: declared(tmp_path), box).judge(Document(providers=(provider,))).problems == ()
 
 
 METADATA = [
