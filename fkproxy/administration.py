@@ -73,7 +73,7 @@ class Administration:
         self._recalled = picture is not None and self._recall(picture)
         if place is not None and not self._recalled:
             # Where there may be client keys that nobody can look up, whoever has none is not let in.
-            there = picture is not None or place.database is None or place.database.exists()
+            there = place.snapshot.exists() or place.database is None or place.database.exists()
             self.directory = Directory(known=not there)
         self._keeper: Keeper[Store] | None = None
         if place is not None:
@@ -288,12 +288,13 @@ class Administration:
 
     async def _open(self) -> Store:
         assert self.place is not None
-        if self._recalled and self.place.database is not None and not self.place.database.exists():
-            # A new one would be empty, and with it in force nobody would have a key any more.
+        # A new one would be empty, and with it in force nobody would have a key any more. A copy that cannot be used says as much.
+        was_there = self._recalled or self.place.snapshot.exists()
+        if was_there and self.place.database is not None and not self.place.database.exists():
             raise StoreUnavailable("gone", f"the database file is not there; {self.place.snapshot.name} says that there was one")
         try:
             store, opened = await open_store(
-                self.place.url, secret_keys=self.place.secret_keys, key_file=self.place.key_file, may_make=not self._recalled
+                self.place.url, secret_keys=self.place.secret_keys, key_file=self.place.key_file, may_make=not was_there
             )
         except ValueError as error:
             raise StoreUnavailable("broken", str(error)) from error

@@ -149,8 +149,9 @@ async def test_a_copy_that_could_not_be_written_is_written_when_it_can_be(
     assert [key.state for key in Administration(declared, place_of(declared)).directory.keys] == ["revoked"]
 
 
+@pytest.mark.parametrize("damaged", [False, True], ids=["copy", "damaged_copy"])
 @pytest.mark.parametrize("emptied", [False, True], ids=["removed", "emptied"])
-async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: Path, emptied: bool) -> None:
+async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: Path, emptied: bool, damaged: bool) -> None:
     declared = loaded(tmp_path)
     before = Administration(declared, place_of(declared))
     async with running(before):
@@ -160,13 +161,16 @@ async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: 
     file.unlink()
     if emptied:
         file.touch()
+    if damaged:
+        copy.write_bytes(b"half a file")
     kept = copy.read_bytes()
     after = Administration(declared, place_of(declared))
     async with running(after):
         async with asyncio.timeout(20):
             while after.status.state == "opening":  # noqa: ASYNC110 - a status has no event
                 await asyncio.sleep(0.01)
-        assert (after.status.state, [key.id for key in after.directory.keys]) == ("gone", ["k"])
+        assert after.status.state == "gone"
+        assert ([key.id for key in after.directory.keys], after.directory.known) == ([] if damaged else ["k"], not damaged)
     assert copy.read_bytes() == kept
 
 
