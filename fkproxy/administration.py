@@ -66,7 +66,7 @@ class Administration:
         self._calls: Calls | None = None
         self._seeded = False
         self._uses: dict[str, float] = {}
-        self.ledger = Ledger(self.store)
+        self.ledger = Ledger(self.store, keeps=place is not None)
         self._apply: Callable[[LoadedSettings, Directory], None] = lambda loaded, directory: None
         self.journal = Journal(place.journal, max_bytes=declared.settings.store.journal_max_size) if place is not None else None
         picture = snapshot.read(place.snapshot) if place is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import shutil
 import threading
 import time
@@ -91,11 +92,14 @@ def test_where_it_remembers(environ: dict[str, str], url: str | None) -> None:
     assert (place.url if place is not None else None) == url
 
 
-async def test_without_a_place_every_verb_says_why_not(tmp_path: Path) -> None:
+async def test_without_a_place_every_verb_says_why_not(caplog: pytest.LogCaptureFixture) -> None:
     made = Administration(load(environ={}), None)
     with pytest.raises(StoreUnavailable, match="keeps nothing"):
         made.store()
     assert (made.status, made.journal) == (None, None)
+    for _ in range(1001):
+        made.ledger.leave(BY, "admin.refuse", "admin", outcome="refused")
+    assert [record for record in caplog.records if record.levelno == logging.ERROR] == [], "nobody empties what would wait for a store"
     await made.run()
     await made.ready()
 

@@ -44,11 +44,12 @@ def safe_target(name: str) -> str:
 
 
 class Ledger:
-    """`store` raises `StoreUnavailable` while there is none. `now`: unix seconds."""
+    """`store` raises `StoreUnavailable` while there is none. `now`: unix seconds. `keeps`: there is to be one; else all is told only."""
 
-    def __init__(self, store: Callable[[], Store], now: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Callable[[], Store], now: Callable[[], float] = time.time, *, keeps: bool = True) -> None:
         self.store = store
         self.now = now
+        self._keeps = keeps
         self._waiting: deque[AuditEntry] = deque()
         self._catching_up = asyncio.Lock()
 
@@ -113,7 +114,9 @@ class Ledger:
                 await self.catch_up()
 
     def _put(self, entry: AuditEntry) -> bool:
-        """Whether there was room for it."""
+        """Whether it waits for the store now."""
+        if not self._keeps:
+            return False
         if len(self._waiting) == _MOST_WAITING:
             logger.error("entries are missing from the audit log: too many wait for the store", extra={"action": entry.action})
             return False

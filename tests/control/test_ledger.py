@@ -88,5 +88,22 @@ async def test_what_changes_nothing_in_the_store_is_written_down_too(store: Stor
     assert {"action": "upstream.pause", "target": "one/a", "outcome": "done", "actor": "administrator"}.items() <= record.__dict__.items()
 
 
+async def test_where_nothing_is_kept_entries_are_told_and_wait_for_nobody(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fkproxy.control.ledger._MOST_WAITING", 2)
+    ledger = Ledger(lambda: store, keeps=False)
+    with caplog.at_level(logging.INFO, "fkproxy.control"):
+        for _ in range(3):
+            ledger.leave(BY, "admin.refuse", "admin", outcome="refused")
+        await ledger.note(BY, "upstream.pause", "upstream", "one/a")
+    await ledger.catch_up()
+    assert await rows(store) == []
+    assert [(record.levelno, record.action) for record in caplog.records] == [  # type: ignore[attr-defined]
+        *[(logging.INFO, "admin.refuse")] * 3,
+        (logging.INFO, "upstream.pause"),
+    ]
+
+
 def test_who_asks_is_a_value() -> None:
     assert By(actor=BY.actor).request_id is None
