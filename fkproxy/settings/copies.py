@@ -14,6 +14,9 @@ __all__ = ["ETC", "is_older", "readable"]
 
 ETC = Path("/etc/fkllmproxy")
 
+_AT_ONCE_NS = 1_000_000_000
+"""A copy whose content is no older than this when its inode is done has no time but its own."""
+
 
 def readable(path: Path, environ: Mapping[str, str], etc: Path = ETC) -> Path:
     """`path`, or its copy where the service may not read `path` itself and has one."""
@@ -25,13 +28,19 @@ def readable(path: Path, environ: Mapping[str, str], etc: Path = ETC) -> Path:
 
 
 def is_older(copy: Path, path: Path) -> bool:
-    """The original was changed after the copy was made, as far as can be seen.
+    """The original was changed after the copy was made, as far as can be seen: its size or the time of its content is another one.
 
-    By the kernel's own times (inode(7), ctime): that of the content can be set, and a backup that is unpacked brings one along. A time that
-    is still to come says only that the clock was wrong.
+    That of the inode (inode(7), ctime) says nothing of the content: a backup, a hard link and a chmod change it, too. The unit copies the
+    time of the content along, so that an older file, unpacked from a backup, is another one as well. Units that were installed before it
+    did so give a copy the time at which it was made: there a later time tells, unless it is still to come and says only that a clock was
+    wrong. `fkllmproxy upgrade` leaves such units as they are.
     """
     try:
-        made_ns, changed_ns = copy.stat().st_ctime_ns, path.stat().st_ctime_ns
+        made, now = copy.stat(), path.stat()
     except OSError:
         return False
-    return made_ns < changed_ns <= time.time_ns()
+    if made.st_size != now.st_size:
+        return True
+    if made.st_ctime_ns - made.st_mtime_ns < _AT_ONCE_NS:
+        return made.st_mtime_ns < now.st_mtime_ns <= time.time_ns()
+    return made.st_mtime_ns != now.st_mtime_ns
