@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from fkproxy.adapters.http import HttpClient
 from fkproxy.dialects import UPSTREAM_DIALECTS
@@ -13,7 +13,7 @@ from fkproxy.hedging import HedgePolicy, Hedger
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.standing import Standing
 from fkproxy.limits.takeover import Takeover
-from fkproxy.providers import Member, Workshop
+from fkproxy.providers import Member, Signature, Workshop
 from fkproxy.settings import FallbackAlias, Hedging, LoadedSettings, Settings, table_of
 from fkproxy.telemetry.metrics import UpstreamRow
 from fkproxy.upstream import Upstream
@@ -26,14 +26,15 @@ logger = logging.getLogger("fkproxy.assembly")
 class Assembly:
     """Builds fleets. What is configured as before goes on as before: connections, breakers, cooldowns, counts.
 
-    Of what is configured in another way under the same name an operator's pause goes on.
+    Of what is configured in another way an operator's pause goes on: for the same credential of a provider under whatever name, and for a
+    new one under the same name.
     """
 
     def __init__(self, client: HttpClient, settings: Settings, count_transition: Callable[[str, str], None]) -> None:
         self._settings = settings
         self._workshop = Workshop(client)
         self._count_transition = count_transition
-        self._kept: dict[str, Upstream] = {}
+        self._kept: dict[Signature, Upstream] = {}
         self._stands: dict[FallbackAlias, Stand] = {}
         self._hedging: tuple[Hedging, Hedger] | None = None
 
@@ -52,7 +53,7 @@ class Assembly:
         """All upstreams of a configuration, with its settings. Raises `ValueError`, and then no fleet has changed."""
         self._settings = loaded.settings
         built = self._workshop.build(loaded)
-        paused = {upstream.key for upstream in self._kept.values() if upstream.standing.state() == "paused"}
+        paused = self._paused(built.members)
         upstreams = [self._kept.get(member.signature) or self._upstream(member, paused) for member in built.members]
         for member, upstream in zip(built.members, upstreams, strict=True):
             _tune(upstream, member, loaded.settings)
@@ -74,6 +75,18 @@ class Assembly:
         self._stands = {alias: fleet.stands[alias.model] for alias in file.fallback_aliases}
         return fleet
 
+    def _paused(self, members: Sequence[Member]) -> set[Signature]:
+        """Those that follow one that an operator holds: with its credential and name, else its credential, else a new one by its name."""
+        paused: set[Signature] = set()
+        known = {signature.credential for signature in self._kept}
+        for signature, upstream in self._kept.items():
+            if upstream.standing.state() == "paused":
+                of_credential = [member for member in members if member.signature.credential == signature.credential]
+                of_both = [member for member in of_credential if member.key == upstream.key]
+                new = [member for member in members if member.key == upstream.key and member.signature.credential not in known]
+                paused.update(member.signature for member in of_both or of_credential or new)
+        return paused
+
     def _hedger(self, asked: Hedging | None) -> Hedger | None:
         """What was learnt of an upstream's usual time stays while the table does."""
         if asked is None:
@@ -82,8 +95,7 @@ class Assembly:
             self._hedging = (asked, Hedger(HedgePolicy(after_s=asked.after, share=asked.share)))
         return self._hedging[1] if self._hedging is not None else None
 
-    def _upstream(self, member: Member, paused: Collection[str]) -> Upstream:
-        """`paused`: the keys of those that an operator holds."""
+    def _upstream(self, member: Member, paused: Collection[Signature]) -> Upstream:
         policy, cooldown = self._settings.circuit_breaker, self._settings.cooldown
         adapter = member.adapter
 
@@ -101,7 +113,7 @@ class Assembly:
         )
         standing = Standing(max_s=cooldown.max_secs, exhausted_max_s=cooldown.exhausted_max_secs)
         upstream = Upstream(adapter, UPSTREAM_DIALECTS[adapter.dialect], breaker, standing, member.terms, member.probe)
-        if upstream.key in paused:
+        if member.signature in paused:
             upstream.standing.pause()
         return upstream
 

@@ -37,25 +37,38 @@ from fkproxy.settings import (
 )
 from fkproxy.suffix import reasoning_of_word
 from fkproxy.telemetry.prices import Pricing, Rates
+from fkproxy.telemetry.record import upstream_key
 from fkproxy.upstream import Terms
 
 if TYPE_CHECKING:
     from fkproxy.adapters.google_auth import GoogleTokens
 
-__all__ = ["Built", "Member", "Workshop"]
+__all__ = ["Built", "Member", "Signature", "Workshop"]
 
 _USER_AGENT = f"fkproxy/{__version__}"
 _FIXED = (("content-type", "application/json"), ("user-agent", _USER_AGENT))
 
 
+class Signature(msgspec.Struct, frozen=True):
+    """Digests: who prints them learns nothing. `whole` changes with all that makes it another upstream; `credential` says whose it is."""
+
+    whole: str
+    credential: str
+
+
 class Member(msgspec.Struct, frozen=True):
-    """One upstream to be: its adapter and terms. `signature` changes with all that makes it another one."""
+    """One upstream to be: its adapter and terms."""
 
     adapter: Adapter
     terms: Terms
     account: str
-    signature: str
+    signature: Signature
     probe: QuotaProbe | None = None
+
+    @property
+    def key(self) -> str:
+        """As pools and operators name it."""
+        return upstream_key(self.adapter.provider_key, self.adapter.credential.name)
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -111,7 +124,7 @@ class Workshop:
         if sandbox or (sandbox is None and not members):
             adapter = Sandbox(answer_everything=not members)
             rules.append(Rule(provider_key=adapter.provider_key, models=adapter.models))
-            members.append(Member(adapter, Terms(timeouts=self._timeouts(None)), "", "sandbox"))
+            members.append(Member(adapter, Terms(timeouts=self._timeouts(None)), "", Signature("sandbox", "sandbox")))
         return Built(tuple(rules), tuple(members))
 
     def _member(self, provider: Provider, entry: CredentialEntry, project: str | None, *, several: bool) -> Member:
@@ -329,15 +342,21 @@ _OF_THE_WAY = (
 """What a provider, or one of its credentials, says of the ways to it and of its terms: another one makes no other upstream of it."""
 
 
-def _signature(provider: Provider, entry: CredentialEntry, project: str | None) -> str:
-    """Equal for two upstreams that are configured alike, secrets included. A digest: who prints it learns nothing."""
+def _signature(provider: Provider, entry: CredentialEntry, project: str | None) -> Signature:
+    """Equal for two upstreams that are configured alike, secrets included. Its `credential`: for two of one provider with one secret."""
     quota = provider.quota.headers if provider.quota is not None else {}
     secrets = [entry.key, entry.client_secret, *provider.headers.values(), *quota.values()]
     told = [each.get_secret_value() if each is not None else "" for each in secrets]
     itself = provider.model_copy(update=dict.fromkeys(_OF_THE_WAY) | {"credentials": (), "headers": dict.fromkeys(provider.headers)})
     of_entry = entry.model_copy(update=dict.fromkeys(("key", "client_secret", "weight", "priority", "disabled")))
-    whole = repr((itself, of_entry, project, told, _stamp(entry.credentials_file)))
-    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+    return Signature(
+        whole=_digest((itself, of_entry, project, told, _stamp(entry.credentials_file))),
+        credential=_digest((provider.name, told[0], entry.token_file, entry.credentials_file, project)),
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=16).hexdigest()
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

@@ -66,6 +66,51 @@ async def test_who_is_paused_stays_so_whatever_of_his_provider_changes(tmp_path:
     await client.aclose()
 
 
+SECOND = '[[providers.credentials]]\nkey = "second-key"\n'
+FIRST = KEYS.removesuffix(SECOND)
+NAMED = FIRST.replace("key =", 'name = "a"\nkey =') + FIRST.replace("key =", 'name = "b"\nkey =')
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "paused"),
+    [
+        (FIRST, FIRST + SECOND, ["one/1"]),
+        (FIRST, SECOND + FIRST, ["one/2"]),
+        (FIRST + SECOND, FIRST, ["one"]),
+        (FIRST + SECOND, SECOND + FIRST, ["one/2"]),
+        (FIRST + SECOND, SECOND, []),
+        (FIRST + SECOND + FIRST.replace("first", "third"), SECOND + FIRST.replace("first", "third"), []),
+        (FIRST, NAMED, ["one/a", "one/b"]),
+        (NAMED, NAMED + "weight = 2\nproxy = 'direct'\n", ["one/a"]),
+        (FIRST, FIRST.replace("first", "rotated"), ["one"]),
+        (FIRST, FIRST.replace("first", "rotated") + SECOND, []),
+    ],
+    ids=[
+        "another_after",
+        "another_before",
+        "the_other_gone",
+        "swapped",
+        "gone",
+        "moved_up",
+        "twice",
+        "two_alike",
+        "rotated",
+        "another_two",
+    ],
+)
+async def test_a_pause_is_of_a_credential_and_follows_it_to_another_name(
+    tmp_path: Path, before: str, after: str, paused: list[str]
+) -> None:
+    client = HttpClient()
+    loaded = configured(tmp_path, ONE + before + TWO + FIRST)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    fleet = assembly.fleet(loaded)
+    fleet.upstreams[0].standing.pause()
+    (tmp_path / "providers.toml").write_text(ONE + after + TWO + FIRST)
+    assert [row.key for row in rows(assembly.fleet(load_providers(loaded), fleet)) if row.state == "paused"] == paused
+    await client.aclose()
+
+
 async def test_what_is_said_of_the_way_to_an_upstream_leaves_it_the_same_and_is_in_force(tmp_path: Path) -> None:
     client = HttpClient()
     loaded = configured(tmp_path, ONE + KEYS + TWO)
