@@ -99,7 +99,7 @@ async def test_where_nothing_is_kept_entries_are_told_and_wait_for_nobody(
         await ledger.note(BY, "upstream.pause", "upstream", "one/a")
     await ledger.catch_up()
     assert await rows(store) == []
-    assert [(record.levelno, record.action) for record in caplog.records] == [  # type: ignore[attr-defined]
+    assert [(record.levelno, record.__dict__["action"]) for record in caplog.records] == [
         *[(logging.INFO, "admin.refuse")] * 3,
         (logging.INFO, "upstream.pause"),
     ]
