@@ -68,15 +68,13 @@ class Clientele:
     # --- one call
 
     def enter(self, call: Call, task: asyncio.Task[object]) -> None:
-        """Let the call of a caller in who has terms, or is barred. From then on it can be ended, until `leave`.
+        """Let the call of a caller in who has terms, and whose key is good. From then on it can be ended, until `leave`.
 
-        Raises `NotAuthenticated`, `NotAllowed` and `AdmissionError`.
+        Raises `AdmissionError`.
         """
         caller = call.caller
-        if caller.barred is not None or call.started_s >= caller.ends_s:
-            caller.check(call.started_s)
-        if caller.terms is None or caller.key_id is None:
-            return
+        assert caller.terms is not None
+        assert caller.key_id is not None
         allowance = call.allowance = self._allowances.by_key.get(caller.key_id) or self._allowances.of(caller.key_id, caller.terms)
         allowance.used_s = call.started_s
         self.under_way.calls[call] = task

@@ -207,9 +207,11 @@ class Gateway:
         """Key, then token bucket. Raises `NotAuthenticated`, `NotAllowed` and `RateLimited`."""
         call.auth = "refused"
         caller = call.caller = self.clientele.keys.identify(call.presented_key)
-        if caller.terms is not None or caller.barred is not None:
-            self.clientele.enter(call, task)
+        if caller.barred is not None or call.started_s >= caller.ends_s:
+            caller.check(call.started_s)
         call.auth = "none" if caller.key_id is None else "key"
+        if caller.terms is not None:
+            self.clientele.enter(call, task)
         if self._buckets is None or call.verdict is not None:
             return
         call.verdict = self._buckets.take(call.payer, self._now())

@@ -57,6 +57,8 @@ async def test_who_is_not_served_hears_why_in_its_own_dialect(
     assert "retry-after" not in client.headers, "waiting would not help"
     record = bench.record
     assert (record.status, record.error_code) == (status, code)
+    good = status in (429, 503) or code == "model_not_allowed"
+    assert record.auth == ("key" if good else "refused"), "a key at its limit is a good one"
     if key_id is not None:
         assert (record.key_id, record.pool, record.key_prefix) == (key_id, "team", "sk-fk-a")
     assert not bench.adapters[0].calls
