@@ -79,8 +79,7 @@ def _when(field: str, *values: str) -> Callable[[Series], int]:
     return lambda series: series.count if getattr(series.labels, field) in values else 0
 
 
-_GEN_AI = {"gen_ai_provider_name": "provider_key", "gen_ai_request_model": "model_id"}
-_CHAT = {"gen_ai_operation_name": "chat"}
+_GEN_AI = {"gen_ai_provider_name": "provider_key", "gen_ai_request_model": "model_id", "gen_ai_operation_name": "operation"}
 
 COUNTERS: tuple[Counted, ...] = (
     Counted(
@@ -158,7 +157,6 @@ HISTOGRAMS: tuple[Measured, ...] = (
         {**_GEN_AI, "error_type": "error_code"},
         lambda series: series.duration_s if series.labels.provider_key != "none" else None,
         _GEN_AI_DURATION_BOUNDS_S,
-        _CHAT,
     ),
     Measured(
         "gen_ai_server_time_to_first_token_seconds",
@@ -166,7 +164,6 @@ HISTOGRAMS: tuple[Measured, ...] = (
         _GEN_AI,
         lambda series: series.ttft_s if series.labels.outcome == "ok" else None,
         _GEN_AI_TTFT_BOUNDS_S,
-        _CHAT,
     ),
     Measured(
         "gen_ai_client_token_usage",
@@ -174,7 +171,7 @@ HISTOGRAMS: tuple[Measured, ...] = (
         _GEN_AI,
         lambda series: series.input_tokens,
         TOKEN_BOUNDS,
-        {**_CHAT, "gen_ai_token_type": "input"},
+        {"gen_ai_token_type": "input"},
     ),
     Measured(
         "gen_ai_client_token_usage",
@@ -182,6 +179,6 @@ HISTOGRAMS: tuple[Measured, ...] = (
         _GEN_AI,
         lambda series: series.output_tokens,
         TOKEN_BOUNDS,
-        {**_CHAT, "gen_ai_token_type": "output"},
+        {"gen_ai_token_type": "output"},
     ),
 )

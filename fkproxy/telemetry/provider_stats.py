@@ -90,7 +90,7 @@ class ProviderStats:
         if usage is not None:
             upstream.usage_reported += 1
             upstream.tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
-        elif record.tries[-1].outcome == "ok":
+        elif record.tries[-1].outcome == "ok" and record.usage_missing:
             upstream.usage_missing += 1
 
     def _upstream(self, attempt: Attempt) -> _Upstream:

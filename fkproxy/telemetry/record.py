@@ -122,3 +122,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     operation: Operation = "chat"
     pool: str | None = None
     key_prefix: str | None = None
+
+    @property
+    def usage_missing(self) -> bool:
+        """The upstream should have said how many tokens it counted, and did not. A count of tokens takes none."""
+        return self.usage is None and self.operation != "count_tokens"

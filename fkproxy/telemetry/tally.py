@@ -19,6 +19,7 @@ from functools import lru_cache
 from math import ceil
 from typing import Literal, NamedTuple, Protocol
 
+from fkproxy.dialects.base import Operation
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
     KeyExpired,
@@ -128,6 +129,7 @@ class Labels(NamedTuple):
     outcome: Outcome
     stream: bool
     auth: str
+    operation: Operation
 
 
 class Histogram:
@@ -249,6 +251,7 @@ class Tally:
             record.client_ended,
             record.stream,
             record.auth,
+            record.operation,
         )
         series = self._series.get(key)
         if series is None:
@@ -283,7 +286,7 @@ class Tally:
                 series.cost_usd += record.cost_usd
             else:
                 series.cost_unknown += 1
-        elif series.labels.outcome == "ok":
+        elif series.labels.outcome == "ok" and record.usage_missing:
             series.usage_missing += 1
         if upstream_status == 403:
             self.waf_blocks += 1
@@ -344,6 +347,7 @@ def _labels(record: CallRecord, model: str) -> Labels:
         outcome=outcome_of(record),
         stream=record.stream,
         auth=record.auth,
+        operation=record.operation,
     )
 
 

@@ -52,6 +52,8 @@ LIMITED = {"status": 429, "error_code": "rate_limit_exceeded", "provider_key": N
 GONE = {"status": 499, "client_ended": True, "usage": None, "ttft_ms": None}
 BLOCKED = {"status": 502, "error_code": "upstream_authentication", "upstream_status": 403, "usage": None}
 UNCOUNTED = {"usage": None}
+COUNT = {"usage": None, "operation": "count_tokens", "route": "/v1/messages/count_tokens", "ttft_ms": None, "finish_reason": None}
+EMBEDDINGS = {"operation": "embeddings", "route": "/v1/embeddings"}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,7 @@ UNCOUNTED = {"usage": None}
         (GOOD, "fkproxy_tokens_total", {"kind": "cached_input"}, 60),
         (GOOD, "fkproxy_tokens_total", {"kind": "reasoning"}, 5),
         (UNCOUNTED, "fkproxy_usage_missing_total", {"provider_key": "p1"}, 1),
+        ({**UNCOUNTED, **EMBEDDINGS}, "fkproxy_usage_missing_total", {"provider_key": "p1"}, 1),
         (GOOD, "fkproxy_request_duration_seconds_sum", {"outcome": "ok"}, 0.05),
         (GOOD, "fkproxy_request_duration_seconds_bucket", {"le": "0.04"}, 0),
         (GOOD, "fkproxy_request_duration_seconds_bucket", {"le": "0.08"}, 1),
@@ -94,6 +97,8 @@ UNCOUNTED = {"usage": None}
         (GOOD, "fkproxy_overhead_seconds_sum", {}, 0.01),
         ({"losses": ("messages[3].name",)}, "fkproxy_losses_total", {"field": "messages[].name", "dialect": "openai_chat"}, 1),
         (GOOD, "gen_ai_server_request_duration_seconds_count", {"gen_ai_request_model": "model-1", "gen_ai_operation_name": "chat"}, 1),
+        (COUNT, "gen_ai_server_request_duration_seconds_count", {"gen_ai_operation_name": "count_tokens"}, 1),
+        (EMBEDDINGS, "gen_ai_client_token_usage_sum", {"gen_ai_operation_name": "embeddings", "gen_ai_token_type": "input"}, 100),
         (GOOD, "gen_ai_server_time_to_first_token_seconds_count", {"gen_ai_provider_name": "p1"}, 1),
         (GOOD, "gen_ai_client_token_usage_sum", {"gen_ai_token_type": "input"}, 100),
         (GOOD, "gen_ai_client_token_usage_sum", {"gen_ai_token_type": "output"}, 20),
@@ -160,6 +165,12 @@ def test_the_first_event_is_an_increase(name: str, labels: dict[str, str]) -> No
     assert labelled(metrics, name, **labels) == 0
     metrics.observe(record(**FAILED, finish_reason="content_filter"))
     labelled(metrics, name, **labels)
+
+
+def test_a_count_of_tokens_misses_no_usage() -> None:
+    metrics = Metrics("1.2.3", Sources(upstreams=lambda: (UpstreamRow(provider_key="p1"),)))
+    metrics.observe(record(**COUNT))
+    assert labelled(metrics, "fkproxy_usage_missing_total", provider_key="p1") == 0
 
 
 def test_an_administrator_without_a_key_is_counted_where_keys_are_and_is_no_call() -> None:

@@ -27,10 +27,11 @@ def test_attempts_count_by_outcome_and_status_for_each_credential() -> None:
     stats.observe(record(started_s=START, duration_ms=1000.0, tries=(failed, served)))
     stats.observe(record(started_s=START, tries=(attempt("upstream_rejected", 400, credential="b"),), usage=None))
     stats.observe(record(started_s=START, tries=(attempt(credential="b"),), usage=None))
+    stats.observe(record(started_s=START, tries=(attempt(credential="c"),), usage=None, operation="count_tokens"))
     stats.observe(record(started_s=START, tries=()))
     whole = stats.of("p", START + 2)
-    assert (whole["request_count"], whole["success_count"], whole["failure_count"]) == (4, 3, 1)
-    assert (whole["success_rate"], whole["error_rate"], whole["ratio_429"], whole["ratio_401"]) == (0.75, 0.25, 0.25, 0.0)
+    assert (whole["request_count"], whole["success_count"], whole["failure_count"]) == (5, 4, 1)
+    assert (whole["success_rate"], whole["error_rate"], whole["ratio_429"], whole["ratio_401"]) == (0.8, 0.2, 0.2, 0.0)
     assert whole["errors"] == {"upstream_rate_limited": 1}
     assert (whole["total_tokens"], whole["usage_reported"], whole["usage_missing"]) == (120, 1, 1)
     assert (whole["latency_p95_ms"], whole["ttft_p50_ms"]) == (100.0, 30.0)
