@@ -18,9 +18,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from fkproxy.model.errors import UpstreamRateLimited
+from fkproxy.telemetry.families import UPSTREAM_FAILURES
 from fkproxy.telemetry.metrics import Metrics, Sources, UpstreamRow
 from fkproxy.telemetry.record import Attempt
 from tests.telemetry.records import record
+from tests.test_docs import error_codes
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMETHEUS = ROOT / "packaging" / "prometheus"
@@ -158,6 +161,14 @@ def test_a_rule_reads_what_is_shown(name: str, shown: dict[str, list[dict[str, s
     assert read
     for metric, matchers in read:
         assert metric in RECORDED or any(matches(labels, matchers) for labels in shown.get(metric, ())), (metric, matchers)
+
+
+def test_what_is_an_upstreams_failure_is_known_to_the_rule() -> None:
+    """Limits have an alert of their own."""
+    ((_, matchers), _) = selectors(EXPRESSIONS["fkllmproxy:upstream:failures:ratio10m"])
+    outcomes = {*UPSTREAM_FAILURES, *error_codes(), "ok", "abandoned", "client_ended"}
+    counted = {outcome for outcome in outcomes if matches({"outcome": outcome}, matchers)}
+    assert counted == UPSTREAM_FAILURES - {UpstreamRateLimited.code}
 
 
 def test_the_dashboard_asks_its_annotations_and_variables_of_what_is_shown(shown: dict[str, list[dict[str, str]]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, get_args
 
-from fkproxy.model.errors import FkproxyError, InternalError, UpstreamError
+from fkproxy.model.errors import FallbackExhausted, FkproxyError, InternalError, UpstreamError, UpstreamRejected
 from fkproxy.model.events import FinishReason
 from fkproxy.telemetry.tally import (
     DURATION_BOUNDS_S,
@@ -21,7 +21,7 @@ from fkproxy.telemetry.tally import (
     Series,
 )
 
-__all__ = ["COUNTERS", "FINISH_REASONS", "HISTOGRAMS", "UPSTREAM_CODES", "Counted", "Measured"]
+__all__ = ["COUNTERS", "FINISH_REASONS", "HISTOGRAMS", "UPSTREAM_CODES", "UPSTREAM_FAILURES", "Counted", "Measured"]
 
 _GEN_AI_DURATION_BOUNDS_S = tuple(bound for bound in DURATION_BOUNDS_S if 0.01 <= bound <= 81.92)
 _GEN_AI_TTFT_BOUNDS_S = tuple(bound for bound in TTFT_BOUNDS_S if bound <= 10.0)
@@ -33,6 +33,8 @@ def _codes(kind: type[FkproxyError]) -> set[str]:
 
 
 UPSTREAM_CODES = sorted(_codes(UpstreamError))
+UPSTREAM_FAILURES = frozenset(UPSTREAM_CODES) - _codes(UpstreamRejected) - {FallbackExhausted.code}
+"""Outcomes of tries that are the upstream's failure: neither the client's mistake, nor the end of its stay or of its key's."""
 _OWN_CODES = sorted(_codes(FkproxyError) - _codes(UpstreamError))
 FINISH_REASONS: tuple[str, ...] = get_args(FinishReason)
 

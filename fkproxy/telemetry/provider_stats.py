@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Any
 
-from fkproxy.model.errors import InternalError, UpstreamRejected
+from fkproxy.telemetry.families import UPSTREAM_FAILURES
 from fkproxy.telemetry.record import Attempt, CallRecord
 from fkproxy.telemetry.tally import Uncounted, percentile
 
@@ -21,9 +21,6 @@ _WINDOW_S = 600.0
 _SLICE_S = 10.0
 _SAMPLES = 512
 """Latencies kept of each upstream; percentiles are over the latest of them."""
-
-_FINE = frozenset(("ok", "abandoned", "client_ended", InternalError.code, UpstreamRejected.code))
-"""Outcomes that are not the upstream's failure."""
 
 
 class _Slice:
@@ -60,7 +57,7 @@ class _Upstream:
         if outcome == "ok":
             here.served += 1
         else:
-            self.failures += outcome not in _FINE
+            self.failures += outcome in UPSTREAM_FAILURES
             here.outcomes[outcome] += 1
             if attempt.status is not None:
                 here.statuses[attempt.status] += 1
@@ -122,7 +119,7 @@ def _figures(upstreams: list[_Upstream], now_s: float) -> dict[str, Any]:
     durations = sorted(value for upstream in upstreams for value in upstream.durations_ms)
     ttfts = sorted(value for upstream in upstreams for value in upstream.ttfts_ms)
     seen = [upstream.last_seen_s for upstream in upstreams if upstream.last_seen_s is not None]
-    failed = sum(count for outcome, count in outcomes.items() if outcome not in _FINE)
+    failed = sum(count for outcome, count in outcomes.items() if outcome in UPSTREAM_FAILURES)
     return {
         "request_count": requests,
         "success_count": requests - failures,
@@ -140,7 +137,7 @@ def _figures(upstreams: list[_Upstream], now_s: float) -> dict[str, Any]:
         "window_s": int(_WINDOW_S),
         "requests": total,
         "error_rate": _share(failed, total),
-        "errors": {outcome: count for outcome, count in sorted(outcomes.items()) if outcome not in _FINE},
+        "errors": {outcome: count for outcome, count in sorted(outcomes.items()) if outcome in UPSTREAM_FAILURES},
         **{f"ratio_{status}": _share(statuses[status], total) for status in (401, 403, 429)},
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import Attempt
 from tests.telemetry.records import record
@@ -39,6 +41,28 @@ def test_attempts_count_by_outcome_and_status_for_each_credential() -> None:
     assert (first["error_rate"], second["error_rate"]) == (1.0, 0.0)
     assert (first["total_tokens"], second["total_tokens"]) == (0, 120)
     assert stats.of_credential("p", "unknown", START)["request_count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failed"),
+    [
+        ("upstream_error", 1),
+        ("upstream_authentication", 1),
+        ("upstream_quota_exhausted", 1),
+        ("upstream_rejected", 0),
+        ("upstream_model_not_found", 0),
+        ("key_revoked", 0),
+        ("pool_inactive", 0),
+        ("client_ended", 0),
+        ("abandoned", 0),
+        ("internal_error", 0),
+    ],
+)
+def test_only_what_an_upstream_does_is_its_failure(outcome: str, failed: int) -> None:
+    stats = ProviderStats()
+    stats.observe(record(started_s=START, tries=(attempt(outcome),), usage=None))
+    figures = stats.of("p", START + 1)
+    assert (figures["failure_count"], figures["error_rate"], figures["errors"]) == (failed, failed, {outcome: 1} if failed else {})
 
 
 def test_the_window_forgets_and_the_totals_do_not() -> None:
