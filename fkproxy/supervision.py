@@ -266,6 +266,6 @@ def own_command(arguments: Sequence[str]) -> list[str]:
 def _status(health: Mapping[str, Any]) -> str:
     """`0.1.0, ok, upstreams 2 of 2, 3 calls and 1 stream under way`."""
     upstreams = health.get("upstreams") or ()
-    up = sum(1 for upstream in upstreams if upstream.get("breaker") != "open")
+    up = sum(1 for upstream in upstreams if upstream.get("breaker") != "open" and upstream.get("state") != "paused")
     under_way = f"{health.get('calls_in_flight', 0)} calls ({health.get('streams_open', 0)} streams) under way"
     return f"{health.get('version')}, {health.get('status')}, upstreams {up} of {len(upstreams)}, {under_way}"

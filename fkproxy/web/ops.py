@@ -139,16 +139,16 @@ class Ops:
     async def _health(self, _: Inbound, __: Caller) -> _Answer:
         at = self._now()
         upstreams = [_describe(upstream, at) for upstream in self._gateway.fleet.upstreams]
-        closed = [entry for entry in upstreams if entry["breaker"] != "open"]
-        if not closed:
+        callable_now = [entry for entry in upstreams if entry["breaker"] != "open" and entry["state"] != "paused"]
+        if not callable_now:
             status = "unavailable"
-        elif len(closed) == len(upstreams) and all(entry["state"] in ("active", "refreshing") for entry in upstreams):
+        elif len(callable_now) == len(upstreams) and all(entry["state"] in ("active", "refreshing") for entry in upstreams):
             status = "ok"
         else:
             status = "degraded"
         body = {
             "status": status,
-            "ok": bool(closed),
+            "ok": bool(callable_now),
             "version": __version__,
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "uptime_s": round(at - self._started, 1),
@@ -159,7 +159,7 @@ class Ops:
         }
         if (store := self._store()) is not None:
             body["store"] = store
-        return _Answer(json.encode(body), status=200 if closed else 503)
+        return _Answer(json.encode(body), status=200 if callable_now else 503)
 
     async def _verified(self, _: Inbound, caller: Caller) -> _Answer:
         """A proxy may pass these headers on to what it guards."""

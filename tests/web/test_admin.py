@@ -140,9 +140,12 @@ async def test_an_upstream_is_paused_resumed_and_reset() -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     paused = await app.ask("POST", "/admin/api/upstreams/pause?key=sandbox", headers=BEARER)
     assert (paused.status, paused.json()["state"]) == (200, "paused")
+    ready = await app.ask("GET", "/readyz")
+    assert (ready.status, ready.json()["status"], ready.json()["ok"]) == (503, "unavailable", False), "no call would be served"
     refused = await app.ask("POST", "/v1/chat/completions", body=chat(), headers=BEARER)
     assert (refused.status, "paused" in refused.json()["error"]["message"]) == (503, True)
     assert (await app.ask("POST", "/admin/api/upstreams/resume?key=sandbox", headers=BEARER)).json()["state"] == "active"
+    assert (await app.ask("GET", "/readyz")).json()["status"] == "ok"
     assert (await app.ask("POST", "/v1/chat/completions", body=chat(), headers=BEARER)).status == 200
     for path in ("/admin/api/upstreams/reset", "/admin/api/upstreams/reset?key=sandbox"):
         assert [each["key"] for each in (await app.ask("POST", path, headers=BEARER)).json()] == ["sandbox"]
