@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +24,7 @@ from fkproxy.catalogue import Catalogue
 from fkproxy.control.strangers import Heard
 from fkproxy.dialects.base import Dialect, ModelEntry
 from fkproxy.gateway import Gateway, error_headers
-from fkproxy.model.errors import FkproxyError, MethodNotAllowed, NotAuthenticated, UnknownModel, UnknownRoute
+from fkproxy.model.errors import FkproxyError, InternalError, MethodNotAllowed, NotAuthenticated, UnknownModel, UnknownRoute
 from fkproxy.supervision import SUPERVISOR_AGENT
 from fkproxy.telemetry.metrics import Metrics
 from fkproxy.telemetry.provider_stats import ProviderStats
@@ -35,6 +36,8 @@ from fkproxy.web.verify import Verifier
 from fkproxy.wire import json
 
 __all__ = ["Ops"]
+
+logger = logging.getLogger("fkproxy.web.ops")
 
 _JSON = b"application/json"
 _NO_STORE = (b"cache-control", b"no-cache, no-store, must-revalidate")
@@ -253,7 +256,10 @@ class Ops:
                 auth = "none" if caller.key_id is None else "key"
                 answer = await ask(inbound, caller)
                 headers += answer.headers
-            except FkproxyError as error:
+            except Exception as raised:
+                error = raised if isinstance(raised, FkproxyError) else InternalError()
+                if error is not raised:
+                    logger.error("a request failed in the gateway", exc_info=raised, extra={"request_id": inbound.request_id})
                 error_code = error.code
                 answer = _Answer(self._dialect(inbound).encode_error(error, inbound.request_id), status=error.status)
                 headers += error_headers(error)

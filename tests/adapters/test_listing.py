@@ -33,7 +33,7 @@ async def test_lists_of_models(client: HttpClient) -> None:
             {"name": "models/text-embedding-004", "supportedGenerationMethods": ["embedContent"]},
         ]
     }
-    openai = {"object": "list", "data": [{"id": "m-1", "object": "model", "created": 5, "owned_by": "x"}]}
+    openai = {"object": "list", "data": [{"id": "m-1", "object": "model", "created": 1700000000, "owned_by": "x"}]}
     refused = reply(b'{"error":{"message":"bad key sk-secret"}}', status="401 Unauthorized")
     async with FakeUpstream(reply(json.dumps(google).encode()), reply(json.dumps(openai).encode()), refused, reply(b"<html>")) as upstream:
         google_access = Access(client.origin(upstream.url), StaticSecret("", KEY), auth_header="x-goog-api-key", fixed=())
@@ -44,7 +44,7 @@ async def test_lists_of_models(client: HttpClient) -> None:
         access = Access(client.origin(f"{upstream.url}/v1"), StaticSecret("", "sk"), auth_header="authorization", fixed=())
         compatible = OpenAiCompatible(client, DIALECTS["openai_chat"], access, provider_key="o", models=("*",))
         (entry,) = await compatible.list_models()
-        assert (entry.id, entry.owned_by, entry.created_s) == ("m-1", "x", 5)
+        assert (entry.id, entry.owned_by, entry.created_s) == ("m-1", "x", 1_700_000_000)
         with pytest.raises(UpstreamRefusedCredential) as caught:
             await compatible.list_models()
         assert "sk-secret" not in str(caught.value)

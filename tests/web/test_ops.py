@@ -8,6 +8,7 @@ import pytest
 
 from fkproxy import __version__
 from fkproxy.clientele import Clientele
+from fkproxy.dialects.base import ModelEntry
 from fkproxy.directory import Pool
 from fkproxy.supervision import SUPERVISOR_AGENT
 from tests.fakes.keys import directory, key, raw
@@ -62,6 +63,22 @@ async def test_one_model_can_be_asked_for_by_name() -> None:
     assert (await app.ask("GET", "/v1/models/x", headers=theirs)).json()["error"]["status"] == "NOT_FOUND"
     missing = await app.ask("GET", "/v1/models/nobody")
     assert (missing.status, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_our_own_bug_is_a_500_with_a_line_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async def models(*_: object) -> list[ModelEntry]:
+        raise ValueError("year 55840 is out of range")
+
+    monkeypatch.setattr("fkproxy.catalogue.Catalogue.models", models)
+    written: list[tuple[int, str | None]] = []
+    monkeypatch.setattr("fkproxy.telemetry.logs.AccessLog.write", lambda _, record: written.append((record.status, record.error_code)))
+    app = App(APP_CORS__ENABLED="true", APP_CORS__ALLOWED_ORIGINS="https://a.example")
+    headers = {"anthropic-version": "2023-06-01", "origin": "https://a.example", "x-request-id": "r7"}
+    reply = await app.ask("GET", "/v1/models", headers=headers)
+    assert (reply.status, reply.json()["error"]["type"], b"55840" in reply.body) == (500, "api_error", False)
+    assert (reply.headers["x-request-id"], reply.headers["access-control-allow-origin"]) == ("r7", "https://a.example")
+    assert written == [(500, "internal_error")]
+    assert [record.msg for record in caplog.records] == ["a request failed in the gateway"]
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/metrics/prometheus", "/v1/models"])

@@ -13,7 +13,6 @@ errors.py           errors, both ways
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 import msgspec
 
@@ -26,6 +25,7 @@ from fkproxy.model.events import Event, Reply
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
+from fkproxy.wire.times import read_time
 
 __all__ = ["DIALECT", "Anthropic"]
 
@@ -120,7 +120,7 @@ class Anthropic:
             ModelEntry(
                 id=model.id,
                 owned_by="anthropic",
-                created_s=int(model.created_at.timestamp()) if model.created_at is not None else 0,
+                created_s=int(read_time(model.created_at) or 0),
                 display_name=model.display_name,
                 input_token_limit=model.max_input_tokens,
                 output_token_limit=model.max_tokens,
@@ -132,7 +132,7 @@ class Anthropic:
 class _Model(msgspec.Struct):
     id: str
     display_name: str | None = None
-    created_at: datetime | None = None
+    created_at: str | None = None
     max_input_tokens: int | None = None
     max_tokens: int | None = None
 

@@ -25,6 +25,7 @@ from fkproxy.model.events import Event, Reply
 from fkproxy.model.request import ChatRequest, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
+from fkproxy.wire.times import read_time
 
 __all__ = ["DIALECT", "OpenAiChat"]
 
@@ -115,7 +116,7 @@ class OpenAiChat:
             listed = msgspec.json.decode(body, type=_Models).data
         except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's list of models is not one") from error
-        return [ModelEntry(id=model.id, owned_by=model.owned_by or "", created_s=int(model.created or 0)) for model in listed]
+        return [ModelEntry(id=model.id, owned_by=model.owned_by or "", created_s=int(read_time(model.created) or 0)) for model in listed]
 
 
 class _Model(msgspec.Struct):

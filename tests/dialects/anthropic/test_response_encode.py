@@ -305,6 +305,25 @@ def test_the_list_of_models() -> None:
     assert json.loads(MESSAGES.encode_models([])) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
+@pytest.mark.parametrize(
+    ("dialect", "field", "said", "created_at"),
+    [
+        ("openai_chat", "created", 1_700_000_000, "2023-11-14T22:13:20Z"),
+        ("openai_chat", "created", 1_700_000_000_000, "2023-11-14T22:13:20Z"),
+        ("openai_chat", "created", 1e300, "1970-01-01T00:00:00Z"),
+        ("openai_chat", "created", -1, "1970-01-01T00:00:00Z"),
+        ("openai_chat", "created", None, "1970-01-01T00:00:00Z"),
+        ("anthropic", "created_at", "2023-11-14T22:13:20Z", "2023-11-14T22:13:20Z"),
+        ("anthropic", "created_at", "0001-01-01T00:00:00+05:00", "1970-01-01T00:00:00Z"),
+        ("anthropic", "created_at", "9999-12-31T23:59:59-12:00", "1970-01-01T00:00:00Z"),
+        ("anthropic", "created_at", "soon", "1970-01-01T00:00:00Z"),
+    ],
+)
+def test_a_model_is_as_old_as_its_upstream_says_where_that_is_a_time(dialect: str, field: str, said: Any, created_at: str) -> None:
+    entries = DIALECTS[dialect].decode_models(json.dumps({"data": [{"id": "m", field: said}]}).encode())
+    assert json.loads(MESSAGES.encode_models(entries))["data"][0]["created_at"] == created_at
+
+
 def test_a_signed_thought_that_is_not_shown_is_a_block() -> None:
     events = (Started(), ReasoningDelta(text=""), SealAttached(seal=Seal(dialect="anthropic", data="S")), *STOPPED)
     assert collect(events).choices[0].parts == (Reasoning(text="", seal=Seal(dialect="anthropic", data="S")),)
