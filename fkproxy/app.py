@@ -131,12 +131,13 @@ def create_app(
     )
     door = Door(trusted_proxies=settings.server.trusted_proxies, cors=_cors(settings), static=_STATIC_HEADERS, leaving=leaving)
     dialects, strangers = list(CLIENT_DIALECTS), Strangers(administration.ledger)
+    catalogue = Catalogue(lambda: gateway.fleet, now=time.monotonic)
     ops = Ops(
         gateway=gateway,
         door=door,
         metrics=metrics,
         stats=stats,
-        catalogue=Catalogue(lambda: gateway.fleet, now=time.monotonic),
+        catalogue=catalogue,
         dialects=dialects,
         observe=access_log.write,
         store=lambda: _store_told(administration),
@@ -177,6 +178,7 @@ def create_app(
     async def close() -> None:
         for task in (*watching, *prices):
             task.cancel()
+        catalogue.close()
         # The store is closed by whoever looks after it: a database whose last user said goodbye is one file again.
         await asyncio.wait(watching, timeout=_LEAVE_WITHIN_S)
         await assembly.aclose()

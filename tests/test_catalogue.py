@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from fkproxy.routing import RoutingTable, Rule
 from fkproxy.upstream import Terms, Upstream
 from tests.fakes.pipeline import Clock, ScriptedAdapter
 
+PATIENCE_S = 0.05
+
 
 class ListingAdapter(ScriptedAdapter):
     """An upstream that only has a list."""
@@ -29,9 +32,12 @@ class ListingAdapter(ScriptedAdapter):
         self.names = list(names)
         self.asked = 0
         self.away = False
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def list_models(self) -> list[ModelEntry]:
         self.asked += 1
+        await self.answers.wait()
         if self.away:
             raise UpstreamUnavailable("gone")
         return [ModelEntry(id=name, owned_by=self.provider_key) for name in self.names]
@@ -39,7 +45,7 @@ class ListingAdapter(ScriptedAdapter):
 
 def catalogue(clock: Clock, *adapters: ListingAdapter, **table: Any) -> Catalogue:
     fleet = fleet_of([Rule(provider_key=adapter.provider_key, models=adapter.models) for adapter in adapters], adapters, **table)
-    return Catalogue(lambda: fleet, now=clock)
+    return Catalogue(lambda: fleet, now=clock, patience_s=PATIENCE_S)
 
 
 def fleet_of(rules: Sequence[Rule], adapters: Sequence[ListingAdapter], **table: Any) -> Fleet:
@@ -84,6 +90,48 @@ async def test_an_upstream_that_is_away_keeps_its_last_list_and_does_not_hide_th
     one.away = False
     await listed.models()
     assert one.asked == asked + 1
+
+
+async def test_an_upstream_that_hangs_is_waited_for_a_moment_by_the_first_who_asks_and_is_asked_once() -> None:
+    clock, one, two = Clock(), ListingAdapter("one", ("a*",), "a"), ListingAdapter("two", ("b*",), "b")
+    listed = catalogue(clock, one, two)
+    await listed.models()
+    clock.now_s += 301
+    one.names.append("a2")
+    two.names.append("b2")
+    two.answers.clear()
+    assert [entry.id for entry in await listed.models()] == ["a", "a2", "b"]
+    clock.now_s += PATIENCE_S
+    async with asyncio.timeout(PATIENCE_S / 2):
+        assert [entry.id for entry in await listed.models()] == ["a", "a2", "b"], "who comes later waits no more"
+    two.answers.set()
+    await asyncio.sleep(0)
+    assert [entry.id for entry in await listed.models()] == ["a", "a2", "b", "b2"]
+    assert (one.asked, two.asked) == (2, 2)
+
+
+@pytest.mark.parametrize(("models", "waits"), [(("b*",), True), (("b", "b*"), False)])
+async def test_a_list_that_was_never_had_is_waited_for_unless_names_are_known(models: tuple[str, ...], waits: bool) -> None:
+    adapter = ListingAdapter("two", models, "b", "b2")
+    listed = catalogue(Clock(), adapter)
+    adapter.answers.clear()
+    first = asyncio.create_task(listed.models())
+    done, _ = await asyncio.wait({first}, timeout=3 * PATIENCE_S)
+    assert bool(done) is not waits
+    first.cancel()
+    adapter.answers.set()
+    assert [entry.id for entry in await listed.models()] == ["b", "b2"]
+    assert adapter.asked == 1, "it goes on being asked when nobody waits"
+
+
+async def test_what_is_asked_for_ends_with_the_catalogue() -> None:
+    adapter = ListingAdapter("one", ("*",), "a")
+    listed = catalogue(Clock(), adapter)
+    adapter.answers.clear()
+    waiting = asyncio.create_task(listed.models())
+    await asyncio.sleep(0)
+    listed.close()
+    assert await waiting == []
 
 
 async def test_names_by_prefix_alias_and_mapping_are_listed_and_excluded_ones_are_not() -> None:
