@@ -283,6 +283,7 @@ class _Run:
         self._refused: Unrepresentable | None = None
         self._failing: set[str] = set()
         self._spent = False
+        self._waited_s = call.waited_s
         self._first = route.stages[0]
         self._conversation: tuple[bytes | None] | None = None
 
@@ -379,7 +380,7 @@ class _Run:
     async def _wait(self, course: Course) -> bool:
         """Wait once for whoever is back soonest, or for a free slot. True when it is worth another round."""
         call, owner = self._call, self._owner
-        if self._spent or call.content_sent or call.waited_s:
+        if self._spent or call.content_sent or call.waited_s > self._waited_s:
             return False
         now = owner._now()
         busy: list[Upstream] = []

@@ -42,9 +42,10 @@ class ClientGone(Exception):
 
 
 class Client(Protocol):
-    """The client's side of a call. `gone` becomes True when it has hung up."""
+    """The client's side of a call. `gone` becomes True when it has hung up, `in_pieces` when its body was not there at once."""
 
     gone: bool
+    in_pieces: bool
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises `RequestTooLarge` and `ClientGone`."""

@@ -72,6 +72,9 @@ _LOOK_EVERY_S, _LOOK_AT_MOST_EVERY_S = 1.0, 0.02
 _LAST_WORD_S = 1.0
 """How long a client may take to hear that its call was ended."""
 
+_SLOW_UPLOAD_S = 0.01
+"""A body that takes longer was waited for; reading a shorter one is part of what the gateway adds."""
+
 
 logger = logging.getLogger("fkproxy.gateway")
 
@@ -163,6 +166,8 @@ class Gateway:
             self.admit(call, task)
             call.body = await client.read_body(self._max_request_bytes)
             expiry.received, call.request_bytes = True, len(call.body)
+            if client.in_pieces and (upload_s := self._now() - call.started) > _SLOW_UPLOAD_S:
+                call.waited_s = upload_s
             call.peek = self._look(call, client)
             if self._turnstile is None and self._meters is None and (call.allowance is None or not call.allowance.waits):
                 await self._run(call, client)
@@ -237,7 +242,11 @@ class Gateway:
             meter = self._meters.of(payer)
         if turnstile is not None and not turnstile.pass_at_once(payer):
             call.watch(client)
-            await turnstile.wait(payer)
+            began = self._now()
+            try:
+                await turnstile.wait(payer)
+            finally:
+                call.waited_s += self._now() - began
         try:
             if meter is not None:
                 # By estimate, and put right afterwards: many calls at once cannot pass the limit together.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fkproxy.adapters.base import Timeouts
+from fkproxy.attempts import RetryPolicy
 from fkproxy.call import ClientGone, Headers
 from fkproxy.directory import KeyLimits
 from fkproxy.limits.budget import Spent
@@ -18,7 +19,7 @@ from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
 from tests.fakes.keys import call, directory, key, send
 from tests.fakes.pipeline import Bench, Hang, ListClient
-from tests.test_attempts import outcomes
+from tests.test_attempts import failing, outcomes
 from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, USAGE, chat, completion, delta, gemini, sse
 from tests.test_hedging import hedging, late
 
@@ -35,6 +36,27 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case
     await bench.gateway.serve(bench.call(), client)
     assert client.status == 400
     assert (bench.record.status, bench.record.client_ended, bench.record.attempts) == (499, True, 0)
+
+
+@pytest.mark.parametrize(("in_pieces", "upload_s", "waited_ms"), [(True, 2.8, 2800), (True, 0.005, 0), (False, 2.8, 0)])
+async def test_a_body_that_comes_slowly_is_waited_for_and_takes_no_other_wait_away(
+    in_pieces: bool, upload_s: float, waited_ms: int
+) -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), retries=RetryPolicy(max_wait_s=5.0))
+    for adapter, retry_after in zip(bench.adapters, ("2", "3"), strict=True):
+        failing(adapter, 429, retry_after=retry_after)
+    bench.adapters[0].replies(completion())
+
+    class Slow(ListClient):
+        async def read_body(self, limit_bytes: int) -> bytes:
+            bench.clock.now_s += upload_s
+            self.in_pieces = in_pieces
+            return await super().read_body(limit_bytes)
+
+    client = Slow(chat())
+    await bench.gateway.serve(bench.call(), client)
+    assert (client.status, bench.record.notes) == (200, ("waited",))
+    assert waited_ms + 2000 <= bench.record.waited_ms <= waited_ms + 2500
 
 
 @pytest.mark.parametrize("upstream", [CHAT, GEMINI])

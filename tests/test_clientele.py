@@ -12,6 +12,7 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.directory import ClientKey, KeyLimits, Pool
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.telemetry.prices import Pricing, Rates
+from fkproxy.turnstile import Turnstile
 from fkproxy.upstream import Terms
 from tests.fakes.keys import GOLDEN, SPOKEN, asking, call, code_of, directory, key, nothing_is_left, raw, send
 from tests.fakes.pipeline import KEY, Bench, Hang, ListClient, Timeouts
@@ -291,14 +292,22 @@ async def test_many_calls_at_once_cannot_pass_a_budget_together() -> None:
     assert nothing_is_left(bench)
 
 
-async def test_the_keys_own_concurrency_waits_in_turn_and_then_is_refused() -> None:
+async def test_the_keys_own_concurrency_waits_in_turn_and_then_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(CHAT, directory=directory(key(limits=KeyLimits(max_concurrency=1)), key("b")))
+    real = Turnstile.wait
+
+    async def wait(turnstile: Turnstile, payer: str) -> None:
+        bench.clock.now_s += 2.0
+        await real(turnstile, payer)
+
+    monkeypatch.setattr(Turnstile, "wait", wait)
     hang = Hang()
     bench.adapters[0].replies(hang, completion())
     task = asyncio.create_task(bench.gateway.serve(call(bench), ListClient(chat())))
     await hang.reached.wait()
     client = await send(bench, chat())
     assert (client.status, code_of(client)) == (429, "concurrency_exceeded")
+    assert bench.record.waited_ms == 2000, "the turn is none of what the gateway adds"
     bench.adapters[0].replies(completion())
     assert (await send(bench, chat(), presented=raw("b"))).status == 200
     task.cancel()

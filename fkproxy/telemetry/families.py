@@ -141,14 +141,14 @@ HISTOGRAMS: tuple[Measured, ...] = (
     ),
     Measured(
         "fkproxy_time_to_first_token_seconds",
-        "From a call's start to its first content.",
+        "From a call's start to its first content, the upload of its body and waits included.",
         _same("route", "provider_key"),
         lambda series: series.ttft_s,
         TTFT_BOUNDS_S,
     ),
     Measured(
         "fkproxy_overhead_seconds",
-        "The part of a call that was not spent waiting for upstreams.",
+        "The part of a call that was not spent waiting: for upstreams, for the client's body, for a turn.",
         _same("route"),
         lambda series: series.overhead_s,
         OVERHEAD_BOUNDS_S,

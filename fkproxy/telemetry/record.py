@@ -80,8 +80,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt. `notes` are the decisions that were out
     of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`, `enforced_model:model`, `enforced_thinking:effort high`,
     `maximum_thinking:budget 8192`). `cost_usd` None: not known. `operation` is the dialect's word for what was asked.
-    Times in milliseconds: `duration_ms` the whole call, `upstream_ms` the part of it spent waiting for
-    upstreams, `ttft_ms` from the call's start to the first content.
+    Times in milliseconds: `duration_ms` the whole call; `upstream_ms` the part of it spent waiting for upstreams; `waited_ms` for a body
+    that came slowly, for the key's turn, for an upstream to be free or back; `ttft_ms` from the call's start to the first content.
     """
 
     request_id: str

@@ -260,7 +260,7 @@ class Tally:
         if series.count % _COUNTED_TOGETHER == 0:
             series.settle()
         duration_ms = record.duration_ms
-        overhead_ms = duration_ms - record.upstream_ms
+        overhead_ms = duration_ms - record.upstream_ms - record.waited_ms
         series.duration_s.observe(duration_ms * 1e-3)
         series.overhead_s.observe(overhead_ms * 1e-3 if overhead_ms > 0.0 else 0.0)
         if record.provider_key is None:

@@ -150,7 +150,7 @@ class Rest:
 class AsgiClient:
     """`Client` of the pipeline over one ASGI request."""
 
-    __slots__ = ("_array", "_door", "_inbound", "_receive", "_send", "_watcher", "gone")
+    __slots__ = ("_array", "_door", "_inbound", "_receive", "_send", "_watcher", "gone", "in_pieces")
 
     def __init__(self, door: Door, inbound: Inbound, receive: Receive, send: Send) -> None:
         self._door = door
@@ -159,7 +159,7 @@ class AsgiClient:
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
         self._array: JsonArray | None = None
-        self.gone = False
+        self.gone = self.in_pieces = False
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """See `Client.read_body`.
@@ -186,7 +186,10 @@ class AsgiClient:
                 pieces.append(piece)
             if not message.get("more_body", False):
                 break
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if len(pieces) == 1:
+            return pieces[0]
+        self.in_pieces = bool(pieces)
+        return b"".join(pieces)
 
     def as_json_array(self) -> None:
         """See `Client.as_json_array`."""

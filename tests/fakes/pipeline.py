@@ -159,7 +159,7 @@ class ListClient:
     """A client that keeps what it is sent."""
 
     def __init__(self, body: bytes) -> None:
-        self.gone = False
+        self.gone = self.in_pieces = False
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.pieces: list[bytes] = []

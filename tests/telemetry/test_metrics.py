@@ -95,6 +95,7 @@ EMBEDDINGS = {"operation": "embeddings", "route": "/v1/embeddings"}
         (GOOD, "fkproxy_request_duration_seconds_bucket", {"le": "0.08"}, 1),
         (GOOD, "fkproxy_time_to_first_token_seconds_sum", {}, 0.03),
         (GOOD, "fkproxy_overhead_seconds_sum", {}, 0.01),
+        ({"duration_ms": 2850.0, "waited_ms": 2800.0}, "fkproxy_overhead_seconds_sum", {}, 0.01),
         ({"losses": ("messages[3].name",)}, "fkproxy_losses_total", {"field": "messages[].name", "dialect": "openai_chat"}, 1),
         (GOOD, "gen_ai_server_request_duration_seconds_count", {"gen_ai_request_model": "model-1", "gen_ai_operation_name": "chat"}, 1),
         (COUNT, "gen_ai_server_request_duration_seconds_count", {"gen_ai_operation_name": "count_tokens"}, 1),

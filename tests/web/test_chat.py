@@ -137,4 +137,5 @@ async def test_a_body_is_over_when_its_declared_length_is_here(pieces: tuple[byt
     door = Door(trusted_proxies=(), cors=None, static=[])
     client = AsgiClient(door, Inbound(scope, None, headers), receive, send)
     assert await client.read_body(100) == b"".join(pieces)
+    assert client.in_pieces is (len([piece for piece in pieces if piece]) > 1)
     assert not inbox
