@@ -55,6 +55,7 @@ from fkproxy.model.errors import (
 )
 from fkproxy.model.events import Failed
 from fkproxy.relay import Relay
+from fkproxy.routing import MAX_NAME_CHARS
 from fkproxy.seals import SealStore
 from fkproxy.suffix import described, split_suffix
 from fkproxy.telemetry.prices import cost_usd
@@ -316,6 +317,7 @@ class Gateway:
     def record(self, call: Call, client_gone: bool) -> None:
         """Hand the call's record to everyone who keeps one."""
         peek = call.peek
+        asked = call.asked_model or (peek.model if peek is not None else None)
         duration_s = self._now() - call.started
         record = CallRecord(
             request_id=call.request_id,
@@ -326,7 +328,8 @@ class Gateway:
             duration_ms=duration_s * 1000,
             dialect=call.dialect.name,
             stream=call.stream,
-            model_requested=call.asked_model or (peek.model if peek is not None else None),
+            # Kept long after the call, and no name is longer.
+            model_requested=f"{asked[:MAX_NAME_CHARS]}…" if asked is not None and len(asked) > MAX_NAME_CHARS else asked,
             model_id=call.model_id,
             provider_key=call.provider_key,
             credential=call.credential,

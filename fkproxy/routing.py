@@ -23,7 +23,7 @@ import msgspec
 from fkproxy.model.errors import UnknownModel
 from fkproxy.model.names import bare
 
-__all__ = ["STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
+__all__ = ["MAX_NAME_CHARS", "STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
 
 Strategy = Literal["ordered", "round_robin", "weighted", "fill_first", "least_busy", "sticky"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -31,7 +31,7 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 _CACHED_MODELS = 1024
 """Names resolved before are remembered; callers choose the names, so the memory has a bound."""
 
-_MAX_NAME_CHARS = 512
+MAX_NAME_CHARS = 512
 """Longer ones are nobody's. The longest that vendors use, a Bedrock profile's ARN, has a third of it."""
 
 
@@ -233,8 +233,8 @@ class RoutingTable:
         """
         found = self._cache.get(model)
         if found is None:
-            if len(model) > _MAX_NAME_CHARS:
-                raise UnknownModel(f"{model[:40]}…", f"no name is longer than {_MAX_NAME_CHARS} characters")
+            if len(model) > MAX_NAME_CHARS:
+                raise UnknownModel(f"{model[:40]}…", f"no name is longer than {MAX_NAME_CHARS} characters")
             found = self._route(model)
             if len(self._cache) < _CACHED_MODELS:
                 self._cache[model] = found

@@ -14,15 +14,13 @@ from itertools import pairwise
 from fkproxy.directory import ClientKey
 from fkproxy.model.names import bare
 from fkproxy.model.request import Effort, ReasoningConfig
-from fkproxy.routing import RoutingTable
+from fkproxy.routing import MAX_NAME_CHARS, RoutingTable
 from fkproxy.suffix import reasoning_of_word
 
 __all__ = ["ModelPolicy", "Terms", "exceeds"]
 
 _KNOWN_MODELS = 1024
 """Verdicts that are remembered; callers choose the names, so the memory has a bound."""
-
-_MAX_NAME_CHARS = 512
 
 _TOKENS: dict[Effort, float] = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 65536}
 """Efforts on one scale with budgets. Those from low to xhigh are what the codecs make of them; they differ, and this only orders them."""
@@ -49,7 +47,9 @@ class ModelPolicy:
             self._known, self._table = {}, table
         verdict = self._known.get(model)
         if verdict is None:
-            names = (model, *table.names(model)) if len(model) <= _MAX_NAME_CHARS else ()
+            if len(model) > MAX_NAME_CHARS:
+                return False
+            names = (model, *table.names(model))
             # Compiled when first asked: a directory may have thousands of policies.
             verdict = any(map(self._allowed.match, names))
             verdict = verdict and not any(self._excluded.match(each.lower()) for name in names for each in (name, bare(name)))

@@ -180,6 +180,14 @@ async def test_a_clients_own_words_are_told_back_safely_and_kept_nowhere() -> No
     assert bench.record.losses == ("other", "metadata")
 
 
+@pytest.mark.parametrize(("asked", "kept"), [("m" * 512, "m" * 512), ("m" * 100_000, "m" * 512 + "…")])
+async def test_of_a_name_that_nobody_has_no_more_is_kept_than_names_have(asked: str, kept: str) -> None:
+    bench = Bench(CHAT)
+    bench.adapters[0].replies(completion())
+    await bench.send(chat(asked))
+    assert bench.record.model_requested == kept
+
+
 async def test_a_stream_that_fails_before_its_first_token_is_taken_over_by_the_next_upstream() -> None:
     bench = Bench(CHAT, SECOND)
     bench.adapters[0].streams(sse(ROLE, {"error": {"message": "overloaded", "type": "server_error", "code": 503}}))

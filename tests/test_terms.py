@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fkproxy.model.request import ReasoningConfig
-from fkproxy.routing import RoutingTable, Rule
+from fkproxy.routing import MAX_NAME_CHARS, RoutingTable, Rule
 from fkproxy.suffix import described
 from fkproxy.terms import ModelPolicy, Terms, exceeds
 from tests.fakes.keys import key
@@ -56,7 +56,13 @@ def test_what_is_remembered_has_a_bound() -> None:
     policy = ModelPolicy(("small-*",))
     assert all(policy.allows(f"small-{number}", TABLE) for number in range(3000))
     assert len(policy._known) == 1024
-    assert not policy.allows("small-" + "x" * 100_000, TABLE), "no name is as long"
+
+
+def test_no_name_is_longer_than_the_longest_and_none_such_is_remembered() -> None:
+    policy = ModelPolicy(("small-*",))
+    assert policy.allows("small-" + "x" * (MAX_NAME_CHARS - 6), TABLE)
+    assert not policy.allows("small-" + "x" * (MAX_NAME_CHARS - 5), TABLE)
+    assert max(map(len, policy._known)) == MAX_NAME_CHARS
 
 
 def test_a_key_may_ask_for_what_its_pool_and_itself_allow() -> None:

@@ -29,7 +29,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 from fkproxy.model.errors import FkproxyError
 from fkproxy.telemetry.entry import cleaned
 from fkproxy.telemetry.output import Output
-from fkproxy.telemetry.record import RECORD_BYTES, Attempt, CallRecord
+from fkproxy.telemetry.record import MAX_AGENT_CHARS, RECORD_BYTES, Attempt, CallRecord
 
 __all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config", "set_level"]
 
@@ -38,7 +38,6 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 _MAX_FIELD_CHARS = 4000
 _MAX_REASONING_CHARS = 40
-_MAX_AGENT_CHARS = 200
 _MAX_MODEL_CHARS = 128
 _FLUSH_AT_EXIT_S = 2.0
 
@@ -231,7 +230,7 @@ class AccessLog:
             "auth": record.auth,
         }
         if record.user_agent is not None:
-            line["ua"] = _plain(record.user_agent, _MAX_AGENT_CHARS)
+            line["ua"] = _plain(record.user_agent, MAX_AGENT_CHARS)
         if record.key_id is not None:
             line["key_id"] = record.key_id
         if record.pool is not None:

@@ -11,11 +11,13 @@ from fkproxy.dialects.base import Operation
 from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
-__all__ = ["ENFORCED_MODEL", "RECORD_BYTES", "Attempt", "CallRecord", "Skipped", "upstream_key"]
+__all__ = ["ENFORCED_MODEL", "MAX_AGENT_CHARS", "RECORD_BYTES", "Attempt", "CallRecord", "Skipped", "upstream_key"]
 
 
 RECORD_BYTES = 1500
-"""What a record takes up in memory, about."""
+"""What a record takes up in memory, about. Records are kept and queued by their number: what clients choose in them has a bound."""
+
+MAX_AGENT_CHARS = 200
 
 ENFORCED_MODEL = "enforced_model:"
 """How the note begins that names the model which was asked for in place of the client's."""
@@ -80,6 +82,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt. `notes` are the decisions that were out
     of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`, `enforced_model:model`, `enforced_thinking:effort high`,
     `maximum_thinking:budget 8192`). `cost_usd` None: not known. `operation` is the dialect's word for what was asked.
+    `model_requested` and `user_agent` are a client's own words, cut off where they are longer than any name.
     Times in milliseconds: `duration_ms` the whole call; `upstream_ms` the part of it spent waiting for upstreams; `waited_ms` for a body
     that came slowly, for the key's turn, for an upstream to be free or back; `ttft_ms` from the call's start to the first content.
     """

@@ -16,6 +16,7 @@ from typing import Any
 from fkproxy.access import presented_key
 from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTooLarge
+from fkproxy.telemetry.record import MAX_AGENT_CHARS
 from fkproxy.web.cors import CorsPolicy
 from fkproxy.wire.jsonarray import JsonArray
 
@@ -47,7 +48,7 @@ class Inbound:
         given = headers.get(b"x-request-id")
         self.request_id = given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else _new_id()
         agent = headers.get(b"user-agent")
-        self.user_agent = agent.decode("latin-1") if agent is not None else None
+        self.user_agent = agent[:MAX_AGENT_CHARS].decode("latin-1") if agent is not None else None
         self.peer = peer
         self.origin = headers.get(b"origin")
 

@@ -19,7 +19,7 @@ from litestar.handlers.base import BaseRouteHandler
 from fkproxy.access import KeyRing, presented_key
 from fkproxy.control.strangers import Heard
 from fkproxy.model.errors import FkproxyError, NotAllowed, NotAuthenticated, RateLimited
-from fkproxy.telemetry.record import CallRecord
+from fkproxy.telemetry.record import MAX_AGENT_CHARS, CallRecord
 from fkproxy.web.asgi import request_id
 from fkproxy.web.guesses import Guesses
 from fkproxy.web.peers import on_this_host
@@ -86,7 +86,7 @@ def _record(connection: ASGIConnection[Any, Any, Any, Any], peer: str | None, er
         error_code=error.code,
         auth="refused",
         peer=peer,
-        user_agent=connection.headers.get("user-agent"),
+        user_agent=connection.headers.get("user-agent", "")[:MAX_AGENT_CHARS] or None,
     )
 
 
