@@ -17,15 +17,12 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from fkproxy.model.usage import Usage
-from fkproxy.telemetry.record import Attempt, CallRecord, Skipped
+from fkproxy.telemetry.record import OTHER, Attempt, CallRecord, Skipped, known_method
 
 __all__ = ["Entry", "EntryEncoder", "cleaned", "decode_entry"]
 
-OTHER = "other"
-
 _MAX_MODEL_CHARS = 128
 _MAX_KNOWN = 1024
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _UNSERVED_MODEL = re.compile(r"(?!.*[A-Za-z0-9]{20})[A-Za-z0-9._:/@+-]{1,64}")
 """What may stand for a model that nobody has. Twenty letters and digits in a row are in no vendor's name; they are in keys."""
 _REASONING = re.compile(r"[A-Za-z0-9 _.:+-]{1,40}")
@@ -117,7 +114,7 @@ def cleaned(record: CallRecord) -> CallRecord:
     served = record.provider_key is not None
     return msgspec.structs.replace(
         record,
-        method=record.method if record.method in _METHODS else OTHER,
+        method=known_method(record.method),
         model_requested=_model(record.model_requested, served),
         model_id=_model(record.model_id, served),
         reasoning_requested=_reasoning(record.reasoning_requested),

@@ -11,7 +11,7 @@ from fkproxy.dialects.base import Operation
 from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
-__all__ = ["ENFORCED_MODEL", "MAX_AGENT_CHARS", "RECORD_BYTES", "Attempt", "CallRecord", "Skipped", "upstream_key"]
+__all__ = ["ENFORCED_MODEL", "MAX_AGENT_CHARS", "OTHER", "RECORD_BYTES", "Attempt", "CallRecord", "Skipped", "known_method", "upstream_key"]
 
 
 RECORD_BYTES = 1500
@@ -19,8 +19,18 @@ RECORD_BYTES = 1500
 
 MAX_AGENT_CHARS = 200
 
+OTHER = "other"
+"""What stands for a client's word that is none of those that there are."""
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
 ENFORCED_MODEL = "enforced_model:"
 """How the note begins that names the model which was asked for in place of the client's."""
+
+
+def known_method(method: str) -> str:
+    """The method of a request as it is kept and told: a client may put anything there."""
+    return method if method in _METHODS else OTHER
 
 
 def upstream_key(provider_key: str, credential: str) -> str:

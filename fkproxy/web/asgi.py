@@ -16,7 +16,7 @@ from typing import Any
 from fkproxy.access import presented_key
 from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTooLarge
-from fkproxy.telemetry.record import MAX_AGENT_CHARS
+from fkproxy.telemetry.record import MAX_AGENT_CHARS, known_method
 from fkproxy.web.cors import CorsPolicy
 from fkproxy.wire.jsonarray import JsonArray
 
@@ -40,7 +40,7 @@ class Inbound:
     __slots__ = ("headers", "method", "origin", "path", "peer", "query", "request_id", "user_agent")
 
     def __init__(self, scope: Scope, peer: str | None, headers: dict[bytes, bytes]) -> None:
-        self.method: str = scope["method"]
+        self.method = known_method(scope["method"])
         # Percent-encoded as it came: a decoder that knows what the path means does the decoding.
         self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
         self.query: str = scope["query_string"].decode("latin-1")

@@ -118,9 +118,9 @@ async def test_legacy_completions_are_served() -> None:
 
 
 def test_what_is_kept_of_a_head_has_a_bound() -> None:
-    scope = {"method": "POST", "raw_path": CHAT.encode(), "query_string": b""}
+    scope = {"method": "M" * 380_000, "raw_path": CHAT.encode(), "query_string": b""}
     inbound = Inbound(scope, None, {b"user-agent": b"a" * 380_000, b"x-request-id": b"i" * 380_000})
-    assert (inbound.user_agent, len(inbound.request_id)) == ("a" * 200, 24)
+    assert (inbound.method, inbound.user_agent, len(inbound.request_id)) == ("other", "a" * 200, 24)
 
 
 @pytest.mark.parametrize(
