@@ -6,6 +6,7 @@ Floor 4. Everything that reads a scope, receives or sends is here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import random
 import re
@@ -30,6 +31,9 @@ Endpoint = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _MAX_PEERS = 4096
+_LINGER_S, _LINGER_BYTES, _MAX_LINGERING = 2.0, 64 * 1024 * 1024, 64
+"""How long, for how much of a body, and at how many connections at once one is waited for that nobody wants."""
+
 _OVER = object()
 """What an awaitable's steps give when there are no more."""
 
@@ -77,10 +81,10 @@ class Door:
 
     `trusted_proxies` are networks whose `X-Forwarded-For` is believed: the client is the last address in it that is not itself
     such a proxy. Everybody else's is ignored, or a caller could pick its own rate limit. `leaving` turns true when this process is
-    about to stop; replies then ask the client to close its connection.
+    about to stop; replies then ask the client to close its connection. `lingering` counts those who send what nobody wants.
     """
 
-    __slots__ = ("_peers", "_trusted", "cors", "leaving", "static")
+    __slots__ = ("_peers", "_trusted", "cors", "leaving", "lingering", "static")
 
     def __init__(
         self, *, trusted_proxies: Sequence[str], cors: CorsPolicy | None, static: Headers, leaving: Callable[[], bool] = lambda: False
@@ -90,6 +94,7 @@ class Door:
         self.cors = cors
         self.static = static
         self.leaving = leaving
+        self.lingering = 0
 
     def enter(self, scope: Scope) -> Inbound:
         """Read the head."""
@@ -151,7 +156,7 @@ class Rest:
 class AsgiClient:
     """`Client` of the pipeline over one ASGI request."""
 
-    __slots__ = ("_array", "_door", "_inbound", "_receive", "_send", "_watcher", "gone", "in_pieces")
+    __slots__ = ("_array", "_door", "_inbound", "_last", "_receive", "_send", "_unread", "_watcher", "gone", "in_pieces")
 
     def __init__(self, door: Door, inbound: Inbound, receive: Receive, send: Send) -> None:
         self._door = door
@@ -160,6 +165,8 @@ class AsgiClient:
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
         self._array: JsonArray | None = None
+        self._unread = True
+        self._last = b""
         self.gone = self.in_pieces = False
 
     async def read_body(self, limit_bytes: int) -> bytes:
@@ -187,6 +194,7 @@ class AsgiClient:
                 pieces.append(piece)
             if not message.get("more_body", False):
                 break
+        self._unread = False
         if len(pieces) == 1:
             return pieces[0]
         self.in_pieces = bool(pieces)
@@ -236,7 +244,46 @@ class AsgiClient:
         self.close()
         if self._array is not None:
             data = self._array.feed(data) + self._array.end()
-        await self._send({"type": "http.response.body", "body": b"" if self._inbound.method == "HEAD" else data, "more_body": False})
+        if self._inbound.method == "HEAD":
+            data = b""
+        if self._unread and data and self._sends_on():
+            # The last byte waits for `linger`: when the reply is out, the server reads no more of the request.
+            data, self._last = data[:-1], data[-1:]
+        await self._send({"type": "http.response.body", "body": data, "more_body": bool(self._last)})
+
+    def _sends_on(self) -> bool:
+        """The client sends a body all the same. With GET none is expected, and who expects a word first (RFC 9110 §10.1.1) has it now."""
+        if self._inbound.method == "GET":
+            return False
+        header = self._inbound.headers.get
+        comes = header(b"content-length", b"0") != b"0" or header(b"transfer-encoding") is not None
+        return comes and not self.gone and header(b"expect") is None and self._door.lingering < _MAX_LINGERING
+
+    async def linger(self) -> None:
+        """End the answer to a request whose body was not read: first drop what still comes of that, within bounds.
+
+        A connection that is closed while its client sends is reset, and the answer lost with it: many a client reads nothing before it has
+        sent everything. "the server [...] continues to read from the connection until it receives a corresponding close by the client, or
+        until the server is reasonably certain" (RFC 9112 §9.6); nginx calls it lingering_close.
+        """
+        if not self._last:
+            return
+        self._door.lingering += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LINGER_S):
+                    await self._drop_rest()
+        finally:
+            self._door.lingering -= 1
+        await self._send({"type": "http.response.body", "body": self._last, "more_body": False})
+
+    async def _drop_rest(self) -> None:
+        left_bytes = _LINGER_BYTES
+        while left_bytes > 0:
+            message = await self._receive()
+            if not message.get("more_body", False):
+                return
+            left_bytes -= len(message.get("body", b""))
 
     async def preflight(self, methods: Sequence[str]) -> None:
         """Answer who asks what may be done here (RFC 9110 §9.3.7), and a browser that asks whether its page may."""

@@ -38,6 +38,7 @@ def _endpoint(gateway: Gateway, door: Door, dialect: Dialect, route: Route, look
                 await client.preflight(_METHODS)
             else:
                 await gateway.refuse(call, client, MethodNotAllowed(inbound.method, _METHODS))
+            await client.linger()
         except asyncio.CancelledError:
             if not client.gone:
                 raise

@@ -290,6 +290,7 @@ class Ops:
                 )
                 if logged(inbound, answer.status):
                     self._observe(record)
+            await client.linger()
 
         return serve
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fkproxy import __version__
 from tests.e2e.conftest import GEMINI_KEY, gemini_settings
-from tests.e2e.processes import BINARY, KEY, Aimock, Service, ask, clean_environment, free_port, service
+from tests.e2e.processes import BINARY, KEY, Aimock, Service, ask, clean_environment, free_port, node, service
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -37,12 +37,43 @@ def sandbox(directory: Path) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def keyed(directory: Path) -> Iterator[Service]:
+    with service(directory, APP_AUTH__MASTER_KEY=KEY) as running:
+        yield running
+
+
 def test_with_nothing_configured_the_first_request_is_answered_offline(sandbox: Service) -> None:
     answer = ask(f"{sandbox.v1}/chat/completions", body=chat("any-model-at-all"))
     assert answer.status == 200
     assert answer.headers["x-fkproxy-provider"] == "sandbox"
     assert "sandbox" in answer.json()["choices"][0]["message"]["content"]
     assert ask(f"{sandbox.url}/health").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("path", "key", "status"), [("/v1/chat/completions", KEY, 413), ("/v1/chat/completions", "sk-wrong", 401), ("/nowhere", KEY, 404)]
+)
+def test_a_refusal_reaches_a_client_that_sends_everything_before_it_reads(
+    keyed: Service, path: str, key: str, status: int, chunked: bool
+) -> None:
+    pieces = [b"a" * 65536] * 176
+    connection = http.client.HTTPConnection("127.0.0.1", keyed.port, timeout=30)
+    body: Any = iter(pieces) if chunked else b"".join(pieces)
+    connection.request("POST", path, body, {"authorization": f"Bearer {key}"}, encode_chunked=chunked)
+    refused = connection.getresponse()
+    assert (refused.status, json.loads(refused.read()).keys()) == (status, {"error"})
+    connection.request("GET", "/livez")
+    assert connection.getresponse().status == 200, "the connection goes on"
+    connection.close()
+
+
+def test_a_refusal_reaches_node_while_it_sends(keyed: Service) -> None:
+    script = f"""const reply = await fetch("{keyed.v1}/chat/completions", {{method: "POST", body: "a".repeat(11e6)}});
+        console.log(reply.status, (await reply.json()).error.code)"""
+    ended = subprocess.run([node(), "--input-type=module", "-e", script], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "401 invalid_api_key\n", ended.stderr
 
 
 def test_the_probes_and_the_method_they_want(sandbox: Service) -> None:

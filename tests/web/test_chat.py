@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from fkproxy.web.asgi import AsgiClient, Door, Inbound, Message
+from fkproxy.web.asgi import AsgiClient, Door, Inbound, Message, Receive, Send
 from tests.web.asking import App, chat
 
 KEY = "sk-web-tests-0123456789"
@@ -139,9 +141,72 @@ async def test_a_body_is_over_when_its_declared_length_is_here(pieces: tuple[byt
         raise AssertionError
 
     headers = {b"content-length": b"%d" % declared} if declared is not None else {}
-    scope = {"method": "POST", "raw_path": b"/v1/chat/completions", "query_string": b""}
-    door = Door(trusted_proxies=(), cors=None, static=[])
-    client = AsgiClient(door, Inbound(scope, None, headers), receive, send)
+    client = _client(headers, receive, send)
     assert await client.read_body(100) == b"".join(pieces)
     assert client.in_pieces is (len([piece for piece in pieces if piece]) > 1)
     assert not inbox
+
+
+LENGTH = {b"content-length": b"90"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "pieces", "bodies", "left"),
+    [
+        ({}, (), [b"no"], 0),
+        ({b":method": b"GET", **LENGTH}, (b"a",), [b"no"], 1),
+        ({b"content-length": b"0"}, (), [b"no"], 0),
+        (LENGTH, (b"a", b"b", None), [b"n", b"o"], 0),
+        ({b"transfer-encoding": b"chunked"}, (b"a", b"b", None), [b"n", b"o"], 0),
+        (LENGTH, (b"a" * (64 << 20), b"b"), [b"n", b"o"], 1),
+        ({**LENGTH, b"expect": b"100-continue"}, (b"a",), [b"no"], 1),
+    ],
+    ids=["no body", "GET", "empty", "declared", "chunked", "too much", "expects a word first"],
+)
+async def test_the_rest_of_a_body_that_nobody_wants_is_taken_before_a_refusal_ends(
+    headers: dict[bytes, bytes], pieces: tuple[bytes | None, ...], bodies: list[bytes], left: int
+) -> None:
+    """None: the client has left, or sent all."""
+    inbox, sent = list(pieces), []
+
+    async def receive() -> Message:
+        piece = inbox.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": True} if piece is not None else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    client = _client(headers, receive, send)
+    await client.finish(b"no")
+    await client.linger()
+    assert [message["body"] for message in sent] == bodies
+    assert [message["more_body"] for message in sent] == [True] * (len(bodies) - 1) + [False]
+    assert len(inbox) == left
+
+
+async def test_who_does_not_send_what_nobody_wants_is_not_waited_for_long_nor_in_crowds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fkproxy.web.asgi._LINGER_S", 0.01)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    client = _client(LENGTH, receive, send)
+    await client.finish(b"no")
+    await client.linger()
+    assert [(message["body"], message["more_body"]) for message in sent] == [(b"n", True), (b"o", False)]
+    crowded = Door(trusted_proxies=(), cors=None, static=[])
+    crowded.lingering = 64
+    client = _client(LENGTH, receive, send, crowded)
+    await client.finish(b"no")
+    await client.linger()
+    assert (sent[2]["body"], sent[2]["more_body"], len(sent)) == (b"no", False, 3)
+
+
+def _client(headers: dict[bytes, bytes], receive: Receive, send: Send, door: Door | None = None) -> AsgiClient:
+    scope = {"method": headers.get(b":method", b"POST").decode(), "raw_path": CHAT.encode(), "query_string": b""}
+    door = door or Door(trusted_proxies=(), cors=None, static=[])
+    return AsgiClient(door, Inbound(scope, None, headers), receive, send)
