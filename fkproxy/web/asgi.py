@@ -19,6 +19,7 @@ from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTooLarge
 from fkproxy.telemetry.record import MAX_AGENT_CHARS, known_method
 from fkproxy.web.cors import CorsPolicy
+from fkproxy.web.peers import address_of
 from fkproxy.wire.jsonarray import JsonArray
 
 __all__ = ["AsgiClient", "Door", "Endpoint", "Inbound", "Message", "Receive", "Rest", "Scope", "Send", "request_id"]
@@ -113,14 +114,12 @@ class Door:
         return peer
 
     def _forwarded(self, value: bytes, peer: str | None) -> str | None:
-        for address in reversed(value.decode("latin-1").split(",")):
-            address = address.strip()
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:
+        for told in reversed(value.decode("latin-1").split(",")):
+            address = address_of(told.strip())
+            if address is None:
                 return peer
-            peer = address
-            if not self._is_trusted(address):
+            peer = str(address)
+            if not self._is_trusted(peer):
                 break
         return peer
 
@@ -129,11 +128,12 @@ class Door:
             return False
         known = self._peers.get(peer)
         if known is None:
-            try:
-                address = ipaddress.ip_address(peer)
-            except ValueError:
+            address = address_of(peer)
+            if address is None:
                 return False
-            known = any(address in network for network in self._trusted)
+            # An IPv4 network may be named as those of a socket for both families are.
+            names = (address, ipaddress.IPv6Address(f"::ffff:{address}")) if address.version == 4 else (address,)
+            known = any(name in network for network in self._trusted for name in names)
             if len(self._peers) < _MAX_PEERS:
                 self._peers[peer] = known
         return known

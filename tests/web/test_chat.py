@@ -82,6 +82,24 @@ async def test_forwarded_addresses_count_only_from_a_trusted_proxy() -> None:
     assert await status(distrusting, "10.0.0.1", "203.0.113.2") == 429
 
 
+@pytest.mark.parametrize("trusted", ["10.0.0.0/8", "::ffff:a00:0/104"])
+@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("203.0.113.1", "203.0.113.1"),
+        ("203.0.113.1:5555, 10.9.9.9:80", "203.0.113.1"),
+        ("::ffff:203.0.113.1, ::ffff:10.9.9.9", "203.0.113.1"),
+        ("[2001:DB8::1]:5", "2001:db8::1"),
+        ("fe80::1%" + "x" * 10_000, "fe80::1"),
+        ("203.0.113.1, somebody", None),
+    ],
+)
+def test_a_forwarded_address_is_read_however_a_proxy_spells_it(trusted: str, peer: str, forwarded: str, client: str | None) -> None:
+    scope = {"client": (peer, 40000), "headers": [(b"x-forwarded-for", forwarded.encode())]}
+    assert Door(trusted_proxies=(trusted,), cors=None, static=[]).peer_of(scope) == (client or peer)
+
+
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"])
 async def test_head_tells_whether_a_call_would_be_let_in_and_calls_nobody(path: str) -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
