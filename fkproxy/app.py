@@ -240,7 +240,11 @@ def create_app(
         )
 
     return Application(
-        by_method(chat_endpoints(gateway, door, dialects, ops.look), ops.endpoints()),
+        by_method(
+            chat_endpoints(gateway, door, dialects, ops.look),
+            ops.endpoints(),
+            {route.path: route.endings for dialect in dialects for route in dialect.routes},
+        ),
         unknown=ops.unknown,
         admin=Lazy(administer),
         open_=open_,

@@ -142,11 +142,15 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path clients post to. `{target}` in it stands for the rest of the path, which `peek` gets."""
+    """A path clients post to. `{target}` in it stands for the rest of the path, which `peek` gets; a call's ends in one of `endings`.
+
+    Without such an ending it is something else that has the same path.
+    """
 
     path: str
     name: str
     operation: Operation = "chat"
+    endings: tuple[str, ...] = ("",)
 
 
 class Seen(msgspec.Struct, eq=False):

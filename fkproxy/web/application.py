@@ -114,14 +114,17 @@ class Lazy:
         await (await self._built())(scope, receive, send)
 
 
-def by_method(posted: Mapping[str, Endpoint], asked: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
-    """Both sets as one; where a dialect uses one path for both, GET and HEAD go to the second."""
+def by_method(posted: Mapping[str, Endpoint], asked: Mapping[str, Endpoint], endings: Mapping[str, tuple[str, ...]]) -> dict[str, Endpoint]:
+    """Both sets as one. Where a dialect uses one path for both, POST goes to the first and GET to the second, and what else is asked to the
+    one whose the address is: the first has those that end in one of the path's `endings` (see `Route`)."""
 
-    def either(post: Endpoint, ask: Endpoint) -> Endpoint:
+    def either(post: Endpoint, ask: Endpoint, ends: tuple[str, ...]) -> Endpoint:
         async def choose(scope: Scope, receive: Receive, send: Send) -> None:
-            await (ask if scope["method"] in ("GET", "HEAD") else post)(scope, receive, send)
+            method = scope["method"]
+            called = method == "POST" or (method != "GET" and scope["path"].endswith(ends))
+            await (post if called else ask)(scope, receive, send)
 
         return choose
 
-    shared = {path: either(posted[path], asked[path]) for path in posted.keys() & asked.keys()}
+    shared = {path: either(posted[path], asked[path], endings[path]) for path in posted.keys() & asked.keys()}
     return {**posted, **asked, **shared}

@@ -100,7 +100,18 @@ def test_a_forwarded_address_is_read_however_a_proxy_spells_it(trusted: str, pee
     assert Door(trusted_proxies=(trusted,), cors=None, static=[]).peer_of(scope) == (client or peer)
 
 
-@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        CHAT,
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/embeddings",
+        "/v1/models/sandbox:generateContent",
+        "/v1beta/models/sandbox%3AcountTokens",
+    ],
+)
 async def test_head_tells_whether_a_call_would_be_let_in_and_calls_nobody(path: str) -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     good = await app.ask("HEAD", path, headers={"authorization": f"Bearer {KEY}"})
@@ -111,7 +122,15 @@ async def test_head_tells_whether_a_call_would_be_let_in_and_calls_nobody(path: 
 
 
 @pytest.mark.parametrize(
-    ("path", "methods"), [(CHAT, "POST, HEAD, OPTIONS"), ("/v1/models", "GET, HEAD, OPTIONS"), ("/health", "GET, HEAD, OPTIONS")]
+    ("path", "methods"),
+    [
+        (CHAT, "POST, HEAD, OPTIONS"),
+        ("/v1beta/models/sandbox:generateContent", "POST, HEAD, OPTIONS"),
+        ("/v1/models", "GET, HEAD, OPTIONS"),
+        ("/v1/models/sandbox", "GET, HEAD, OPTIONS"),
+        ("/v1/models/sandbox:8b", "GET, HEAD, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+    ],
 )
 async def test_options_tells_what_may_be_done_without_a_key(path: str, methods: str) -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)

@@ -63,6 +63,9 @@ async def test_one_model_can_be_asked_for_by_name() -> None:
     assert (await app.ask("GET", "/v1/models/x", headers=theirs)).json()["error"]["status"] == "NOT_FOUND"
     missing = await app.ask("GET", "/v1/models/nobody")
     assert (missing.status, missing.json()["error"]["code"]) == (404, "model_not_found")
+    assert [(await app.ask("HEAD", f"/v1/models/{name}")).status for name in ("sandbox", "nobody")] == [200, 404]
+    assert (await app.ask("DELETE", "/v1/models/sandbox")).json()["error"]["code"] == "method_not_allowed"
+    assert (await app.ask("DELETE", "/v1/models/sandbox", headers=theirs)).json()["error"]["code"] == 405
 
 
 async def test_our_own_bug_is_a_500_with_a_line_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -35,6 +35,7 @@ _METHODS: dict[str, Operation] = {
     "embedContent": "embeddings",
     "batchEmbedContents": "embeddings",
 }
+_ENDINGS = tuple(f":{name}" for name in _METHODS)
 
 
 class Gemini:
@@ -43,8 +44,8 @@ class Gemini:
     name = request.NAME
     # google-genai 3.4 asks under v1; REST examples and command line tools ask under v1beta.
     routes: tuple[Route, ...] = (
-        Route("/v1beta/models/{target}", "generate_content"),
-        Route("/v1/models/{target}", "generate_content_v1"),
+        Route("/v1beta/models/{target}", "generate_content", endings=_ENDINGS),
+        Route("/v1/models/{target}", "generate_content_v1", endings=_ENDINGS),
     )
     models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models")
     client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
@@ -60,7 +61,7 @@ class Gemini:
         """See `Dialect.peek`."""
         model, colon, method = unquote(target).rpartition(":")
         if not colon or not model or method not in _METHODS:
-            raise InvalidRequest(None, f"expected a path that ends in one of {', '.join(f':{name}' for name in _METHODS)}")
+            raise InvalidRequest(None, f"expected a path that ends in one of {', '.join(_ENDINGS)}")
         stream = method == "streamGenerateContent"
         array = stream and "sse" not in parse_qs(query).get("alt", ())
         operation = _METHODS[method]
