@@ -362,9 +362,9 @@ class Call:
         """Note what an upstream's dialect could not say."""
         known = self.dialect.known_fields
         self.losses = tuple(loss.field for loss in losses)
-        # The client may read its own words back; what is kept of a call holds none of them.
+        # The client may read its own words back; what is kept of a call holds none of them. `name.*` is what is inside a field.
         self.recorded_losses = tuple(
-            dict.fromkeys("other" if loss.from_client and loss.field not in known else loss.field for loss in losses)
+            dict.fromkeys("other" if loss.from_client and loss.field.removesuffix(".*") not in known else loss.field for loss in losses)
         )
 
     def explained(self) -> str:

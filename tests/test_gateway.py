@@ -175,8 +175,8 @@ async def test_what_could_not_be_carried_is_named_in_a_header_and_in_the_record(
 async def test_a_clients_own_words_are_told_back_safely_and_kept_nowhere() -> None:
     bench = Bench(GEMINI)
     bench.adapters[0].replies(json.dumps(gemini({"text": "x"})).encode())
-    client = await bench.send(chat("gemini-2.5-flash", **{"my\r\nset-cookie: secret": 1, "metadata": {"a": "b"}}))
-    assert client.headers["x-fkproxy-losses"] == "my??set-cookie: secret, metadata"
+    client = await bench.send(chat("gemini-2.5-flash", **{"my\r\nset-cookie: secret": 1, "secret.*": 1, "metadata": {"a": "b"}}))
+    assert client.headers["x-fkproxy-losses"] == "my??set-cookie: secret, secret.*, metadata"
     assert bench.record.losses == ("other", "metadata")
 
 

@@ -127,7 +127,7 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
     for tool in foreign:
         if not tool.optional:
             raise Unrepresentable(f"the tool {tool.kind!r}", target)
-    losses = [Loss(field=name, from_client=not name.endswith(".*")) for name in _said(request.extra)]
+    losses = [Loss(field=name, from_client=True) for name in _said(request.extra)]
     losses += [Loss(field=tool.kind, from_client=True) for tool in foreign]
     messages = request.messages
     inside = (
