@@ -353,6 +353,8 @@ class _MainProcess:
             return
         if self._listener is None or self._shared[_LEAVING] or self._stopped_by:
             return
+        if self._watch is not None:
+            self._watch.note = ""
         if self._successor is not None:
             self._hand_over_again = True
             logger.info("a handover is under way already; another one follows it")
@@ -361,8 +363,6 @@ class _MainProcess:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._successor = Successor(own_command(sys.argv[1:]), self._variables_of_successor, self._listener.fileno())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        if self._watch is not None:
-            self._watch.note = ""
 
     def _variables_of_successor(self) -> Mapping[str, str]:
         # In the new process, which may load what this one has not.
@@ -393,7 +393,9 @@ class _MainProcess:
         elif status == "":
             successor.give_up()
             self._shared[_FAILED_HANDOVERS] += 1
-            watch.goes_on(f"; the version that was to follow did not get ready at {time.strftime('%H:%M:%SZ', time.gmtime())}")
+            if not (self._hand_over_again or self._seen[signal.SIGHUP]):
+                # Whoever has asked again would take it for the outcome of that.
+                watch.goes_on(f"; the version that was to follow did not get ready at {time.strftime('%H:%M:%SZ', time.gmtime())}")
             logger.error("the next version did not get ready; this one goes on", extra={"exit_code": successor.exit_code})
         if not self._handed_over and status != "" and successor.doomed and successor.gone():
             successor.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fkproxy.installation.places import SERVICE, SOCKET
 
-__all__ = ["Refused", "is_here", "listens_at", "main_pid", "require", "show", "socket_address", "tell"]
+__all__ = ["Refused", "is_here", "listens_at", "require", "show", "socket_address", "started_s", "tell"]
 
 _TIMEOUT_S = 180.0
 
@@ -66,6 +66,11 @@ def listens_at(socket: Mapping[str, str]) -> tuple[str, int] | None:
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host := named.strip("[]"), host), int(number)  # noqa: S104 - compared, not bound
 
 
-def main_pid() -> int:
-    """The process that systemd takes for the service; 0 while there is none."""
-    return int(show("MainPID")["MainPID"] or 0)
+def started_s(pid: int) -> float:
+    """When a process was started, by CLOCK_BOOTTIME and at most; 0.0 for one that is gone. Source: proc(5), the 22nd field of stat."""
+    try:
+        # The second field, in brackets, is a name with any bytes.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[19]) + 1) / os.sysconf("SC_CLK_TCK")

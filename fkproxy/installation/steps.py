@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fkproxy.installation.manager import Refused, main_pid, require, show, tell
+from fkproxy.installation.manager import Refused, require, show, started_s, tell
 from fkproxy.installation.places import (
     BINARY,
     ENV_FILE,
@@ -44,7 +44,9 @@ _Before = dict[Path, tuple[bytes, int] | None]
 """What files held, and their modes, before they were written; None for those that were not there."""
 
 _LOCK = Path("/run/fkllmproxy-install.lock")
-_TAKEOVER_S = 120.0
+_TAKEOVER_S = 210.0
+"""A reload of somebody else goes first: 90 s to get ready and 10 to end (supervision.py). Then ours, and a little more."""
+
 _LOOK_EVERY_S = 0.1
 _TRIAL = ("version", "check", "selftest --quick")
 
@@ -290,13 +292,16 @@ def _keep_replaced() -> bool:
 
 
 def _take_over() -> str:
-    """Reload, and wait for the next process. Returns its status line."""
-    pid, text = main_pid(), show("StatusText")["StatusText"]
+    """Reload, and wait for a process that was started since. Returns its status line.
+
+    One that takes over and is older is that of another reload, under way before: it may be of the file before, and ours comes after it.
+    """
+    text, begun_s = show("StatusText")["StatusText"], time.clock_gettime(time.CLOCK_BOOTTIME)
     tell("reload", SERVICE)
     deadline = time.monotonic() + _TAKEOVER_S
     while time.monotonic() < deadline:
         now = show("MainPID", "ActiveState", "StatusText")
-        if now["ActiveState"] == "active" and int(now["MainPID"] or 0) not in (0, pid):
+        if now["ActiveState"] == "active" and started_s(int(now["MainPID"] or 0)) >= begun_s:
             return now["StatusText"]
         if "did not get ready" in now["StatusText"] and now["StatusText"] != text:
             break

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from tests.e2e.processes import BINARY, ask, clean_environment, free_port
 
-__all__ = ["Installed", "installation"]
+__all__ = ["Installed", "installation", "manager"]
 
 SETTINGS = {"APP_RATE_LIMIT__ENABLED": "false", "APP_SERVER__DRAIN_TIMEOUT_SECS": "20", "APP_SERVER__LAME_DUCK_SECS": "1"}
 
@@ -82,3 +84,20 @@ def installation(directory: Path, **settings: str) -> Iterator[Installed]:
     finally:
         running.wait(all_gone)
         running.first.wait(30)
+
+
+@contextmanager
+def manager(path: Path) -> Iterator[list[str]]:
+    """What a service manager that listens at `path` is told, from when it is asked for."""
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(path))
+        # Its queue is short, and who finds it full waits.
+        reading = threading.Thread(target=lambda: told.extend(each.decode() for each in iter(lambda: listening.recv(4096), b"")))
+        reading.start()
+        try:
+            yield told
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+                own.sendto(b"", str(path))
+            reading.join()

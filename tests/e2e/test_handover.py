@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fkproxy.supervision import READY_VARIABLE
-from tests.e2e.installed import Installed, installation
+from tests.e2e.installed import Installed, installation, manager
 from tests.e2e.load import Load
 from tests.e2e.processes import BINARY, ask
 
@@ -94,14 +94,22 @@ def test_a_reload_while_another_one_is_under_way_is_not_lost(tmp_path: Path) -> 
         installed.wait(lambda: all(ask(f"{installed.v1}/models", key=old).status == 401 for _ in range(20)))
 
 
-def test_a_reload_while_a_broken_version_ends_is_not_lost(installed: Installed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_reload_while_a_broken_version_is_under_way_is_not_lost_and_its_outcome_is_what_is_told(tmp_path: Path, ending: bool) -> None:
+    begun = tmp_path / "begun"
+    fail = f"os.close(int(os.environ['{READY_VARIABLE}'])); time.sleep(60)" if ending else "time.sleep(2); sys.exit(3)"
+    lines = ("signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), os._exit(3)))", f"open('{begun}', 'w').close()", fail)
     broken = tmp_path / "broken"
-    slow = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), os._exit(3)))"
-    closed = f"os.close(int(os.environ['{READY_VARIABLE}']))"
-    broken.write_text(f"#!/usr/bin/python3\nimport os, signal, time\n{slow}\n{closed}\ntime.sleep(60)\n")
-    installed.put(broken)
-    os.kill(installed.first.pid, signal.SIGHUP)
-    installed.wait(lambda: "did not get ready" in installed.log.read_text())
-    installed.put(BINARY)
-    os.kill(installed.first.pid, signal.SIGHUP)
-    installed.wait(lambda: installed.main_pid() not in (None, installed.first.pid))
+    broken.write_text("\n".join(("#!/usr/bin/python3", "import os, signal, sys, time", *lines)))
+    with manager(tmp_path / "s") as told, installation(tmp_path, NOTIFY_SOCKET=str(tmp_path / "s"), WATCHDOG_USEC="1000000") as installed:
+        installed.put(broken)
+        os.kill(installed.first.pid, signal.SIGHUP)
+        installed.wait(lambda: any("did not get ready" in each for each in told) if ending else begun.exists())
+        installed.put(BINARY)
+        os.kill(installed.first.pid, signal.SIGHUP)
+        installed.wait(lambda: "another one follows it" in installed.log.read_text())
+        before = len(told)
+        installed.wait(lambda: any("MAINPID=" in each for each in told))
+    assert "did not get ready" in installed.log.read_text()
+    assert len(told) - before > 3
+    assert not [each for each in told[before:] if "did not get ready" in each]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,20 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_properties_are_read_and_missing_ones_are_empty(systemctl: Path) -> None:
     assert manager.show("MainPID", "StatusText", "Other") == {"MainPID": "42", "StatusText": "a=b", "Other": ""}
-    assert manager.main_pid() == 42
 
 
 def test_a_refusal_is_told_in_its_own_words(systemctl: Path) -> None:
     with pytest.raises(manager.Refused, match="'systemctl start x' failed: no such unit"):
         manager.tell("start", "x")
+
+
+def test_a_process_is_as_old_as_it_is_and_one_that_is_gone_is_older_than_any() -> None:
+    before_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert before_s <= manager.started_s(child.pid) <= time.clock_gettime(time.CLOCK_BOOTTIME) + 0.01
+        assert manager.started_s(1) < before_s
+    assert manager.started_s(child.pid) == 0.0
+    assert manager.started_s(0) == 0.0
 
 
 @pytest.mark.parametrize(("here", "user", "told"), [(False, 0, "does not run systemd"), (True, 1000, "run it as root"), (True, 0, None)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import zipfile
 from collections.abc import Callable
@@ -22,7 +23,10 @@ class Host:
         self.while_taking_over: Callable[[], None] = lambda: None
         self.told: list[str] = []
         self.said: list[str] = []
-        self._pid = 1
+        self.taking_over = [(math.inf, "version 2")]
+        """One by one after a reload: when the main process was started, and its status."""
+        self._main = (0.0, "version 1")
+        self._reloaded = False
 
     def file(self, name: str, version: str) -> Path:
         """A built file of that version."""
@@ -45,14 +49,16 @@ class Host:
         self.told.append(" ".join(arguments))
         if arguments[0] == "reload":
             self.while_taking_over()
-            self._pid += 1
+            self._reloaded = True
         return ""
 
     def show(self, *_: str, unit: str = "") -> dict[str, str]:
-        return {"ActiveState": "active", "MainPID": str(self._pid), "StatusText": "ok"}
+        if self._reloaded and self.taking_over:
+            self._main = self.taking_over.pop(0)
+        return {"ActiveState": "active", "MainPID": "1", "StatusText": self._main[1]}
 
-    def main_pid(self) -> int:
-        return self._pid
+    def started_s(self, _pid: int) -> float:
+        return self._main[0]
 
 
 @pytest.fixture
@@ -64,8 +70,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(steps, "UNITS", tmp_path / "units")
     monkeypatch.setattr(steps, "_LOCK", tmp_path / "lock")
     monkeypatch.setattr(steps, "require", lambda: None)
-    for name in ("try_out", "tell", "show", "main_pid"):
+    for name in ("try_out", "tell", "show", "started_s"):
         monkeypatch.setattr(steps, name, getattr(made, name))
+    monkeypatch.setattr(steps, "_LOOK_EVERY_S", 0.0)
     made.file("fkllmproxy", "1")
     steps.UNITS.mkdir()
     for unit in (steps.SERVICE, steps.SOCKET):
@@ -78,6 +85,20 @@ def test_an_upgrade_keeps_the_file_before_for_a_rollback(host: Host) -> None:
     assert host.versions() == {"fkllmproxy": "2", "fkllmproxy.previous": "1"}
     steps.rollback(host.said.append)
     assert host.versions() == {"fkllmproxy": "1", "fkllmproxy.previous": "2"}
+
+
+def test_what_takes_over_is_the_process_that_was_started_since(host: Host) -> None:
+    host.taking_over.insert(0, (0.0, "version 1, as somebody else has reloaded it"))
+    steps.upgrade(host.file("two", "2"), host.said.append)
+    assert "the new file has taken over: version 2" in host.said
+    assert host.versions() == {"fkllmproxy": "2", "fkllmproxy.previous": "1"}
+
+
+def test_a_file_that_does_not_get_ready_after_another_reload_is_taken_out_again(host: Host) -> None:
+    host.taking_over = [(0.0, "version 1, as somebody else has reloaded it"), (0.0, "it goes on; what was to follow did not get ready")]
+    with pytest.raises(Refused, match="the new file did not get ready"):
+        steps.upgrade(host.file("two", "2"), host.said.append)
+    assert host.versions() == {"fkllmproxy": "1"}
 
 
 @pytest.mark.parametrize("step", [steps.upgrade, steps.prepare])
