@@ -7,6 +7,8 @@ import json
 import os
 import platform
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 
 import _bootstrap
@@ -42,11 +44,13 @@ def check() -> None:
 
 
 def unpack_or_leave(archive: object, target: Path, *options: object) -> None:
-    """What shiv calls when the parts are not there yet; leave where the disk does not let it."""
+    """What shiv calls when the parts are not there yet; leave where the disk does not let it, or the file is damaged."""
     try:
         unpack(archive, target, *options)
     except OSError as error:
         leave(f"this file cannot be unpacked to {target.parent}: {error.strerror or error}")
+    except (zipfile.BadZipFile, zlib.error):
+        leave("this file is damaged and cannot be unpacked; fetch it anew")
 
 
 fill()

@@ -169,6 +169,20 @@ def test_where_it_cannot_be_unpacked_it_says_so(journal: bool, tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"<2>{line}\n" if journal else f"fkllmproxy: {told}\n")
 
 
+@pytest.mark.parametrize("place", ["its header", "its data"])
+def test_a_damaged_file_says_so(place: str, tmp_path: Path) -> None:
+    member = next(entry for entry in entries() if entry.filename.startswith("site-packages/"))
+    damaged = tmp_path / "fkllmproxy"
+    shutil.copy(BINARY, damaged)
+    with damaged.open("r+b") as file:
+        # APPNOTE.TXT, 4.3.7: a local header has 30 bytes, and then the name.
+        file.seek(member.header_offset + (0 if place == "its header" else 30 + len(member.filename)))
+        file.write(bytes(50))
+    done = subprocess.run([damaged, "version"], env=environment(tmp_path / "x"), capture_output=True, text=True)
+    told = "fkllmproxy: this file is damaged and cannot be unpacked; fetch it anew\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
 def test_first_starts_at_the_same_time_all_succeed(tmp_path: Path) -> None:
     children = [
         subprocess.Popen([BINARY, "version"], env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
