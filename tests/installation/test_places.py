@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,40 @@ def test_the_unit_names_the_places() -> None:
     assert f"ExecStart={places.BINARY}\n" in unit
     assert f"EnvironmentFile=-{places.ENV_FILE}\n" in unit
     assert f"Documentation=file://{places.RUNBOOK}\n" in unit
+
+
+def copied(etc: Path, run: Path) -> int:
+    """Do with folders of a test what the unit does before a start and a reload, and return the exit code."""
+    before_start, before_reload = re.findall(r"^Exec\w+=\+/bin/sh -ec '(.*)'$", places.unit_file(places.SERVICE), re.MULTILINE)
+    assert before_start == before_reload
+    script = before_start.replace("$$", "$").replace("%%", "%").replace("/etc/fkllmproxy", str(etc))
+    run.mkdir(exist_ok=True)
+    return subprocess.run(["/bin/sh", "-ec", script], env={"PATH": os.environ["PATH"], "RUNTIME_DIRECTORY": str(run)}).returncode
+
+
+@pytest.mark.parametrize("target", ["nowhere", "link", ".", "..", "env/x", "folder"])
+def test_a_link_that_leads_to_no_file_is_as_if_it_were_not_there(target: str, tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    (etc / "folder").mkdir(parents=True)
+    for name in ("env", "a key", ".hidden"):
+        (etc / name).write_text(name)
+    (etc / "other").symlink_to("a key")
+    (etc / "link").symlink_to(target)
+    assert copied(etc, tmp_path / "run") == 0
+    found = {str(path.relative_to(tmp_path / "run")): path.read_text() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert found == {"env": "env", "etc/a key": "a key", "etc/.hidden": ".hidden", "etc/other": "a key"}
+
+
+def test_a_file_that_cannot_be_copied_leaves_the_copies_before_it(tmp_path: Path) -> None:
+    etc, run = tmp_path / "etc", tmp_path / "run"
+    etc.mkdir()
+    (etc / "env").write_text("A=1")
+    assert copied(etc, run) == 0
+    (etc / "env").write_text("A=2")
+    # It can be opened, and not be read.
+    (etc / "mem").symlink_to("/proc/self/mem")
+    assert copied(etc, run) != 0
+    assert (run / "env").read_text() == "A=1"
 
 
 def test_files_that_are_renamed_stand_in_one_folder_and_unpack_under_one_name() -> None:
