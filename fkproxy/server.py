@@ -132,8 +132,8 @@ def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], A
         websockets=False,
         backlog=backlog,
         backpressure=_BACKPRESSURE,
-        log_dictconfig=logs.granian_log_config(level=settings.log.level, format=settings.log.format),
-        log_level=LogLevels.info,
+        log_dictconfig=logs.granian_log_config(format=settings.log.format),
+        log_level=LogLevels(settings.log.level),
     )
     granian._shd = SocketHolder(listener.fileno(), False, backlog)  # type: ignore[call-arg, assignment]  # its stub leaves them out
     granian._sso = listener

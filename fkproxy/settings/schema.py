@@ -243,7 +243,9 @@ class Cooldown(Section):
 class Log(Section):
     """What it writes to stdout."""
 
-    level: Literal["debug", "info", "warning", "error"] = _live("info", "Least level that is written; of libraries warning, or above.")
+    level: Literal["debug", "info", "warning", "error"] = _live(
+        "info", "Least level that is written; of libraries other than the server warning, or above."
+    )
     format: Literal["json", "pretty"] = _setting("json", "One JSON object a line, or text for a terminal.")
 
 

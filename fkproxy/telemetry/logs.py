@@ -43,9 +43,9 @@ _FLUSH_AT_EXIT_S = 2.0
 
 # sd-daemon(3): "<N>" at the start of a line is its syslog priority; journald takes it off again.
 _PRIORITY = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>", logging.CRITICAL: "<2>"}
-_OURS = "fkproxy"
-"""What our own loggers are below. Of libraries warnings are the least that is written: what they say besides tells addresses, headers,
-bodies, and every SQL statement with its values."""
+_OURS, _SERVERS = "fkproxy", "_granian"
+"""What our own loggers are below, and the server's, which tell its start and its end. Of other libraries warnings are the least that is
+written: what they say besides tells addresses, headers, bodies, and every SQL statement with its values."""
 
 
 class _State:
@@ -80,19 +80,23 @@ def set_level(level: str) -> None:
     if _State.output is None:
         return
     _State.level = logging.getLevelName(level.upper())
-    logging.getLogger(_OURS).setLevel(_State.level)
+    for name in (_OURS, _SERVERS):
+        logging.getLogger(name).setLevel(_State.level)
     logging.getLogger().setLevel(max(logging.WARNING, _State.level))
 
 
-def granian_log_config(*, level: str, format: Format) -> dict[str, Any]:  # noqa: A002 - the setting's own name
-    """`log_dictConfig` for the server: its loggers write lines of the same shape, and no access lines of their own."""
+def granian_log_config(*, format: Format) -> dict[str, Any]:  # noqa: A002 - the setting's own name
+    """`log_dictConfig` for the server: its loggers write lines of the same shape, and no access lines of their own.
+
+    Their level is its `log_level`, which it writes over any that stands here.
+    """
     return {
         "formatters": {"lines": {"()": f"{__name__}.{'JsonFormatter' if format == 'json' else 'PrettyFormatter'}"}},
         "handlers": {"lines": {"()": f"{__name__}.LinesHandler", "formatter": "lines"}},
         "loggers": {
-            "_granian": {"handlers": ["lines"], "level": level.upper(), "propagate": False},
+            _SERVERS: {"handlers": ["lines"], "propagate": False},
             # A line for each client that leaves before its answer is through: the access line tells that, and whose call it was.
-            "_granian.asgi.io": {"level": "WARNING"},
+            f"{_SERVERS}.asgi.io": {"level": "WARNING"},
             "granian.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
         },
     }

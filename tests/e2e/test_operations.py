@@ -118,6 +118,12 @@ def test_every_line_is_json_and_an_access_line_says_what_happened(sandbox: Servi
         assert {"ts", "level"} <= line.keys()
 
 
+def test_the_level_is_the_servers_too(directory: Path) -> None:
+    with service(directory, APP_LOG__LEVEL="error") as running:
+        assert ask(f"{running.v1}/chat/completions", body=chat()).status == 200
+    assert running.lines() == []
+
+
 def test_the_numbers_agree_with_the_calls(directory: Path) -> None:
     with service(directory, APP_SANDBOX__ENABLED="true") as running:
         for _ in range(3):

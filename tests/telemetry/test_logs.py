@@ -28,8 +28,8 @@ Start = Callable[..., Callable[[], list[str]]]
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Configures logging into a pipe and gives a function that reads what has come out of it."""
-    root, ours = logging.getLogger(), logging.getLogger("fkproxy")
-    before = (list(root.handlers), root.level, ours.level, sys.excepthook, logs._State.output)
+    root, own = logging.getLogger(), [logging.getLogger(name) for name in ("fkproxy", "_granian")]
+    before = (list(root.handlers), root.level, [logger.level for logger in own], sys.excepthook, logs._State.output)
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
 
@@ -50,7 +50,8 @@ def start() -> Iterator[Start]:
     logging.captureWarnings(False)
     root.handlers, sys.excepthook, logs._State.output = before[0], before[3], before[4]
     root.setLevel(before[1])  # which forgets what loggers have remembered of it
-    ours.setLevel(before[2])
+    for logger, level in zip(own, before[2], strict=True):
+        logger.setLevel(level)
     os.close(read_end)
     os.close(write_end)
 
@@ -72,10 +73,12 @@ def test_a_line_is_an_object_with_its_extras(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("level", "expected"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_the_level_is_obeyed(start: Start, level: str, expected: int) -> None:
-    lines = start(level=level)
+@pytest.mark.parametrize("logger", ["fkproxy.x", "_granian.serve"])
+def test_the_level_is_obeyed(start: Start, logger: str, level: str, expected: int) -> None:
+    lines = start(level="error")
+    logs.set_level(level)
     for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
-        logging.getLogger("fkproxy.x").log(number, "x")
+        logging.getLogger(logger).log(number, "x")
     logs.AccessLog().write(record())
     assert len(lines()) == expected + (level in ("debug", "info"))
 
@@ -122,7 +125,7 @@ def test_warnings_and_the_servers_own_lines_have_the_same_shape(start: Start) ->
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", DeprecationWarning, stacklevel=1)
-    configuration = {"version": 1, "disable_existing_loggers": False, **logs.granian_log_config(level="info", format="json")}
+    configuration = {"version": 1, "disable_existing_loggers": False, **logs.granian_log_config(format="json")}
     logging.config.dictConfig(configuration)
     logging.getLogger("_granian").info("Listening")
     logging.getLogger("granian.access").info("not written")
