@@ -43,6 +43,13 @@ logger = logging.getLogger("fkproxy.server")
 _BACKPRESSURE = 4096
 """Connections that the worker takes at once; each open stream is one."""
 
+_IDLE_S = 65
+"""How long a connection stays open on which no request comes, or not the whole of its head; Granian has one setting for both.
+
+Who keeps connections has to be the first to close them, or sends a request into one that is just being closed: by default nginx
+(`keepalive_timeout` of an upstream) and Amazon's load balancers (their idle timeout) do so after 60 s. Read 2026-11. Not much longer: half
+a head holds up a stop until then.
+"""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """malloc.h"""
@@ -128,7 +135,7 @@ def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], A
         runtime_mode=RuntimeModes.st,
         loop=Loops.uvloop,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=30_000, keep_alive=True),
+        http1_settings=HTTP1Settings(header_read_timeout=_IDLE_S * 1000, keep_alive=True),
         websockets=False,
         backlog=backlog,
         backpressure=_BACKPRESSURE,
