@@ -133,10 +133,13 @@ class Attempts:
             call.note("waited")
         return waited
 
+    def _patience_s(self, call: Call) -> float:
+        """How long the one pause that a call may make can be by now."""
+        return min(self._policy.max_wait_s, call.started + self._policy.total_s - self._now())
+
     async def wait_until(self, call: Call, client: Client, wait_s: float) -> bool:
         """Wait for who is there again in so many seconds, and a little longer, for others do so too. False when that is too long."""
-        limit_s = min(self._policy.max_wait_s, call.started + self._policy.total_s - self._now())
-        if wait_s * 1.25 > limit_s:
+        if wait_s * 1.25 > self._patience_s(call):
             return False
         await self.pause(call, client, wait_s * random.uniform(1.0, 1.25))  # noqa: S311 - no secret
         return True
@@ -184,7 +187,7 @@ class Attempts:
 
     async def _wait_for_slot(self, call: Call, client: Client, upstreams: list[Upstream]) -> bool:
         """Wait until one of them has a free slot; False when none had in time. Raises `ConcurrencyExceeded` when too many wait."""
-        limit_s = min(self._policy.max_wait_s, call.started + self._policy.total_s - self._now())
+        limit_s = self._patience_s(call)
         if limit_s <= 0:
             return False
         if max(len(upstream.waiting) for upstream in upstreams) >= _MOST_WAITING:
