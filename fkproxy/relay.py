@@ -154,7 +154,7 @@ class Relay:
 
     async def stream(self, call: Call, client: Client, peek: Peek, codec: Dialect, exchange: Exchange) -> None:
         reply = _Stream(self, call, client, peek, codec)
-        pour = partial(exchange.pour, reply.take)
+        pour = partial(reply.pour, exchange)
         while not reply.over:
             await self.wait(call, client, pour, "silence", call.timeouts.silence_s)
             if reply.ready:
@@ -266,11 +266,17 @@ class _Stream:
         "_framer",
         "_held",
         "_held_bytes",
+        "_now",
+        "_own_s",
         "_peek",
         "_relay",
         "_same",
+        "_sending",
+        "_sent_bytes",
+        "_sent_s",
         "_text",
         "_told",
+        "_whole",
         "blocked",
         "error",
         "over",
@@ -283,6 +289,7 @@ class _Stream:
         self.blocked: Awaitable[None] | None = None
         self.error: Exception | None = None
         self._relay = relay
+        self._now = relay.now
         self._call = call
         self._client = client
         self._peek = peek
@@ -297,45 +304,67 @@ class _Stream:
         self._held_bytes = 0
         self._content = False
         """There was some in the bytes that came last."""
-        self._content_s = relay.now()
+        self._content_s = self._sent_s = relay.now()
+        self._sent_bytes = 0
+        self._own_s = 0.0
+        """What the call is not told yet: how much has gone out, and how long that took us."""
+        self._sending = self._whole = False
+        """Pieces go out as they come. With the last one an event was over."""
         self._told = False
         """The client has the failure as the upstream said it."""
 
+    async def pour(self, exchange: Exchange, wait_s: float) -> bool:
+        """See `Exchange.pour`. The call learns afterwards what came of it, and not with each piece: between two of them the processor's
+        caches forget a stream, and each further object that a piece touches takes longer than what is done with it.
+        """
+        try:
+            return await exchange.pour(self.take, wait_s)
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        call = self._call
+        call.upstream_s -= self._own_s
+        self._own_s = 0.0
+        if self._sent_bytes:
+            call.response_bytes += self._sent_bytes
+            call.written_at = self._sent_s
+            self._sent_bytes = 0
+
     def take(self, chunk: bytes) -> bool:
         """The next bytes of the body, b"" at its end. False when the task has something to do. See `Exchange.pour`."""
-        call, now = self._call, self._relay.now
+        now = self._now
         began_s = now()
         try:
-            data = self._read(chunk, began_s)
-            if self.ready or not call.content_sent:
+            if self._whole and self._text.fits(chunk):
+                data, self._content_s = chunk, began_s
+            else:
+                data = self._read(chunk, began_s)
+            if not self._sending:
                 self._held.append(data)
                 self._held_bytes += len(data)
                 self.ready = self.ready or self.over or self._held_bytes > _MAX_HELD_BYTES
             elif data:
-                call.response_bytes += len(data)
+                self._sent_bytes += len(data)
+                self._sent_s = began_s
                 self.blocked = self._client.write(data)
         except Exception as error:  # noqa: BLE001 - it is raised where it belongs, by the task
             self.error = error
-        ended_s = now()
-        if call.content_sent:
-            call.written_at = ended_s
-        call.upstream_s -= ended_s - began_s
+        self._own_s += now() - began_s
         return not (self.ready or self.over or self.blocked is not None or self.error is not None)
 
     def release(self) -> bytes:
-        """What was held."""
+        """What was held. From now on pieces go out as they come."""
         data = b"".join(self._held)
         self._held.clear()
         self.ready = False
+        self._sending = True
+        self._whole = not self._framer.rest
         return data
 
     def _read(self, chunk: bytes, now: float) -> bytes:
         """What the client gets for it."""
-        call, same = self._call, self._same
-        if self._text.fits(chunk) and not self._framer.rest:
-            self._content, self._content_s = True, now
-            self.ready = not call.content_sent
-            return chunk
+        same = self._same
         out: list[bytes] = []
         self._content = False
         failed: Failed | None = None
@@ -361,16 +390,17 @@ class _Stream:
         if not chunk:
             self.over = True
             failed = self._end(out)
+        self._whole = self._sending and not self._framer.rest
         if self._content or self.over:
             self._content_s = now
-            self.ready = not call.content_sent
-        elif now - self._content_s > call.timeouts.stall_s:
-            raise UpstreamTimeout("stall", call.timeouts.stall_s)
+            self.ready = not self._sending
+        elif now - self._content_s > self._call.timeouts.stall_s:
+            raise UpstreamTimeout("stall", self._call.timeouts.stall_s)
         if failed is not None:
-            if not (self._content or call.content_sent):
+            if not (self._content or self._sending):
                 self.ready = False
                 raise failed.error
-            call.error_sent = self._told
+            self._call.error_sent = self._told
             self.error = failed.error
         return b"".join(out)
 
@@ -400,7 +430,7 @@ class _Stream:
 
     def _pass_on(self, frame: Frame) -> None:
         """The client may be able to read what we are not: its bytes go on, but our count is not to be trusted."""
-        if not (self._content or self._call.content_sent):
+        if not (self._content or self._sending):
             json.decode_reply(frame.data or b"")
         decoder = self._decoder
         if not isinstance(decoder, _Unsure):

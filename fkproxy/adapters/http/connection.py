@@ -349,9 +349,17 @@ class HttpExchange:
 
     def came(self) -> None:
         """A piece of the body is here."""
-        if self._into is None:
+        into, pieces = self._into, self.pieces
+        if into is None:
             self.wake()
-        elif not self._into(self._take()):
+            return
+        if len(pieces) == 1 and self.buffered_bytes <= HIGH_WATER_BYTES:
+            # What a stream mostly comes as. Whoever pours takes each piece, so the socket is being read.
+            self.buffered_bytes = 0
+            data = pieces.pop()
+        else:
+            data = self._take()
+        if not into(data):
             self._into = None
             self.wake()
 
