@@ -2,7 +2,7 @@
 
 Sources, read 2026-11: ai.google.dev/gemini-api/docs/thinking (budgets of 2.5, levels of 3), …/openai (efforts and what they equal).
 Gemini 2.5 takes a budget in tokens, Gemini 3 a level; the Gemini 3 models still read a budget but advise against it. Earlier models
-do not think and refuse the field.
+do not think and refuse the field. "'minimal' is not a supported thinking level for this model", says the 400 of Flash from 3.7 on.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
 _ALIAS = re.compile(r"gemini-(pro|flash-lite|flash)-latest")
-_LATEST = (3, 1)
-"""The least that an alias has stood for since March 2026 (ai.google.dev/gemini-api/docs/changelog)."""
+_LATEST = {"pro": (3, 1), "flash": (3, 8), "flash-lite": (3, 5)}
+"""The newest of their kind, for which the aliases stand (ai.google.dev/gemini-api/docs/models, read 2026-11)."""
 
 _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 _RANGES = {"pro": (128, 32768), "flash": (0, 24576), "flash-lite": (512, 24576)}
@@ -49,7 +49,7 @@ def _version(model: str) -> tuple[int, int, str] | None:
     if match := _VERSION.search(model):
         return int(match[1]), int(match[2] or 0), match[3] or "flash"
     alias = _ALIAS.search(model)
-    return (*_LATEST, alias[1]) if alias else None
+    return (*_LATEST[alias[1]], alias[1]) if alias else None
 
 
 def is_gemini_3(model: str) -> bool:
@@ -60,9 +60,9 @@ def is_gemini_3(model: str) -> bool:
 
 def _has_level(version: tuple[int, int, str], level: str) -> bool:
     major, minor, kind = version
-    if kind != "pro":
-        return True
-    return level in ("low", "high") or (level == "medium" and (major, minor) >= (3, 1))
+    if kind == "flash":
+        return level != "minimal" or (major, minor) < (3, 7)
+    return kind == "flash-lite" or level in ("low", "high") or (level == "medium" and (major, minor) >= (3, 1))
 
 
 def encode_thinking(reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> dict[str, Any] | None:
