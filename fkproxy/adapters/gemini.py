@@ -29,6 +29,9 @@ GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
 _VERTEX_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite")
 """Vertex AI has no list of what a project may call; these are generally available in every region (read 2026-11)."""
 
+_COUNTED = frozenset(("contents", "tools", "systemInstruction", "system_instruction", "generationConfig", "generation_config"))
+"""What Vertex AI's countTokens takes of a request; it reads either spelling of a name."""
+
 
 def vertex_base_url(region: str) -> str:
     """The endpoint of a location. The global one has no prefix."""
@@ -133,7 +136,8 @@ class VertexAi:
 
 def _counted(body: bytes) -> bytes:
     """A question for countTokens as Vertex AI reads it: the request itself, not one within another. Raises `InvalidRequest`."""
-    whole = json.inner_fields(json.raw_fields(body), "generateContentRequest")
+    fields = json.raw_fields(body)
+    whole = json.inner_fields(fields, "generateContentRequest") or json.inner_fields(fields, "generate_content_request")
     if not whole:
         return body
-    return json.encode({name: whole[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in whole})
+    return json.encode({name: value for name, value in whole.items() if name in _COUNTED})

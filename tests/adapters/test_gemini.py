@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -74,7 +75,29 @@ async def test_vertex_gets_a_bearer_token_and_its_project_and_location(client: H
         assert [entry.id for entry in await adapter.list_models()]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"generateContentRequest": 5}'])
+@pytest.mark.parametrize(
+    ("name", "instruction", "config"),
+    [
+        ("generateContentRequest", "systemInstruction", "generationConfig"),
+        ("generate_content_request", "system_instruction", "generation_config"),
+    ],
+)
+async def test_vertex_counts_what_a_whole_request_says_under_either_spelling(
+    name: str, instruction: str, config: str, client: HttpClient, endpoint: TokenEndpoint, tmp_path: Path
+) -> None:
+    tokens = GoogleTokens(credentials_file=service_account(tmp_path, endpoint.url), project_id=None)
+    said = {"contents": [], instruction: {"parts": []}, config: {}}
+    body = json.dumps({name: {"model": "models/m", **said, "safetySettings": []}}).encode()
+    async with FakeUpstream(reply()) as upstream:
+        access = Access(client.origin(upstream.url), tokens, auth_header="authorization", fixed=FIXED)
+        adapter = VertexAi(client, access, tokens, provider_key="v", region="europe-west4", models=("gemini-*",))
+        exchange = await adapter.send(UpstreamCall(model="m", stream=False, body=body, request_id="r", operation="count_tokens"))
+        assert await exchange.head(5.0)
+        exchange.close()
+        assert json.loads(upstream.asked[0].body) == said
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"generateContentRequest": 5}', b'{"generate_content_request": 5}'])
 async def test_a_count_that_cannot_be_read_is_the_clients_mistake(
     body: bytes, client: HttpClient, endpoint: TokenEndpoint, tmp_path: Path
 ) -> None:
