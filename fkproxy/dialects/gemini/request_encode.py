@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses
 from fkproxy.dialects.gemini.schema import clean_parameters, clean_schema
-from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3
+from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3, is_gemini_3_6
 from fkproxy.dialects.pairing import results_behind_calls
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
@@ -28,6 +28,9 @@ _NAME = "gemini"
 _MAX_STOP_SEQUENCES = 5
 _NO_SIGNATURE = "skip_thought_signature_validator"
 """What Google documents for a call that another model made, or whose signature is lost."""
+
+_LAST = "(continue)"
+"""What the user says to models that refuse to go on with their own words: "Requests ending with a model turn are not supported"."""
 
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 _MIME_TYPES = {"image": "image/jpeg", "audio": "audio/mpeg", "video": "video/mp4", "file": "application/pdf"}
@@ -43,6 +46,9 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     contents, system = writer.contents(request.messages if own else results_behind_calls(request.messages))
     if system and not contents:
         contents, system = [{"role": "user", "parts": system}], []
+    if not own and contents and contents[-1]["role"] == "model" and is_gemini_3_6(model):
+        losses.append(Loss(field="messages[].role", action="converted"))
+        contents.append({"role": "user", "parts": [{"text": _LAST}]})
     body["contents"] = contents
     if system:
         body["systemInstruction"] = {"parts": system, **(request.extra.get("systemInstruction.*", {}) if own else {})}
@@ -64,8 +70,14 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
     sampling = request.sampling
     if len(sampling.stop) > _MAX_STOP_SEQUENCES and not own:
         raise Unrepresentable(f"{len(sampling.stop)} stop sequences", _NAME, f"{_MAX_STOP_SEQUENCES} are the most it takes")
+    if (sampling.choices or 1) > 1 and not own and is_gemini_3(model):
+        raise Unrepresentable("n", _NAME, f"{model} gives one answer")
     if sampling.logit_bias:
         losses.append(Loss(field="logit_bias"))
+    penalties = {"presencePenalty": sampling.presence_penalty, "frequencyPenalty": sampling.frequency_penalty}
+    if not own and is_gemini_3_6(model):
+        losses += [Loss(field=name) for name in ("presence_penalty", "frequency_penalty") if getattr(sampling, name)]
+        penalties = {}
     values: dict[str, Any] = {
         "maxOutputTokens": sampling.max_output_tokens,
         "temperature": sampling.temperature,
@@ -74,8 +86,7 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
         "stopSequences": list(sampling.stop) or None,
         "seed": sampling.seed,
         "candidateCount": sampling.choices,
-        "presencePenalty": sampling.presence_penalty,
-        "frequencyPenalty": sampling.frequency_penalty,
+        **penalties,
         "responseLogprobs": sampling.logprobs,
         # It is refused without the other.
         "logprobs": sampling.top_logprobs if own or sampling.logprobs else None,

@@ -17,7 +17,7 @@ from fkproxy.dialects.base import UNREADABLE_REASONING, may_say
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
-__all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3", "reasoning_of"]
+__all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3", "is_gemini_3_6", "reasoning_of"]
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
 _ALIAS = re.compile(r"gemini-(pro|flash-lite|flash)-latest")
@@ -56,6 +56,15 @@ def is_gemini_3(model: str) -> bool:
     """It insists on thought signatures, and takes media in a function's response."""
     version = _version(model)
     return version is not None and version[0] >= 3
+
+
+def is_gemini_3_6(model: str) -> bool:
+    """It refuses penalties, and to go on with a turn of its own. The other kinds of 3.5 came later than its Flash, and do so as well.
+
+    Source: ai.google.dev/gemini-api/docs/generate-content/whats-new-gemini-3.6, read 2026-11: these "and all future releases".
+    """
+    version = _version(model)
+    return version is not None and version[:2] >= ((3, 6) if version[2] == "flash" else (3, 5))
 
 
 def _has_level(version: tuple[int, int, str], level: str) -> bool:

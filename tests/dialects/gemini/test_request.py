@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.base import Peek
-from fkproxy.model.errors import InvalidRequest
+from fkproxy.dialects.base import Encoded, Peek
+from fkproxy.model.errors import InvalidRequest, Unrepresentable
 
 CHAT, GEMINI = DIALECTS["openai_chat"], DIALECTS["gemini"]
 CALLS = [
@@ -19,10 +19,13 @@ CALLS = [
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
-def encoded(messages: list[Any], model: str = "gemini-2.5-flash", **fields: Any) -> dict[str, Any]:
+def encoding(messages: list[Any], model: str, **fields: Any) -> Encoded:
     body = json.dumps({"model": model, "messages": messages, **fields}).encode()
-    request = CHAT.decode_request(body, CHAT.peek(body, "", ""))
-    result: dict[str, Any] = json.loads(GEMINI.encode_request(request, model).body)
+    return GEMINI.encode_request(CHAT.decode_request(body, CHAT.peek(body, "", "")), model)
+
+
+def encoded(messages: list[Any], model: str = "gemini-2.5-flash", **fields: Any) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(encoding(messages, model, **fields).body)
     return result
 
 
@@ -256,3 +259,29 @@ def test_a_wrong_field_is_named(body: Any, path: str) -> None:
 def test_an_empty_refusal_is_no_part() -> None:
     messages = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a", "refusal": ""}, {"role": "user", "content": "v"}]
     assert encoded(messages)["contents"][1]["parts"] == [{"text": "a"}]
+
+
+PREFILLED = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "{"}]
+
+
+def test_new_models_get_no_penalties_and_have_nothing_of_their_own_to_go_on_with() -> None:
+    found = encoding(PREFILLED, "gemini-3.6-flash", presence_penalty=0.5, frequency_penalty=0, temperature=1)
+    body = json.loads(found.body)
+    assert body["contents"][1:] == [{"role": "model", "parts": [{"text": "{"}]}, {"role": "user", "parts": [{"text": "(continue)"}]}]
+    assert body["generationConfig"] == {"temperature": 1}
+    assert [f"{loss.field} {loss.action}" for loss in found.losses] == ["messages[].role converted", "presence_penalty dropped"]
+    assert "generationConfig" not in encoded([*PREFILLED, {"role": "user", "content": "v"}], "gemini-3.6-flash", frequency_penalty=0)
+
+
+def test_models_before_them_are_told_as_it_is() -> None:
+    found = encoding(PREFILLED, "gemini-2.5-flash", presence_penalty=0.5, n=2)
+    body = json.loads(found.body)
+    assert [content["role"] for content in body["contents"]] == ["user", "model"]
+    assert body["generationConfig"] == {"presencePenalty": 0.5, "candidateCount": 2}
+    assert found.losses == ()
+
+
+def test_the_third_generation_gives_one_answer() -> None:
+    assert encoded(PREFILLED, "gemini-3-flash", n=1)["generationConfig"] == {"candidateCount": 1}
+    with pytest.raises(Unrepresentable, match="one answer"):
+        encoding(PREFILLED, "gemini-3-flash", n=2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fkproxy.dialects.gemini.thinking import apply_reasoning, encode_thinking, is_gemini_3
+from fkproxy.dialects.gemini.thinking import apply_reasoning, encode_thinking, is_gemini_3, is_gemini_3_6
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.request import Loss, ReasoningConfig
 
@@ -95,6 +95,26 @@ def test_thoughts_that_are_off_are_not_asked_for() -> None:
 )
 def test_the_third_generation_is_known_by_its_name(model: str, expected: bool) -> None:
     assert is_gemini_3(model) is expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("gemini-3.6-flash", True),
+        ("models/gemini-3.8-flash", True),
+        ("gemini-3.5-flash-lite", True),
+        ("gemini-flash-latest", True),
+        ("gemini-4-pro", True),
+        ("gemini-3.5-flash", False),
+        ("gemini-3.1-flash-lite", False),
+        (PRO_31, False),
+        ("gemini-pro-latest", False),
+        (FLASH_25, False),
+        ("x", False),
+    ],
+)
+def test_which_models_refuse_more(model: str, expected: bool) -> None:
+    assert is_gemini_3_6(model) is expected
 
 
 def test_what_is_applied_needs_no_configuration_but_no_other_value_in_its_place() -> None:
