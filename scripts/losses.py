@@ -152,6 +152,7 @@ RESPONSES: dict[str, Probe] = {
     "instructions": _response(instructions="s"),
     "image, inline": _inputs({"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}),
     "image, by address": _inputs({"type": "input_image", "image_url": "https://example.com/a.png"}),
+    "image that the model made": _response(input=[_USER, {"type": "image_generation_call", "id": "ig_1", "result": PIXEL}, _USER]),
     "file": _inputs({"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PIXEL}"}),
     "file, by address": _inputs({"type": "input_file", "file_url": "https://example.com/a.pdf"}),
     "tools": _response(tools=[_FLAT]),

@@ -92,6 +92,9 @@ def _said(fields: Fields, kind: str, names: dict[str, str], item: Any) -> list[P
             names[call_id] = name
             arguments = json.encode({"input": fields.text("input") or ""}).decode()
             return [ToolCall(id=call_id, name=name, arguments=arguments, extra=_rest(fields))]
+        case "image_generation_call" if fields.text("result"):
+            data = base64_text(fields.needed_text("result"), fields.at("result"))
+            return [Media(kind="image", mime_type=f"image/{fields.text('output_format') or 'png'}", data=data)]
         case _:
             return [Opaque(dialect=NAME, kind=kind, value=item)]
 

@@ -331,7 +331,10 @@ class StreamEncoder:
         if media.kind != "image" or media.data is None:
             return b""
         out = self._begin() + self._close()
-        item, added = self._start("ig", {"type": "image_generation_call", "status": "in_progress", "result": media.data})
+        value: dict[str, Any] = {"type": "image_generation_call", "status": "in_progress", "result": media.data}
+        if media.mime_type is not None:
+            value["output_format"] = media.mime_type.removeprefix("image/")
+        item, added = self._start("ig", value)
         return out + added + self._done(item)
 
     # --- calls

@@ -39,6 +39,7 @@ def into(dialect: str, request: ChatRequest, model: str = "m") -> Any:
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "ftp://x"}]}]}, "input[0].content[0].image_url"),
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].file_data"),
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
+        ({"input": [{"type": "image_generation_call", "result": "!"}]}, "input[0].result"),
         ({"input": [{"type": "function_call_output", "call_id": "1"}]}, "input[0].output"),
         ({"tools": [{"name": "f"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),

@@ -21,6 +21,7 @@ from fkproxy.model.events import (
     Event,
     Failed,
     LogprobsReported,
+    MediaReceived,
     ReasoningDelta,
     SealAttached,
     Started,
@@ -30,7 +31,7 @@ from fkproxy.model.events import (
     UsageReported,
     collect,
 )
-from fkproxy.model.parts import Seal
+from fkproxy.model.parts import Media, Seal
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json as wire_json
 from tests.dialects.golden import frames
@@ -159,6 +160,18 @@ def test_a_failure_after_200_is_in_the_dialects_own_terms(error: FkproxyError, c
     assert values[0]["type"] == "response.created"
     assert (values[-1]["type"], values[-1]["response"]["status"]) == ("response.failed", "failed")
     assert values[-1]["response"]["error"]["code"] == code
+
+
+@pytest.mark.parametrize("mime_type", ["image/png", "image/jpeg"])
+def test_an_image_that_the_model_made_comes_back_as_what_it_was(mime_type: str) -> None:
+    image = Media(kind="image", mime_type=mime_type, data="aGk=")
+    (item,) = told(whole(MediaReceived(media=image)))[-1]["response"]["output"]
+    assert (item["result"], item["output_format"]) == ("aGk=", mime_type.removeprefix("image/"))
+    body = json.dumps({"model": "m", "input": [{"role": "user", "content": "x"}, item]}).encode()
+    request = DIALECTS["openai_responses"].decode_request(body, Peek(model="m"))
+    assert request.messages[1].parts == (image,)
+    sent = json.loads(DIALECTS["gemini"].encode_request(request, "gemini-2.5-flash-image").body)
+    assert sent["contents"][1] == {"role": "model", "parts": [{"inlineData": {"mimeType": mime_type, "data": "aGk="}}]}
 
 
 def test_log_probabilities_stand_in_the_text_they_are_of() -> None:
