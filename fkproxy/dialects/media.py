@@ -9,7 +9,10 @@ import re
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Media
 
-__all__ = ["base64_text", "data_url", "file_name"]
+__all__ = ["MADE", "base64_text", "data_url", "file_name"]
+
+MADE = "Media in the answer:"
+"""What the user says of media that the model made, where a vendor takes none from the model itself."""
 
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")

@@ -14,6 +14,7 @@ from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
+from fkproxy.dialects.media import MADE
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Message
 from fkproxy.model.request import Loss
@@ -29,7 +30,6 @@ _FIRST = "(begin)"
 _LAST = "(continue)"
 """What the user says where somebody has to say something."""
 _NO_RESULT = "No result."
-_MADE = "Media in the answer:"
 _MEDIA = ("image", "document")
 _THOUGHTS = ("thinking", "redacted_thinking")
 
@@ -130,7 +130,7 @@ def _concluded(turns: list[Turn], losses: list[Loss]) -> list[Turn]:
         _add(concluded, turn["role"], content)
         if media:
             losses.append(Loss(field="messages[].media", action="converted"))
-            _add(concluded, "user", [_text(_MADE), *media])
+            _add(concluded, "user", [_text(MADE), *media])
     return concluded
 
 

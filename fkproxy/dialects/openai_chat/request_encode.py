@@ -12,7 +12,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words
-from fkproxy.dialects.media import file_name
+from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
 from fkproxy.dialects.openai_models import drop_sampling, takes_stop, thinks
@@ -281,7 +281,7 @@ def _assistant(message: Message, own: bool, left_over: list[dict[str, Any]], los
                 if part.seal is not None:
                     losses.append(Loss(field="seal"))
                 losses.append(Loss(field="messages[].media", action="converted"))
-                left_over += [{"type": "text", "text": "Media in the answer:"}, _media(part, own)]
+                left_over += [{"type": "text", "text": MADE}, _media(part, own)]
             case _:
                 content.append(part)
     body["content"] = _content(content, own, losses) if content else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words
-from fkproxy.dialects.media import file_name
+from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_models import drop_sampling, thinks
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_schema import with_properties
@@ -116,7 +116,9 @@ def _url(media: Media) -> str:
 
 
 def _said(message: Message, losses: list[Loss]) -> list[dict[str, Any]]:
+    """The items, and behind them, in the user's hands, images and files that the model made."""
     items: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
     for part in message.parts:
         match part:
             case Text() | Refusal():
@@ -137,9 +139,14 @@ def _said(message: Message, losses: list[Loss]) -> list[dict[str, Any]]:
                 items.append({"type": "function_call", "call_id": part.id, "name": part.name, "arguments": part.arguments})
             case Opaque():
                 raise Unrepresentable(f"a part of type {part.kind!r}", NAME)
+            case Media(kind="image" | "file"):
+                if _foreign(part.seal):
+                    losses.append(Loss(field="seal"))
+                losses.append(Loss(field="messages[].media", action="converted"))
+                made += [{"type": "input_text", "text": MADE}, _input(part)]
             case _:
                 losses.append(Loss(field="media"))
-    return items
+    return [*items, {"type": "message", "role": "user", "content": made}] if made else items
 
 
 def _foreign(seal: Seal | None) -> bool:

@@ -16,6 +16,8 @@ from fkproxy.model.request import ChatRequest
 
 RESPONSES = DIALECTS["openai_responses"]
 USER = {"role": "user", "content": "x"}
+CALLED = {"functionCall": {"name": "f", "args": {}}}
+ANSWERED = {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"a": 1}}}]}
 
 
 def decoded(**fields: Any) -> ChatRequest:
@@ -299,3 +301,29 @@ def test_a_limit_that_is_raised_is_told(asked: int, losses: list[tuple[str, str]
     encoded = RESPONSES.encode_request(DIALECTS["openai_chat"].decode_request(body, Peek(model="m")), "gpt-5")
     assert json.loads(encoded.body)["max_output_tokens"] == max(16, asked)
     assert [(loss.field, loss.action) for loss in encoded.losses] == losses
+
+
+def test_media_that_the_model_made_are_in_the_users_hands() -> None:
+    made = [{"text": "here"}, {"inlineData": {"mimeType": "image/png", "data": "aGk="}, "thoughtSignature": "c2ln"}, CALLED]
+    contents = [{"role": "user", "parts": [{"text": "x"}]}, {"role": "model", "parts": made}, ANSWERED]
+    request = DIALECTS["gemini"].decode_request(json.dumps({"contents": contents}).encode(), Peek(model="m"))
+    found = RESPONSES.encode_request(request, "gpt-5")
+    items = json.loads(found.body)["input"]
+    kinds = ["message", "message", "function_call", "message", "function_call_output"]
+    assert [item["type"] for item in items] == kinds
+    assert (items[3]["role"], items[3]["content"]) == (
+        "user",
+        [
+            {"type": "input_text", "text": "Media in the answer:"},
+            {"type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "auto"},
+        ],
+    )
+    assert [f"{loss.field} {loss.action}" for loss in found.losses] == ["seal dropped", "messages[].media converted"]
+
+
+def test_sounds_that_the_model_made_are_left_out() -> None:
+    contents = [{"role": "model", "parts": [{"inlineData": {"mimeType": "audio/wav", "data": "aGk="}}]}, {"parts": [{"text": "x"}]}]
+    request = DIALECTS["gemini"].decode_request(json.dumps({"contents": contents}).encode(), Peek(model="m"))
+    found = RESPONSES.encode_request(request, "gpt-5")
+    assert [item["role"] for item in json.loads(found.body)["input"]] == ["user"]
+    assert [f"{loss.field} {loss.action}" for loss in found.losses] == ["media dropped"]
