@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.base import Encoded, Peek
+from fkproxy.dialects.base import Encoded, Peek, ReplyContext
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
+from fkproxy.model.events import collect
+from fkproxy.model.parts import Message, Reasoning, Seal, Text, ToolCall
+from fkproxy.model.request import ChatRequest
 
 CHAT, GEMINI = DIALECTS["openai_chat"], DIALECTS["gemini"]
 CALLS = [
@@ -285,3 +288,34 @@ def test_the_third_generation_gives_one_answer() -> None:
     assert encoded(PREFILLED, "gemini-3-flash", n=1)["generationConfig"] == {"candidateCount": 1}
     with pytest.raises(Unrepresentable, match="one answer"):
         encoding(PREFILLED, "gemini-3-flash", n=2)
+
+
+IMAGE = {"inlineData": {"mimeType": "image/jpeg", "data": "aGk="}, "thoughtSignature": "c2ln"}
+CALL = {"functionCall": {"name": "f", "args": {}}}
+
+
+@pytest.mark.parametrize(
+    ("said", "returned"),
+    [
+        ([{"text": "hm", "thought": True}, {"text": "a", "thoughtSignature": "dA=="}, IMAGE, IMAGE], 1),
+        ([IMAGE], 0),
+        ([{"text": "hm", "thought": True, "thoughtSignature": "c2ln"}, {"text": "a"}], 1),
+    ],
+)
+def test_signatures_that_travelled_as_thoughts_stand_on_their_parts_again(said: list[Any], returned: int) -> None:
+    responses = DIALECTS["openai_responses"]
+    reply = {"candidates": [{"content": {"parts": said}, "finishReason": "STOP"}]}
+    context = ReplyContext(reply_id="r", model="m", created_s=1)
+    output = json.loads(responses.encode_reply(collect(GEMINI.decode_reply(json.dumps(reply).encode())), context))["output"]
+    body = json.dumps({"model": "m", "input": [{"role": "user", "content": "x"}, *output]}).encode()
+    request = responses.decode_request(body, Peek(model="m"))
+    assert json.loads(GEMINI.encode_request(request, "gemini-3-pro-image").body)["contents"][1]["parts"] == said[returned:]
+
+
+def test_a_signature_behind_a_call_is_not_the_calls() -> None:
+    sealed = Reasoning(seal=Seal(dialect="gemini", data="c2ln"))
+    parts = (ToolCall(id="a", name="f"), sealed, Text(text="b", seal=Seal(dialect="gemini", data="dA==")), sealed)
+    request = ChatRequest(dialect="openai_responses", model="m", messages=(Message(role="assistant", parts=parts),))
+    encoded = GEMINI.encode_request(request, "gemini-2.5-flash")
+    assert json.loads(encoded.body)["contents"][0]["parts"] == [CALL, {"text": "b", "thoughtSignature": "dA=="}]
+    assert [loss.field for loss in encoded.losses] == ["reasoning"]
