@@ -138,7 +138,7 @@ class Sandbox:
             request = msgspec.json.decode(call.body, type=_Request)
             text = script.text if script.text is not None else _report(call.body) if script.report else _describe(call.body, request)
             names = [str(tool["function"].get("name", "")) for tool in request.tools or () if tool.get("type") == "function"]
-        except (*json.MALFORMED, AttributeError, LookupError, TypeError):
+        except (*json.MALFORMED, AttributeError, LookupError, TypeError, ValueError):
             return _error(400, "sandbox: messages and tools must be arrays of what the documentation says")
         names = names[: script.tools]
         usage = _usage(call.body, text)

@@ -101,9 +101,15 @@ async def test_what_is_not_as_it_should_be_is_refused(options: str, fields: dict
     assert (status, json.loads(body)["error"]["type"]) == (400, "invalid_request_error")
 
 
-async def test_what_is_no_text_is_refused() -> None:
-    body = b'{"messages": [{"role": "user", "content": "\xff"}]}'
-    exchange = await Sandbox(answer_everything=True).send(UpstreamCall(model="sandbox", stream=False, body=body, request_id="r"))
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        ("sandbox", b'{"messages": [{"role": "user", "content": "\xff"}]}'),
+        ("sandbox?report=1", b'{"messages": [], "my_field": "\xff"}'),
+    ],
+)
+async def test_what_is_no_text_is_refused(model: str, body: bytes) -> None:
+    exchange = await Sandbox(answer_everything=True).send(UpstreamCall(model=model, stream=False, body=body, request_id="r"))
     assert (await exchange.head(1.0), exchange.status) == (True, 400)
 
 
