@@ -11,7 +11,7 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.openai_models import drop_sampling, takes_stop, thinks
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Message, Text
-from fkproxy.model.request import ChatRequest, Loss, Sampling
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig, Sampling
 
 HELLO = Message(role="user", parts=(Text(text="hello"),), extra={"$items": []})
 
@@ -91,3 +91,22 @@ def test_a_stop_sequence_that_the_model_refuses_is_refused_here() -> None:
         encode("openai_chat", "gpt-5", stop=("END",))
     assert caught.value.param == "stop"
     assert encode("openai_chat", "gpt-5.5", stop=("END",)) == ({"stop": ["END"]}, [])
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told", "lost"),
+    [
+        ("o4-mini", "none", {"effort": "low"}, ["reasoning.effort converted"]),
+        ("gpt-5", "none", {"effort": "minimal"}, ["reasoning.effort converted"]),
+        ("gpt-5", "max", {"effort": "high", "summary": "auto"}, ["reasoning.effort converted"]),
+        ("openai/gpt-5.1", "minimal", {"effort": "low", "summary": "auto"}, ["reasoning.effort converted"]),
+        ("gpt-5.1", "none", {"effort": "none"}, []),
+        ("gpt-5.4", "max", {"effort": "xhigh", "summary": "auto"}, []),
+        ("gpt-4.1", "high", None, ["reasoning dropped"]),
+    ],
+)
+def test_effort_is_what_the_model_takes_over_responses_too(model: str, asked: Any, told: Any, lost: list[str]) -> None:
+    request = ChatRequest(dialect="anthropic", model="m", messages=(HELLO,), reasoning=ReasoningConfig(effort=asked))
+    found = DIALECTS["openai_responses"].encode_request(request, model)
+    assert json.loads(found.body).get("reasoning") == told
+    assert [f"{loss.field} {loss.action}" for loss in found.losses] == lost

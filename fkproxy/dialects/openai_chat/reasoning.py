@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import get_args
 
 import msgspec
@@ -11,26 +10,13 @@ from fkproxy.dialects.base import UNREADABLE_REASONING, may_say
 from fkproxy.model.request import Effort, ReasoningConfig
 from fkproxy.wire import json
 
-__all__ = ["EFFORT_UP_TO", "apply_reasoning", "effort_of", "reasoning_of", "taken_effort"]
+__all__ = ["EFFORT_UP_TO", "apply_reasoning", "effort_of", "reasoning_of"]
 
 EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
 """Efforts that budgets in tokens mean, as Google's own compatible endpoint has them; above it is high."""
 
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
-
-_LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
-_TAKEN: tuple[tuple[re.Pattern[str], tuple[Effort, ...]], ...] = tuple(
-    (re.compile(rf"(^|/){name}", re.IGNORECASE), efforts)
-    for name, efforts in (
-        ("(gpt-[34]|gpt-5-chat|chatgpt-)", ()),
-        ("(o[1-9]|gpt-5-codex)", _LEVELS),
-        ("gpt-5-pro", ("high",)),
-        ("gpt-5(-|$)", ("minimal", *_LEVELS)),
-        (r"gpt-5\.1(-\d|$)", ("none", *_LEVELS)),
-    )
-)
-"""What OpenAI's models take where that is not everything (its reasoning guide and its 400s, "Unsupported value", read 2026-11)."""
 
 
 class _Router(msgspec.Struct):
@@ -53,12 +39,6 @@ def effort_of(reasoning: ReasoningConfig) -> Effort | None:
     if reasoning.effort is None and budget is not None and budget >= 0:
         return next((word for limit, word in EFFORT_UP_TO if budget <= limit), "high")
     return reasoning.effort
-
-
-def taken_effort(effort: Effort, model: str) -> Effort | None:
-    """The effort, or the next one that OpenAI's own model takes; None for one that does not think. Other models get what was asked."""
-    taken = next((efforts for name, efforts in _TAKEN if name.search(model)), _EFFORTS)
-    return next((each for each in taken if _EFFORTS.index(each) >= _EFFORTS.index(effort)), taken[-1] if taken else None)
 
 
 def reasoning_of(body: bytes) -> str | None:

@@ -14,8 +14,8 @@ from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, fun
 from fkproxy.dialects.json_mode import asked_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
-from fkproxy.dialects.openai_chat.reasoning import effort_of, taken_effort
-from fkproxy.dialects.openai_models import drop_sampling, takes_stop, thinks
+from fkproxy.dialects.openai_chat.reasoning import effort_of
+from fkproxy.dialects.openai_models import drop_sampling, taken_effort, takes_stop, thinks
 from fkproxy.dialects.openai_schema import with_properties
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.dialects.pairing import results_behind_calls

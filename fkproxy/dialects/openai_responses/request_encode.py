@@ -11,7 +11,7 @@ from typing import Any
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words
 from fkproxy.dialects.media import MADE, file_name
-from fkproxy.dialects.openai_models import drop_sampling, thinks
+from fkproxy.dialects.openai_models import drop_sampling, taken_effort, thinks
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_schema import with_properties
 from fkproxy.dialects.openai_user import encode_user
@@ -50,7 +50,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if not own:
         body |= _text(request)
-        body |= _reasoning(request, thinking, losses)
+        body |= _reasoning(request, model, losses)
     if request.user is not None:
         body["user"] = request.user if own else encode_user(request.user, losses)
     if request.stream:
@@ -215,17 +215,20 @@ def _text(request: ChatRequest) -> dict[str, Any]:
     return {"text": {"format": {**form, **({"description": output.description} if output.description is not None else {})}}}
 
 
-def _reasoning(request: ChatRequest, thinking: bool, losses: list[Loss]) -> dict[str, Any]:
+def _reasoning(request: ChatRequest, model: str, losses: list[Loss]) -> dict[str, Any]:
     reasoning = request.reasoning
     if reasoning is None:
         return {}
-    if not thinking:
+    if not thinks(model):
         losses.append(Loss(field="reasoning"))
         return {}
     effort = effort_for(reasoning.effort, reasoning.budget_tokens)
     if effort != reasoning.effort:
         losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
-    told: dict[str, Any] = {"effort": "xhigh" if effort == "max" else effort} if effort is not None else {}
+    taken = taken_effort(effort, model) if effort is not None else None
+    if taken != effort:
+        losses.append(Loss(field="reasoning.effort", action="converted"))
+    told: dict[str, Any] = {"effort": "xhigh" if taken == "max" else taken} if taken is not None else {}
     if reasoning.include_thoughts is not False and effort != "none":
         told["summary"] = "auto"
     return {"reasoning": told} if told else {}
