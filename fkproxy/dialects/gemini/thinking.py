@@ -22,7 +22,7 @@ __all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
 _ALIAS = re.compile(r"gemini-(pro|flash-lite|flash)-latest")
 _LATEST = {"pro": (3, 1), "flash": (3, 8), "flash-lite": (3, 5)}
-"""The newest of their kind, for which the aliases stand (ai.google.dev/gemini-api/docs/models, read 2026-11)."""
+"""What the aliases are taken for, the newest of their kind in 2026-11: they move with releases (ai.google.dev/gemini-api/docs/changelog)."""
 
 _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 _RANGES = {"pro": (128, 32768), "flash": (0, 24576), "flash-lite": (512, 24576)}
@@ -61,7 +61,8 @@ def is_gemini_3(model: str) -> bool:
 def is_gemini_3_6(model: str) -> bool:
     """It refuses penalties, and to go on with a turn of its own. The other kinds of 3.5 came later than its Flash, and do so as well.
 
-    Source: ai.google.dev/gemini-api/docs/generate-content/whats-new-gemini-3.6, read 2026-11: these "and all future releases".
+    Sources, read 2026-11: the page of 3.5 Flash-Lite on docs.cloud.google.com (penalties "aren't supported"); LibreChat-AI/agents#323
+    (which models answer 400 to a last turn of their own).
     """
     version = _version(model)
     return version is not None and version[:2] >= ((3, 6) if version[2] == "flash" else (3, 5))
