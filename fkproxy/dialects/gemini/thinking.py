@@ -22,7 +22,7 @@ __all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
 _ALIAS = re.compile(r"gemini-(pro|flash-lite|flash)-latest")
 _LATEST = {"pro": (3, 1), "flash": (3, 8), "flash-lite": (3, 5)}
-"""What the aliases are taken for, the newest of their kind in 2026-11: they move with releases (ai.google.dev/gemini-api/docs/changelog)."""
+"""What the aliases are taken for, the newest of their kind in 2026-11: releases move them (ai.google.dev/gemini-api/docs/changelog)."""
 
 _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 _RANGES = {"pro": (128, 32768), "flash": (0, 24576), "flash-lite": (512, 24576)}
