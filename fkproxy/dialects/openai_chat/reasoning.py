@@ -13,8 +13,8 @@ from fkproxy.wire import json
 __all__ = ["EFFORT_UP_TO", "apply_reasoning", "effort_of", "reasoning_of"]
 
 EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
-"""Efforts that budgets in tokens mean, as Google's own compatible endpoint has them; above it is high."""
-
+"""Efforts that budgets in tokens mean, as Google's own compatible endpoint has them (ai.google.dev, "OpenAI compatibility", read 2026-11);
+above it is high."""
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
 

@@ -137,9 +137,6 @@ def _output(request: ChatRequest) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": {name: value for name, value in values.items() if value is not None}}}
 
 
-"""Budgets as Google's OpenAI endpoint equates them with efforts (ai.google.dev, "OpenAI compatibility", read 2026-11)."""
-
-
 def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss]) -> dict[str, Any]:
     reasoning = request.reasoning
     kept = {name.removeprefix("$"): extra[name] for name in ("$reasoning", "$extra_body", "$google") if name in extra}
