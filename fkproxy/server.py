@@ -5,7 +5,8 @@ it and starts another one if it dies, is in main_process.py.
 
 The listening socket is made here, or inherited: from systemd's socket unit, from the process that this one takes over from
 (docs/decisions/0006), or from the worker before. Granian has no public way to be given one, nor to serve in the process that it is
-called in without a supervisor of its own; `run_worker` does both, and tests/e2e/test_handover.py is what notices when they change.
+called in without a supervisor of its own, nor to be asked twice to end; `run_worker` does all of that, and tests/e2e/test_handover.py
+and test_main_process.py are what notices when it changes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from granian._granian import SocketHolder
+from granian import _signals
+from granian._granian import SocketHolder, WorkerSignal
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -100,16 +102,12 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
         from fkproxy.app import create_app
 
         threading.Thread(target=_watch, args=(main, server.lame_duck_secs, Scheduling()), name="watch", daemon=True).start()
-        app = create_app(
+        return create_app(
             loaded,
             leaving=lambda: main.leaving,
             stop_accepting=lambda: _stop_accepting(listener.fileno()),
             handovers_failed=lambda: main.failed_handovers,
         )
-        # Granian lets both signals end the worker. SIGTERM is for the whole group, and for the main process to act upon, which knows when.
-        loop = asyncio.get_event_loop()
-        loop.call_soon(loop.add_signal_handler, signal.SIGTERM, _not_ours)
-        return app
 
     run_worker(settings, listener, load)
 
@@ -144,6 +142,7 @@ def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], A
     )
     granian._shd = SocketHolder(listener.fileno(), False, backlog)  # type: ignore[call-arg, assignment]  # its stub leaves them out
     granian._sso = listener
+    _signals.set_loop_signals = _obey_once
     worker = granian._spawn_worker(0, granian._spawn_asgi_lifespan_worker, loaded)
     # What a process made by multiprocessing does in the process that it starts.
     worker.inner.run()
@@ -171,8 +170,26 @@ def _watch(main: Main, lame_duck_s: float, scheduling: Scheduling) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def _obey_once(loop: asyncio.AbstractEventLoop) -> WorkerSignal:
+    """In place of Granian's own: the first SIGINT ends the worker, and those that follow, for the main process may ask more than once, do
+    nothing. Its `set` waits for a place in a queue of one, with the interpreter's lock held, until the word before it has been taken: as
+    long as the worker does not serve yet, or has calls under way, a further one would stop everything.
+
+    SIGTERM is for the whole group, and for the main process to act upon, which knows when.
+    """
+    end = WorkerSignal()
+
+    def obey() -> None:
+        loop.add_signal_handler(signal.SIGINT, _not_ours)
+        end.set()
+
+    loop.add_signal_handler(signal.SIGINT, obey)
+    loop.add_signal_handler(signal.SIGTERM, _not_ours)
+    return end
+
+
 def _not_ours() -> None:
-    """A signal that is the main process's affair."""
+    """A signal that is the main process's affair, or that was obeyed already."""
 
 
 def _stop_accepting(descriptor: int) -> None:

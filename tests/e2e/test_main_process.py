@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -149,6 +150,22 @@ def test_a_worker_that_hangs_before_it_serves_does_not_hold_up_a_stop(tmp_path: 
     os.kill(worker_of(child.pid), signal.SIGSTOP)
     child.send_signal(signal.SIGTERM)
     assert ended(child) == 0
+
+
+def test_a_worker_that_is_asked_again_and_again_to_end_lets_its_calls_end(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        worker = worker_of(running.pid)
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        body = {"model": "sandbox?chunks=10&delay_ms=100", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        reply = connection.getresponse()
+        reply.read(20)
+        for _ in range(4):
+            os.kill(worker, signal.SIGINT)
+            time.sleep(0.1)
+        assert reply.read().endswith(b"data: [DONE]\n\n")
+        connection.close()
+        until(lambda: not Path(f"/proc/{worker}").exists())
 
 
 def test_a_second_interrupt_does_not_wait_for_calls(tmp_path: Path) -> None:
