@@ -156,7 +156,7 @@ class Rest:
 class AsgiClient:
     """`Client` of the pipeline over one ASGI request."""
 
-    __slots__ = ("_array", "_door", "_inbound", "_last", "_receive", "_send", "_unread", "_watcher", "gone", "in_pieces")
+    __slots__ = ("_array", "_asked_for", "_door", "_inbound", "_last", "_receive", "_send", "_unread", "_watcher", "gone", "in_pieces")
 
     def __init__(self, door: Door, inbound: Inbound, receive: Receive, send: Send) -> None:
         self._door = door
@@ -165,7 +165,7 @@ class AsgiClient:
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
         self._array: JsonArray | None = None
-        self._unread = True
+        self._unread, self._asked_for = True, False
         self._last = b""
         self.gone = self.in_pieces = False
 
@@ -179,6 +179,7 @@ class AsgiClient:
         length_bytes = int(declared) if declared.isdigit() else None
         if length_bytes is not None and length_bytes > limit_bytes:
             raise RequestTooLarge(limit_bytes)
+        self._asked_for = True
         pieces: list[bytes] = []
         size_bytes = 0
         while size_bytes != length_bytes or not pieces:
@@ -252,12 +253,14 @@ class AsgiClient:
         await self._send({"type": "http.response.body", "body": data, "more_body": bool(self._last)})
 
     def _sends_on(self) -> bool:
-        """The client sends a body all the same. With GET none is expected, and who expects a word first (RFC 9110 §10.1.1) has it now."""
+        """The client sends a body all the same. With GET none is expected, and who expects a word first (RFC 9110 §10.1.1) has the answer
+        in its place, unless its body was asked for."""
         if self._inbound.method == "GET":
             return False
         header = self._inbound.headers.get
         comes = header(b"content-length", b"0") != b"0" or header(b"transfer-encoding") is not None
-        return comes and not self.gone and header(b"expect") is None and self._door.lingering < _MAX_LINGERING
+        goes_on = self._asked_for or header(b"expect") is None
+        return comes and goes_on and not self.gone and self._door.lingering < _MAX_LINGERING
 
     async def linger(self) -> None:
         """End the answer to a request whose body was not read: first drop what still comes of that, within bounds.

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fkproxy.model.errors import RequestTooLarge
 from fkproxy.web.asgi import AsgiClient, Door, Inbound, Message, Receive, Send
 from tests.web.asking import App, chat
 
@@ -219,6 +220,24 @@ async def test_the_rest_of_a_body_that_nobody_wants_is_taken_before_a_refusal_en
     assert [message["body"] for message in sent] == bodies
     assert [message["more_body"] for message in sent] == [True] * (len(bodies) - 1) + [False]
     assert len(inbox) == left
+
+
+async def test_who_was_told_to_go_on_with_a_body_that_is_too_large_is_heard_to_its_end() -> None:
+    inbox: list[Message] = [{"type": "http.request", "body": b"abc", "more_body": more} for more in (True, True, False)]
+    sent = []
+
+    async def receive() -> Message:
+        return inbox.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message["body"])
+
+    client = _client({b"transfer-encoding": b"chunked", b"expect": b"100-continue"}, receive, send)
+    with pytest.raises(RequestTooLarge):
+        await client.read_body(2)
+    await client.finish(b"no")
+    await client.linger()
+    assert (sent, inbox) == ([b"n", b"o"], [])
 
 
 async def test_who_does_not_send_what_nobody_wants_is_not_waited_for_long_nor_in_crowds(monkeypatch: pytest.MonkeyPatch) -> None:
