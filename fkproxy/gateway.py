@@ -165,10 +165,14 @@ class Gateway:
         self.in_flight += 1
         try:
             self.admit(call, task)
-            call.body = await client.read_body(self._max_request_bytes)
+            try:
+                call.body = await client.read_body(self._max_request_bytes)
+            except BaseException:
+                self._note_upload(call)
+                raise
             expiry.received, call.request_bytes = True, len(call.body)
-            if client.in_pieces and (upload_s := self._now() - call.started) > _SLOW_UPLOAD_S:
-                call.waited_s = upload_s
+            if client.in_pieces:
+                self._note_upload(call)
             call.peek = self._look(call, client)
             if self._turnstile is None and self._meters is None and (call.allowance is None or not call.allowance.waits):
                 await self._run(call, client)
@@ -223,6 +227,12 @@ class Gateway:
         call.verdict = self._buckets.take(call.payer, self._now())
         if not call.verdict.allowed:
             raise RateLimited(call.verdict.retry_after_s)
+
+    def _note_upload(self, call: Call) -> None:
+        """What there is of the body by now has been waited for."""
+        upload_s = self._now() - call.started
+        if upload_s > _SLOW_UPLOAD_S:
+            call.waited_s = upload_s
 
     async def _end(self, call: Call, client: Client, error: FkproxyError) -> None:
         """Tell a client that its call is ended; one that does not read is not waited for."""
