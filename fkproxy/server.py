@@ -102,12 +102,16 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
         from fkproxy.app import create_app
 
         threading.Thread(target=_watch, args=(main, server.lame_duck_secs, Scheduling()), name="watch", daemon=True).start()
-        return create_app(
+        app = create_app(
             loaded,
             leaving=lambda: main.leaving,
             stop_accepting=lambda: _stop_accepting(listener.fileno()),
             handovers_failed=lambda: main.failed_handovers,
         )
+        # Both signals end the worker. SIGTERM is for the whole group, and for the main process to act upon, which knows when.
+        loop = asyncio.get_event_loop()
+        loop.call_soon(loop.add_signal_handler, signal.SIGTERM, _not_ours)
+        return app
 
     run_worker(settings, listener, load)
 
@@ -171,20 +175,20 @@ def _watch(main: Main, lame_duck_s: float, scheduling: Scheduling) -> None:
 
 
 def _obey_once(loop: asyncio.AbstractEventLoop) -> WorkerSignal:
-    """In place of Granian's own: the first SIGINT ends the worker, and those that follow, for the main process may ask more than once, do
-    nothing. Its `set` waits for a place in a queue of one, with the interpreter's lock held, until the word before it has been taken: as
-    long as the worker does not serve yet, or has calls under way, a further one would stop everything.
-
-    SIGTERM is for the whole group, and for the main process to act upon, which knows when.
+    """In place of Granian's own: the first SIGINT or SIGTERM ends the worker, and those that follow, for the main process may ask more than
+    once, do nothing. Its `set` waits for a place in a queue of one, with the interpreter's lock held, until the word before it has been
+    taken: as long as the worker does not serve yet, or has calls under way, a further one would stop everything.
     """
     end = WorkerSignal()
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def obey() -> None:
-        loop.add_signal_handler(signal.SIGINT, _not_ours)
+        for number in numbers:
+            loop.add_signal_handler(number, _not_ours)
         end.set()
 
-    loop.add_signal_handler(signal.SIGINT, obey)
-    loop.add_signal_handler(signal.SIGTERM, _not_ours)
+    for number in numbers:
+        loop.add_signal_handler(number, obey)
     return end
 
 
