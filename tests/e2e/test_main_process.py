@@ -152,6 +152,17 @@ def test_a_worker_that_hangs_before_it_serves_does_not_hold_up_a_stop(tmp_path: 
     assert ended(child) == 0
 
 
+def test_a_stop_while_the_first_start_waits_for_its_database_is_obeyed(tmp_path: Path) -> None:
+    away = {"APP_STORE__URL": "postgresql://nobody:nothing@127.0.0.1:9/none", "APP_STORE__DIRECTORY": str(tmp_path)}
+    environment = {**clean_environment(), "APP_SERVER__PORT": str(free_port()), **away}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        child = subprocess.Popen([str(BINARY)], env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    until(lambda: b"the store cannot be used" in log.read_bytes())
+    child.send_signal(signal.SIGTERM)
+    assert ended(child) == 0
+
+
 def test_a_worker_that_is_asked_again_and_again_to_end_lets_its_calls_end(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         worker = worker_of(running.pid)
