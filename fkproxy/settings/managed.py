@@ -7,6 +7,7 @@ stored already one provider or setting that no longer fits is left out, and take
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 from pydantic import SecretStr, ValidationError
@@ -62,7 +63,7 @@ class Judge:
     def judge(self, document: Document) -> Verdict:
         """Everything that is wrong with a document, the declared ones considered."""
         laid = _Laid(self._declared(), document, self._box(), strict=True)
-        if not laid.problems and self._trial is not None:
+        if self._trial is not None:
             try:
                 self._trial(laid.loaded())
             except ValueError as error:
@@ -180,10 +181,9 @@ class _Laid:
     def _added(self, entries: Sequence[Mapping[str, object]], box: Box) -> tuple[Provider, ...]:
         declared = self._declared
         source = ManagedSource(declared.environment.variables)
-        source.open(entries, box, strict=self._strict)
-        if not source.problems:
-            in_file = {provider.name: "the providers file" for provider in declared.routing.providers}
-            check_providers(source, declared.providers, declared.settings, in_file)
+        in_file = {provider.name: "the providers file" for provider in declared.routing.providers}
+        check = partial(check_providers, beside=declared.providers, settings=declared.settings, origins=in_file)
+        source.open(entries, box, check, strict=self._strict)
         self.problems += source.problems
         self.warnings += source.warnings
         return source.file.providers

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -41,33 +41,43 @@ class ManagedSource(ProvidersSource):
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(Path("/"), environ)
-        self._unfit: set[str | int] = set()
+        self._numbers: list[int] = []
+        self._unfit: dict[int, list[tuple[Place, Problem]]] = {}
 
     def problem(self, place: Place, message: str, hint: str = "") -> None:
         """Something wrong at `place`, which is in an entry."""
-        self._unfit.update(place[1:2])
-        self.problems.append(Problem(named(place), message, hint))
+        problem = Problem(self.at(place), message, hint)
+        self.problems.append(problem)
+        if len(place) > 1:
+            self._unfit.setdefault(int(place[1]), []).append((place[2:], problem))
 
     def at(self, place: Place) -> str:
-        """There are no lines: the place itself."""
-        return named(place)
+        """There are no lines: the place itself, as the document has it."""
+        return named((*place[:1], self._numbers[int(place[1])], *place[2:]) if len(place) > 1 else place)
 
-    def open(self, entries: Sequence[Mapping[str, Any]], box: Box, *, strict: bool) -> None:
-        """Take the entries with their secrets. What cannot be opened is left out, with a warning.
+    def open(self, entries: Sequence[Mapping[str, Any]], box: Box, check: Callable[[ProvidersSource], None], *, strict: bool) -> None:
+        """Take the entries with their secrets; `check` tells what no single entry shows. What cannot be opened is left out, with a warning.
 
-        Not `strict`: so are fields that are not known here, which a newer program may have written, and providers that do not fit, which
-        an older one may have let pass.
+        What does not fit is left out as well, and the rest is looked at without it. It is a problem, unless not `strict`: then it is a
+        warning, for an older program may have let it pass, or a file is gone that was there; and so are fields that are not known here,
+        which a newer one may have written.
         """
-        value = {"providers": [self._opened(number, entry, box) for number, entry in enumerate(entries)]}
+        opened = [self._opened(number, entry, box) for number, entry in enumerate(entries)]
+        self._numbers = list(range(len(opened)))
         if not strict:
-            self._drop_unknown(value)
-        self.take(value)
-        if not strict:
-            # First those whose shape is wrong; what is wrong only because an entry is managed is looked at when every shape is right.
-            for _ in range(2):
-                if self.problems:
-                    self._leave_out_unfit(value)
-                    self.take(value)
+            self._drop_unknown({"providers": opened})
+        before, told = tuple(self.warnings), list[Problem]()
+        while True:
+            self.warnings = list(before)
+            self.take({"providers": opened})
+            if not self.problems:
+                check(self)
+            if not self._unfit:
+                break
+            told += self._leave_out(opened, strict=strict)
+            self.problems.clear()
+            self._unfit.clear()
+        (self.problems if strict else self.warnings).extend(told)
 
     def _with_secrets(self, number: int, provider: Provider) -> Provider:
         for place, message, hint in _not_here(("providers", number), provider):
@@ -110,14 +120,23 @@ class ManagedSource(ProvidersSource):
         for number, entry in left_out.items():
             value["providers"][number] = entry
 
-    def _leave_out_unfit(self, value: dict[str, Any]) -> None:
-        """What is wrong is a warning then."""
-        for number in self._unfit:
-            value["providers"][number] = _left_out(value["providers"][number])
-        told = [msgspec.structs.replace(problem, message=f"{problem.message}, and the provider is left out") for problem in self.problems]
-        self.warnings += told
-        self.problems.clear()
-        self._unfit.clear()
+    def _leave_out(self, entries: list[dict[str, Any]], *, strict: bool) -> Iterator[Problem]:
+        """What was wrong; what does not fit is out of `entries` then: fallbacks that are none, or the provider."""
+        removed: list[int] = []
+        for position, found in sorted(self._unfit.items()):
+            entry, places = entries[position], {place for place, _ in found}
+            outcome = "the provider is left out"
+            if all(len(place) > 1 and place[0] == "fallbacks" for place in places):
+                entry["fallbacks"] = [name for at, name in enumerate(entry["fallbacks"]) if ("fallbacks", at) not in places]
+                outcome = "it is passed over"
+            elif ("name",) in places or entry == _left_out(entry):
+                removed.append(position)
+            else:
+                entries[position] = _left_out(entry)
+            for _, problem in found:
+                yield problem if strict else msgspec.structs.replace(problem, message=f"{problem.message}, and {outcome}")
+        for position in reversed(removed):
+            del entries[position], self._numbers[position]
 
 
 def _left_out(entry: Mapping[str, Any]) -> dict[str, Any]:

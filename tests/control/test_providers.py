@@ -158,7 +158,7 @@ async def test_a_list_can_be_looked_at_without_being_taken(office: Office) -> No
     before = await office.document()
     verdict = await office.providers.validate([view.entry, {**entry("two"), "base_url": "x"}, "nonsense", entry("filed")])
     assert [fault.field for fault in verdict.problems] == [
-        "providers[2]", "providers[1].base_url", "providers[2].name", "providers[2].adapter",
+        "providers[2]", "providers[1].base_url", "providers[2].name", "providers[2].adapter", "providers[3].name",
     ]  # fmt: skip
     assert (await office.providers.validate([view.entry, entry("two")])).problems == ()
     assert await office.document() == before

@@ -165,6 +165,9 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"limits": {"requests_per_minute": 10**13}}, "providers[0].limits.requests_per_minute"),
     ({"prices": {"m": {"input": 2e6, "output": 1}}}, "providers[0].prices.m.input"),
     ({"adapter": "vertex", "base_url": "https://v.example", "credentials": [{"credentials_file": "/x.json"}]}, "providers[0].base_url"),
+    ({"base_url": None, "credentials": [{"token_file": "/nowhere/token.json"}]}, "providers[0].credentials[0].token_file"),
+    ({"prefix": "filed"}, "providers[0].prefix"),
+    ({"excluded_models": ["*"]}, "providers[0]"),
 ]
 
 
@@ -186,6 +189,29 @@ def test_two_that_do_not_fit_for_different_reasons_are_both_left_out(tmp_path: P
     loaded = effective(declared(tmp_path), document, box())
     assert [(provider.name, provider.disabled) for provider in loaded.providers[-3:]] == [("one", True), ("two", True), ("three", False)]
     assert [warning.name for warning in loaded.warnings] == ["providers[0].priority", "providers[1].proxy"]
+
+
+def test_a_name_that_is_taken_now_and_a_fallback_that_is_gone_take_nothing_else(tmp_path: Path) -> None:
+    document = Document(providers=(entry("filed", box()), entry("two", box(), fallbacks=["gone", "three"]), entry("three", box())))
+    loaded = effective(declared(tmp_path), document, box())
+    assert [provider.name for provider in loaded.providers] == ["anthropic", "filed", "two", "three"]
+    assert (loaded.providers[1].adapter, loaded.providers[2].fallbacks) == ("openai", ("three",))
+    assert [warning.name for warning in loaded.warnings] == ["providers[0].name", "providers[1].fallbacks[0]"]
+    shown = Judge(lambda: declared(tmp_path), box).providers(document)
+    assert [(view.name, view.source, view.disabled) for view in shown[1:3]] == [("filed", "file", False), ("filed", "managed", True)]
+
+
+def test_one_that_does_not_fit_hides_nothing_that_is_wrong_with_another(tmp_path: Path) -> None:
+    document = Document(
+        providers=(entry("one", priority=2_000_000), entry("two", fallbacks=["nobody"]), entry("three", base_url="https://t.example"))
+    )
+
+    def trial(loaded: LoadedSettings) -> None:
+        raise ValueError(loaded.providers[-1].base_url)
+
+    told = [(problem.field, problem.message) for problem in Judge(lambda: declared(tmp_path), box, trial).judge(document).problems]
+    assert [field for field, _ in told] == ["providers[0].priority", "providers[1].fallbacks[0]", "providers"]
+    assert told[-1][1] == "cannot be used: https://t.example"
 
 
 VENDORS_OWN: list[dict[str, Any]] = [

@@ -9,9 +9,9 @@ from tests.fakes.box import box
 def test_nothing_on_this_machine_is_read_for_an_entry() -> None:
     source = ManagedSource({"SOME_KEY": "canary"})
     entries = [{"name": "one", "adapter": "openai", "credentials": [{"env": "SOME_KEY"}, {"file": "/nowhere/at/all"}]}]
-    source.open(entries, box(), strict=True)
+    source.open(entries, box(), lambda _: None, strict=True)
     assert [problem.name for problem in source.problems] == ["providers[0].credentials[0].env", "providers[0].credentials[1].file"]
-    assert [entry.key for entry in source.file.providers[0].credentials] == [None, None]
+    assert [(provider.disabled, provider.credentials) for provider in source.file.providers] == [(True, ())]
 
 
 def test_names_may_be_written_with_hyphens_and_credentials_get_numbers() -> None:
@@ -24,7 +24,7 @@ def test_names_may_be_written_with_hyphens_and_credentials_get_numbers() -> None
             "credentials": [{"key": "k", "client-secret": "s"}, {"key": "l"}],
         }
     ]
-    source.open(entries, box(), strict=True)
+    source.open(entries, box(), lambda _: None, strict=True)
     assert source.problems == []
     (provider,) = source.file.providers
     assert [entry.name for entry in provider.credentials] == ["1", "2"]
