@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = ["SANDBOX", "Documents", "changed_fields", "pool_faults", "upstream_fa
 SANDBOX = "sandbox"
 """The built-in upstream, which is there when nothing else is."""
 
+_AT_PROVIDER = re.compile(r"\bproviders\[(\d{1,9})\]")
 _MAX_CHANGED = 100
 _USER_KEYED = frozenset(("headers", "model_mapping", "preview_models", "prices", "fallbacks"))
 """Tables whose names are the user's own: what changed in them is not told by name."""
@@ -51,8 +53,8 @@ class Documents:
         """
         faults = await asyncio.to_thread(self._faults, after)
         if before is not None and faults:
-            old = await asyncio.to_thread(self._faults, before)
-            faults = [fault for fault in faults if fault not in old]
+            old = {_by_name(fault, before) for fault in await asyncio.to_thread(self._faults, before)}
+            faults = [fault for fault in faults if _by_name(fault, after) not in old]
         faults += [] if keys is None else _homeless(after, keys)
         if faults:
             raise Invalid(faults)
@@ -64,6 +66,16 @@ class Documents:
         """What a pool may name: providers, and upstreams of them."""
         found = self.configuration.providers(document)
         return frozenset({each.name for each in found} | {upstream for each in found for upstream in each.upstreams} | {SANDBOX})
+
+
+def _by_name(fault: Fault, document: Document) -> tuple[str, str]:
+    """What it is about and says, with the names of providers in place of their positions, which other changes move."""
+
+    def name(found: re.Match[str]) -> str:
+        position = int(found[1])
+        return f"providers.{document.providers[position].get('name')}" if position < len(document.providers) else found[0]
+
+    return _AT_PROVIDER.sub(name, fault.field), _AT_PROVIDER.sub(name, fault.message)
 
 
 def pool_faults(document: Document, known: Collection[str]) -> list[Fault]:

@@ -44,6 +44,14 @@ async def test_what_was_wrong_before_is_passed_over_if_asked(office: Office) -> 
     await office.documents.check(before, before)
 
 
+async def test_what_was_wrong_before_is_known_again_where_it_stands_now(office: Office) -> None:
+    left = (entry("filed"), entry("two", fallbacks=["providers[7]"]), entry("two"))
+    before = Document(providers=(entry("one"), *left))
+    await office.documents.check(Document(providers=left), before)
+    with pytest.raises(Invalid):
+        await office.documents.check(Document(providers=(entry("anthropic"), *left)), before)
+
+
 async def test_upstreams_are_all_that_a_pool_may_name(office: Office) -> None:
     two = [{"name": "a", "key": "1"}, {"name": "b", "key": "2"}]
     document = Document(providers=(entry("one"), entry("two", credentials=two), entry("off", disabled=True)))

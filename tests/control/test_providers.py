@@ -9,8 +9,9 @@ import pytest
 from fkproxy.control.pools import PoolPatch
 from fkproxy.control.refusals import Forbidden, Invalid, Unknown
 from fkproxy.control.secret_fields import is_sealed
+from fkproxy.directory import Document
 from fkproxy.storage.values import Conflict
-from tests.control.acting import BY, SECRET, Office, entry, rows, told
+from tests.control.acting import BY, SECRET, Office, begun, entry, rows, told
 
 
 async def names(office: Office) -> list[tuple[str, str]]:
@@ -180,6 +181,16 @@ async def test_a_problem_that_is_there_already_does_not_keep_others_from_being_c
     await office.providers.put("two", entry("two"), by=BY)
     await office.providers.delete("one", by=BY)
     assert (await office.in_force()).providers[-1].name == "two"
+
+
+async def test_what_does_not_fit_any_more_stands_in_the_way_of_no_other_change(office: Office) -> None:
+    unfit = (entry("two", priority=2_000_000), entry("three", proxy="http://u:p@proxy.example:3128"))
+    await begun(office.store, Document(providers=(entry("one"), *unfit)))
+    with pytest.raises(Invalid, match="nobody is no provider"):
+        await office.providers.patch("one", {"fallbacks": ["nobody"]}, by=BY)
+    await office.providers.delete("one", by=BY)
+    await office.providers.patch("three", {"proxy": None}, by=BY)
+    assert [(each.name, each.disabled) for each in (await office.in_force()).providers[2:]] == [("two", True), ("three", False)]
 
 
 async def test_the_number_of_providers_has_a_bound(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
