@@ -120,9 +120,9 @@ class Workshop:
             several = len(list(members_of(provider))) > 1
             for entry, project in members_of(provider):
                 members.append(self._member(provider, entry, project, several=several))
-        sandbox = loaded.settings.sandbox.enabled
-        if sandbox or (sandbox is None and not members):
-            adapter = Sandbox(answer_everything=not members)
+        sandbox, alone = loaded.settings.sandbox.enabled, not loaded.providers
+        if sandbox or (sandbox is None and alone):
+            adapter = Sandbox(answer_everything=alone)
             rules.append(Rule(provider_key=adapter.provider_key, models=adapter.models))
             members.append(Member(adapter, Terms(timeouts=self._timeouts(None)), "", Signature("sandbox", "sandbox")))
         return Built(tuple(rules), tuple(members))

@@ -250,7 +250,7 @@ class RoutingTable:
         stages += [self._stage(other, self._resolve(other)) for other in self._fallbacks_of(name) if self._may_fall_to(other, self)]
         kept = tuple(stage for stage in stages if stage.tiers)
         if not kept:
-            raise UnknownModel(model, "GET /v1/models lists what is" if self._rules else "no provider is configured")
+            raise UnknownModel(model, "GET /v1/models lists what is" if self._rules else "no provider is configured, or all are disabled")
         targets = tuple(chain.from_iterable(stage.targets for stage in kept))
         preview = any(group.preview is not None for stage in kept for tier in stage.tiers for group in tier)
         return Route(kept, targets[0] if len(targets) == 1 and not preview else None, targets)

@@ -51,6 +51,17 @@ async def test_what_is_configured_is_what_there_is(settings: dict[str, str], exp
     await client.aclose()
 
 
+@pytest.mark.parametrize(("enabled", "expected"), [({}, []), ({"APP_SANDBOX__ENABLED": "true"}, [("sandbox", ("sandbox", "sandbox[?]*"))])])
+async def test_what_is_disabled_is_configured_and_nobody_makes_up_its_answers(
+    tmp_path: Path, enabled: dict[str, str], expected: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    client = HttpClient()
+    (tmp_path / "providers.toml").write_text('[[providers]]\nname = "vendor"\nadapter = "openai"\ndisabled = true\n')
+    built = build({"APP_PROVIDERS_FILE": str(tmp_path / "providers.toml"), **enabled}, client)
+    assert [(rule.provider_key, rule.models) for rule in built.rules] == expected
+    await client.aclose()
+
+
 @pytest.mark.parametrize(
     ("settings", "listed"),
     [
