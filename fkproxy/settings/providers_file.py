@@ -40,6 +40,8 @@ _WRONG: Mapping[str, str] = {
     "string_pattern_mismatch": "holds characters that it must not, or is too long",
 }
 
+_CHANGED = ("has changed since the service was given its copy", "systemctl reload fkllmproxy gives it the new one")
+
 
 class ProvidersSource:
     """What was read: the entries, where each part stands, and what is wrong with it."""
@@ -87,8 +89,7 @@ class ProvidersSource:
         try:
             source = readable(self.path, self._environ)
             if source != self.path and is_older(source, self.path):
-                text = "has changed since the service was given its copy"
-                self.problems.append(Problem(str(self.path), text, "systemctl reload fkllmproxy gives it the new one"))
+                self.problems.append(Problem(str(self.path), *_CHANGED))
                 return None
             if source.stat().st_size > _MAX_FILE_BYTES:
                 self.problems.append(Problem(str(self.path), f"is larger than {_MAX_FILE_BYTES} bytes"))
@@ -145,6 +146,12 @@ class ProvidersSource:
         return provider.model_copy(update={"credentials": tuple(held)})
 
     def _secret(self, place: Place, entry: CredentialEntry) -> str | None:
+        for field in ("file", "credentials_file"):
+            if (given := getattr(entry, field)) is not None:
+                path = self.path.parent / given
+                seen = readable(path, self._environ)
+                if seen != path and is_older(seen, path):
+                    self.problem((*place, field), *_CHANGED)
         if entry.env is not None:
             value = self._environ.get(entry.env, "").strip()
             if not value:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fkproxy.settings import Problem, SettingsError, load, load_providers
+from tests.e2e.processes import service_account
 
 GOOD = """
 strategy = "weighted"
@@ -255,6 +257,27 @@ def test_a_reload_with_a_fault_changes_nothing(tmp_path: Path) -> None:
     assert [provider.name for provider in loaded.providers] == ["one"]
     plain = load(environ={})
     assert load_providers(plain) is plain
+
+
+@pytest.mark.parametrize(
+    ("field", "adapter"), [("file", 'adapter = "openai"'), ("credentials_file", 'adapter = "vertex"\nregion = "global"')]
+)
+def test_a_secret_that_is_newer_than_the_services_copy_of_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, adapter: str
+) -> None:
+    original, copy = service_account(tmp_path, "http://127.0.0.1:1/token"), tmp_path / "copy"
+    if field == "file":
+        original.write_text("first-key")
+    shutil.copy2(original, copy)
+    monkeypatch.setattr("fkproxy.settings.providers_file.readable", lambda path, _: copy if path == original else path)
+    path = tmp_path / "providers.toml"
+    path.write_text(f'[[providers]]\nname = "one"\n{adapter}\n[[providers.credentials]]\n{field} = "{original.name}"\n')
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(path)})
+    original.write_text("another-key")
+    with pytest.raises(SettingsError, match=rf"credentials\[0\]\.{field} has changed since the service was given its copy"):
+        load_providers(loaded)
+    path.write_text(path.read_text().replace("[[providers.", "disabled = true\n[[providers."))
+    load_providers(loaded)
 
 
 def test_a_secret_may_stand_in_the_environment_file(tmp_path: Path) -> None:
