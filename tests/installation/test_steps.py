@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import socket
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ class Host:
         self.refuses = False
         """Trials fail."""
         self.while_taking_over: Callable[[], None] = lambda: None
+        self.state, self.listens_at = "active", ""
+        """Of both units, and where the socket unit listens if it is known."""
         self.told: list[str] = []
         self.said: list[str] = []
         self.taking_over = [(math.inf, "version 2")]
@@ -55,7 +58,7 @@ class Host:
     def show(self, *_: str, unit: str = "") -> dict[str, str]:
         if self._reloaded and self.taking_over:
             self._main = self.taking_over.pop(0)
-        return {"ActiveState": "active", "MainPID": "1", "StatusText": self._main[1]}
+        return {"ActiveState": self.state, "MainPID": "1", "StatusText": self._main[1], "Listen": self.listens_at}
 
     def started_s(self, _pid: int) -> float:
         return self._main[0]
@@ -196,3 +199,18 @@ def test_a_file_that_does_not_get_ready_is_taken_out_again(host: Host) -> None:
     with pytest.raises(Refused, match="reload"):
         steps.upgrade(host.file("two", "2"), host.said.append)
     assert host.versions() == {"fkllmproxy": "1"}
+
+
+def test_the_address_that_has_to_be_free_is_where_an_operators_socket_unit_listens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "own_file", lambda: steps.BINARY)
+    host.state = "inactive"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for unit, known in ((f"[Socket]\nListenStream={address}\n", ""), ("", f"{address} (Stream)")):
+            monkeypatch.setattr(steps, "unit_file", lambda _, text=unit: text)
+            host.listens_at = known
+            with pytest.raises(Refused, match=f"somebody listens on {address} already"):
+                steps.install(host.said.append)
+        host.listens_at = "127.0.0.1:1 (Stream)"
+        steps.install(host.said.append)
+    assert host.told[-1].startswith("enable --now")
