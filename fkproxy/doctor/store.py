@@ -72,8 +72,9 @@ def _keys(place: Place) -> Iterator[Finding]:
 
 def _database(place: Place) -> Iterator[Finding]:
     assert place.database is not None
+    was_there = _was_there(place)
     if not place.database.exists():
-        if place.snapshot.exists():
+        if was_there:
             yield error("store", f"{place.database} is not there, and {place.snapshot.name} says that there was one", _PUT_BACK)
         else:
             yield note("store", f"{place.database} is not there yet; a start makes it")
@@ -91,21 +92,26 @@ def _database(place: Place) -> Iterator[Finding]:
         yield note("store", f"{place.database}, {size}, is too large to be looked through here", "fkllmproxy store verify")
     else:
         yield ok("store", f"{place.database}, {size}, is whole")
-    yield _level(place, found.level, found.oldest_reader, found.written_by)
+    yield _level(place, was_there, found.level, found.oldest_reader, found.written_by)
+
+
+def _was_there(place: Place) -> bool:
+    """Whether there was a store. To be asked before one looks at the database: a first start makes that, and then the copy."""
+    return place.snapshot.exists()
 
 
 async def _level_of_server(place: Place) -> Finding:
     from fkproxy.storage.database import Database
     from fkproxy.storage.schema import level_of
 
-    database = Database(place.url)
+    database, was_there = Database(place.url), _was_there(place)
     try:
         found = await level_of(database)
     except StoreError as failure:
         return error("store", f"{place}: {failure}", "see 'The store cannot be used' in the runbook")
     finally:
         await database.close()
-    return _level(place, found.level, found.oldest_reader, found.written_by)
+    return _level(place, was_there, found.level, found.oldest_reader, found.written_by)
 
 
 async def _server(place: Place) -> list[Finding]:
@@ -113,11 +119,11 @@ async def _server(place: Place) -> list[Finding]:
     return [found] if found.severity == "error" else [ok("store", f"{place}: it answers"), found]
 
 
-def _level(place: Place, level: int, oldest_reader: int, written_by: str) -> Finding:
+def _level(place: Place, was_there: bool, level: int, oldest_reader: int, written_by: str) -> Finding:
     """The schema against what this program knows."""
     from fkproxy.storage.tables import LEVEL  # a database library, which only this check needs
 
-    if not level and place.snapshot.exists():
+    if not level and was_there:
         return error("store", f"the database is empty, and {place.snapshot.name} says that there was a store in it", _PUT_BACK)
     told = f"schema level {level}, written by version {written_by}; this version knows {LEVEL}"
     if oldest_reader > LEVEL:

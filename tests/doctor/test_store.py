@@ -12,6 +12,7 @@ import pytest
 
 from fkproxy.doctor import store
 from fkproxy.storage import open_store
+from fkproxy.storage.inspection import Inspection
 from fkproxy.storage.tables import LEVEL
 from tests.doctor.patients import patient, told
 
@@ -76,6 +77,18 @@ def test_a_database_that_is_lost_damaged_or_none(directory: Path) -> None:
     assert wrong(directory) == [("error", f"{file} is not there, and in-force.json says that there was one")]
     (directory / "in-force.json").unlink()
     assert wrong(directory) == [], "one that never ran has none"
+
+
+def test_a_first_start_that_is_under_way_is_no_loss(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = directory / "in-force.json"
+    snapshot.unlink()
+
+    def look(*_: object) -> Inspection:
+        snapshot.touch()
+        return Inspection()
+
+    monkeypatch.setattr(store, "inspect", look)
+    assert wrong(directory) == []
 
 
 @pytest.mark.parametrize(
