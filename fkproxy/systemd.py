@@ -43,8 +43,8 @@ class Notifier:
         self._tell("STOPPING=1\nSTATUS=finishing the calls under way")
 
     def handed_over(self, pid: int, status: str) -> None:
-        """Another process of this service is the main one now."""
-        self._tell(f"MAINPID={pid}\nREADY=1\nSTATUS={_line(status)}")
+        """Another process of this service, which has just answered, is the main one now. Its own first sign of life is an interval away."""
+        self._tell(f"MAINPID={pid}\nREADY=1\nWATCHDOG=1\nSTATUS={_line(status)}")
 
     def close(self) -> None:
         """Nothing more is told."""

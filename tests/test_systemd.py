@@ -29,7 +29,7 @@ def test_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "READY=1\nSTATUS=0.1.0, ok not a second line",
         "WATCHDOG=1\nSTATUS=fine",
         "STATUS=still fine",
-        "MAINPID=42\nREADY=1\nSTATUS=0.2.0, ok",
+        "MAINPID=42\nREADY=1\nWATCHDOG=1\nSTATUS=0.2.0, ok",
         "STOPPING=1\nSTATUS=finishing the calls under way",
     ]
 

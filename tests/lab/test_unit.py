@@ -140,6 +140,15 @@ def test_a_worker_that_hangs_is_noticed_by_the_watchdog(machine: Machine) -> Non
     until(lambda: machine.run("curl -sf http://127.0.0.1:4000/health", capture_output=True).returncode == 0)
 
 
+def test_reloads_one_after_another_are_no_silence_to_the_watchdog(machine: Machine) -> None:
+    said(machine, "mkdir -p /etc/systemd/system/fkllmproxy.service.d")
+    said(machine, "printf '[Service]\\nWatchdogSec=9\\n' > /etc/systemd/system/fkllmproxy.service.d/quick.conf")
+    said(machine, "systemctl daemon-reload && systemctl restart fkllmproxy")
+    said(machine, "for each in 1 2 3 4 5 6 7 8; do systemctl reload fkllmproxy; sleep 2; done")
+    assert said(machine, "systemctl show -P NRestarts fkllmproxy") == "0"
+    assert "Watchdog timeout" not in said(machine, "journalctl -u fkllmproxy -o cat")
+
+
 def test_without_the_socket_unit_it_listens_where_it_is_told_to(machine: Machine) -> None:
     said(machine, "systemctl disable -q --now fkllmproxy.socket fkllmproxy.service")
     said(machine, "echo APP_SERVER__PORT=4100 >> /etc/fkllmproxy/env")
