@@ -119,7 +119,8 @@ def entries_of(
     entries: list[dict[str, Any]] = []
     ignored: list[str] = []
     seen: set[str] = set()
-    used = set(taken)
+    listed = {item["name"] for item in given if isinstance(item, Mapping) and isinstance(item.get("name"), str)}
+    used = {*taken, *(str(entry["name"]) for name, entry in stored.items() if name in listed)}
     for number, item in enumerate(given):
         if isinstance(item, Mapping) and "adapter" in item and "baseUrl" not in item:
             entries.append(normal(item))

@@ -190,3 +190,10 @@ def test_names_become_short_words_that_nobody_has(name: str, used: tuple[str, ..
     entries, _ = entries_of([{**GOOD, "name": name}], [], FIELDS, used)
     assert entries[0]["name"] == slug
     assert as_list(entries)[0]["name"] == name
+
+
+def test_a_new_name_takes_none_that_comes_later_in_the_list() -> None:
+    before = {"name": "my", "label": "My", "adapter": "anthropic", "base_url": "https://a.example", "credentials": []}
+    entries, _ = entries_of([GOOD | {"name": "my!"}, GOOD | {"name": "My"}], [before], FIELDS)
+    assert [entry["name"] for entry in entries] == ["my-2", "my"]
+    assert entries_of([GOOD | {"name": "my!"}], [before], FIELDS)[0][0]["name"] == "my", "nobody has it any more"
