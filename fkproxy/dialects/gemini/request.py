@@ -40,12 +40,18 @@ _FREE_FORM = frozenset(
     )
 )
 """Fields whose keys are not the API's but the caller's own."""
+_SIZES = frozenset(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"))
+"""Keywords of a schema whose numbers are of 64 bits, which the JSON of a protocol buffer writes as strings."""
+
+
+def _camelled(name: str) -> str:
+    return _SNAKE.sub(lambda match: match[1].upper(), name)
 
 
 def _camel(value: Any) -> Any:
     """The value with the API's own keys in camelCase."""
     if isinstance(value, dict):
-        renamed = {_SNAKE.sub(lambda match: match[1].upper(), name): inner for name, inner in value.items()}
+        renamed = {_camelled(name): inner for name, inner in value.items()}
         return {name: inner if name in _FREE_FORM else _camel(inner) for name, inner in renamed.items()}
     return [_camel(inner) for inner in value] if isinstance(value, list) else value
 
@@ -262,27 +268,48 @@ def _declaration(fields: Fields) -> Tool:
     name, description = fields.needed_text("name"), fields.text("description")
     schema, other = fields.mapping("parameters"), fields.mapping("parametersJsonSchema")
     extra = fields.rest()
-    if schema is None and other is not None:
-        extra["$schema"] = "parametersJsonSchema"
+    if schema is not None or other is not None:
+        extra["$schema"] = {"parameters": schema} if other is None else {"parametersJsonSchema": other}
     return Tool(name=name, description=description, parameters=_standard(schema) if other is None else other, extra=extra)
 
 
 def _standard(schema: Any) -> Any:
-    """Gemini's schema as JSON Schema: its type names are in capitals, and null has a flag of its own."""
+    """Gemini's schema as JSON Schema: its type names are in capitals, null has a flag of its own, and numbers may come as strings.
+
+    Its keywords come in either case: google-genai 3.4 for Python sends `any_of`, the API's pages say `anyOf`.
+    """
     if isinstance(schema, list):
         return [_standard(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    out = {
-        name: {key: _standard(inner) for key, inner in value.items()}
-        if name == "properties" and isinstance(value, dict)
-        else _standard(value)
-        if name in ("items", "anyOf")
-        else value
-        for name, value in schema.items()
-    }
+    out = {_camelled(name): value for name, value in schema.items()}
+    for name in ("items", "anyOf", "additionalProperties"):
+        if name in out:
+            out[name] = _standard(out[name])
+    for name in _SIZES & out.keys():
+        if isinstance(out[name], str) and out[name].isdecimal():
+            out[name] = int(out[name])
+    order, properties = out.pop("propertyOrdering", None), out.get("properties")
+    if isinstance(properties, dict):
+        names = [name for name in order if isinstance(name, str) and name in properties] if isinstance(order, list) else []
+        out["properties"] = {name: _standard(properties[name]) for name in dict.fromkeys((*names, *properties))}
+    nullable = out.pop("nullable", None) is True
     if isinstance(kind := out.get("type"), str):
         out["type"] = kind.lower()
+        if kind.upper() == "TYPE_UNSPECIFIED":
+            del out["type"]
+    return _or_null(out) if nullable else out
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A standard schema that null matches as well. Without a type or branches anything does."""
+    out = dict(schema)
+    if isinstance(kind := out.get("type"), str) and kind != "null":
+        out["type"] = [kind, "null"]
+    if isinstance(out.get("enum"), list) and None not in out["enum"]:
+        out["enum"] = [*out["enum"], None]
+    if isinstance(out.get("anyOf"), list):
+        out["anyOf"] = [*out["anyOf"], {"type": "null"}]
     return out
 
 
@@ -313,10 +340,9 @@ def _output(generation: Fields, kept: Extra) -> OutputFormat | None:
         told = {"responseMimeType": mime_type, "responseSchema": schema, "responseJsonSchema": other}
         kept["generationConfig.*"] = {name: value for name, value in told.items() if value is not None}
         return None
-    if other is not None:
-        kept["$schema"] = "responseJsonSchema"
     found = other if other is not None else _standard(schema)
     if found is not None:
+        kept["$schema"] = {"responseSchema": schema} if other is None else {"responseJsonSchema": other}
         return OutputFormat(kind="json_schema", schema_=found)
     if mime_type is None:
         return None

@@ -98,8 +98,7 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
     elif output is not None and output.kind != "text":
         config["responseMimeType"] = "application/json"
         if output.schema_ is not None:
-            name = request.extra.get("$schema", "responseSchema") if own else "responseSchema"
-            config[name] = output.schema_ if own else clean_schema(output.schema_)
+            config |= request.extra["$schema"] if own else {"responseSchema": clean_schema(output.schema_)}
     if own and "$thinking" in request.extra:
         config["thinkingConfig"] = request.extra["$thinking"]
     elif request.reasoning is not None and (thinking := encode_thinking(request.reasoning, model, losses)) is not None:
@@ -124,7 +123,7 @@ def _declaration(tool: Tool, own: bool) -> dict[str, Any]:
         declaration["description"] = tool.description
     if tool.parameters is not None:
         if own:
-            declaration[tool.extra.get("$schema", "parameters")] = tool.parameters
+            declaration |= tool.extra["$schema"]
         elif (parameters := clean_parameters(tool.parameters)) is not None:
             declaration["parameters"] = parameters
     return {**declaration, **carried(tool.extra, own)}

@@ -161,6 +161,40 @@ def test_a_function_with_alternatives_keeps_its_parameters(alternatives: dict[st
     assert tool["functionDeclarations"] == [{"name": "f", "parameters": parameters}]
 
 
+@pytest.mark.parametrize(
+    ("given", "standard"),
+    [
+        ({"any_of": [{"type": "INTEGER"}, {"type": "STRING"}]}, {"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+        ({"type": "ARRAY", "items": {"type": "STRING"}, "min_items": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}),
+        ({"type": "STRING", "maxLength": "8", "minLength": "?"}, {"type": "string", "maxLength": 8, "minLength": "?"}),
+        ({"type": "STRING", "nullable": True}, {"type": ["string", "null"]}),
+        ({"type": "STRING", "enum": ["a"], "nullable": True}, {"type": ["string", "null"], "enum": ["a", None]}),
+        ({"anyOf": [{"type": "STRING"}], "nullable": True}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        ({"type": "STRING", "nullable": False}, {"type": "string"}),
+        ({"type": "TYPE_UNSPECIFIED", "description": "d"}, {"description": "d"}),
+        ({"type": "OBJECT", "additional_properties": {"type": "STRING"}}, {"type": "object", "additionalProperties": {"type": "string"}}),
+        (
+            {"properties": {"any_of": {"type": "STRING"}, "b": {}}, "property_ordering": ["b", "c"]},
+            {"properties": {"b": {}, "any_of": {"type": "string"}}},
+        ),
+    ],
+)
+def test_a_schema_of_gemini_is_a_standard_one_for_others_and_its_own_again_for_gemini(
+    given: dict[str, Any], standard: dict[str, Any]
+) -> None:
+    outer = {"type": "OBJECT", "properties": {"p": given}}
+    body = {
+        "contents": [{"role": "user", "parts": [{"text": "x"}]}],
+        "tools": [{"functionDeclarations": [{"name": "f", "parameters": outer}]}],
+        "generationConfig": {"responseMimeType": "application/json", "responseSchema": outer},
+    }
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    sent = json.loads(CHAT.encode_request(request, "m").body)
+    for schema in (sent["tools"][0]["function"]["parameters"], sent["response_format"]["json_schema"]["schema"]):
+        assert json.dumps(schema) == json.dumps({"type": "object", "properties": {"p": standard}})
+    assert json.loads(GEMINI.encode_request(request, "m").body) == body
+
+
 @pytest.mark.parametrize(("given", "standard"), [("_-8=", "/+8="), ("_-8", "/+8="), ("/+8=", "/+8="), ("AAAA", "AAAA")])
 def test_base64_of_either_alphabet_reaches_other_dialects_in_the_standard_one(given: str, standard: str) -> None:
     body = {"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": given}}]}]}
