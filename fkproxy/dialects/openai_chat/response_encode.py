@@ -7,6 +7,7 @@ An error ends the stream as `data: {"error": …}` and nothing follows it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from fkproxy.dialects.base import ModelEntry, ReplyContext
@@ -77,7 +78,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
     texts: list[str] = []
     thoughts: list[str] = []
     refusals: list[str] = []
-    images: list[dict[str, Any]] = []
+    images: list[Media] = []
     calls: list[dict[str, Any]] = []
     for part in choice.parts:
         match part:
@@ -90,7 +91,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
             case Refusal():
                 refusals.append(part.text)
             case Media():
-                images.append(_image(part))
+                images.append(part)
             case ToolCall():
                 calls.append(_tool_call(part))
             case Opaque():
@@ -102,7 +103,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
     for name, pieces in (("refusal", refusals), ("reasoning_content", thoughts)):
         if pieces:
             message[name] = "".join(pieces)
-    for name, values in (("images", images), ("tool_calls", calls)):
+    for name, values in (("images", [_image(image, index) for index, image in enumerate(images)]), ("tool_calls", calls)):
         if values:
             message[name] = values
     return {
@@ -121,10 +122,13 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **encode_seal(call.seal)}
 
 
-def _image(media: Media) -> dict[str, Any]:
-    """A generated image. OpenAI has no place for one; this is where OpenRouter puts it, which clients read."""
+def _image(media: Media, index: int) -> dict[str, Any]:
+    """A generated image. OpenAI has no place for one; this is where OpenRouter puts it, which clients read.
+
+    The vendor's Python client adds up the deltas of a list by `index` ("Expected list delta entry to have an `index` key").
+    """
     url = media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"index": index, "type": "image_url", "image_url": {"url": url}}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -146,11 +150,15 @@ def _usage(usage: Usage) -> dict[str, Any]:
 class StreamEncoder:
     """See `dialects.base.StreamEncoder`."""
 
-    __slots__ = ("_begun", "_context", "_head", "_tail", "_usage")
+    __slots__ = ("_begun", "_context", "_head", "_images", "_seals", "_tail", "_usage")
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
         self._begun: set[int] = set()
+        self._images: Counter[int] = Counter()
+        """How many images each choice has had."""
+        self._seals: dict[int, dict[str, Any]] = {}
+        """The last seal of each choice's texts: clients would make one of two."""
         self._usage: Usage | None = None
         self._head = b""
         self._tail = b""
@@ -189,13 +197,17 @@ class StreamEncoder:
                 return self._delta(event.choice, {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]})
             case SealAttached():
                 sealed = encode_seal(event.seal)
-                if event.index is None or not sealed:
-                    return self._delta(event.choice, sealed) if sealed else b""
+                if not sealed:
+                    return b""
+                if event.index is None:
+                    self._seals[event.choice] = sealed
+                    return b""
                 # Clients that add deltas up expect a function in each of them.
                 call = {"index": event.index, "function": {"arguments": ""}, **sealed}
                 return self._delta(event.choice, {"tool_calls": [call]})
             case MediaReceived():
-                return self._delta(event.choice, {"images": [_image(event.media)]})
+                self._images[event.choice] += 1
+                return self._delta(event.choice, {"images": [_image(event.media, self._images[event.choice] - 1)]})
             case OpaqueReceived():
                 opaque = _opaque(event.part)
                 return self._delta(event.choice, opaque) if opaque else b""
@@ -205,7 +217,9 @@ class StreamEncoder:
                 self._usage = event.usage
                 return b""
             case ChoiceFinished():
-                return self._chunk(event.choice, {}, _FINISH_REASONS[event.reason], None)
+                sealed = self._seals.pop(event.choice, {})
+                seal = self._delta(event.choice, sealed) if sealed else b""
+                return seal + self._chunk(event.choice, {}, _FINISH_REASONS[event.reason], None)
             case Done():
                 return self._usage_chunk() + _DONE
             case Failed():
