@@ -76,6 +76,7 @@ CHAT: dict[str, Probe] = {
     "name of a message": _chat(messages=[{"role": "user", "name": "bob", "content": "x"}]),
     "service_tier": _chat(service_tier="flex"),
     "web_search_options": _chat(web_search_options={}),
+    "cached_content for Google's endpoint": _chat(extra_body={"google": {"cached_content": "cachedContents/1"}}),
     "a field of the client's own": _chat(my_field=1),
 }
 
@@ -131,6 +132,7 @@ MESSAGES: dict[str, Probe] = {
     "metadata.user_id": _messages(metadata={"user_id": "u"}),
     "server tool (web search)": _messages(tools=[{"type": "web_search_20250305", "name": "web_search"}]),
     "mcp_servers": _messages(mcp_servers=[{"type": "url", "url": "https://example.com", "name": "a"}]),
+    "thread": _messages(thread={"type": "continue", "previous_message_id": "msg_1"}),
     "service_tier": _messages(service_tier="auto"),
     "a field of the client's own": _messages(my_field=1),
 }

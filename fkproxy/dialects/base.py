@@ -61,7 +61,10 @@ def carried(extra: Extra, own: bool) -> Extra:
 
 
 _MEANINGFUL = frozenset(
-    ("background", "cachedContent", "container", "conversation", "mcp_servers", "previous_response_id", "prompt", "web_search_options")
+    (
+        *("background", "cachedContent", "cached_content.*", "container", "continuationToken", "conversation", "mcp_servers"),
+        *("previous_response_id", "prompt", "thread", "web_search_options"),
+    )
 )
 """Fields of one dialect that bring in what the request itself does not say: earlier turns, documents, tools."""
 
@@ -108,7 +111,7 @@ def choice_of(request: ChatRequest, target: str) -> ToolChoice | None:
 
 def _said(extra: Extra) -> list[str]:
     """The names of fields that came with something in them."""
-    return [name for name, value in extra.items() if value is not None and not name.startswith("$")] if extra else []
+    return [name for name, value in extra.items() if value not in (None, []) and not name.startswith("$")] if extra else []
 
 
 def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
@@ -118,16 +121,17 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
 
     Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
     """
-    for name, value in request.extra.items():
-        if name in _MEANINGFUL and value is not None:
-            raise Unrepresentable(name, target)
+    said = _said(request.extra)
+    for name in said:
+        if name in _MEANINGFUL:
+            raise Unrepresentable(name.removesuffix(".*"), target)
     if _vendor(request.dialect) != _vendor(target) and any(media.file_id is not None for media in _media(request)):
         raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
     foreign = [tool for tool in request.tools if tool.kind != "function"]
     for tool in foreign:
         if not tool.optional:
             raise Unrepresentable(f"the tool {tool.kind!r}", target)
-    losses = [Loss(field=name, from_client=True) for name in _said(request.extra)]
+    losses = [Loss(field=name, from_client=True) for name in said]
     losses += [Loss(field=tool.kind, from_client=True) for tool in foreign]
     messages = request.messages
     inside = (

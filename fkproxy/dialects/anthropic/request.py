@@ -21,9 +21,10 @@ __all__ = ["KNOWN_FIELDS", "NAME", "decode_request"]
 
 # fmt: off
 KNOWN_FIELDS = frozenset((
-    "cache_control", "container", "context_management", "diagnostics", "fallbacks", "inference_geo", "max_tokens", "mcp_servers",
-    "messages", "metadata", "model", "output_config", "output_format", "service_tier", "speed", "stop_sequences", "stream", "system",
-    "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p", "user_profile_id",
+    "billing_policy", "cache_control", "compaction", "container", "context_management", "diagnostics", "fallback_credit_token",
+    "fallbacks", "inference_geo", "max_tokens", "mcp_servers", "messages", "metadata", "model", "output_config", "output_format",
+    "service_tier", "speed", "stop_sequences", "stream", "system", "temperature", "thinking", "thread", "tool_choice", "tools", "top_k",
+    "top_p", "user_profile_id", "workspace_id",
     "reasoning", "seal", "tool_calls", "tool_result", "parallel_tool_calls", "user",
 ))
 # fmt: on

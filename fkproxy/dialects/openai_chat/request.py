@@ -27,9 +27,10 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 # fmt: off
 KNOWN_FIELDS = frozenset((
-    "audio", "extra_body", "frequency_penalty", "function_call", "functions", "google", "logit_bias", "logprobs",
+    "audio", "cached_content", "extra_body", "frequency_penalty", "function_call", "functions", "google", "logit_bias", "logprobs",
     "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n", "parallel_tool_calls",
-    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning", "reasoning_effort", "response_format",
+    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
+    "reasoning_effort", "response_format",
     "safety_identifier", "safety_settings", "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature",
     "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
 ))
@@ -95,7 +96,7 @@ def _sampling(fields: Fields, kept: Extra) -> Sampling:
 def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
     effort = fields.choice("reasoning_effort", EFFORTS)
     router = fields.within("reasoning")
-    google = _google(fields)
+    google = _google(fields, kept)
     if router is not None:
         kept["$reasoning"] = fields.any("reasoning")
         exclude = router.boolean("exclude")
@@ -105,9 +106,6 @@ def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
             effort = "none"
         return ReasoningConfig(effort=effort, budget_tokens=budget_tokens, include_thoughts=None if exclude is None else not exclude)
     if google is not None:
-        for name in ("extra_body", "google"):
-            if name in fields:
-                kept[f"${name}"] = fields.any(name)
         level = google.text("thinking_level") or google.text("thinkingLevel")
         budget = google.any("thinking_budget", "thinkingBudget")
         include = google.any("include_thoughts", "includeThoughts")
@@ -121,14 +119,25 @@ def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
     return ReasoningConfig(effort=effort) if effort is not None else None
 
 
-def _google(fields: Fields) -> Fields | None:
-    """`thinking_config`, at either of the two places that Google documents for its OpenAI endpoint."""
+def _google(fields: Fields, kept: Extra) -> Fields | None:
+    """`thinking_config`, at either of the two places that Google documents for its OpenAI endpoint.
+
+    What else stands there is told to others as lost, but for `cached_content`, which brings in what the request does not say.
+    """
+    found: Fields | None = None
     for name in ("google", "extra_body"):
-        outer = fields.within(name) if name in fields else None
-        inner = outer.within("google") if outer is not None and name == "extra_body" else outer
-        if inner is not None and (inner.any("thinking_config", "thinkingConfig")) is not None:
-            return Fields(inner.any("thinking_config", "thinkingConfig"), inner.at("thinking_config"))
-    return None
+        outer = fields.within(name)
+        if outer is None:
+            continue
+        kept[f"${name}"] = fields.any(name)
+        inner = outer if name == "google" else outer.within("google") or Fields({})
+        if found is None and (config := inner.any("thinking_config", "thinkingConfig")) is not None:
+            found = Fields(config, inner.at("thinking_config"))
+        if (cached := inner.any("cached_content", "cachedContent")) is not None:
+            kept["cached_content.*"] = cached
+        if more := {**outer.rest(), **inner.rest()}:
+            kept[f"{name}.*"] = more
+    return found
 
 
 def _tools(fields: Fields, kept: Extra) -> tuple[Tool, ...]:

@@ -53,7 +53,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {**extra.get("$stream_options", {}), "include_usage": True}
-    body |= {name: value for name, value in extra.items() if not name.startswith("$")}
+    body |= carried(extra, own)
     return Encoded(json.encode(body), tuple(dict.fromkeys(losses)), may_think=own or request.reasoning is not None)
 
 

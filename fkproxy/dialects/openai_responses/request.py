@@ -21,10 +21,11 @@ __all__ = ["KNOWN_FIELDS", "NAME", "decode_request"]
 
 # fmt: off
 KNOWN_FIELDS = frozenset((
-    "background", "client_metadata", "context_management", "conversation", "include", "input", "instructions", "max_output_tokens",
-    "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls", "previous_response_id", "prompt",
-    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store",
-    "stream", "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
+    "access_programs", "background", "client_metadata", "context_management", "conversation", "image", "include", "input",
+    "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
+    "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
+    "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools",
+    "top_logprobs", "top_p", "truncation", "user",
     "seal", "tool_calls", "tool_result", "logprobs", "web_search", "web_search_preview", "file_search", "code_interpreter",
     "image_generation", "computer_use_preview", "mcp", "local_shell", "shell", "apply_patch",
 ))
