@@ -178,6 +178,7 @@ RESPONSES: dict[str, Probe] = {
     "temperature": _response(temperature=0.5),
     "max_output_tokens": _response(max_output_tokens=9000),
     "reasoning.effort": _response(reasoning={"effort": "high"}),
+    "reasoning.mode, reasoning.context": _response(reasoning={"mode": "pro", "context": "current_turn"}),
     "encrypted reasoning of an earlier turn": _response(
         input=[
             _USER,

@@ -93,8 +93,11 @@ def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
         return None
     kept["$reasoning"] = fields.any("reasoning")
     effort = entry.choice("effort", _EFFORTS)
-    summary = entry.text("summary")
-    return ReasoningConfig(effort=effort, include_thoughts=True if summary not in (None, "none") else None)
+    summary, older = entry.text("summary"), entry.text("generate_summary")
+    if more := entry.rest():
+        kept["reasoning.*"] = more
+    shown = (summary or older) not in (None, "none")
+    return ReasoningConfig(effort=effort, include_thoughts=True if shown else None) if effort is not None or shown else None
 
 
 def _tools(entry: Fields) -> list[Tool]:

@@ -12,7 +12,7 @@ from fkproxy.dialects.base import Peek
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.parts import Media, Reasoning, Seal
-from fkproxy.model.request import ChatRequest
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 
 RESPONSES = DIALECTS["openai_responses"]
 USER = {"role": "user", "content": "x"}
@@ -161,6 +161,25 @@ def test_thoughts_come_back_without_ids() -> None:
         {"type": "reasoning", "summary": [{"type": "summary_text", "text": f"of {seal}"}], "encrypted_content": seal}
         for seal in ("gAAA1", "gAAA2")
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "losses"),
+    [
+        ({"effort": "low"}, ReasoningConfig(effort="low"), ()),
+        ({"summary": "auto"}, ReasoningConfig(include_thoughts=True), ()),
+        ({"generate_summary": "concise"}, ReasoningConfig(include_thoughts=True), ()),
+        ({"effort": "high", "summary": "none"}, ReasoningConfig(effort="high"), ()),
+        ({"effort": None, "summary": None}, None, ()),
+        ({"effort": "high", "mode": "pro"}, ReasoningConfig(effort="high"), (Loss(field="reasoning.*", from_client=True),)),
+        ({"context": "current_turn"}, None, (Loss(field="reasoning.*", from_client=True),)),
+    ],
+)
+def test_what_is_said_about_reasoning(given: dict[str, Any], expected: ReasoningConfig | None, losses: tuple[Loss, ...]) -> None:
+    request = decoded(input="x", reasoning=given)
+    assert request.reasoning == expected
+    assert DIALECTS["openai_chat"].encode_request(request, "m").losses == losses
+    assert into("openai_responses", request)["reasoning"] == given
 
 
 def test_reasoning_is_asked_for_encrypted_and_nothing_is_stored() -> None:
