@@ -386,7 +386,10 @@ class Call:
 
     def reply_headers(self) -> Headers:
         """What every reply tells about its self."""
-        headers = [(b"x-request-id", self.request_id.encode())]
+        request_id = self.request_id.encode()
+        headers = [(b"x-request-id", request_id)]
+        if self.dialect.request_id_header is not None:
+            headers.append((self.dialect.request_id_header, request_id))
         verdict = self.verdict
         if verdict is not None:
             headers += [

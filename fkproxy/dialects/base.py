@@ -362,6 +362,8 @@ class Dialect(Protocol):
     """Paths at which clients ask for the list of models."""
     client_headers: tuple[bytes, ...]
     """Headers that only this dialect's clients send; they tell who asks where two dialects share a path."""
+    request_id_header: bytes | None
+    """Where its clients look for a call's id; None where that is `x-request-id`, which every reply has."""
     conversation: ConversationMarks
     """Where its clients say which conversation a call belongs to."""
     tells_media: bool

@@ -12,7 +12,7 @@ from fkproxy.call import Headers
 __all__ = ["CorsPolicy"]
 
 _EXPOSED = (
-    *("retry-after", "www-authenticate", "x-api-version", "x-fkproxy-explain", "x-fkproxy-losses", "x-fkproxy-provider"),
+    *("request-id", "retry-after", "www-authenticate", "x-api-version", "x-fkproxy-explain", "x-fkproxy-losses", "x-fkproxy-provider"),
     *("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id"),
 )
 """What a page may read of a reply, beside what every page may (CORS-safelisted response-header name). By name: the `*` that

@@ -40,6 +40,7 @@ class Anthropic:
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = (b"anthropic-version",)
+    request_id_header: bytes | None = b"request-id"
     tells_media = False
     stores_replies = False
     conversation = ConversationMarks(headers=(b"x-claude-code-session-id",), fields=("metadata.user_id",), opening=("system", "messages"))

@@ -49,6 +49,7 @@ class Gemini:
     )
     models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models")
     client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
+    request_id_header: bytes | None = None
     tells_media = True
     stores_replies = False
     conversation = ConversationMarks(fields=("cachedContent",), opening=("systemInstruction", "system_instruction", "contents"))

@@ -40,6 +40,7 @@ class OpenAiChat:
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = ()
+    request_id_header: bytes | None = None
     tells_media = True
     stores_replies = False
     conversation = ConversationMarks(fields=("prompt_cache_key", "conversation_id", "user"), opening=("messages",))

@@ -34,6 +34,7 @@ class OpenAiResponses:
     routes: tuple[Route, ...] = (Route("/v1/responses", "responses"),)
     models_paths: tuple[str, ...] = ()
     client_headers: tuple[bytes, ...] = ()
+    request_id_header: bytes | None = None
     tells_media = True
     stores_replies = True
     conversation = ConversationMarks(
