@@ -106,6 +106,7 @@ MESSAGES: dict[str, Probe] = {
     "image, inline": _blocks(_IMAGE),
     "image, by address": _blocks({"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}),
     "document (PDF)": _blocks({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PIXEL}}),
+    "search result": _blocks({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "x"}]}),
     "tools": _messages(tools=[{"name": "f", "description": "d", "input_schema": SCHEMA}]),
     "tool choice: one tool": _messages(tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice={"type": "tool", "name": "f"}),
     "disable_parallel_tool_use": _messages(

@@ -76,6 +76,8 @@ def _block(fields: Fields, names: dict[str, str]) -> Part:
             return _thinking(fields)
         case "redacted_thinking":
             return Reasoning(redacted=True, seal=Seal(dialect=NAME, data=fields.needed_text("data")), extra=fields.rest())
+        case "search_result":
+            return _in_words(Opaque(dialect=NAME, kind=kind, value={"type": kind, **fields.rest()}))
         case _:
             return Opaque(dialect=NAME, kind=kind, value={"type": kind, **fields.rest()})
 
@@ -106,7 +108,7 @@ def _media(fields: Fields, block: str) -> Part:
         found = Media(kind=kind, file_id=source.needed_text("file_id"))
     else:
         # A document made of blocks, and whatever comes next.
-        return Opaque(dialect=NAME, kind=block, value={"type": block, "source": whole, **fields.rest()})
+        return _in_words(Opaque(dialect=NAME, kind=block, value={"type": block, "source": whole, **fields.rest()}))
     name = fields.text("title") if kind == "file" else None
     more = source.rest()
     extra = {**fields.rest(), **({"source.*": more} if more else {}), **({"$text": True} if form == "text" else {})}
@@ -152,6 +154,12 @@ def _tool_result(fields: Fields, names: dict[str, str]) -> ToolResult:
     return ToolResult(call_id=call_id, name=names.get(call_id), parts=known, is_error=bool(error), extra=extra)
 
 
+def _in_words(block: Opaque) -> Part:
+    """A block with texts in it as one text, which is what others get of it; its own dialect gets it back as it came."""
+    told = _told(block)
+    return Text(text=told.text, extra={"block.*": block.value}) if isinstance(told, Text) else block
+
+
 def _told(part: Part) -> Part:
     """A block with texts in it, such as a search result or a document made of blocks, as one text; a tool that was found by its name."""
     if not isinstance(part, Opaque):
@@ -159,10 +167,8 @@ def _told(part: Part) -> Part:
     if isinstance(tool := part.value.get("tool_name"), str):
         # What a search for tools has found; without it the model is told nothing.
         return Text(text=tool)
-    source = part.value.get("source")
+    title, source = part.value.get("title"), part.value.get("source")
     inner = source.get("content") if isinstance(source, dict) else part.value.get("content")
-    if isinstance(inner, str):
-        return Text(text=inner)
-    texts = [block.get("text") for block in inner if isinstance(block, dict)] if isinstance(inner, list) else []
+    texts = [block.get("text") for block in inner if isinstance(block, dict)] if isinstance(inner, list) else [inner]
     words = [text for text in texts if isinstance(text, str)]
-    return Text(text="\n".join(words)) if words else part
+    return Text(text="\n".join([*(name for name in (title, source) if isinstance(name, str)), *words])) if words else part

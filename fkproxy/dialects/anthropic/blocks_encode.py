@@ -33,6 +33,9 @@ class BlockWriter:
 
     def _block(self, part: Part) -> Block | None:
         match part:
+            case Text() if self._own and "block.*" in part.extra:
+                whole: Block = part.extra["block.*"]
+                return whole
             case Text():
                 self._foreign(part.seal)
                 # "text content blocks must contain non-whitespace text", says the 400.

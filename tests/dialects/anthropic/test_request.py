@@ -13,7 +13,7 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Seal, Text, ToolCall, ToolResult
-from fkproxy.model.request import ReasoningConfig, ToolChoice
+from fkproxy.model.request import Loss, ReasoningConfig, ToolChoice
 
 MESSAGES = DIALECTS["anthropic"]
 USER = [{"role": "user", "content": "hello"}]
@@ -115,7 +115,7 @@ def test_what_only_this_dialect_has_in_a_tool_result_is_told_as_text_where_it_ha
     (message,) = blocks({"type": "tool_result", "tool_use_id": "t1", "content": [found, {"type": "tool_reference", "tool_name": "f"}]})
     (result,) = message.parts
     assert isinstance(result, ToolResult)
-    assert result.parts == (Text(text="a\nb"), Text(text="f"))
+    assert [part.text for part in result.parts if isinstance(part, Text)] == ["t\ns\na\nb", "f"]
     assert "content.*" in result.extra
 
 
@@ -125,8 +125,25 @@ def test_a_document_of_blocks_in_a_tool_result_is_told_as_text(content: Any) -> 
     (message,) = blocks({"type": "tool_result", "tool_use_id": "t1", "content": [found]})
     (result,) = message.parts
     assert isinstance(result, ToolResult)
-    assert result.parts == (Text(text="a"),)
+    assert [part.text for part in result.parts if isinstance(part, Text)] == ["t\na"]
     assert result.extra["content.*"] == [found]
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "a"}]}, "t\ns\na"),
+        ({"type": "document", "source": {"type": "content", "content": "a"}, "title": "t", "citations": {"enabled": True}}, "t\na"),
+        ({"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "a"}]}}, "a"),
+    ],
+)
+def test_what_a_user_brings_in_blocks_is_told_as_text_and_comes_back_as_it_was(block: dict[str, Any], text: str) -> None:
+    question = {"role": "user", "content": [block, {"type": "text", "text": "why?"}]}
+    request = decode(messages=[question])
+    told = DIALECTS["openai_chat"].encode_request(request, "m")
+    assert [part["text"] for part in json.loads(told.body)["messages"][0]["content"]] == [text, "why?"]
+    assert told.losses == (Loss(field="messages[].content[].*"),)
+    assert json.loads(MESSAGES.encode_request(request, "m").body)["messages"] == [question]
 
 
 def test_a_thought_has_the_seal_of_this_dialect_or_none() -> None:
@@ -151,7 +168,7 @@ def test_media_of_every_source() -> None:
     assert one("document", type="file", file_id="file_1") == Media(kind="file", file_id="file_1")
     plain = one("document", type="text", media_type="text/plain", data="hé")
     assert (plain.kind, plain.mime_type, plain.data) == ("file", "text/plain", "aMOp")
-    assert isinstance(one("document", type="content", content="x"), Opaque)
+    assert isinstance(one("document", type="content"), Opaque)
     assert isinstance(blocks({"type": "container_upload", "file_id": "f"})[0].parts[0], Opaque)
 
 

@@ -26,7 +26,6 @@ ASK = {"role": "user", "content": "hi"}
 REFUSED = {
     "anthropic": {
         "citations",
-        "document_of_blocks",
         "forced_tool",
         "image_by_file",
         "server_tools",
