@@ -193,6 +193,9 @@ RESPONSES: dict[str, Probe] = {
     "conversation": _response(conversation="conv_1"),
     "background": _response(background=True, stream=True),
     "web search, which the model may use": _response(tools=[{"type": "web_search"}]),
+    "web search of an earlier turn": _response(
+        input=[_USER, {"type": "web_search_call", "action": {"type": "search", "query": "q"}}, _USER]
+    ),
     "metadata": _response(metadata={"a": "b"}),
     "service_tier": _response(service_tier="flex"),
     "a field of the client's own": _response(my_field=1),

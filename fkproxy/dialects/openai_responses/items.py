@@ -39,7 +39,8 @@ def decode_items(items: list[Any], path: str) -> list[Message]:
 
     def close() -> None:
         if raw:
-            messages.append(Message(role="assistant", parts=tuple(said), extra={"$items": list(raw)}))
+            searched = {"web_search_call": True} if any(item.get("type") == "web_search_call" for item in raw) else {}
+            messages.append(Message(role="assistant", parts=tuple(said), extra={"$items": list(raw), **searched}))
             said.clear()
             raw.clear()
 
@@ -95,6 +96,9 @@ def _said(fields: Fields, kind: str, names: dict[str, str], item: Any) -> list[P
         case "image_generation_call" if fields.text("result"):
             data = base64_text(fields.needed_text("result"), fields.at("result"))
             return [Media(kind="image", mime_type=f"image/{fields.text('output_format') or 'png'}", data=data)]
+        case "web_search_call":
+            # What was looked for; what was found is not in it, and what the model made of that comes behind it.
+            return []
         case _:
             return [Opaque(dialect=NAME, kind=kind, value=item)]
 

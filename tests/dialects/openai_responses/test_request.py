@@ -163,6 +163,16 @@ def test_thoughts_come_back_without_ids() -> None:
     ]
 
 
+@pytest.mark.parametrize("said", [[], [{"role": "assistant", "content": "found"}]])
+def test_a_search_of_an_earlier_turn_is_left_out_elsewhere_and_named(said: list[Any]) -> None:
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}
+    request = decoded(input=[USER, search, *said, USER])
+    chat = DIALECTS["openai_chat"].encode_request(request, "m")
+    assert json.loads(chat.body)["messages"] == [USER, *said, USER]
+    assert chat.losses == (Loss(field="messages[].*"),)
+    assert into("openai_responses", request)["input"] == [USER, search, *said, USER]
+
+
 @pytest.mark.parametrize(
     ("given", "expected", "losses"),
     [
