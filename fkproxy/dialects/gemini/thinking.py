@@ -95,7 +95,12 @@ def encode_thinking(reasoning: ReasoningConfig, model: str, losses: list[Loss]) 
             budget = _BUDGETS[effort]
         if budget is not None:
             config["thinkingBudget"] = _within(budget, version[2] if version is not None else None)
+            if reasoning.budget_tokens not in (None, 0, config["thinkingBudget"]):
+                losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
     thinks = effort != "none" and budget != 0
+    if not thinks and config.get("thinkingBudget") != 0:
+        # The model cannot be kept from it.
+        losses.append(Loss(field="reasoning.effort", action="converted"))
     if config.get("thinkingBudget") == 0:
         # "include_thoughts is only enabled when thinking is enabled", says the 400.
         return config

@@ -49,25 +49,29 @@ PRO_3, PRO_31, FLASH_3 = "gemini-3-pro-preview", "gemini-3.1-pro-preview", "gemi
 def test_an_effort_in_the_models_own_terms(model: str, effort: Any, expected: dict[str, Any] | None) -> None:
     losses: list[Loss] = []
     assert encode_thinking(ReasoningConfig(effort=effort), model, losses) == expected
-    assert [loss.field for loss in losses] == ([] if expected else ["reasoning"])
+    told = ["reasoning"] if expected is None else ["reasoning.effort"] if effort == "none" and expected != {"thinkingBudget": 0} else []
+    assert [loss.field for loss in losses] == told
 
 
 @pytest.mark.parametrize(
-    ("model", "budget", "expected"),
+    ("model", "budget", "expected", "converted"),
     [
-        (FLASH_25, -1, {"thinkingBudget": -1, "includeThoughts": True}),
-        (FLASH_25, 0, {"thinkingBudget": 0}),
-        (PRO_25, 0, {"thinkingBudget": 128}),
-        (LITE_25, 10, {"thinkingBudget": 512, "includeThoughts": True}),
-        (FLASH_25, 99_999, {"thinkingBudget": 24576, "includeThoughts": True}),
-        (FLASH_3, 0, {"thinkingLevel": "minimal"}),
-        (FLASH_3, 1000, {"thinkingLevel": "low", "includeThoughts": True}),
-        (FLASH_3, 20_000, {"thinkingLevel": "high", "includeThoughts": True}),
-        (PRO_3, -1, {"includeThoughts": True}),
+        (FLASH_25, -1, {"thinkingBudget": -1, "includeThoughts": True}, []),
+        (FLASH_25, 0, {"thinkingBudget": 0}, []),
+        (FLASH_25, 2000, {"thinkingBudget": 2000, "includeThoughts": True}, []),
+        (PRO_25, 0, {"thinkingBudget": 128}, ["reasoning.effort"]),
+        (LITE_25, 10, {"thinkingBudget": 512, "includeThoughts": True}, ["reasoning.budget_tokens"]),
+        (FLASH_25, 99_999, {"thinkingBudget": 24576, "includeThoughts": True}, ["reasoning.budget_tokens"]),
+        (FLASH_3, 0, {"thinkingLevel": "minimal"}, ["reasoning.budget_tokens", "reasoning.effort"]),
+        (FLASH_3, 1000, {"thinkingLevel": "low", "includeThoughts": True}, ["reasoning.budget_tokens"]),
+        (FLASH_3, 20_000, {"thinkingLevel": "high", "includeThoughts": True}, ["reasoning.budget_tokens"]),
+        (PRO_3, -1, {"includeThoughts": True}, []),
     ],
 )
-def test_a_budget_in_the_models_own_terms(model: str, budget: int, expected: dict[str, Any]) -> None:
-    assert encode_thinking(ReasoningConfig(budget_tokens=budget), model, []) == expected
+def test_a_budget_in_the_models_own_terms(model: str, budget: int, expected: dict[str, Any], converted: list[str]) -> None:
+    losses: list[Loss] = []
+    assert encode_thinking(ReasoningConfig(budget_tokens=budget), model, losses) == expected
+    assert losses == [Loss(field=field, action="converted") for field in converted]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
