@@ -49,6 +49,7 @@ FAMILIES: dict[str, Family] = {
     "/v1/embeddings": "embeddings",
     "/v1beta/models/{target}": "generate",
     "/v1/models/{target}": "generate",
+    "/v1alpha/models/{target}": "generate",
 }
 """Route's template → family, for chats."""
 _FAMILIES_OF_OPERATIONS: dict[str, Family] = {"count_tokens": "count", "embeddings": "embeddings"}

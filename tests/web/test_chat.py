@@ -27,7 +27,7 @@ async def test_an_answer_carries_its_headers() -> None:
 async def test_the_gemini_dialect_is_served_below_its_prefix() -> None:
     app = App()
     body = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
-    for version in ("v1beta", "v1"):
+    for version in ("v1beta", "v1", "v1alpha"):
         reply = await app.ask("POST", f"/{version}/models/sandbox:generateContent", body=body)
         assert reply.json()["candidates"][0]["content"]["parts"][0]["text"]
     stream = await app.ask("POST", "/v1beta/models/sandbox:streamGenerateContent?alt=sse", body=body)

@@ -29,7 +29,7 @@ async def test_health_is_open_and_the_rest_wants_the_key() -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     for path in ("/health", "/healthz", "/readyz", "/livez"):
         assert (await app.ask("GET", path)).status == 200
-    for path in ("/metrics", "/metrics/prometheus", "/v1/models", "/v1/models/sandbox", "/v1beta/models"):
+    for path in ("/metrics", "/metrics/prometheus", "/v1/models", "/v1/models/sandbox", "/v1beta/models", "/v1alpha/models"):
         assert (await app.ask("GET", path)).status == 401, path
         assert (await app.ask("GET", path, headers={"authorization": f"Bearer {KEY}"})).status == 200, path
 

@@ -42,12 +42,14 @@ class Gemini:
     """See `dialects.base.Dialect`. The model and the method stand in the path: `{model}:{method}`."""
 
     name = request.NAME
-    # google-genai 3.4 asks under v1; REST examples and command line tools ask under v1beta.
+    # google-genai 3.4 asks under v1; REST examples and command line tools ask under v1beta, and under v1alpha for what is new: by and by
+    # v1beta, under which the API itself is asked, has that as well.
     routes: tuple[Route, ...] = (
         Route("/v1beta/models/{target}", "generate_content", endings=_ENDINGS),
         Route("/v1/models/{target}", "generate_content_v1", endings=_ENDINGS),
+        Route("/v1alpha/models/{target}", "generate_content_v1alpha", endings=_ENDINGS),
     )
-    models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models")
+    models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models", "/v1alpha/models")
     client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
     request_id_header: bytes | None = None
     tells_media = True
