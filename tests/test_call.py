@@ -1,4 +1,4 @@
-"""A call's body: one that does not come, one that breaks off, and how long it is kept."""
+"""A call's body: one that does not come, one that breaks off, and how long it is kept; a call's id."""
 
 from __future__ import annotations
 
@@ -292,3 +292,11 @@ async def test_a_wait_that_nobody_can_mean_is_not_told() -> None:
     error = b'{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "no"}}'
     bench.adapters[0].replies(error, status=429, retry_after="1e300")
     assert "retry-after" not in (await send(bench, chat())).headers
+
+
+@pytest.mark.parametrize("body", [{"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, {"messages": 7, "stream": True}])
+async def test_every_reply_tells_its_id_where_the_clients_of_its_dialect_look_for_it(body: dict[str, Any]) -> None:
+    bench = Bench(CHAT)
+    bench.adapters[0].replies(completion())
+    client = await bench.send(json.dumps({"model": "m", **body}).encode(), "anthropic")
+    assert client.headers["request-id"] == client.headers["x-request-id"] == bench.record.request_id

@@ -85,14 +85,6 @@ async def test_same_dialect_bytes_pass_untouched_and_the_record_has_the_usage() 
     assert client.headers["x-request-id"] == record.request_id
 
 
-@pytest.mark.parametrize("body", [{"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, {"messages": 7, "stream": True}])
-async def test_every_reply_tells_its_id_where_the_clients_of_its_dialect_look_for_it(body: dict[str, Any]) -> None:
-    bench = Bench(CHAT)
-    bench.adapters[0].replies(completion())
-    client = await bench.send(json.dumps({"model": "m", **body}).encode(), "anthropic")
-    assert client.headers["request-id"] == client.headers["x-request-id"] == bench.record.request_id
-
-
 async def test_a_stream_asks_upstream_for_usage_and_hides_it_from_a_client_that_did_not() -> None:
     bench = Bench(CHAT)
     bench.adapters[0].streams(sse(ROLE, delta("a")), sse(delta("b"), delta(finish="stop"), USAGE, DONE))
