@@ -18,7 +18,8 @@ _OURSELVES = ("127.0.0.1", "localhost", "::1")
 
 
 class _Client(msgspec.Struct, frozen=True):
-    """A variable that clients read their address from, what must follow the authority in it, and the variables of their key."""
+    """A variable that clients read their address from, what must follow the authority in it, and the variables of their key: of two that
+    are set they take the first."""
 
     variable: str
     path: str
@@ -28,8 +29,8 @@ class _Client(msgspec.Struct, frozen=True):
 _CLIENTS = (
     _Client("OPENAI_BASE_URL", "/v1", ("OPENAI_API_KEY",)),
     _Client("OPENAI_API_BASE", "/v1", ("OPENAI_API_KEY",)),
-    _Client("ANTHROPIC_BASE_URL", "", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")),
-    _Client("GOOGLE_GEMINI_BASE_URL", "", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    _Client("ANTHROPIC_BASE_URL", "", ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")),
+    _Client("GOOGLE_GEMINI_BASE_URL", "", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
     _Client("GOOGLE_VERTEX_BASE_URL", "", ("GOOGLE_API_KEY",)),
 )
 """Sources: READMEs of openai-python, anthropic-sdk-python, python-genai and gemini-cli, read 2026-11."""
@@ -47,12 +48,14 @@ def check(situation: Situation) -> Iterable[Finding]:
             continue
         parts = urlsplit(value)
         name = f"${client.variable}"
+        fix = f"export {client.variable}={here}{client.path}"
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            yield error("clients", f"{name} is not an http address", f"export {client.variable}={here}{client.path}")
+            yield error("clients", f"{name} is not an http address", fix)
         elif not _leads_here(parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme], host, port):
-            yield note("clients", f"{name} leads to {parts.hostname}, not to this gateway", f"export {client.variable}={here}{client.path}")
+            yield note("clients", f"{name} leads to {parts.hostname}, not to this gateway", fix)
+        elif parts.scheme == "https":
+            yield error("clients", f"{name} leads here with https, and http is spoken here", fix)
         elif parts.path.rstrip("/") != client.path:
-            fix = f"export {client.variable}={here}{client.path}"
             yield error("clients", f"{name} leads here with the path {parts.path or '/'!r} instead of {client.path or '/'!r}", fix)
         else:
             yield from _let_in(situation, client, host, port)
@@ -70,7 +73,8 @@ def _let_in(situation: Situation, client: _Client, host: str, port: int) -> Iter
     headers = {"authorization": f"Bearer {situation.variables[held]}"} if held is not None else {}
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", "/v1/models", headers=headers)
+        # Not the list of models: that one an administrator may see whose calls are refused.
+        connection.request("HEAD", "/v1/chat/completions", headers=headers)
         with connection.getresponse() as reply:
             status = reply.status
     except (OSError, http.client.HTTPException, ValueError):
@@ -78,10 +82,12 @@ def _let_in(situation: Situation, client: _Client, host: str, port: int) -> Iter
         return
     finally:
         connection.close()
+    which = f"the key in ${held}" if held is not None else f"no key (none of {', '.join(client.keys)} is set)"
     if status == 401:
-        which = f"the key in ${held}" if held is not None else f"no key (none of {', '.join(client.keys)} is set)"
-        yield error(
-            "clients", f"${client.variable} leads here with {which}, which is not let in", f"export {client.keys[0]}=<a key of the gateway>"
-        )
+        fix = f"export {held or client.keys[-1]}=<a key of the gateway>"
+        yield error("clients", f"${client.variable} leads here with {which}, which is not let in", fix)
+    elif status == 403:
+        words = "whose calls are refused: it is the administrator's, or it or its pool is paused"
+        yield error("clients", f"${client.variable} leads here with {which}, {words}", "fkllmproxy keys list; fkllmproxy keys create")
     else:
         yield ok("clients", f"${client.variable} leads here and is let in")

@@ -27,6 +27,10 @@ def answering(status: int, body: bytes) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_HEAD(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
         def log_message(self, *_: object) -> None:
             return
 
