@@ -209,8 +209,9 @@ class UnknownRoute(ClientError):
     status = 404
     code = "not_found"
 
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"there is no {method} {path} here")
+    def __init__(self, method: str, path: str, meant: str | None = None) -> None:
+        hint = f", but there is {meant}: look at the client's base URL" if meant is not None else ""
+        super().__init__(f"there is no {method} {path} here{hint}")
 
 
 class MethodNotAllowed(ClientError):

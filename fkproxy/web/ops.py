@@ -32,6 +32,7 @@ from fkproxy.telemetry.record import CallRecord
 from fkproxy.upstream import Upstream
 from fkproxy.web.asgi import AsgiClient, Door, Endpoint, Inbound, Receive, Scope, Send
 from fkproxy.web.guesses import Guesses
+from fkproxy.web.paths import Paths
 from fkproxy.web.verify import Verifier
 from fkproxy.wire import json
 
@@ -90,6 +91,7 @@ class Ops:
         self._stats = stats
         self._catalogue = catalogue
         self._default = dialects[0]
+        self._paths = Paths(dialects)
         self._by_path: dict[str, list[Dialect]] = {}
         for dialect in dialects:
             for path in dialect.models_paths:
@@ -130,7 +132,8 @@ class Ops:
         """404 in the dialect whose paths look most like the one asked for."""
 
         async def refuse(inbound: Inbound, _: Caller) -> _Answer:
-            raise UnknownRoute(inbound.method, inbound.path)
+            meant = self._paths.meant(inbound.path)
+            raise UnknownRoute(inbound.method, inbound.path, meant[0].path if meant else None)
 
         await self._endpoint("(unknown)", refuse, _open, methods=None)(scope, receive, send)
 
@@ -295,9 +298,10 @@ class Ops:
         return serve
 
     def _dialect(self, inbound: Inbound) -> Dialect:
-        """Who asks: by the first segment of the path, and where two dialects share it by the headers of the client."""
+        """Who asks: by the first segment of the path, else by the one that was meant; where dialects share it, by the client's headers."""
         start = inbound.path.split("/", 2)[1:2]
         near = [dialect for path, dialects in self._by_path.items() if path.split("/", 2)[1:2] == start for dialect in dialects]
+        near = near or [meant.dialect for meant in self._paths.meant(inbound.path)]
         known = [dialect for dialect in near if any(header in inbound.headers for header in dialect.client_headers)]
         return (known or near or [self._default])[0]
 

@@ -57,6 +57,13 @@ async def test_a_refusal_is_in_the_dialect_of_the_path() -> None:
     assert (await app.ask("POST", "/v1beta/models/m:generateContent", body=b"{}")).json()["error"]["status"] == "UNAUTHENTICATED"
     assert (await app.ask("GET", "/v1beta/nothing")).json()["error"]["status"] == "NOT_FOUND"
     assert (await app.ask("GET", "/v1/nothing")).json()["error"]["code"] == "not_found"
+    assert (await app.ask("POST", "/anthropic/v1/messages", body=b"{}")).json()["error"]["type"] == "not_found_error"
+
+
+async def test_a_path_that_is_none_is_told_with_the_one_that_was_meant() -> None:
+    refused = await App().ask("POST", "/chat/completions", body=chat())
+    words = "there is no POST /chat/completions here, but there is /v1/chat/completions: look at the client's base URL"
+    assert (refused.status, refused.json()["error"]["message"]) == (404, words)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
