@@ -429,7 +429,8 @@ def error_headers(error: FkproxyError) -> Headers:
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     if isinstance(error, NotAuthenticated):
-        headers.append((b"www-authenticate", b"Bearer"))
+        # Claude Code 2.1 asks ten times with a key that is refused, silent for minutes, unless it is told so (tried 2026-11).
+        headers += [(b"www-authenticate", b"Bearer"), (b"x-should-retry", b"false")]
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     return headers

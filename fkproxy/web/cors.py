@@ -13,7 +13,7 @@ __all__ = ["CorsPolicy"]
 
 _EXPOSED = (
     *("request-id", "retry-after", "www-authenticate", "x-api-version", "x-fkproxy-explain", "x-fkproxy-losses", "x-fkproxy-provider"),
-    *("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id"),
+    *("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id", "x-should-retry"),
 )
 """What a page may read of a reply, beside what every page may (CORS-safelisted response-header name). By name: the `*` that
 stands for all is unknown to older web views."""

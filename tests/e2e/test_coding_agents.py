@@ -68,14 +68,14 @@ def run(folder: Path, program: str, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-def claude(gateway: Service, folder: Path, model: str, prompt: str) -> dict[str, Any]:
+def claude(gateway: Service, folder: Path, model: str, prompt: str, key: str = KEY) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(
         run(
             folder,
             "claude",
             *("-p", prompt, "--model", model, "--output-format", "json", "--allowedTools", "Bash(cat:*)"),
             ANTHROPIC_BASE_URL=gateway.url,
-            ANTHROPIC_API_KEY=KEY,
+            ANTHROPIC_API_KEY=key,
             CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
             DISABLE_AUTOUPDATER="1",
         )
@@ -131,6 +131,11 @@ def test_claude_code_answers_and_uses_its_tools(gateway: Service, folder: Path, 
     assert plain["usage"]["output_tokens"] == 6
     read = claude(gateway, folder, model, "claude, read the note")
     assert (read["result"], read["num_turns"]) == ("The note says heron.", 2)
+
+
+def test_claude_code_tells_at_once_that_its_key_is_refused(gateway: Service, folder: Path) -> None:
+    with pytest.raises(AssertionError, match="the API key is not valid"):
+        claude(gateway, folder, MODELS["gemini"], "hello", key="sk-another-key")
 
 
 @pytest.mark.parametrize("upstream", [*MODELS, "responses"])
