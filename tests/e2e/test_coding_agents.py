@@ -7,6 +7,7 @@ a third party's fake of the vendors' APIs. The upstream is chosen by the model's
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,13 +47,19 @@ def responses_only(directory: Path, aimock: Aimock) -> Iterator[Service]:
         yield running
 
 
+def told(client: str) -> list[str]:
+    """What the README says that it wants, each as it is typed."""
+    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| {client} |")]
+    return re.findall("`([^`]+)`", row)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A project with a note in it, and a home with the settings that spare an agent its questions."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "note.txt").write_text("the secret word is heron\n")
     (tmp_path / "home" / ".gemini").mkdir(parents=True)
-    settings = {"security": {"auth": {"selectedType": "gemini-api-key"}}, "privacy": {"usageStatisticsEnabled": False}}
+    settings = json.loads(told("Gemini CLI")[-1]) | {"privacy": {"usageStatisticsEnabled": False}}
     (tmp_path / "home" / ".gemini" / "settings.json").write_text(json.dumps(settings))
     return tmp_path
 
@@ -99,10 +106,9 @@ def gemini(gateway: Service, folder: Path, model: str, prompt: str) -> dict[str,
 def codex(gateway: Service, folder: Path, model: str, prompt: str) -> list[dict[str, Any]]:
     """Its events; `agent_message` items hold what was said."""
     (folder / "home" / ".codex").mkdir(exist_ok=True)
-    (folder / "home" / ".codex" / "config.toml").write_text(
-        f'model = "{model}"\nmodel_provider = "gateway"\n[model_providers.gateway]\nname = "gateway"\n'
-        f'base_url = "{gateway.v1}"\nenv_key = "GATEWAY_KEY"\nwire_api = "responses"\n'
-    )
+    lines = [each for each in told("Codex CLI") if each.startswith("[") or " = " in each]
+    text = "\n".join([f'model = "{model}"', *lines]).replace("http://127.0.0.1:4000", gateway.url)
+    (folder / "home" / ".codex" / "config.toml").write_text(text)
     arguments = ("exec", "--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox", prompt)
     return [json.loads(line) for line in run(folder, "codex", *arguments, GATEWAY_KEY=KEY).splitlines() if line.startswith("{")]
 
