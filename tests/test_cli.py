@@ -213,6 +213,18 @@ def test_what_the_service_was_given_is_known_to_whoever_asks_it(service: Path, s
     assert smoked == [("http://[::1]:4100", KEY, None), ("http://127.0.0.1:4321", KEY, None)]
 
 
+def test_a_providers_file_with_a_fault_keeps_nobody_from_asking_what_runs(
+    service: Path, smoked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    providers = service.with_name("providers.toml")
+    providers.write_text("hedgign = {}\n")
+    service.write_text(f"APP_PROVIDERS_FILE={providers}\n")
+    assert cli.main(["check", "--env-file", str(service)]) == 1
+    assert "did you mean hedging?" in capsys.readouterr().err
+    assert cli.main(["smoke"]) == 0
+    assert smoked == [("http://[::1]:4100", KEY, None)]
+
+
 def test_the_settings_of_the_service_are_checked_as_it_will_have_them(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--env-file", str(service)]) == 0
     lines = capsys.readouterr().out.splitlines()

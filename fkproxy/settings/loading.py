@@ -87,8 +87,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     unit: str | None
 
 
-def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> LoadedSettings:
-    """The settings in force. `environ` stands in for the process's environment. Raises `SettingsError` with every problem."""
+def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None, *, providers_file: bool = True) -> LoadedSettings:
+    """The settings in force. `environ` stands in for the process's environment. Raises `SettingsError` with every problem.
+
+    `providers_file` False: without what is in it, right or wrong, for who only asks an instance that runs.
+    """
     given = os.environ if environ is None else environ
     layers = [Layer(given)]
     # systemd has read the original, and passes over a line that is wrong, a key in it or not.
@@ -109,7 +112,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     beside = named_by_variables(settings)
     collected.problems += namesakes(beside)
     file, warnings = ProvidersFile(), collected.warnings
-    if settings.providers.file is not None and not wrong:
+    if providers_file and settings.providers.file is not None and not wrong:
         source = _checked_file(settings.providers.file, secrets, beside, settings)
         collected.problems += source.problems
         file, warnings = source.file, _warnings(warnings, source)
