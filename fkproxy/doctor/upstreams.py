@@ -133,7 +133,9 @@ async def _credential(name: str, adapter: Adapter) -> Iterable[Finding]:
         return [error(name, f"the credential is refused: {failure}", "rotate it, see the runbook")]
     except UpstreamRejected as failure:
         # Some servers have no list of models: that says nothing about the credential.
-        return [note(name, f"the credential could not be tried at no cost ({failure.upstream_status})", "fkllmproxy doctor --live")]
+        why = ": it has no list of models, or its base URL is another one" if failure.upstream_status == 404 else ""
+        told = f"the credential could not be tried at no cost ({failure.upstream_status}){why}"
+        return [note(name, told, "fkllmproxy doctor --live")]
     except (UpstreamError, TimeoutError) as failure:
         return [error(name, f"the credential could not be tried: {failure or 'no answer in time'}", "look at the vendor's status page")]
     return [ok(name, "the credential is accepted")]

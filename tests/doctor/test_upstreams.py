@@ -51,7 +51,8 @@ async def test_a_refused_credential_is_an_error_without_the_credential() -> None
 
 async def test_a_server_without_a_list_leaves_it_open() -> None:
     found, _ = await examined(reply(b""), reply(b"{}", status="404 Not Found"))
-    assert found[-1] == ("note", "the credential could not be tried at no cost (404)")
+    words = "the credential could not be tried at no cost (404): it has no list of models, or its base URL is another one"
+    assert found[-1] == ("note", words)
 
 
 async def test_one_token_is_asked_for_only_when_wanted() -> None:
