@@ -25,7 +25,7 @@ def add_commands(commands: Any, parent: argparse.ArgumentParser, run: Run) -> An
 def _upstreams(commands: Any, parent: argparse.ArgumentParser, run: Run) -> None:
     parser = leaf(commands, [parent], run, "upstreams", "how each upstream of a running instance stands", _steer)
     parser.add_argument("verb", nargs="?", choices=("list", "pause", "resume", "reset", "test", "reload"), default="list", metavar="VERB")
-    parser.add_argument("upstream", nargs="?", metavar="UPSTREAM", help="provider or provider/credential; reset without one: all")
+    parser.add_argument("upstream", nargs="?", metavar="UPSTREAM", help="as the list names it; reset without one: all")
 
 
 def _steer(administrator: Administrator, options: argparse.Namespace) -> Result:
@@ -35,7 +35,7 @@ def _steer(administrator: Administrator, options: argparse.Namespace) -> Result:
         case "list":
             found = administrator.upstreams()
         case verb if options.upstream is None and verb != "reset":
-            raise ValueError(f"name the upstream to {verb}: provider, or provider/credential")
+            raise ValueError(f"name the upstream to {verb}, as 'fkllmproxy upstreams' does")
         case "test":
             tested = administrator.ask("POST", "/upstreams/test", timeout_s=LONG_S, key=options.upstream)
             return Result(tested, [f"{options.upstream}: {tested['model_id']} answered in {tested['duration_ms']:.0f} ms"])

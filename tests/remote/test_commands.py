@@ -131,7 +131,7 @@ def test_every_command_says_what_it_does_and_what_each_of_its_words_means() -> N
     [
         (["upstreams", "pause", "nobody"], 1, "404 there is no such upstream"),
         (["upstreams", "resume", "broken"], 1, "200, and no JSON; is this the right address?"),
-        (["upstreams", "pause"], 2, "name the upstream to pause"),
+        (["upstreams", "pause"], 2, "name the upstream to pause, as 'fkllmproxy upstreams' does"),
         (["explain", "x", "--key-file", "/nonexistent"], 2, "cannot be read"),
         (["keys", "list"], 1, "name a file that holds it with --key-file"),
     ],
