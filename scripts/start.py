@@ -14,6 +14,7 @@ from pathlib import Path
 import _bootstrap
 
 unpack = _bootstrap.extract_site_packages
+place_by_name = _bootstrap.cache_path
 
 
 def leave(told: str) -> None:
@@ -53,7 +54,13 @@ def unpack_or_leave(archive: object, target: Path, *options: object) -> None:
         leave("this file is damaged and cannot be unpacked; fetch it anew")
 
 
+def place(archive: object, root: object, build_id: str) -> Path:
+    """Where shiv unpacks, by the build alone: a file that was tried under another name is not unpacked again."""
+    return place_by_name(archive, root, build_id).with_name(f"fkllmproxy_{build_id}")
+
+
 fill()
 check()
+_bootstrap.cache_path = place
 _bootstrap.extract_site_packages = unpack_or_leave
 _bootstrap.bootstrap()

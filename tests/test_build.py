@@ -195,6 +195,13 @@ def test_first_starts_at_the_same_time_all_succeed(tmp_path: Path) -> None:
     assert len(trees(tmp_path)) == 1
 
 
+def test_under_another_name_it_is_not_unpacked_again(shiv_root: Path, tmp_path: Path) -> None:
+    before = trees(shiv_root)
+    shutil.copy(BINARY, tmp_path / "fkllmproxy.new")
+    subprocess.run([tmp_path / "fkllmproxy.new", "version"], env=environment(shiv_root), check=True, capture_output=True)
+    assert trees(shiv_root) == before
+
+
 def test_of_older_builds_only_the_one_used_last_stays(shiv_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "unpacked"
     shutil.copytree(shiv_root, root)

@@ -220,8 +220,8 @@ def _put(path: Path, data: bytes, mode: int) -> None:
 def _staged(file: Path) -> Iterator[None]:
     """`file` as `NEXT`, which goes again unless it is renamed. Raises `Refused`.
 
-    Copied: the service's sandbox does not see homes and temporary folders. The name decides where a file unpacks. A file that somebody
-    has put there already is taken as it is, and stays.
+    Copied: the service's sandbox does not see homes and temporary folders. A file that somebody has put there already is
+    taken as it is, and stays.
     """
     put_there = NEXT.exists() and NEXT.samefile(file)
     try:

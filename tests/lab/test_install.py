@@ -108,12 +108,14 @@ def test_what_cannot_be_upgraded_to_is_refused(installed: Machine, tmp_path: Pat
 def test_a_prepared_file_starts_without_unpacking(installed: Machine, tmp_path: Path) -> None:
     file = put(installed, variant(tmp_path / "next", "9.9.9"))
     assert "ready to start: fkllmproxy 9.9.9" in said(installed, f"fkllmproxy prepare {file}")
-    assert "9.9.9" in said(installed, "ls /var/cache/private/fkllmproxy")
+    unpacked = said(installed, "ls /var/cache/private/fkllmproxy")
+    assert "fkllmproxy_9.9.9" in unpacked
     assert health(installed)["version"] == __version__
     # By hand, as the runbook has it.
     said(installed, f"install -m 755 {file} /usr/local/bin/fkllmproxy.new && mv /usr/local/bin/fkllmproxy.new /usr/local/bin/fkllmproxy")
     said(installed, "systemctl reload fkllmproxy")
     until(lambda: health(installed)["version"] == "9.9.9")
+    assert said(installed, "ls /var/cache/private/fkllmproxy") == unpacked
 
 
 def test_a_service_that_fails_since_an_upgrade_by_hand_comes_back_with_the_file_before(installed: Machine, tmp_path: Path) -> None:
