@@ -115,7 +115,7 @@ class Journal:
         return self._files.ending
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Write what is queued, as far as it can be, and let go of the file. A later `write` begins again."""
+        """Write what is queued, as far as it can be, tell what is left, and let go of the file. A later `write` begins again."""
         thread = self._thread
         if thread is None:
             return
@@ -124,6 +124,9 @@ class Journal:
         thread.join(timeout_s)
         if not thread.is_alive():
             self._thread = None
+        if self._lines:
+            lost = {"lost": len(self._lines), "reason": self._trouble}
+            logger.error("records of calls that cannot be written end with the process", extra=lost)
 
     @property
     def _pending_bytes(self) -> int:

@@ -103,6 +103,18 @@ def test_closing_writes_what_is_queued_and_lets_go_of_the_file(directory: Path) 
     journal.close()
 
 
+def test_what_cannot_be_written_at_the_end_is_told(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(directory, gather_s=QUICK_S)
+    with no_file_may_grow():
+        _write_and_wait(journal, "full")
+        journal.close()
+    assert {name: caplog.records[-1].__dict__[name] for name in ("levelname", "lost", "reason")} == {
+        "levelname": "ERROR",
+        "lost": 2,
+        "reason": "full",
+    }
+
+
 def test_who_writes_after_the_end_begins_again(directory: Path) -> None:
     journal = Journal(directory, gather_s=60)
     journal.write(record(request_id="a"))
