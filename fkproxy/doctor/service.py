@@ -73,6 +73,14 @@ def check_process(situation: Situation) -> Iterable[Finding]:
         )
     else:
         yield warning("service", f"it is {state}", "systemctl start fkllmproxy")
+    socket = situation.socket
+    if state == "active" and socket.get("UnitFileState") == "enabled" and socket.get("ActiveState") != "active":
+        # systemd does not start it beside a service that runs already.
+        yield warning(
+            "service",
+            f"it runs without {SOCKET}: on the address of the settings, and clients are refused while it restarts",
+            f"systemctl stop {SERVICE}; systemctl start {SOCKET} {SERVICE}",
+        )
     restarts = int(service.get("NRestarts") or 0)
     if restarts:
         yield warning(

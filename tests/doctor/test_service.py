@@ -113,6 +113,21 @@ def test_the_process(service: dict[str, str], expected: tuple[str, str]) -> None
     assert expected in told(check_process(patient(service={**RUNNING, **service})))
 
 
+@pytest.mark.parametrize(
+    ("service", "socket", "said"),
+    [
+        ("active", {"ActiveState": "inactive", "UnitFileState": "enabled"}, True),
+        ("active", {"ActiveState": "active", "UnitFileState": "enabled"}, False),
+        ("inactive", {"ActiveState": "inactive", "UnitFileState": "enabled"}, False),
+        ("active", {"ActiveState": "inactive", "UnitFileState": "disabled"}, False),
+        ("active", {}, False),
+    ],
+)
+def test_a_socket_unit_that_is_wanted_and_was_left_behind(service: str, socket: dict[str, str], said: bool) -> None:
+    found = told(check_process(patient(service={**RUNNING, "ActiveState": service}, socket=socket)))
+    assert any("without fkllmproxy.socket" in message for _, message in found) is said
+
+
 @pytest.mark.parametrize(("streams", "severity"), [("100", "ok"), ("4000", "warning")])
 def test_descriptors_for_the_streams_that_are_allowed(streams: str, severity: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.prlimit", lambda pid, which: (4096, 4096))
