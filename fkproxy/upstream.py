@@ -28,6 +28,7 @@ from fkproxy.model.errors import (
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
+    UpstreamUnavailable,
 )
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.telemetry.prices import Pricing
@@ -245,6 +246,9 @@ class Lease:
         if cause is None:
             # It works, and says that the request does not.
             self.answered(now)
+            return
+        if isinstance(error, UpstreamUnavailable) and error.ours:
+            # It was never asked: the permit goes back when the call leaves.
             return
         self._permit = None
         if permit is not None:

@@ -15,7 +15,14 @@ from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.standing import Standing
-from fkproxy.model.errors import UpstreamFailed, UpstreamQuotaExhausted, UpstreamRateLimited, UpstreamRefusedCredential, UpstreamRejected
+from fkproxy.model.errors import (
+    UpstreamFailed,
+    UpstreamQuotaExhausted,
+    UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
 from fkproxy.upstream import Lease, Terms, Upstream
 from tests.fakes.pipeline import Bench, Hang, ListClient, ScriptedAdapter
 from tests.test_attempts import ONE, TWO, chat, completion, failing
@@ -122,9 +129,23 @@ FAILURES = st.sampled_from(
         UpstreamRefusedCredential("no", upstream_status=403),
         UpstreamFailed("no"),
         UpstreamFailed("no"),
+        UpstreamUnavailable("no", ours=True),
         UpstreamRejected(400, "no"),
     ]
 )
+
+
+async def test_what_this_host_lacks_is_not_held_against_an_upstream() -> None:
+    bench = Bench(ONE)
+    upstream = bench.gateway.fleet.upstreams[0]
+    for ours in (True, False):
+        for _ in range(20):
+            lease = upstream.lease("m", bench.clock.now_s)
+            if isinstance(lease, Lease):
+                lease.failed(UpstreamUnavailable("no", ours=ours), bench.clock.now_s)
+                lease.close(bench.clock.now_s)
+        assert upstream.breaker.state(bench.clock.now_s) == ("closed" if ours else "open")
+        assert upstream.in_flight == 0
 
 
 class Leases(RuleBasedStateMachine):

@@ -401,11 +401,18 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """No connection, or the connection broke. `message` says which, without the address."""
+    """No connection, or the connection broke. `message` says which, without the address.
+
+    `ours`: this process or this host has nothing left to connect with, which says nothing of the upstream.
+    """
 
     code = "bad_gateway"
     retry = True
     breaker = True
+
+    def __init__(self, message: str, *, upstream_status: int | None = None, ours: bool = False) -> None:
+        super().__init__(message, upstream_status=upstream_status)
+        self.ours = ours
 
 
 class UpstreamSpawnFailed(UpstreamError):

@@ -53,6 +53,9 @@ _OS_REASONS = {
     errno.ENFILE: "this host has no file descriptors left",
 }
 
+_OURS = (errno.EMFILE, errno.EAGAIN, errno.ENFILE)
+"""Of these: what no upstream can help."""
+
 _NAME_REASONS = {
     socket.EAI_NONAME: "host name not found",
     socket.EAI_NODATA: "host name not found",
@@ -116,7 +119,7 @@ def _unavailable(error: OSError) -> UpstreamError:
         return UpstreamUnavailable(f"TLS: {(error.reason or 'handshake failed').replace('_', ' ').lower()}")
     if isinstance(error, socket.gaierror):
         return UpstreamUnavailable(_NAME_REASONS.get(error.errno or 0, "name resolution failed"))
-    return UpstreamUnavailable(_OS_REASONS.get(error.errno or 0, "connection failed"))
+    return UpstreamUnavailable(_OS_REASONS.get(error.errno or 0, "connection failed"), ours=error.errno in _OURS)
 
 
 async def _open_socket(host: str, port: int, resolver: Resolver) -> socket.socket:

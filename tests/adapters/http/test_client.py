@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import resource
 import socket
 import ssl
 import zlib
@@ -290,6 +291,21 @@ async def test_nobody_there_is_said_without_an_address(client: HttpClient) -> No
     with pytest.raises(UpstreamUnavailable) as caught:
         await post(client, client.origin("http://name-that-does-not-exist.invalid"))
     assert "invalid" not in str(caught.value)
+
+
+async def test_where_no_descriptor_is_left_that_is_ours(client: HttpClient) -> None:
+    origin = client.origin("http://127.0.0.1:9")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(UpstreamUnavailable, match="descriptors") as caught:
+            await post(client, origin)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.ours
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await post(client, origin)
+    assert not caught.value.ours
 
 
 async def test_a_server_that_does_not_accept_is_given_up() -> None:
