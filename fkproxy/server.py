@@ -101,7 +101,8 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
         # Imported here: what cannot listen need not load it.
         from fkproxy.app import create_app
 
-        threading.Thread(target=_watch, args=(main, server.lame_duck_secs, Scheduling()), name="watch", daemon=True).start()
+        deadlines_s = (server.lame_duck_secs, server.drain_timeout_secs)
+        threading.Thread(target=_watch, args=(main, *deadlines_s, Scheduling()), name="watch", daemon=True).start()
         app = create_app(
             loaded,
             leaving=lambda: main.leaving,
@@ -164,14 +165,20 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE_BYTES)
 
 
-def _watch(main: Main, lame_duck_s: float, scheduling: Scheduling) -> None:
-    """Leave when the main process was killed: nobody else would ask the worker to, and who is started next would find the port taken."""
+def _watch(main: Main, lame_duck_s: float, drain_timeout_s: float, scheduling: Scheduling) -> None:
+    """Leave when the main process was killed, and as it would have it: nobody else would ask the worker to, and who is started next would
+    find the port taken. systemd starts nothing before the last process of the service has ended.
+    """
     while not main.gone:
         scheduling.look()
         time.sleep(_LOOK_EVERY_S)
     main.leave()
     time.sleep(lame_duck_s + _LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(drain_timeout_s)
+    logger.warning("the worker did not end in time and is killed")
+    logging.shutdown()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _obey_once(loop: asyncio.AbstractEventLoop) -> WorkerSignal:

@@ -179,6 +179,21 @@ def test_a_worker_that_is_asked_again_and_again_to_end_lets_its_calls_end(tmp_pa
         until(lambda: not Path(f"/proc/{worker}").exists())
 
 
+def test_a_worker_whose_main_process_was_killed_does_not_outlive_the_time_for_calls(tmp_path: Path) -> None:
+    running = Service(tmp_path, {"APP_SERVER__LAME_DUCK_SECS": "0", "APP_SERVER__DRAIN_TIMEOUT_SECS": "1"})
+    worker = worker_of(running.pid)
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    body = {"model": "sandbox?chunks=60&delay_ms=1000", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    with connection.getresponse() as reply:
+        reply.read(20)
+        os.kill(running.pid, signal.SIGKILL)
+        running._child.wait()
+        until(lambda: not Path(f"/proc/{worker}").exists())
+    connection.close()
+    assert running.lines()[-1]["msg"] == "the worker did not end in time and is killed"
+
+
 def test_a_second_interrupt_does_not_wait_for_calls(tmp_path: Path) -> None:
     running = Service(tmp_path, {"APP_SERVER__DRAIN_TIMEOUT_SECS": "60"})
     worker = worker_of(running.pid)
