@@ -7,7 +7,6 @@ An error ends the stream as `data: {"error": …}` and nothing follows it.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from fkproxy.dialects.base import ModelEntry, ReplyContext
@@ -155,7 +154,7 @@ class StreamEncoder:
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
         self._begun: set[int] = set()
-        self._images: Counter[int] = Counter()
+        self._images: dict[int, int] = {}
         """How many images each choice has had."""
         self._seals: dict[int, dict[str, Any]] = {}
         """The last seal of each choice's texts: clients would make one of two."""
@@ -206,8 +205,9 @@ class StreamEncoder:
                 call = {"index": event.index, "function": {"arguments": ""}, **sealed}
                 return self._delta(event.choice, {"tool_calls": [call]})
             case MediaReceived():
-                self._images[event.choice] += 1
-                return self._delta(event.choice, {"images": [_image(event.media, self._images[event.choice] - 1)]})
+                index = self._images.get(event.choice, 0)
+                self._images[event.choice] = index + 1
+                return self._delta(event.choice, {"images": [_image(event.media, index)]})
             case OpaqueReceived():
                 opaque = _opaque(event.part)
                 return self._delta(event.choice, opaque) if opaque else b""
