@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["ETC", "is_older", "readable"]
+__all__ = ["ETC", "is_older", "is_outdated", "readable"]
 
 ETC = Path("/etc/fkllmproxy")
 
@@ -25,6 +25,12 @@ def readable(path: Path, environ: Mapping[str, str], etc: Path = ETC) -> Path:
         return path
     copy = Path(directory, "etc", path.name)
     return copy if copy.is_file() else path
+
+
+def is_outdated(path: Path, environ: Mapping[str, str]) -> bool:
+    """What is read in its place is a copy of how it was before."""
+    copy = readable(path, environ)
+    return copy != path and is_older(copy, path)
 
 
 def is_older(copy: Path, path: Path) -> bool:

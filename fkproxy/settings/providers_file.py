@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from fkproxy.settings.copies import is_older, readable
+from fkproxy.settings.copies import is_outdated, readable
 from fkproxy.settings.locating import Document, NotADocument, Place, read_toml, read_yaml
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
@@ -88,7 +88,7 @@ class ProvidersSource:
             return None
         try:
             source = readable(self.path, self._environ)
-            if source != self.path and is_older(source, self.path):
+            if is_outdated(self.path, self._environ):
                 self.problems.append(Problem(str(self.path), *_CHANGED))
                 return None
             if source.stat().st_size > _MAX_FILE_BYTES:
@@ -147,11 +147,9 @@ class ProvidersSource:
 
     def _secret(self, place: Place, entry: CredentialEntry) -> str | None:
         for field in ("file", "credentials_file"):
-            if (given := getattr(entry, field)) is not None:
-                path = self.path.parent / given
-                seen = readable(path, self._environ)
-                if seen != path and is_older(seen, path):
-                    self.problem((*place, field), *_CHANGED)
+            given = getattr(entry, field)
+            if given is not None and is_outdated(self.path.parent / given, self._environ):
+                self.problem((*place, field), *_CHANGED)
         if entry.env is not None:
             value = self._environ.get(entry.env, "").strip()
             if not value:

@@ -269,7 +269,8 @@ def test_a_secret_that_is_newer_than_the_services_copy_of_it_is_told(
     if field == "file":
         original.write_text("first-key")
     shutil.copy2(original, copy)
-    monkeypatch.setattr("fkproxy.settings.providers_file.readable", lambda path, _: copy if path == original else path)
+    for module in ("copies", "providers_file"):
+        monkeypatch.setattr(f"fkproxy.settings.{module}.readable", lambda path, _: copy if path == original else path)
     path = tmp_path / "providers.toml"
     path.write_text(f'[[providers]]\nname = "one"\n{adapter}\n[[providers.credentials]]\n{field} = "{original.name}"\n')
     loaded = load(environ={"APP_PROVIDERS_FILE": str(path)})
