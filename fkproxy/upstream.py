@@ -28,7 +28,6 @@ from fkproxy.model.errors import (
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
-    UpstreamUnavailable,
 )
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.telemetry.prices import Pricing
@@ -247,7 +246,7 @@ class Lease:
             # It works, and says that the request does not.
             self.answered(now)
             return
-        if isinstance(error, UpstreamUnavailable) and error.ours:
+        if error.ours:
             # It was never asked: the permit goes back when the call leaves.
             return
         self._permit = None

@@ -305,10 +305,14 @@ class NoUpstreamAvailable(AdmissionError):
 
 
 class UpstreamError(FkproxyError):
-    """The upstream's doing. `upstream_status` is its HTTP status where there was one."""
+    """The upstream's doing. `upstream_status` is its HTTP status where there was one.
+
+    `ours`: not its doing after all, for this process or this host had nothing left to ask it with.
+    """
 
     status = 502
     code = "upstream_error"
+    ours = False
 
     def __init__(self, message: str, *, upstream_status: int | None = None) -> None:
         super().__init__(message)
@@ -401,10 +405,7 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """No connection, or the connection broke. `message` says which, without the address.
-
-    `ours`: this process or this host has nothing left to connect with, which says nothing of the upstream.
-    """
+    """No connection, or the connection broke. `message` says which, without the address."""
 
     code = "bad_gateway"
     retry = True
