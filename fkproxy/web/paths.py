@@ -15,6 +15,9 @@ from fkproxy.dialects.base import Dialect
 
 __all__ = ["Meant", "Paths"]
 
+_MAX_CHARS = 2048
+"""Who sends more, with a base URL and the name of a model in it, means none of them; a server takes 64 KB from anybody."""
+
 
 class Meant(msgspec.Struct, frozen=True):
     """A path that is served, `…` for what clients say in it themselves, and whose it is."""
@@ -33,7 +36,7 @@ class Paths:
 
     def meant(self, path: str) -> list[Meant]:
         """Those that end as `path` does, behind a version, behind themselves or behind nothing; mostly none."""
-        return [meant for pattern, meant in self._known if pattern.fullmatch(path)]
+        return [meant for pattern, meant in self._known if pattern.fullmatch(path)] if len(path) <= _MAX_CHARS else []
 
 
 def _pattern(path: str, endings: Sequence[str]) -> re.Pattern[str]:

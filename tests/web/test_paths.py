@@ -40,6 +40,11 @@ def test_what_is_not_served_under_any_base_url(asked: str) -> None:
     assert PATHS.meant(asked) == []
 
 
+def test_who_has_a_base_url_of_kilobytes_meant_nothing() -> None:
+    assert PATHS.meant("/some" * 400 + "/v1/messages")
+    assert PATHS.meant("/some" * 410 + "/v1/messages") == []
+
+
 def test_a_long_path_is_looked_at_once() -> None:
     began_s = time.perf_counter()
     for piece in ("/", "/v1", "/models/", "/chat/completions", "/models/m:"):
