@@ -309,7 +309,7 @@ class _Stream:
         self._own_s = 0.0
         """What the call is not told yet: how much has gone out, and how long that took us."""
         self._sending = self._whole = False
-        """Pieces go out as they come. With the last one an event was over."""
+        """Pieces go out as they come; they do, and the last one ended an event."""
         self._told = False
         """The client has the failure as the upstream said it."""
 

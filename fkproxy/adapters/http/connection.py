@@ -349,17 +349,9 @@ class HttpExchange:
 
     def came(self) -> None:
         """A piece of the body is here."""
-        into, pieces = self._into, self.pieces
-        if into is None:
+        if self._into is None:
             self.wake()
-            return
-        if len(pieces) == 1 and self.buffered_bytes <= HIGH_WATER_BYTES:
-            # What a stream mostly comes as. Whoever pours takes each piece, so the socket is being read.
-            self.buffered_bytes = 0
-            data = pieces.pop()
-        else:
-            data = self._take()
-        if not into(data):
+        elif not self._into(self._take()):
             self._into = None
             self.wake()
 
