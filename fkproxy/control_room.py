@@ -63,7 +63,9 @@ def verbs(
             switch_preview_model=spent_quota.switch_preview_model,
         )
 
-    keys, pools, providers = KeyControl(ledger, administration.pepper, spent), PoolControl(documents), ProviderControl(documents)
+    master = administration.declared.settings.auth.master_key
+    keys = KeyControl(ledger, administration.pepper, spent, master.get_secret_value() if master is not None else None)
+    pools, providers = PoolControl(documents), ProviderControl(documents)
     settings, calls = SettingControl(documents), CallControl(administration.calls, ledger)
     return Verbs(
         ledger=ledger,

@@ -17,6 +17,7 @@ from fkproxy.telemetry.record import Attempt, CallRecord
 __all__ = ["MAX_PAGE", "CallControl", "Calls", "Grouped"]
 
 MAX_PAGE = 1000
+_HOUR_S = 3600.0
 _WEEK_S = 7 * 86400.0
 
 
@@ -86,6 +87,7 @@ class CallControl:
         since_s = self._now() - _WEEK_S if since_s is None else since_s
         _check(CallFilter(since_s=since_s, until_s=until_s), [])
         _check(which, [])
+        since_s = since_s // _HOUR_S * _HOUR_S
         rows = await self._calls().usage(group_by, since_s=since_s, until_s=until_s, which=which)
         if group_by in ("hour", "day"):
             told = rows[-limit:]

@@ -5,7 +5,6 @@ Each check gives back the value as it is kept, and adds to the faults what is wr
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -99,13 +98,13 @@ def strategy(field: str, value: str | None, faults: list[Fault]) -> None:
 
 def amount(field: str, value: float | None, faults: list[Fault]) -> None:
     """A limit; None for no limit."""
-    if value is not None and not (math.isfinite(value) and 0 <= value <= _MOST):
+    if value is not None and not 0 <= value <= _MOST:
         faults.append(Fault(field, "is not an amount", "0 or more; null for no limit"))
 
 
 def future(field: str, value: float | None, now_s: float, faults: list[Fault]) -> None:
     """A time that is still to come; None for never."""
-    if value is not None and not (math.isfinite(value) and now_s < value <= _MOST):
+    if value is not None and not now_s < value <= _LATEST_S:
         faults.append(Fault(field, "is not a time to come", "unix seconds; null for never"))
 
 

@@ -20,7 +20,7 @@ from fkproxy.control.pools import NewPool, PoolControl
 from fkproxy.control.providers import ProviderControl
 from fkproxy.control.refusals import Refused
 from fkproxy.control.settings import SettingControl, Value
-from fkproxy.control.upstreams import UpstreamControl
+from fkproxy.control.upstreams import UpstreamControl, UpstreamView
 from fkproxy.routing import STRATEGIES
 from fkproxy.storage.calls_values import UsageFilter
 
@@ -184,23 +184,25 @@ class CompatControl:
         """`{"name", "disabled"}`: pause or resume its upstream."""
         if not isinstance(body, Mapping) or not isinstance(body.get("disabled"), bool):
             raise Malformed("invalid body")
-        key = (await self._found(body.get("auth_index") or body.get("name"))).key
         disabled: bool = body["disabled"]
+        action = "upstream.pause" if disabled else "upstream.resume"
+        key = (await self._found(body.get("auth_index") or body.get("name"), action, by)).key
         (self._upstreams.pause if disabled else self._upstreams.resume)(key)
-        await self._ledger.note(by, "upstream.pause" if disabled else "upstream.resume", "upstream", key)
+        await self._ledger.note(by, action, "upstream", key)
         return disabled
 
     async def reset_quota(self, body: Any, *, by: By) -> dict[str, Any]:
         """`{"auth_index"}`: end its cooldowns."""
-        view = await self._found(body.get("auth_index") if isinstance(body, Mapping) else None)
+        view = await self._found(body.get("auth_index") if isinstance(body, Mapping) else None, "upstream.reset", by)
         self._upstreams.reset(view.key)
         await self._ledger.note(by, "upstream.reset", "upstream", view.key)
         return {"status": "ok", "auth_index": body["auth_index"], "models": [model.model_id for model in view.models]}
 
-    async def _found(self, name: Any) -> Any:
+    async def _found(self, name: Any, action: str, by: By) -> UpstreamView:
         if not isinstance(name, str) or not name:
             raise Malformed("invalid body")
-        return found(self._upstreams.all(), await self._providers.all(), name)
+        async with self._ledger.refusals(by, action, "upstream"):
+            return found(self._upstreams.all(), await self._providers.all(), name)
 
     # --- client keys
 
@@ -218,11 +220,10 @@ class CompatControl:
             raise Malformed("invalid body")
         for item in items:
             _acceptable(item)
-        found = {item: await self._keys.presented(item) for item in items}
-        new = [_no_prefix(item) for item, view in found.items() if view is None]
+        found = await self._keys.ids_presented(items)
+        new = [_no_prefix(item) for item in dict.fromkeys(items) if item not in found]
         await self._keys.check_adoption(new, by=by)
-        kept = {view.id for view in found.values() if view is not None}
-        kept |= {(await self._adopt(item, by)).id for item in new}
+        kept = {*found.values(), *await self._adopt(new, by)}
         for view in await self._living():
             if view.id not in kept:
                 await self._keys.revoke(view.id, by=by)
@@ -236,8 +237,9 @@ class CompatControl:
             raise Malformed("invalid body")
         _acceptable(new)
         old = await self._indexed(body["index"]) if "index" in body else await self._named(body.get("old"))
-        view = await self._keys.presented(new) or await self._adopt(_no_prefix(new), by)
-        if old is not None and old.id != view.id:
+        view = await self._keys.presented(new)
+        (kept,) = await self._adopt([_no_prefix(new)], by) if view is None else [view.id]
+        if old is not None and old.id != kept:
             await self._keys.revoke(old.id, by=by)
 
     async def delete_api_key(self, *, index: int | None = None, value: str | None = None, by: By) -> None:
@@ -259,10 +261,11 @@ class CompatControl:
     async def _named(self, value: Any) -> KeyView | None:
         return await self._keys.presented(value) if isinstance(value, str) and value else None
 
-    async def _adopt(self, raw: str, by: By) -> KeyView:
-        if all(pool.name != POOL for pool in await self._pools.all()):
+    async def _adopt(self, raws: Sequence[str], by: By) -> list[str]:
+        """The ids of these keys, which are let in from now on."""
+        if raws and all(pool.name != POOL for pool in await self._pools.all()):
             await self._pools.create(NewPool(name=POOL), by=by)
-        return await self._keys.adopt(raw, NewKey(pool=POOL, label="brought from another system"), by=by)
+        return [(await self._keys.adopt(raw, NewKey(pool=POOL, label="brought from another system"), by=by)).id for raw in raws]
 
 
 def _acceptable(raw: str) -> None:

@@ -121,10 +121,10 @@ def entries_of(
     seen: set[str] = set()
     listed = {item["name"] for item in given if isinstance(item, Mapping) and isinstance(item.get("name"), str)}
     used = {*taken, *(str(entry["name"]) for name, entry in stored.items() if name in listed)}
+    used |= {str(item.get("name")) for item in given if _is_ours(item)}
     for number, item in enumerate(given):
-        if isinstance(item, Mapping) and "adapter" in item and "baseUrl" not in item:
+        if _is_ours(item):
             entries.append(normal(item))
-            used.add(str(item.get("name")))
             continue
         _checked(item)
         name = item["name"]
@@ -138,6 +138,11 @@ def entries_of(
         ignored += [f"[{number}].{field}" for field in unknown]
         entries.append(_entry(item, old or {}, slug, {field: item[field] for field in item if field in fields and field not in _MAPPED}))
     return entries, tuple(ignored)
+
+
+def _is_ours(item: Any) -> bool:
+    """An entry as we have it, which has no place in their shape."""
+    return isinstance(item, Mapping) and "adapter" in item and "baseUrl" not in item
 
 
 def _checked(item: Any) -> None:

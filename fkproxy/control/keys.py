@@ -43,13 +43,14 @@ class KeyControl:
     """The verbs. A key is named by its id, or by the prefix of one of its secrets.
 
     `pepper` is the key of the digests; it raises `StoreUnavailable` while it is not known. `spent`: what keys have used, by id.
-    All raise `Refused` and `StoreUnavailable`.
+    `master`: the administrator's key, which is no client's. All raise `Refused` and `StoreUnavailable`.
     """
 
-    def __init__(self, ledger: Ledger, pepper: Callable[[], bytes], spent: Spent = _unknown) -> None:
+    def __init__(self, ledger: Ledger, pepper: Callable[[], bytes], spent: Spent = _unknown, master: str | None = None) -> None:
         self._ledger = ledger
         self._pepper = pepper
         self._spent = spent
+        self._master = master
 
     async def all(self, *, pool: str | None = None) -> list[KeyView]:
         """All of them, or those of one pool, in the order in which they were made."""
@@ -70,12 +71,14 @@ class KeyControl:
 
     async def presented(self, text: str) -> KeyView | None:
         """The key that this is the secret of, or the prefix; None for one that is not there, or revoked."""
-        raw = digest(self._pepper(), text.encode(errors="surrogatepass"))
         picture = await self._ledger.store().picture()
-        for key in picture.keys:
-            if key.state != "revoked" and any(text == secret.prefix or raw == secret.digest for secret in key.secrets):
-                return await self._view(key, picture.document)
-        return None
+        key = self._holders([text], picture.keys).get(text)
+        return await self._view(key, picture.document) if key is not None else None
+
+    async def ids_presented(self, texts: Collection[str]) -> dict[str, str]:
+        """Each of these that `presented` finds, with the id of its key. All are looked up in one picture: there may be thousands."""
+        picture = await self._ledger.store().picture()
+        return {text: key.id for text, key in self._holders(texts, picture.keys).items()}
 
     async def create(self, new: NewKey, *, by: By) -> MadeKey:
         """Make a key. Its secret is in the answer and nowhere else."""
@@ -85,7 +88,7 @@ class KeyControl:
         """Raise what would keep any of these from being let in, before the first one is. The refusal is written down."""
         digests = {digest(self._pepper(), raw.encode()) for raw in raws}
         try:
-            _room_for(digests, (await self._ledger.store().picture()).keys)
+            self._may_join(digests, (await self._ledger.store().picture()).keys)
         except Refused as error:
             await self._ledger.note(by, "key.create", "key", outcome="refused", note=error.code)
             raise
@@ -108,7 +111,7 @@ class KeyControl:
             key, changed = _patched(ClientKey(id=id_, pool=new.pool, created_s=now_s), new, now_s, faults)
             _refuse(faults)
             raw, secret = make(now_s)
-            _room_for({secret.digest}, change.keys.values())
+            self._may_join({secret.digest}, change.keys.values())
             key = msgspec.structs.replace(key, secrets=(secret,))
             change.put_key(key)
             change.changed = ("pool", *changed)
@@ -186,6 +189,23 @@ class KeyControl:
                 raise Forbidden("not_confirmed", "the key is not revoked: revoke it first, or confirm with its prefix")
             change.delete_key(key.id)
 
+    def _holders(self, texts: Collection[str], keys: Collection[ClientKey]) -> dict[str, ClientKey]:
+        """Secret or prefix → the key that is not revoked and has it."""
+        by_prefix = {secret.prefix: key for key in keys if key.state != "revoked" for secret in key.secrets}
+        by_digest = {secret.digest: key for key in by_prefix.values() for secret in key.secrets}
+        pepper = self._pepper()
+        found = {text: by_prefix.get(text) or by_digest.get(digest(pepper, text.encode(errors="surrogatepass"))) for text in texts}
+        return {text: key for text, key in found.items() if key is not None}
+
+    def _may_join(self, digests: Set[bytes], keys: Collection[ClientKey]) -> None:
+        """Raises `Forbidden` where keys with these secrets cannot join those that there are."""
+        if self._master is not None and digest(self._pepper(), self._master.encode()) in digests:
+            raise Forbidden("master_key", "this is the master key, which is the administrator's alone: whoever has it changes everything")
+        if len(keys) + len(digests) > MAX_KEYS:
+            raise Forbidden("too_many", f"there are {len(keys)} keys already, of {MAX_KEYS}; delete those that are revoked")
+        if any(secret.digest in digests for key in keys for secret in key.secrets):
+            raise Forbidden("exists", "there is such a key already, or was one until it was revoked")
+
     def _secret(self, now_s: float) -> tuple[str, KeySecret]:
         raw, prefix = new_secret()
         return raw, KeySecret(prefix=prefix, digest=digest(self._pepper(), raw.encode()), created_s=now_s)
@@ -231,14 +251,6 @@ def _find(keys: Mapping[str, ClientKey], name: str) -> ClientKey:
     if found is None:
         raise Unknown("key")
     return found
-
-
-def _room_for(digests: Set[bytes], keys: Collection[ClientKey]) -> None:
-    """Raises `Forbidden` where keys with these secrets cannot join those that there are."""
-    if len(keys) + len(digests) > MAX_KEYS:
-        raise Forbidden("too_many", f"there are {len(keys)} keys already, of {MAX_KEYS}; delete those that are revoked")
-    if any(secret.digest in digests for key in keys for secret in key.secrets):
-        raise Forbidden("exists", "there is such a key already, or was one until it was revoked")
 
 
 def _stated(key: ClientKey, state: Any) -> tuple[ClientKey, tuple[str, ...]]:

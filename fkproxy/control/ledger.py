@@ -25,7 +25,7 @@ _MOST_WAITING = 1000
 
 _KEY = re.compile(r"(sk-(?:fk|im)-[0-9a-f]{12})(?:-[A-Za-z0-9_-]+)?")
 _NAME = re.compile(
-    r"[a-z][a-z0-9_-]{0,31}(?:/[A-Za-z0-9][A-Za-z0-9_.:-]{0,64})?|[0-9a-f]{16}|\d{1,9}|APP_[A-Z_]{1,60}|fkllmproxy-[0-9TZ]+\.db"
+    r"[a-z][a-z0-9_-]{0,31}(?:/[A-Za-z0-9][A-Za-z0-9_.:-]{0,64})?|[0-9a-f]{16}|\d{1,9}|APP_[A-Z_]{1,60}|fkllmproxy-[0-9TZ]+\.db|\*"
 )
 """Of a pool, a provider or an upstream; the id of a key; a revision; a setting; a copy of the store; all."""
 
@@ -82,6 +82,15 @@ class Ledger:
         entry = msgspec.structs.replace(self._entry(by, action, kind, target), changed=tuple(changed), outcome=outcome, note=note)
         _told(entry)
         await self._write(entry)
+
+    @asynccontextmanager
+    async def refusals(self, by: By, action: str, kind: str) -> AsyncIterator[None]:
+        """Write down what the body refuses of that which is not of the store. What is not there is not named."""
+        try:
+            yield
+        except Refused as error:
+            await self.note(by, action, kind, "-", outcome="refused", note=error.code)
+            raise
 
     def leave(self, by: By, action: str, kind: str, *, outcome: Outcome) -> None:
         """`note` for whoever cannot wait for the store: `catch_up` writes it."""

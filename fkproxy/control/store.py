@@ -78,7 +78,9 @@ class StoreControl:
             if path.exists():
                 raise Forbidden("just_made", f"{path.name} was made this very second")
             await store.backup(path)
-        for older in sorted(self._directory.glob("fkllmproxy-*.db"))[:-_KEPT]:
+        # A clock that was wrong has made names that come after this one.
+        others = sorted(copy for copy in self._directory.glob("fkllmproxy-*.db") if copy != path)
+        for older in others[: 1 - _KEPT]:
             older.unlink(missing_ok=True)
         await self._ledger.note(by, "store.backup", "store", path.name)
         return Backup(path=str(path), size_bytes=path.stat().st_size)

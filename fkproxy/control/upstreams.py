@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from fkproxy.adapters.quota import Quota
+from fkproxy.control.refusals import Refused
 from fkproxy.fleet import Fleet
 from fkproxy.model.errors import (
     FkproxyError,
@@ -26,8 +27,10 @@ __all__ = ["ModelState", "TestFailed", "UnknownUpstream", "UpstreamControl", "Up
 logger = logging.getLogger("fkproxy.control")
 
 
-class UnknownUpstream(Exception):
+class UnknownUpstream(Refused):
     """There is no upstream of that name. `known`: those there are."""
+
+    code = "not_found"
 
     def __init__(self, known: list[str]) -> None:
         super().__init__(f"there is no such upstream; there are {', '.join(known)}")

@@ -4,9 +4,9 @@
 
 Whose file it is does not matter: the live ones, this process's own among them, are read up to their last line end, and those that nobody
 writes to any more are deleted a minute after they are in the store. The position in a file is written in the transaction that writes its
-rows, so wherever an importer is killed, the next one goes on at the same line; and a database that lost its last commits in a power cut
-asks for their lines again, because it lost the positions with them, and the files are still there. One importer at a time works on a
-directory (a lock that dies with its process); others wait for their turn.
+rows, so wherever an importer is killed, the next one goes on at the same line; and a database that lost its last commits, in a power cut
+or because a copy took its place, gets their lines again: it lost the positions with them, which are asked for often enough that the files
+are still there. One importer at a time works on a directory (a lock that dies with its process); others wait for their turn.
 
 While the store is away nothing is lost and nothing piles up here: the files wait, and the importer asks again, less and less often. A
 line that is no entry is counted and left out. After each piece the importer rests for as long as the piece took, or longer: a backlog
@@ -39,6 +39,8 @@ _MAX_BACKOFF_S = 30.0
 _KEEP_S = 60.0
 """How long a file stays when it is in the store: Linux has written back by then what a database did not sync."""
 PIECE_BYTES = 1024 * 1024
+_LEAST_PIECE_BYTES = 64 * 1024
+"""Some 140 calls. A piece is half as large after each failure: a slow database takes it then within the time of a transaction."""
 SLICE_LINES = 20
 """A slice takes some tenths of a millisecond at most, and other tasks of the event loop go between two of them."""
 
@@ -97,8 +99,10 @@ class Importer:
         self._sleep = sleep
         self._now = now
         self._positions: dict[str, int] | None = None
+        self._asked_s = 0.0
         self._statements = Statements(database.kind)
         self._lock: int | None = None
+        self._piece_bytes = PIECE_BYTES
         self._worked_s = 0.0
 
     async def run(self) -> None:
@@ -111,6 +115,7 @@ class Importer:
                     more = await self.step()
                 except StoreError as error:
                     self._begin_trouble(error.reason if isinstance(error, StoreUnavailable) else "broken")
+                    self._piece_bytes = max(self._piece_bytes // 2, _LEAST_PIECE_BYTES)
                     await self._sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
                     continue
@@ -131,8 +136,10 @@ class Importer:
         self.figures.working = await asyncio.to_thread(self._is_our_turn)
         if not self.figures.working:
             return False
-        if self._positions is None:
-            self._positions = await self._read_positions()
+        # Twice within the time that a file stays: the database of now may lack what the one of before had.
+        if self._positions is None or not 0 <= self._now() - self._asked_s < self._keep_s / 2:
+            self._positions = None
+            self._positions, self._asked_s = await self._read_positions(), self._now()
         piece = await asyncio.to_thread(self._next_piece, self._positions)
         if piece is not None:
             await (self._import(piece) if piece.data else self._forget(piece))
@@ -186,10 +193,10 @@ class Importer:
         """
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = read_lines(handle, offset, PIECE_BYTES)
+            data = read_lines(handle, offset, self._piece_bytes)
             if not data and lock(handle):
                 # Its writer may have written again before it went.
-                data = read_lines(handle, offset, PIECE_BYTES)
+                data = read_lines(handle, offset, self._piece_bytes)
                 now = self._now()
                 if not data and now - self._done_s.setdefault(path.name, now) >= self._keep_s:
                     path.unlink()
@@ -228,9 +235,13 @@ class Importer:
             moved = await self._statements.advance(connection, name, piece.offset, after, self._now())
             if moved:
                 await self._statements.insert(connection, batch)
-            self._worked_s += time.monotonic() - began
+            took_s = time.monotonic() - began
+        self._worked_s += took_s
+        if took_s < self._database.deadlines.transaction_s / 4:
+            self._piece_bytes = min(self._piece_bytes * 2, PIECE_BYTES)
         if moved and positions is not None:
             positions[name] = after
+            self._done_s.pop(name, None)
             self._positions = positions
             self.figures.imported += len(batch.rows)
             self.figures.undecodable += batch.undecodable

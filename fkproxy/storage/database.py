@@ -89,8 +89,8 @@ class Database:
         return Database(self._url, deadlines)
 
     def dump_command(self, path: Path) -> str:
-        """What copies a PostgreSQL database to `path`, without the password."""
-        parsed = make_url(self._url)._replace(password=None).difference_update_query(["password", "passfile"])
+        """What copies a PostgreSQL database to `path`, without any password."""
+        parsed = make_url(self._url)._replace(password=None).difference_update_query(["password", "sslpassword", "passfile"])
         return shlex.join(["pg_dump", "--format=custom", f"--file={path}", parsed.render_as_string()])
 
     async def close(self) -> None:
@@ -164,7 +164,7 @@ def _parsed(url: str) -> URL:
         url = f"sqlite:////{url.removeprefix('sqlite:').lstrip('/')}"
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         parsed = URL.create("neither")
     if parsed.drivername in ("postgresql", "postgres") and parsed.database:
         return parsed

@@ -6,6 +6,7 @@ The exception that was raised is not chained: PostgreSQL quotes values of rows i
 from __future__ import annotations
 
 import sqlite3
+import ssl
 import sys
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -57,11 +58,34 @@ _POSTGRESQL: dict[str, Reason] = {
 }
 """SQLSTATE, or its class (https://www.postgresql.org/docs/15/errcodes-appendix.html) → reason."""
 
+_SAID: dict[str, str] = {
+    "28": "the database server refuses the login",
+    "3D": "the database server has no such database",
+    "3F": "there is no schema to make the tables in",
+    "42501": "the user of the database may not do this",
+    "42704": "the URL of the store has a parameter that the database server does not know",
+    "53300": "the database server has no connection left",
+}
+"""The same, for what somebody has to mend whom the reason alone would send elsewhere."""
+
+_NO_FILE = "the socket of the database server, or a file that the URL of the store names, is not there or may not be read"
+_CONNECTING: dict[str, str] = {
+    **dict.fromkeys(("FileNotFoundError", "NotADirectoryError", "IsADirectoryError", "PermissionError"), _NO_FILE),
+    "ClientConfigurationError": "a parameter of the URL of the store cannot be used: look at sslmode, sslrootcert, host and port",
+    # Itself and none of its kinds: asyncpg raises it, where it is asked for TLS or tries it first.
+    "ConnectionError": "the database server, or what stands before it, ends the connection or does not agree to TLS",
+    "TargetServerAttributeNotMatched": "no database server is one of those that the URL of the store asks for",
+}
+"""The same, of exceptions without a code, by their names."""
+
 
 def connecting() -> tuple[type[Exception], ...]:
-    """What comes out of a connection in the making, which SQLAlchemy does not dress up. asyncpg is loaded by who connects with it."""
+    """What comes out of a connection in the making, which SQLAlchemy does not dress up. asyncpg is loaded by who connects with it.
+
+    A ValueError is of the URL, and quotes it.
+    """
     driver = sys.modules.get("asyncpg")
-    return (OSError,) if driver is None else (OSError, driver.PostgresError, driver.InterfaceError)
+    return (OSError, ValueError) if driver is None else (OSError, ValueError, driver.PostgresError, driver.InterfaceError)
 
 
 def told(error: BaseException) -> StoreError:
@@ -77,14 +101,28 @@ def told(error: BaseException) -> StoreError:
         return _of_sqlite(cause)
     state = _sqlstate(cause)
     if state is not None:
-        return _unavailable(_POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]) or "broken", state)
+        reason = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]) or "broken"
+        return StoreUnavailable(reason, _SAID.get(state) or _SAID.get(state[:2]) or MESSAGES[reason], state)
+    if isinstance(cause, ssl.SSLError):
+        return StoreUnavailable("unreachable", _of_tls(cause), cause.reason or "")
     if isinstance(cause, TimeoutError):
         return _unavailable("timeout")
+    # SQLAlchemy's translations have the driver's own exception behind them.
+    for kind in (type(cause).__name__, type(cause.__cause__ if cause is not None else None).__name__):
+        if kind in _CONNECTING:
+            return StoreUnavailable("unreachable", _CONNECTING[kind], kind)
     if isinstance(cause, OSError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return _unavailable("unreachable")
     # The driver says so without a code when a connection was closed under it: no server answered.
     lost = any(kind.__name__ in ("InterfaceError", "InternalClientError") for kind in type(cause).__mro__)
     return _unavailable("unreachable" if lost else "broken", type(cause).__name__)
+
+
+def _of_tls(error: ssl.SSLError) -> str:
+    """What OpenSSL says of a certificate names at most the host."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of the database server is not accepted: {error.verify_message.rstrip('.')}"
+    return "there is no TLS with the database server: what it says, or a file that the URL of the store names, is not understood"
 
 
 def _of_sqlite(error: sqlite3.Error) -> StoreUnavailable:

@@ -146,7 +146,8 @@ async def verify(url: str, *, secret_keys: str | None = None, key_file: Path | N
 
 
 async def verify_copy(file: Path, *, secret_keys: str | None = None, key_file: Path | None = None) -> Report:
-    """The same for a backup, which is not touched: a copy of it is looked at."""
+    """The same for a backup, which is not touched: a copy of it is looked at. Raises StoreUnavailable for what is no database."""
+    await asyncio.to_thread(inspect, file, 0.0)
     with tempfile.TemporaryDirectory(prefix="fkllmproxy-") as directory:
         copy = Path(directory, "copy.db")
         await asyncio.to_thread(copies.copy, file, copy)

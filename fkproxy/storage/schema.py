@@ -96,10 +96,23 @@ async def _migrate(database: Database, program: Program) -> Migrated | None:
         found = await _level(connection)
         if not due(found, program, database.path):
             return None  # another process did it meanwhile
+        if not found.level:
+            await _check_encoding(connection)
         await connection.run_sync(_upgrade, program.scripts)
         done = {"schema_level": program.level, "oldest_reader": program.oldest_reader, "written_by": program.version}
         await connection.execute(update(meta).values(done))
     return Migrated(before=found.level, after=program.level, backup=backup)
+
+
+async def _check_encoding(connection: AsyncConnection) -> None:
+    """A record with one letter that the database cannot hold, in a model's name, would keep all others waiting for ever.
+
+    Raises StoreUnavailable. SQL_ASCII takes every byte as it is.
+    """
+    if connection.dialect.name == "postgresql":
+        encoding = (await connection.execute(text("SHOW server_encoding"))).scalar_one()
+        if encoding not in ("UTF8", "SQL_ASCII"):
+            raise StoreUnavailable("broken", f"the database has the encoding {encoding}; it has to be made with ENCODING 'UTF8'")
 
 
 async def _level(connection: AsyncConnection) -> Level:

@@ -136,8 +136,8 @@ def open_box(configured: str | None, file: Path, sealed_pepper: Mapping[str, Any
 class SecretBox:
     """Seals with the highest of `keys`, opens with any.
 
-    `pepper`: see `fresh_pepper`; without it there are no fingerprints, so nothing can be sealed. `again` gives the keys once more when a
-    version is not among them: another process may have added one since.
+    `pepper`: see `fresh_pepper`; without it there are no fingerprints, so nothing can be sealed. `again` gives the keys once more, to seal
+    and where a version is not among them: another process may have added one since.
     """
 
     def __init__(self, keys: Mapping[int, bytes], pepper: bytes = b"", again: Callable[[], Mapping[int, bytes]] | None = None) -> None:
@@ -149,6 +149,14 @@ class SecretBox:
     def learn(self, keys: Mapping[int, bytes]) -> None:
         """Take these as well."""
         self._ciphers.update({version: AESGCM(key) for version, key in keys.items()})
+
+    def _look_again(self) -> None:
+        if self._again is None:
+            return
+        try:
+            self.learn(self._again())
+        except ValueError as error:
+            raise SecretLost(0, str(error)) from error
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -167,15 +175,16 @@ class SecretBox:
         return self._sealed(base64.b64encode(secrets.token_bytes(PEPPER_BYTES)).decode(), "")
 
     def seal(self, value: str) -> dict[str, Any]:
-        """What stands for `value` in a document. Sealing it again gives other bytes with the same fingerprint."""
+        """What stands for `value` in a document. Sealing it again gives other bytes with the same fingerprint. Raises SecretLost."""
+        self._look_again()
         return self._sealed(value, self.fingerprint(value))
 
     def open(self, sealed: Mapping[str, Any]) -> str:
-        """The value. Raises SecretLost, which names the version of the key and nothing else."""
+        """The value. Raises SecretLost, which names the version of the key or what is wrong with the keys, and nothing else."""
         parts = sealed["sealed"]
         version = int(parts["version"])
-        if version not in self._ciphers and self._again is not None:
-            self.learn(self._again())
+        if version not in self._ciphers:
+            self._look_again()
         cipher = self._ciphers.get(version)
         if cipher is None:
             known = ", ".join(map(str, self.versions))
@@ -195,7 +204,8 @@ class SecretBox:
         return "sha256:" + base64.urlsafe_b64encode(digest)[:12].decode()
 
     def reseal(self, value: _Value) -> _Value:
-        """`value`, JSON or a document, with everything in it sealed by the newest key. What already is stays as it is."""
+        """`value`, JSON or a document, with everything in it sealed by the newest key. What is already stays. Raises SecretLost."""
+        self._look_again()
         changed: _Value = _replaced(value, self._resealed)
         return changed
 

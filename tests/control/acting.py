@@ -25,6 +25,7 @@ PEPPER = b"p" * 32
 BY = By(actor=Actor(kind="administrator", name="master", peer="192.0.2.0/24"), request_id="req-1")
 POOLS = (Pool(name="team"), Pool(name="old", state="archived"), Pool(name="spare"))
 SECRET = "sk-canary-0123456789"
+MASTER = "sk-the-master-key-0123456789"
 
 
 def entry(name: str, **more: Any) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class Office:
         self.declared = load(directory / "env", environ)
         self.ledger = Ledger(lambda: store, lambda: self.now_s)
         self.documents = Documents(self.ledger, Judge(lambda: self.declared, lambda: store.secrets), lambda: store.secrets)
-        self.keys = KeyControl(self.ledger, lambda: PEPPER, self._spent)
+        self.keys = KeyControl(self.ledger, lambda: PEPPER, self._spent, MASTER)
         self.pools = PoolControl(self.documents)
         self.providers = ProviderControl(self.documents)
         self.settings = SettingControl(self.documents)

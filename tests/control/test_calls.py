@@ -43,6 +43,11 @@ async def test_of_times_the_newest_are_told_and_of_names_those_with_most_calls(
     assert ([row.group for row in told.rows], told.more) == (wanted, more)
 
 
+async def test_sums_are_told_with_the_hour_that_they_begin_with(calls: CallControl) -> None:
+    told = await calls.usage("hour", since_s=NOW_S + 300, until_s=None, which=UsageFilter(), limit=9)
+    assert (told.since_s, [row.group for row in told.rows]) == (NOW_S, [NOW_S])
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 async def test_a_store_that_is_away_begins_no_file(calls: CallControl, tmp_path: Path, kind: ExportFormat) -> None:
     (tmp_path / "state" / "store.db").rename(tmp_path / "away.db")

@@ -37,7 +37,17 @@ def test_patterns_are_kept_once_and_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "good"), [(None, True), (0, True), (2**53, True), (-1, False), (2**53 + 1, False), (math.inf, False), (math.nan, False)]
+    ("value", "good"),
+    [
+        (None, True),
+        (0, True),
+        (2**53, True),
+        (-1, False),
+        (2**53 + 1, False),
+        (10**400, False),
+        (math.inf, False),
+        (math.nan, False),
+    ],
 )
 def test_amounts(value: float | None, good: bool) -> None:
     faults: list[Fault] = []
@@ -45,7 +55,10 @@ def test_amounts(value: float | None, good: bool) -> None:
     assert (faults == []) == good
 
 
-@pytest.mark.parametrize(("value", "good"), [(None, True), (10.5, True), (10.0, False), (math.nan, False), (math.inf, False)])
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [(None, True), (10.5, True), (1e11, True), (10.0, False), (1.9e12, False), (math.nan, False), (math.inf, False)],
+)
 def test_times_to_come(value: float | None, good: bool) -> None:
     faults: list[Fault] = []
     checks.future("f", value, 10.0, faults)

@@ -19,7 +19,8 @@ from fkproxy.control.upstreams import UpstreamControl
 from fkproxy.directory import Directory
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, ExportFormat, GroupBy, UsageFilter, UsageRow
 from fkproxy.storage.store import Store
-from tests.control.acting import BY, PEPPER, SECRET, Office, rows
+from fkproxy.storage.values import Picture
+from tests.control.acting import BY, MASTER, PEPPER, SECRET, Office, rows
 from tests.fakes.pipeline import Bench
 
 
@@ -215,6 +216,21 @@ async def test_a_list_says_which_keys_there_are(desk: Desk) -> None:
     assert sorted(view.state for view in await desk.office.keys.all()) == ["active", "revoked"]
 
 
+async def test_of_a_long_list_all_are_looked_up_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.verbs.put_api_keys([f"{NEW}-{number}" for number in range(9)], by=BY)
+    prefixes, store, looks = await desk.verbs.api_keys(), desk.office.store, []
+    look = store.picture
+
+    async def counted() -> Picture:
+        looks.append(1)
+        return await look()
+
+    monkeypatch.setattr(store, "picture", counted)
+    await desk.verbs.put_api_keys([*prefixes, f"{NEW}-3"], by=BY)
+    assert len(looks) < len(prefixes)
+    assert await desk.verbs.api_keys() == prefixes
+
+
 async def test_a_list_with_a_key_that_cannot_be_let_in_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await desk.verbs.put_api_keys([OLD, NEW], by=BY)
     await desk.verbs.put_api_keys([NEW], by=BY)
@@ -223,12 +239,14 @@ async def test_a_list_with_a_key_that_cannot_be_let_in_changes_nothing(desk: Des
         await desk.verbs.put_api_keys([f"{NEW}-2", OLD], by=BY)
     with pytest.raises(Malformed, match="prefix of a key that is not there"):
         await desk.verbs.put_api_keys([f"{NEW}-2", "sk-fk-0123456789ab"], by=BY)
+    with pytest.raises(Forbidden, match="the master key"):
+        await desk.verbs.put_api_keys([f"{NEW}-2", MASTER], by=BY)
     monkeypatch.setattr("fkproxy.control.keys.MAX_KEYS", 3)
     with pytest.raises(Forbidden, match="there are 2 keys already, of 3"):
         await desk.verbs.put_api_keys([f"{NEW}-2", f"{NEW}-3"], by=BY)
     assert await desk.office.store.picture() == before
-    refused = [(row.action, row.outcome, row.note) for row in (await rows(desk.office.store))[-2:]]
-    assert refused == [("key.create", "refused", "forbidden")] * 2
+    refused = [(row.action, row.outcome, row.note) for row in (await rows(desk.office.store))[-3:]]
+    assert refused == [("key.create", "refused", "forbidden")] * 3
     await desk.verbs.put_api_keys([f"{NEW}-2", f"{NEW}-2"], by=BY)
     assert len(await desk.verbs.api_keys()) == 1
 

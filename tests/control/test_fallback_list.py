@@ -197,3 +197,7 @@ def test_a_new_name_takes_none_that_comes_later_in_the_list() -> None:
     entries, _ = entries_of([GOOD | {"name": "my!"}, GOOD | {"name": "My"}], [before], FIELDS)
     assert [entry["name"] for entry in entries] == ["my-2", "my"]
     assert entries_of([GOOD | {"name": "my!"}], [before], FIELDS)[0][0]["name"] == "my", "nobody has it any more"
+    ours = {"name": "v", "label": "V", "adapter": "vertex", "region": "global", "credentials": [{"credentials_file": "/x.json"}]}
+    for stored in ([ours], []):
+        entries, _ = entries_of([GOOD | {"name": "v!"}, ours], stored, FIELDS)
+        assert [entry["name"] for entry in entries] == ["v-2", "v"], "one that stands there as an entry of ours"

@@ -23,6 +23,7 @@ TARGETS = [
     ("sk-fk-0123456789ab-" + "x" * 43, "sk-fk-0123456789ab"),
     ("sk-ant-api03-" + "Q" * 80, "-"),
     ("fkllmproxy-20261121T101112Z.db", "fkllmproxy-20261121T101112Z.db"),
+    ("*", "*"),
     ("sk-proj-Abcdefghijklmnop", "-"),
     ("a b", "-"),
     ("x" * 33, "-"),

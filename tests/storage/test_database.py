@@ -412,8 +412,19 @@ async def test_a_server_that_refuses_the_login(url: str) -> None:
     await database.close()
 
 
+async def test_what_the_driver_cannot_read_of_a_url_is_not_repeated() -> None:
+    database = Database("postgresql://u:hidden/more@h/d", SHORT)
+    with pytest.raises(StoreUnavailable, match=r"^the database refused \(ValueError\)$"):
+        await count(database)
+    await database.close()
+
+
 @pytest.mark.parametrize(
-    "wrong", ["", "sqlite://", "sqlite://relative.db", "sqlite:///x.db?mode=ro", "mysql://u:hidden@h/d", "postgresql://u:hidden@h", "x"]
+    "wrong",
+    [
+        *("", "x", "sqlite://", "sqlite://relative.db", "sqlite:///x.db?mode=ro", "mysql://u:hidden@h/d"),
+        *("postgresql://u:hidden@h", "postgresql://u:p@h:hidden/d"),
+    ],
 )
 def test_a_url_of_another_kind_is_refused_without_repeating_it(wrong: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///absolute/path") as caught:
@@ -427,6 +438,6 @@ def test_the_path_of_a_file_is_absolute_with_three_slashes_and_with_four(slashes
 
 
 def test_the_command_for_a_dump_has_no_password() -> None:
-    database = Database("postgresql://me:hidden@host:5433/name?sslmode=require&password=hidden")
+    database = Database("postgresql://me:hidden@host:5433/name?sslmode=require&password=hidden&sslpassword=hidden")
     expected = "pg_dump --format=custom --file=/b/x.dump 'postgresql://me@host:5433/name?sslmode=require'"
     assert database.dump_command(Path("/b/x.dump")) == expected

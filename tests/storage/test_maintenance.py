@@ -118,8 +118,10 @@ async def test_what_is_wrong_with_a_store_is_told(tmp_path: Path) -> None:
     damaged = await maintenance.verify(url)
     assert not damaged.ok
     assert damaged.lines[0] == f"{file} is damaged; restore a backup"
-    with pytest.raises(BackupFailed):
-        await maintenance.verify_copy(tmp_path / "nothing.db")
+    (tmp_path / "text.db").write_text("no database")
+    for name, code in (("nothing.db", "SQLITE_CANTOPEN"), ("text.db", "SQLITE_NOTADB")):
+        with pytest.raises(StoreUnavailable, match=f"^{name} cannot be read as a database .{code}"):
+            await maintenance.verify_copy(tmp_path / name)
 
 
 async def test_where_a_store_stands_is_told_without_touching_it(database: Database, url: str) -> None:

@@ -24,6 +24,7 @@ from fkproxy.storage.schema import KEPT_BACKUPS, THIS, Migrated, Program, bring_
 from fkproxy.storage.tables import LEVEL, METADATA
 from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
 from tests.storage.conftest import KEYS, SHORT
+from tests.storage.postgres import Server
 
 NEXT = LEVEL + 1
 LATER = f"""
@@ -201,6 +202,16 @@ async def test_whoever_else_migrates_is_waited_for(database: Database, tmp_path:
         assert not done
         assert backups(database) == []
     assert (await waiting) is not None
+
+
+async def test_a_database_that_cannot_hold_every_name_is_not_begun_with(postgres: Server) -> None:
+    await postgres.execute("CREATE DATABASE narrow ENCODING 'LATIN1' TEMPLATE template0")
+    database = Database(postgres.url("narrow"), SHORT)
+    with pytest.raises(StoreUnavailable, match="has the encoding LATIN1"):
+        await bring_up(database)
+    assert (await level_of(database)).level == 0
+    await database.close()
+    await postgres.execute("DROP DATABASE narrow")
 
 
 async def test_migrations_are_found_and_run_from_another_directory(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

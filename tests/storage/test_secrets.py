@@ -93,7 +93,25 @@ def test_a_version_that_was_added_since_is_looked_for() -> None:
     assert box.open(NEWER.seal("value")) == "value"
 
 
+def test_keys_that_are_wrong_by_now_seal_nothing_and_are_told() -> None:
+    box = SecretBox(parse_keys(KEYS), PEPPER, again=lambda: parse_keys("1:short"))
+    for act in (lambda: box.seal("value"), lambda: box.reseal({"key": BOX.seal("value")})):
+        with pytest.raises(SecretLost, match="version 1 of the keys for secrets is not base64"):
+            act()
+    assert box.open(BOX.seal("value")) == "value"
+
+
 STRUCTURE: dict[str, Any] = {"list": [{"api_key": BOX.seal("a")}, "text", 3, None], "tuple": (BOX.seal("b"),), "sealed": "not one"}
+
+
+def test_a_newer_key_that_was_added_since_seals() -> None:
+    keys = [KEYS]
+    box = SecretBox(parse_keys(KEYS), PEPPER, again=lambda: parse_keys(keys[-1]))
+    before = box.seal("value")
+    keys.append(NEWER_KEYS)
+    for sealed in (box.seal("value"), box.reseal(before)):
+        assert (before["sealed"]["version"], sealed["sealed"]["version"]) == (1, 2)
+        assert NEWER.open(sealed) == "value"
 
 
 def test_every_sealed_value_in_a_structure_is_found() -> None:
