@@ -30,7 +30,7 @@ __all__ = ["ANONYMOUS", "Caller", "KeyRing", "digest", "key_id", "new_secret", "
 
 _NEVER = float("inf")
 _UNKNOWN = "the API key is not valid"
-_MISSING = "an API key is required: send it as 'Authorization: Bearer <key>', 'x-api-key' or 'x-goog-api-key'"
+_MISSING = "an API key is required: send it as 'Authorization: Bearer <key>', 'x-api-key', 'x-goog-api-key' or 'api-key'"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -70,8 +70,8 @@ def key_id(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def presented_key(authorization: bytes | None, api_key: bytes | None, goog_api_key: bytes | None) -> bytes | None:
-    """The key a request carries: `Authorization: Bearer`, else `x-api-key`, else `x-goog-api-key`; None when there is none.
+def presented_key(authorization: bytes | None, *others: bytes | None) -> bytes | None:
+    """The key a request carries: `Authorization: Bearer`, else the first of the `others` that is given; None when there is none.
 
     The scheme's case does not matter (RFC 9110 §11.1).
     """
@@ -79,7 +79,10 @@ def presented_key(authorization: bytes | None, api_key: bytes | None, goog_api_k
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() == b"bearer":
             return token.strip()
-    return api_key if api_key is not None else goog_api_key
+    for key in others:
+        if key is not None:
+            return key
+    return None
 
 
 def new_secret() -> tuple[str, str]:

@@ -86,13 +86,15 @@ def test_a_digest_is_the_same_after_a_restart_and_another_with_another_pepper() 
 
 
 def told(ring: KeyRing, name: str, now_s: float = NOW_S) -> str:
-    """What the client hears: a code, or its key's id."""
-    try:
-        caller = ring.identify(raw(name))
-        caller.check(now_s)
-    except FkproxyError as error:
-        return error.code
-    return str(caller.key_id)
+    """What the client hears, whether it calls or looks: a code, or its key's id."""
+    heard = set()
+    for door in (ring.admit, ring.check):
+        try:
+            heard.add(str(door(raw(name), now_s).key_id))
+        except FkproxyError as error:
+            heard.add(error.code)
+    (one,) = heard
+    return one
 
 
 PAUSED = (Pool(name="team", state="paused"),)

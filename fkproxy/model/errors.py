@@ -13,11 +13,13 @@ Floor 0. Values only.
     │ │ ├ KeyPaused                         403      –      –         key_paused
     │ │ ├ PoolInactive(state)               403      –      –         pool_inactive
     │ │ ├ ModelNotAllowed(model)            403      –      –         model_not_allowed
-    │ │ └ AdministratorKey                  403      –      –         administrator_key
+    │ │ ├ AdministratorKey                  403      –      –         administrator_key
+    │ │ └ ForeignPage                       403      –      –         origin_not_allowed
     │ ├ UnknownModel(model)                 404      –      –         model_not_found
     │ ├ UnknownRoute / MethodNotAllowed     404/405  –      –         not_found / method_not_allowed
     │ ├ RequestTimeout(after_s)             408      –      –         request_timeout
-    │ └ RequestTooLarge(limit_bytes)        413      –      –         request_too_large
+    │ ├ RequestTooLarge(limit_bytes)        413      –      –         request_too_large
+    │ └ UnsupportedCoding(coding)           415      –      –         unsupported_coding
     ├ AdmissionError
     │ ├ RateLimited(retry_after_s)          429      –      –         rate_limit_exceeded
     │ ├ ConcurrencyExceeded                 429      –      –         concurrency_exceeded
@@ -25,7 +27,7 @@ Floor 0. Values only.
     │ ├ SpendBudgetExceeded(limit, window)  429      –      –         spend_budget_exceeded
     │ └ NoUpstreamAvailable(reasons)        503      –      –         service_unavailable
     ├ UpstreamError                                                   theirs
-    │ ├ UpstreamRejected(upstream_status)   as sent  –      –         upstream_rejected
+    │ ├ UpstreamRejected(upstream_status)   as sent  –      –         upstream_rejected       tried again if it may pass elsewhere
     │ │ └ UpstreamModelMissing              404      yes    –         upstream_model_not_found
     │ ├ UpstreamRefusedCredential           502      yes    –         upstream_authentication
     │ ├ UpstreamRateLimited(retry_after_s)  429      yes    –         upstream_rate_limited   the target rests until then
@@ -54,6 +56,7 @@ __all__ = [
     "ConcurrencyExceeded",
     "FallbackExhausted",
     "FkproxyError",
+    "ForeignPage",
     "InternalError",
     "InvalidRequest",
     "KeyExpired",
@@ -73,6 +76,7 @@ __all__ = [
     "UnknownModel",
     "UnknownRoute",
     "Unrepresentable",
+    "UnsupportedCoding",
     "UpstreamError",
     "UpstreamFailed",
     "UpstreamModelMissing",
@@ -93,7 +97,7 @@ class FkproxyError(Exception):
 
     status: int = 500
     code: ClassVar[str] = "internal_error"
-    retry: ClassVar[bool] = False
+    retry: bool = False
     breaker: ClassVar[bool] = False
     retry_after_s: float | None = None
     param: str | None = None
@@ -195,6 +199,15 @@ class AdministratorKey(NotAllowed):
         super().__init__("this is the administrator's key, which opens /admin/api: a call needs the key of a pool")
 
 
+class ForeignPage(NotAllowed):
+    """A web page of another site makes the browser of somebody who needs no key here ask."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("web pages of other sites may not call while no key is required: name this one's in APP_CORS__ALLOWED_ORIGINS")
+
+
 class UnknownModel(ClientError):
     status = 404
     code = "model_not_found"
@@ -241,6 +254,15 @@ class RequestTooLarge(ClientError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"the request body is larger than {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
+
+
+class UnsupportedCoding(ClientError):
+    status = 415
+    code = "unsupported_coding"
+
+    def __init__(self, coding: str, taken: tuple[str, ...]) -> None:
+        super().__init__(f"the request body is compressed with {coding[:40]!r}; send it as it is, or with {' or '.join(taken)}")
+        self.taken = taken
 
 
 class AdmissionError(FkproxyError):
@@ -320,15 +342,35 @@ class UpstreamError(FkproxyError):
 
 
 class UpstreamRejected(UpstreamError):
-    """The upstream says that the request is wrong (400, 404, 413, 422 …): the caller gets that status and the upstream's words."""
+    """The upstream says that the request is wrong (400, 404, 413, 422 …): the caller gets that status and the upstream's words.
+
+    `elsewhere`: another account or vendor may take it as it is. `details`: what the upstream says besides, as JSON, which only clients of
+    its own dialect can read.
+    """
+
+    TOO_LONG: ClassVar[str] = "context_length_exceeded"
+    """The `native_code` of a conversation that is longer than the model takes, whichever dialect said so: only OpenAI has a word for it.
+    Clients shorten the conversation when they hear of it in their own dialect's words.
+    """
 
     code = "upstream_rejected"
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, native_code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        native_code: str | None = None,
+        details: str | None = None,
+        elsewhere: bool = False,
+    ) -> None:
         super().__init__(message, upstream_status=status)
         self.status = status
         self.param = param
         self.native_code = native_code
+        self.details = details
+        self.retry = elsewhere or self.retry
 
 
 class UpstreamModelMissing(UpstreamRejected):

@@ -14,7 +14,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the upstream said it counted. None means "it did not say" and is never 0.
 
     `input_tokens` includes the cached ones; `output_tokens` includes reasoning. So input + output is the total in every dialect,
-    and a dialect that reports them apart is normalised by its decoder.
+    and a dialect that reports them apart is normalised by its decoder. `cache_write_1h_tokens` are those of `cache_write_tokens` that the
+    vendor keeps for an hour; audio and images are part of the input or the output, too. All three have prices of their own.
     """
 
     input_tokens: int | None = None
@@ -24,6 +25,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    image_output_tokens: int | None = None
 
     @property
     def credible(self) -> bool:

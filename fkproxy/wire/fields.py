@@ -34,19 +34,20 @@ class Fields:
         """The path of a field: `messages[2].content`."""
         return f"{self.path}.{name}" if self.path else name
 
-    def any(self, *names: str) -> Any:
-        """The first of `names` that is given, whatever it is; None when none is."""
-        found: Any = None
-        for name in names:
-            self._taken.add(name)
+    def any(self, name: str, *others: str) -> Any:
+        """The first of these fields that is given, whatever it is; None when none is."""
+        self._taken.add(name)
+        found = self._data.get(name)
+        for other in others:
+            self._taken.add(other)
             if found is None:
-                found = self._data.get(name)
+                found = self._data.get(other)
         return found
 
     def _typed(self, name: str, kind: type) -> Any:
         self._taken.add(name)
         value = self._data.get(name)
-        if value is None or (isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)):
+        if value is None or type(value) is kind:
             return value
         raise InvalidRequest(self.at(name), f"expected {_NAMES[kind]}, got {_kind(value)}")
 
@@ -83,7 +84,7 @@ class Fields:
         value = self._data.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if type(value) is not int and type(value) is not float:
             raise InvalidRequest(self.at(name), f"expected a number, got {_kind(value)}")
         if (low is not None and value < low) or (high is not None and value > high):
             raise InvalidRequest(self.at(name), f"{_bounds(low, high)}, got {value}")
@@ -92,8 +93,8 @@ class Fields:
     def integer(self, name: str, low: int | None = None, high: int | None = None) -> int | None:
         """An integer within bounds; 3.0 counts as one."""
         value = self.number(name, low, high)
-        if value is None:
-            return None
+        if value is None or type(value) is int:
+            return value
         if value != int(value):
             raise InvalidRequest(self.at(name), f"expected an integer, got {value}")
         return int(value)

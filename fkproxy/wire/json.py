@@ -6,6 +6,7 @@ Floor 0. Pure.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -38,6 +39,9 @@ UNREADABLE = (ValueError, IndexError, StopIteration, RecursionError)
 scan = json.JSONDecoder(strict=False).scan_once  # type: ignore[attr-defined]  # what raw_decode calls; not in its stub
 """(value, where it ends) of what begins at an index of a text: for whom it is not worth while to decode all that comes behind."""
 
+_UP_TO_HALF = re.compile(rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F])*+(?=\\u....)", re.DOTALL)
+"""All up to an escape that is a surrogate and begins no pair."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -66,10 +70,22 @@ def decode_request(data: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise InvalidRequest(None, "the request body is nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(None, f"the request body is not valid JSON: {error}") from error
+        half = _half_a_pair(data)
+        # As text: who holds an exception in a variable of the frame that it came through makes a cycle of them.
+        fault = str(error) if half is None else f"one half of a surrogate pair stands alone, as where an emoji was cut in two (byte {half})"
+        raise InvalidRequest(None, f"the request body is not valid JSON: {fault}") from error
     if not isinstance(value, dict):
         raise InvalidRequest(None, "the request body must be a JSON object")
     return value
+
+
+def _half_a_pair(data: bytes) -> int | None:
+    """Where an escaped surrogate is without its other half. The decoder takes such a body for one that was cut off.
+
+    Anthropic and OpenAI refuse it, too: "no low surrogate in string" (anomalyco/opencode#14630, read 2026-11).
+    """
+    found = _UP_TO_HALF.match(data) if data.find(b"\\ud") >= 0 or data.find(b"\\uD") >= 0 else None
+    return found.end() if found is not None else None
 
 
 def refused(data: bytes) -> InvalidRequest:
@@ -111,7 +127,7 @@ def decode_reply(data: bytes) -> dict[str, Any]:
     return value
 
 
-def try_object(text: str) -> dict[str, Any] | None:
+def try_object(text: bytes | str) -> dict[str, Any] | None:
     """The JSON object in `text`, or None when it is anything else."""
     try:
         value = _decode(text)

@@ -11,7 +11,8 @@ __all__ = ["JsonArray"]
 
 
 class JsonArray:
-    """Events in, elements out. What is no data, a comment that keeps the line alive, becomes a blank, which means nothing in JSON."""
+    """Events in, elements out. What is no data, a comment or a blank line that keeps the line alive, becomes a blank, which means nothing
+    in JSON."""
 
     __slots__ = ("_begun", "_framer")
 
@@ -23,6 +24,9 @@ class JsonArray:
         """The bytes for some bytes of the stream."""
         if not data:
             return b""
+        return self._elements(data) or (b"" if self._framer.rest else b"\n")
+
+    def _elements(self, data: bytes) -> bytes:
         out: list[bytes] = []
         for frame in self._framer.feed(data):
             if frame.data:
@@ -34,4 +38,4 @@ class JsonArray:
 
     def end(self) -> bytes:
         """The bytes for the end of the stream, and for an event whose blank line did not come."""
-        return self.feed(b"\n\n") + (b"]" if self._begun else b"[]")
+        return self._elements(b"\n\n") + (b"]" if self._begun else b"[]")

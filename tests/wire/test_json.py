@@ -27,6 +27,28 @@ def test_half_a_character_is_blamed_on_whoever_sent_it() -> None:
         json.loads(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "half"),
+    [
+        (rb'{"a":"\ud83d"}', 6),
+        (rb'{"a":"x \uD83D y"}', 8),
+        (rb'{"a":"\ude00"}', 6),
+        (rb'{"a":"\ud83d\ud83d\ude00"}', 6),
+        (rb'{"a":"\ud83d\ude00\ude00"}', 18),
+        (rb'{"a":"\\ud83d \n\u00e9\ud83d\n"}', 22),
+        (rb'{"a":"\ud83d\ude00\\ud83d"', None),
+        (rb'{"a":"\\ud83d', None),
+        (rb'{"a":"\ud83', None),
+        (rb'{"a":', None),
+    ],
+)
+def test_half_a_surrogate_pair_is_told_as_such_and_not_as_a_body_that_was_cut_off(body: bytes, half: int | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        json.decode_request(body)
+    told = f"surrogate pair stands alone, as where an emoji was cut in two (byte {half})" if half is not None else "truncated"
+    assert told in str(caught.value)
+
+
 def test_an_error_about_a_reply_does_not_quote_it() -> None:
     with pytest.raises(UpstreamProtocolError) as caught:
         json.decode_reply(b'{"secret canary')

@@ -8,7 +8,6 @@ Floor 2. The only home of httptools.
     resolver.py    names, in threads of our own
     connect.py     name → socket → tunnel → TLS, under one deadline; every foreign exception is mapped here
     connection.py  one connection and the reply that is under way on it
-    inflate.py     replies that came compressed although we asked for identity
     client.py      the pools, and the front door
 
 Why an own client: docs/decisions/0004-http-client.md.

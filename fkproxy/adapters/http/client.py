@@ -110,10 +110,7 @@ class Pool:
             self._emptied.set()
 
     def put(self, connection: Connection) -> None:
-        """A connection went idle."""
-        if self._closed:
-            connection.cut()
-            return
+        """A connection went idle. None does when the pool is closed, for `aclose` cut those that were busy."""
         self.idle[connection] = now = self.loop.time()
         if len(self.idle) > self._max_idle:
             self._drop_oldest()

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from fkproxy.adapters.http.inflate import Inflater
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamUnavailable
+from fkproxy.wire.inflate import Damaged, Inflater, coding_of
 
 if TYPE_CHECKING:
     from fkproxy.adapters.http.client import Pool
@@ -38,6 +38,11 @@ MAX_HEAD_BYTES = 64 * 1024
 nginx takes 32 KiB by default, Node 16 KiB, aiohttp 8 KiB a line, curl 300 KB.
 """
 
+
+_STALE_S = 5.0
+"""Who closed an idle connection says so within a round trip, lost packets included. Later it is the request that was given up: it may have
+been worked on, and paid for, and whether it is made again is the caller's decision.
+"""
 
 _JOIN_BYTES = 64 * 1024
 """A smaller body is copied behind its head: one write costs less than handing over two buffers."""
@@ -68,7 +73,6 @@ class Connection(asyncio.Protocol):
     def start(self, exchange: HttpExchange, head: bytes, body: bytes) -> None:
         """Write a request and let `exchange` have the reply."""
         self.exchange = exchange
-        self._headers = {}
         self._head_bytes = 0
         self._framing_bytes = 0
         if len(body) < _JOIN_BYTES:
@@ -214,6 +218,8 @@ class HttpExchange:
     headers: Mapping[str, str] = {}
     buffered_bytes = 0
     until_close = False
+    _unanswered_s = 0.0
+    """The waits for a head that are over."""
     _closed = False
     _error: UpstreamError | None = None
     _waiter: asyncio.Future[bool] | None = None
@@ -234,16 +240,19 @@ class HttpExchange:
     async def head(self, wait_s: float) -> bool:
         """See `Exchange.head`.
 
-        A reused connection that ended before a byte of the reply is replaced by a fresh one, once: it was most likely closed while idle
-        and had not noticed. That takes up to the connect timeout on top of `wait_s`, and may then raise `UpstreamTimeout`.
+        A reused connection that soon ended before a byte of the reply is replaced by a fresh one, once: it was most likely closed while
+        idle and had not noticed. That takes up to the connect timeout on top of `wait_s`, and may then raise `UpstreamTimeout`.
         """
         if self.status:
             return True
         deadline = self._loop.time() + wait_s
         while not self.status:
             if self._error is not None:
+                if self._unanswered_s + wait_s - (deadline - self._loop.time()) > _STALE_S:
+                    self.request = None
                 await self._send_again()
             elif not await self._wait(deadline):
+                self._unanswered_s += wait_s
                 return False
         return True
 
@@ -316,9 +325,9 @@ class HttpExchange:
             if self.complete and not data:
                 inflater.finish()
                 self._inflater = None
-        except UpstreamProtocolError as error:
+        except Damaged as error:
             self.close()
-            self._error = error
+            self._error = UpstreamProtocolError(f"the upstream's compressed reply {error}")
         return data if self._error is None else b""
 
     async def _wait(self, deadline: float) -> bool:
@@ -364,9 +373,14 @@ class HttpExchange:
         elif transfer_encoding.strip().lower() != "chunked":
             raise UpstreamProtocolError("the upstream used a transfer coding that was not offered")
         if "content-encoding" in headers:
-            coding = headers.pop("content-encoding")
-            if coding.strip().lower() not in ("", "identity"):
-                self._inflater = Inflater(coding)
+            coding = coding_of(headers.pop("content-encoding"))
+            if coding is not None:
+                try:
+                    self._inflater = Inflater(coding)
+                except LookupError as error:
+                    raise UpstreamProtocolError(
+                        "the upstream compressed its reply in a way that was not asked for and is not supported"
+                    ) from error
                 headers.pop("content-length", None)
         self.headers = headers
         self.status = status

@@ -20,6 +20,7 @@ __all__ = ["Proxies", "Proxy"]
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_EXPECTED = "a proxy URL must look like http://host:port or http://user:password@host:port"
 _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):(\d+)")
 
 
@@ -37,7 +38,10 @@ class Proxy:
     @classmethod
     def parse(cls, url: str) -> Proxy:
         """From `http://user:password@host:port`, the scheme optional. Raises `ValueError` without quoting the URL."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+        except ValueError:
+            raise ValueError(_EXPECTED) from None
         if parts.scheme.lower() != "http":
             raise ValueError("a proxy URL must begin with http:// (the proxy itself is spoken to in plain HTTP)")
         try:
@@ -45,7 +49,7 @@ class Proxy:
         except ValueError:
             host, port = "", None
         if not host or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError("a proxy URL must look like http://host:port or http://user:password@host:port")
+            raise ValueError(_EXPECTED)
         authorization = None
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

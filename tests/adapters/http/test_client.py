@@ -10,11 +10,13 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trustme
 
 from fkproxy.adapters.http import HttpClient, Origin, Proxies
+from fkproxy.adapters.http import client as client_module
 from fkproxy.adapters.http.connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, HttpExchange
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 from tests.fakes.upstream import CHUNKED_HEAD, FakeUpstream, chunked, reply
@@ -134,6 +136,7 @@ async def test_a_reply_that_breaks_off_is_an_error_behind_what_came(client: Http
         b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx",
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * (MAX_HEAD_BYTES + 10) + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;" + b"y" * (16 * MAX_HEAD_BYTES),
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n.\r\n0\r\ntrailer: " + b"y" * (16 * MAX_HEAD_BYTES),
@@ -183,6 +186,24 @@ async def test_a_request_that_was_answered_at_all_is_not_sent_again(client: Http
         assert await read(await post(client, origin)) == b"1"
         with pytest.raises((UpstreamProtocolError, UpstreamUnavailable)):
             await read(await post(client, origin))
+        assert (len(upstream.asked), upstream.connections) == (2, 1)
+
+
+@pytest.mark.parametrize("short_waits", [0, 10])
+async def test_a_request_that_was_under_way_for_long_is_not_sent_again(
+    client: HttpClient, short_waits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fkproxy.adapters.http.connection._STALE_S", 0.05)
+    go = asyncio.Event()
+    async with FakeUpstream(reply(b"1"), [go.wait, None], reply(b"3")) as upstream:  # type: ignore[arg-type]  # a wait may return something
+        origin = client.origin(upstream.url)
+        assert await read(await post(client, origin)) == b"1"
+        exchange = await post(client, origin)
+        for _ in range(short_waits):
+            assert not await exchange.head(0.01)
+        asyncio.get_running_loop().call_later(0.1 if not short_waits else 0.0, go.set)
+        with pytest.raises(UpstreamUnavailable):
+            await exchange.head(WAIT_S)
         assert (len(upstream.asked), upstream.connections) == (2, 1)
 
 
@@ -266,6 +287,9 @@ async def test_idle_connections_are_bounded_in_number_and_time() -> None:
         await asyncio.gather(*(read(exchange) for exchange in [await post(client, origin) for _ in range(10)]))
         assert client.stats.idle <= 3
         await nothing_open(client)
+        await read(await post(client, origin))
+        assert client.stats.idle == 1
+        await nothing_open(client)
     await client.aclose()
 
 
@@ -279,6 +303,20 @@ async def test_closing_the_client_ends_what_is_under_way(client: HttpClient) -> 
             await waiting
         with pytest.raises(UpstreamUnavailable):
             await post(client, client.origin(upstream.url))
+
+
+async def test_a_connection_that_is_made_while_the_client_closes_is_closed_too(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = client_module.connect
+
+    async def late(*given: Any) -> Any:
+        await client.aclose()
+        return await connect(*given)
+
+    monkeypatch.setattr(client_module, "connect", late)
+    async with FakeUpstream(reply()) as upstream:
+        with pytest.raises(UpstreamUnavailable, match="shutting down"):
+            await post(client, client.origin(upstream.url))
+        await nothing_open(client)
 
 
 async def test_nobody_there_is_said_without_an_address(client: HttpClient) -> None:
@@ -365,6 +403,7 @@ async def test_a_plain_proxy_gets_the_absolute_form() -> None:
         assert asked.target == "http://upstream.example/v1/x?y=1"
         assert asked.headers["host"] == "upstream.example"
         assert asked.headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+        assert client.origin("http://upstream.example/v1", direct=True).address.proxy is None
         await client.aclose()
 
 
