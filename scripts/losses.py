@@ -47,11 +47,30 @@ CHAT: dict[str, Probe] = {
     "system prompt in the middle": _chat(
         messages=[{"role": "user", "content": "x"}, {"role": "system", "content": "s"}, {"role": "user", "content": "y"}]
     ),
+    "first turn that is the assistant's": _chat(messages=[{"role": "assistant", "content": "y"}, {"role": "user", "content": "x"}]),
+    "last turn that is the assistant's": _chat(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": "{"}]),
     "image, inline": _parts({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}),
+    "image that the model made": _chat(
+        messages=[
+            {"role": "user", "content": "x"},
+            {
+                "role": "assistant",
+                "content": "",
+                "images": [{"index": 0, "type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}],
+            },
+            {"role": "user", "content": "y"},
+        ]
+    ),
     "image, by address": _parts({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}),
     "audio": _parts({"type": "input_audio", "input_audio": {"data": PIXEL, "format": "wav"}}),
+    "audio in the reply": _chat(modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"}),
     "file": _parts({"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PIXEL}"}}),
     "tools": _chat(tools=[_TOOL]),
+    "tool with a dot in its name": _chat(tools=[{"type": "function", "function": {"name": "f.g", "parameters": SCHEMA}}]),
+    "tool whose parameters are one of several": _chat(
+        tools=[{"type": "function", "function": {"name": "f", "parameters": {"anyOf": [SCHEMA, {"type": "object"}]}}}]
+    ),
+    "functions, function_call": _chat(functions=[_TOOL["function"]], function_call={"name": "f"}),
     "tool choice: one tool": _chat(tools=[_TOOL], tool_choice={"type": "function", "function": {"name": "f"}}),
     "parallel_tool_calls: false": _chat(tools=[_TOOL], parallel_tool_calls=False),
     "tool call and its result": _chat(
@@ -108,6 +127,7 @@ MESSAGES: dict[str, Probe] = {
     "document (PDF)": _blocks({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PIXEL}}),
     "search result": _blocks({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "x"}]}),
     "tools": _messages(tools=[{"name": "f", "description": "d", "input_schema": SCHEMA}]),
+    "tool with a name of more than 64 characters": _messages(tools=[{"name": "f" * 65, "input_schema": SCHEMA}]),
     "tool choice: one tool": _messages(tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice={"type": "tool", "name": "f"}),
     "disable_parallel_tool_use": _messages(
         tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice={"type": "auto", "disable_parallel_tool_use": True}
@@ -190,6 +210,7 @@ RESPONSES: dict[str, Probe] = {
     ),
     "store, include, prompt_cache_key": _response(store=False, include=["reasoning.encrypted_content"], prompt_cache_key="k"),
     "previous_response_id": _response(previous_response_id="resp_1"),
+    "an item by its id (item_reference)": _response(input=[_USER, {"type": "item_reference", "id": "msg_1"}, _USER]),
     "conversation": _response(conversation="conv_1"),
     "background": _response(background=True, stream=True),
     "web search, which the model may use": _response(tools=[{"type": "web_search"}]),
@@ -266,6 +287,9 @@ CONTENTS: dict[str, Probe] = {
     },
     "safetySettings": _contents(safetySettings=[{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]),
     "cachedContent": _contents(cachedContent="cachedContents/1"),
+    "one of some words (text/x.enum)": _generation(responseMimeType="text/x.enum", responseSchema={"type": "STRING", "enum": ["a", "b"]}),
+    "audio in the reply": _generation(responseModalities=["AUDIO"]),
+    "speechConfig": _generation(speechConfig={"languageCode": "de-DE"}),
     "responseModalities": _generation(responseModalities=["TEXT"]),
     "Google Search": _contents(tools=[{"googleSearch": {}}]),
     "labels": _contents(labels={"team": "a"}),
@@ -293,6 +317,12 @@ another dialect. In its own dialect every request passes byte for byte, but for 
   *reply* holds that the client's dialect has no place for (a vendor's own tool at work, citations, images for a Messages client) is
   named as `reply.kind` in the same places; in a stream the header has gone out before, the access line has it.
 - **refused**: answered 400, because leaving it out would change the meaning, unless another upstream of the model can say it.
+
+Where the conversation begins with an answer, or ends with one that the model cannot go on with, and the upstream would refuse that, the
+user says `(begin)` in front of it or `(continue)` behind it, which is named as converted `messages[].role`.
+
+A tool whose name the upstream would refuse goes there under another one, which is named as converted `tools[].name`; in replies the client
+finds its own.
 
 What depends on the model is told for {models}.
 """

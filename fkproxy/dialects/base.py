@@ -20,7 +20,8 @@ from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, InvalidRequest, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.parts import Extra, Media, Opaque, ToolResult
-from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig, Tool, ToolChoice
+from fkproxy.model.request import ChatRequest, Loss, OutputFormat, ReasoningConfig, Tool, ToolChoice
+from fkproxy.model.usage import Usage
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
@@ -62,11 +63,14 @@ def carried(extra: Extra, own: bool) -> Extra:
 
 _MEANINGFUL = frozenset(
     (
-        *("background", "cachedContent", "cached_content.*", "container", "continuationToken", "conversation", "mcp_servers"),
-        *("previous_response_id", "prompt", "thread", "web_search_options"),
+        *("audio", "background", "cachedContent", "cached_content.*", "container", "continuationToken", "conversation"),
+        *("data_sources", "mcp_servers"),
+        *("previous_response_id", "prompt", "responseMimeType", "speechConfig", "thread", "web_search_options"),
     )
 )
-"""Fields of one dialect that bring in what the request itself does not say: earlier turns, documents, tools."""
+"""Fields of one dialect that bring in what the request itself does not say: earlier turns, documents, tools; or that ask for speech, or for
+a form of the answer that no other has (`text/x.enum`).
+"""
 
 
 def functions_of(request: ChatRequest) -> tuple[Tool, ...]:
@@ -121,12 +125,15 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
 
     Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
     """
-    said = _said(request.extra)
-    for name in said:
-        if name in _MEANINGFUL:
+    said, generation = _said(request.extra), request.extra.get("generationConfig.*", {})
+    for name in (*said, *_said(generation)):
+        # Without a `speechConfig` Gemini speaks, too, in a voice of its own.
+        if name in _MEANINGFUL or (name == "responseModalities" and "AUDIO" in str(generation.get(name)).upper()):
             raise Unrepresentable(name.removesuffix(".*"), target)
     if _vendor(request.dialect) != _vendor(target) and any(media.file_id is not None for media in _media(request)):
         raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
+    if any(isinstance(part, Opaque) and part.kind == "item_reference" for message in request.messages for part in message.parts):
+        raise Unrepresentable("an item by its id", target, "nothing is stored here; with store: false clients send items whole")
     foreign = [tool for tool in request.tools if tool.kind != "function"]
     for tool in foreign:
         if not tool.optional:
@@ -148,24 +155,28 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
 class Route(msgspec.Struct, frozen=True):
     """A path clients post to. `{target}` in it stands for the rest of the path, which `peek` gets; a call's ends in one of `endings`.
 
-    Without such an ending it is something else that has the same path.
+    Without such an ending it is something else that has the same path. Another name in braces stands for one segment, whatever it says.
+    `rewrite` makes of a body and its target the body that the dialect's other routes would have got. Raises `InvalidRequest`.
     """
 
     path: str
     name: str
     operation: Operation = "chat"
     endings: tuple[str, ...] = ("",)
+    rewrite: Callable[[bytes, str], bytes] | None = None
 
 
 class Seen(msgspec.Struct, eq=False):
     """What a request says besides, seen on the way to its model; no part of what is asked for, so two of them are equal.
 
     `fields` has as attributes what tells the conversation (see `ConversationMarks`), as raw JSON, which keeps the whole body in memory
-    until `forget`; None: nobody has looked. `max_output_tokens`: what the request allows, 0 where it does not say; None: nobody has looked.
+    until `forget`; None: nobody has looked. `max_output_tokens`: what the request allows for each answer, 0 where it does not say; None:
+    nobody has looked, nor for how many answers it asks. `choices`: so many, 0 where it does not say.
     """
 
     fields: object = None
     max_output_tokens: int | None = None
+    choices: int = 0
 
     def __eq__(self, other: object) -> bool:
         """See above."""
@@ -195,7 +206,7 @@ class Peek(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def limit_of(*values: object) -> int:
-    """The first that is a number of tokens; 0 where none is."""
+    """The first that is a number of tokens, or of answers; 0 where none is."""
     for value in values:
         if type(value) is int and value > 0:
             return value
@@ -263,8 +274,8 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     """What an encoder may need that the reply itself does not say.
 
     `reply_id` is unique and serves where the upstream gave no id; `model` is the name the client asked for, `created_s` unix seconds.
-    `tools` are those of the request, where it had to be decoded. `begun_id`: the id of a reply that has begun at the client in the
-    upstream's own words, which are of the same dialect.
+    `tools` and `output` are those of the request, where it had to be decoded. `begun_id`: the id of a reply that has begun at the client in
+    the upstream's own words, which are of the same dialect.
     """
 
     reply_id: str
@@ -272,11 +283,12 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     created_s: int
     include_usage: bool = True
     tools: tuple[Tool, ...] = ()
+    output: OutputFormat | None = None
     begun_id: str | None = None
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a model list."""
+    """One line of a model list. `embeds`: it makes embeddings and no text; None: its list does not say."""
 
     id: str
     owned_by: str
@@ -284,6 +296,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str | None = None
     input_token_limit: int | None = None
     output_token_limit: int | None = None
+    embeds: bool | None = None
 
 
 class StreamDecoder(Protocol):
@@ -348,6 +361,10 @@ class EmbeddingCodec(Protocol):
         """The vectors. Raises `UpstreamProtocolError`."""
         ...
 
+    def hear_reply(self, body: bytes) -> Usage | None:
+        """What was used, of a reply that goes to the client as it is. Raises `UpstreamProtocolError`."""
+        ...
+
     def encode_reply(self, reply: EmbeddingReply, request: EmbeddingRequest, /) -> bytes:
         """The answer to that request."""
         ...
@@ -364,6 +381,8 @@ class Dialect(Protocol):
     """Headers that only this dialect's clients send; they tell who asks where two dialects share a path."""
     request_id_header: bytes | None
     """Where its clients look for a call's id; None where that is `x-request-id`, which every reply has."""
+    overloaded_status: int
+    """The status of a reply that says that the upstream has more to do than it can."""
     conversation: ConversationMarks
     """Where its clients say which conversation a call belongs to."""
     tells_media: bool
@@ -434,7 +453,8 @@ class Dialect(Protocol):
         ...
 
     def forward_frame(self, frame: Frame, events: Sequence[Event], peek: Peek, /) -> bytes:
-        """A same-dialect frame on its way to the client: its own bytes, or b"" for a usage frame only we asked for."""
+        """A same-dialect frame on its way to the client: its own bytes, or b"" for a usage frame only we asked for. Behind one with the
+        upstream's error stands what the dialect has behind ours."""
         ...
 
     # --- errors and lists

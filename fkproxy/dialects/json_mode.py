@@ -1,14 +1,18 @@
-"""JSON mode said in words. Floor 1. Pure."""
+"""JSON mode, or a schema, said in words. Floor 1. Pure."""
 
 from __future__ import annotations
 
+import msgspec
+
 from fkproxy.model.parts import Message, Text
 from fkproxy.model.request import ChatRequest, Loss
+from fkproxy.wire import json
 
-__all__ = ["JSON_ONLY", "asked_in_words"]
+__all__ = ["JSON_ONLY", "asked_in_words", "schema_in_words"]
 
 JSON_ONLY = "Answer with a single JSON object, without Markdown and without any other text."
 """Where a dialect has no switch for it, this is all there is."""
+_MATCHING = "Answer with JSON that matches this JSON Schema, without Markdown and without any other text: "
 
 
 def asked_in_words(request: ChatRequest, losses: list[Loss]) -> tuple[Message, ...]:
@@ -21,8 +25,21 @@ def asked_in_words(request: ChatRequest, losses: list[Loss]) -> tuple[Message, .
     if request.output is None or request.output.kind != "json" or any(map(_speaks_of_json, messages)):
         return messages
     losses.append(Loss(field="response_format", action="converted"))
+    return _instructed(messages, JSON_ONLY)
+
+
+def schema_in_words(request: ChatRequest, losses: list[Loss]) -> ChatRequest:
+    """The request with its schema behind the system's first words, for a model that takes no such schema."""
+    if request.output is None:
+        return request
+    losses.append(Loss(field="response_format", action="converted"))
+    words = _MATCHING + json.encode(request.output.schema_).decode()
+    return msgspec.structs.replace(request, messages=_instructed(request.messages, words), output=None)
+
+
+def _instructed(messages: tuple[Message, ...], words: str) -> tuple[Message, ...]:
     first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
-    return (*messages[:first], Message(role="system", parts=(Text(text=JSON_ONLY),)), *messages[first:])
+    return (*messages[:first], Message(role="system", parts=(Text(text=words),)), *messages[first:])
 
 
 def _speaks_of_json(message: Message) -> bool:

@@ -9,7 +9,7 @@ import re
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Media
 
-__all__ = ["MADE", "base64_text", "data_url", "file_name"]
+__all__ = ["MADE", "base64_text", "data_url", "file_name", "registered_type"]
 
 MADE = "Media in the answer:"
 """What the user says of media that the model made, where a vendor takes none from the model itself."""
@@ -42,3 +42,8 @@ def base64_text(data: str, path: str) -> str:
 def file_name(media: Media) -> str:
     """Its own, or one by which a vendor that goes by names takes it for what it is."""
     return media.name or f"file{mimetypes.guess_extension(media.mime_type or '') or ''}"
+
+
+def registered_type(mime_type: str | None) -> str | None:
+    """The media type by its registered name. Many write image/jpg, and OpenAI takes it: "Unsupported MIME type: image/jpg", say others."""
+    return "image/jpeg" if mime_type == "image/jpg" else mime_type

@@ -5,6 +5,7 @@ Source: OpenAI API reference, "Error codes", read 2026-11: `{"error": {"message"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +50,7 @@ _STATUS_BY_WORD = {
     "permission_error": 403,
     "invalid_request_error": 400,
     "invalid_argument": 400,
-    "context_length_exceeded": 400,
+    UpstreamRejected.TOO_LONG: 400,
     "not_found_error": 404,
     "usage_limit_reached": 429,
     "server_is_overloaded": 503,
@@ -67,8 +68,39 @@ _STATUS_BY_WORD = {
 }
 """An error inside a 200 has no status of its own; its type or code says what it would have been."""
 
+_GONE = re.compile(r"(?!model\b)\w+ with id '[^']*' not found", re.IGNORECASE)
+"""How a 404 begins that names neither a parameter nor a code: "Conversation with id 'conv_1' not found.", and so of a prompt."""
+
+_BAD_KEY = re.compile(r"\bPlease (?:pass a valid|renew the) API key\b")
+"""In the words of a 400 of Google's: "API key not valid. Please pass a valid API key.", "API key expired. Please renew the API key."."""
+
 _QUOTA_CODES = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"))
 """A 429 that no waiting ends: the account's money or allowance is used up."""
+
+_FLAGGED = re.compile(r"\binput was flagged\b|\bviolates usage guidelines\b")
+"""In the words of a 403: what was said is refused, and not who says it. OpenRouter (openrouter.ai/docs/api/reference/errors-and-debugging)
+and xAI, read 2026-11.
+"""
+
+_TOO_LONG_HERE = (
+    r"\bmaximum (?:context|prompt|model) length\b|\bmodel's context length\b|\bexceeds the (?:context window|available context size)\b"
+    r"|\bprompt exceeds max length\b|\bexceeded model token limit\b|\brange of input length should be\b"
+)
+_TOO_LONG_ELSEWHERE = r"\bexceeds the maximum number of tokens allowed\b|\bprompt is too long\b"
+_TOO_LONG = re.compile(f"{_TOO_LONG_HERE}|{_TOO_LONG_ELSEWHERE}", re.IGNORECASE)
+"""In the words of a 400 of those that have another code for it, or none: vLLM, DeepSeek, xAI, llama.cpp, Z.ai, Moonshot, Alibaba; Google
+and gateways of Claude's models, whose words are those of other dialects. Most are from the list by which Claude Code 2.1 knows them.
+"""
+
+_TOO_LONG_WORDS = re.compile(_TOO_LONG_HERE, re.IGNORECASE)
+_TOO_LONG_BEGINS = "This model's maximum context length is exceeded"
+"""How a client is told of it that asked an upstream of other words: programs on LiteLLM, as aider, look for these and not at the code."""
+
+_NOT_OFFERED = "No endpoints found that support"
+"""How a 404 of OpenRouter begins that is about tools, images or a parameter; the model is there."""
+
+_NO_ROOM = 498
+"""Groq's, for a request that asks for its flex tier (console.groq.com/docs/flex-processing, read 2026-11); others are served."""
 
 
 def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
@@ -76,6 +108,8 @@ def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
     kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     native = error.native_code if isinstance(error, UpstreamRejected) else None
     message = str(error)[:_MAX_MESSAGE_CHARS]
+    if native == UpstreamRejected.TOO_LONG and not _TOO_LONG_WORDS.search(message):
+        message = f"{_TOO_LONG_BEGINS}: {message}"
     return {"error": {"message": message, "type": kind, "param": error.param, "code": native or error.code, "request_id": request_id}}
 
 
@@ -85,6 +119,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         value = json.loads(body)
     except ValueError:
         value = None
+    if isinstance(value, list) and value:
+        value = value[0]  # of Google's endpoint for OpenAI's clients
     inner = value.get("error", value) if isinstance(value, dict) else value
     return _error(status, inner, retry_after_s(headers))
 
@@ -103,12 +139,20 @@ def error_event(inner: Any) -> Failed:
 
 def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
     message, param, code = _words(inner)
-    refused_key = code == "invalid_api_key"
+    refused_key = code == "invalid_api_key" or (message is not None and _BAD_KEY.search(message) is not None)
     match status:
         case 402:
             return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
         case 429 if code in _QUOTA_CODES or (isinstance(inner, dict) and inner.get("type") in _QUOTA_CODES):
             return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
+        case 403 if message is not None and _FLAGGED.search(message):
+            return UpstreamRejected(status, message, param=param, native_code=code)
+        case 404 if message is not None and message.startswith(_NOT_OFFERED):
+            return UpstreamRejected(status, message, param=param, native_code=code, elsewhere=True)
+        case 404 if param is None and code is None and message is not None and _GONE.match(message):
+            return UpstreamRejected(status, message, elsewhere=True)
+        case _ if status == _NO_ROOM:
+            return UpstreamRejected(status, message or "the upstream has no room for now", param=param, native_code=code, elsewhere=True)
         case 404 if param in (None, "model"):
             return UpstreamModelMissing(status, message or "the upstream answered 404", param=param, native_code=code)
         case 401 | 403:
@@ -122,6 +166,7 @@ def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
         case 503 | 529:
             return UpstreamOverloaded(message or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
         case _ if 400 <= status < 500:
+            code = UpstreamRejected.TOO_LONG if message is not None and _TOO_LONG.search(message) else code
             return UpstreamRejected(status, message or f"the upstream answered {status}", param=param, native_code=code)
         case _:
             return UpstreamFailed(message or f"the upstream answered {status}", upstream_status=status)

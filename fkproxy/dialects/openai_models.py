@@ -8,27 +8,47 @@ from __future__ import annotations
 import re
 from typing import Any, get_args
 
-from fkproxy.model.request import Effort, Loss
+from fkproxy.model.request import Effort, Loss, OutputFormat
 
-__all__ = ["drop_sampling", "taken_effort", "takes_stop", "thinks"]
+__all__ = ["drop_sampling", "is_openai", "taken_effort", "taken_tokens", "takes_schema", "takes_stop", "thinks"]
 
-_THINKS = re.compile(r"(^|/)(o[1-9]|gpt-5(?!-chat)|gpt-[6-9]|codex)", re.IGNORECASE)
-_STOPLESS = re.compile(r"(^|/)(o3(?!-mini)|o4|gpt-5(\.[0-4])?(-(?!chat)|$))", re.IGNORECASE)
+_START = r"(^|/|\bft:)"
+"""What stands in front of a model's name: nothing, a vendor's, or that it was tuned, as in `ft:gpt-4.1-mini-2025-04-14:us::abc`."""
+_THINKS = re.compile(_START + r"(o[1-9]|gpt-5(?!-chat)|gpt-[6-9]|codex)", re.IGNORECASE)
+_OPENAI = re.compile(_START + r"(gpt-(?!oss)|chatgpt-|o[1-9]|codex)", re.IGNORECASE)
+_STOPLESS = re.compile(_START + r"(o3(?!-mini)|o4|gpt-5(\.[0-4])?(-(?!chat)|$))", re.IGNORECASE)
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 _LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
 _TAKEN: tuple[tuple[re.Pattern[str], tuple[Effort, ...]], ...] = tuple(
-    (re.compile(rf"(^|/){name}", re.IGNORECASE), efforts)
+    (re.compile(_START + name, re.IGNORECASE), efforts)
     for name, efforts in (
         ("(gpt-[34]|gpt-5-chat|chatgpt-)", ()),
-        ("(o[1-9]|gpt-5-codex)", _LEVELS),
+        (r"gpt-5\.\d-chat", ("medium",)),
+        (r"(o[1-9]|codex-mini|gpt-5(\.1)?-codex(?!-max))", _LEVELS),
+        (r"gpt-5\.\d-codex", (*_LEVELS, "xhigh")),
         ("gpt-5-pro", ("high",)),
+        (r"gpt-5\.\d-pro", ("medium", "high", "xhigh")),
         ("gpt-5(-|$)", ("minimal", *_LEVELS)),
         (r"gpt-5\.1(-\d|$)", ("none", *_LEVELS)),
+        (r"gpt-5\.[2-5](-|$)", ("none", *_LEVELS, "xhigh")),
+        (r"gpt-5\.\d", ("none", *_LEVELS, "xhigh", "max")),
+        ("gpt-6-astra", (*_LEVELS, "xhigh", "max")),
     )
 )
 """What OpenAI's models take where that is not everything (its reasoning guide and its 400s, "Unsupported value", read 2026-11)."""
+
+_MOST_TOKENS = tuple(
+    (re.compile(_START + name, re.IGNORECASE), tokens)
+    for name, tokens in (
+        (r"(gpt-3\.5|gpt-4-(turbo|1106|0125)|gpt-4o-2024-05-13)", 4_096),
+        (r"(gpt-4o|chatgpt-4o|gpt-5(\.\d)?-chat)", 16_384),
+        (r"gpt-4\.1", 32_768),
+        ("o[134]", 100_000),
+    )
+)
+"""The longest answers of OpenAI's models that are shorter than others' ("max_tokens is too large", says the 400)."""
 
 _SAMPLING = {
     "temperature": 1,
@@ -47,15 +67,39 @@ def thinks(model: str) -> bool:
     return _THINKS.search(model) is not None
 
 
+def is_openai(model: str) -> bool:
+    """It is one of OpenAI's own, which refuse fields that they do not know: "Unknown parameter: 'messages[2].tool_calls[0].…'"."""
+    return _OPENAI.search(model) is not None
+
+
 def takes_stop(model: str) -> bool:
     """The first that thought took stop sequences, and those from GPT-5.5 on do again."""
     return _STOPLESS.search(model) is None
+
+
+def takes_schema(output: OutputFormat | None, model: str) -> bool:
+    """An answer of this form may be asked for.
+
+    "schema must be a JSON Schema of 'type: "object"', got 'type: "array"'", says the 400; other vendors' clients ask for lists, and other
+    servers of these dialects give them.
+    """
+    if output is None or output.schema_ is None or not is_openai(model):
+        return True
+    return output.schema_.get("type") == "object"
 
 
 def taken_effort(effort: Effort, model: str) -> Effort | None:
     """The effort, or the next one that OpenAI's own model takes; None for one that does not think. Other models get what was asked."""
     taken = next((efforts for name, efforts in _TAKEN if name.search(model)), _EFFORTS)
     return next((each for each in taken if _EFFORTS.index(each) >= _EFFORTS.index(effort)), taken[-1] if taken else None)
+
+
+def taken_tokens(asked: int, model: str, losses: list[Loss]) -> int:
+    """The limit that was asked for, or the most that the model takes: who chose it had another one in mind."""
+    most = next((tokens for name, tokens in _MOST_TOKENS if name.search(model)), asked)
+    if asked > most:
+        losses.append(Loss(field="max_tokens", action="converted"))
+    return min(asked, most)
 
 
 def drop_sampling(values: dict[str, Any], losses: list[Loss]) -> None:

@@ -1,16 +1,57 @@
-"""What OpenAI's servers want of a function's parameters. Floor 1. Pure."""
+"""What OpenAI's servers want of a function's name and of its parameters. Floor 1. Pure."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-__all__ = ["with_properties"]
+from fkproxy.dialects.root_schema import has_union, object_schema
+from fkproxy.model.request import Loss
+
+__all__ = ["FUNCTION_NAME", "function_parameters"]
+
+FUNCTION_NAME = re.compile("[a-zA-Z0-9_-]{1,64}")
+"""What may be one ("string does not match pattern", "string too long"); other vendors' servers of these dialects ask for the same."""
+
+_NAMED = ("properties", "patternProperties", "$defs", "definitions")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_ONE = ("items", "additionalProperties", "not", "if", "then", "else")
+_MAX_DEPTH = 64
+_REFUSED = ("enum", "const", "not")
+"""What may not stand at the root, beside unions."""
 
 
-def with_properties(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object, which names its properties even where it has none.
+def function_parameters(schema: dict[str, Any], losses: list[Loss], *, unions: bool) -> dict[str, Any]:
+    """The schema of an object, which names its properties even where it has none, and of every list in it what it is a list of.
 
-    "object schema missing properties", says the 400 of chat completions and Responses alike; MCP servers leave them out, and other vendors
-    take that.
+    "object schema missing properties" and "array schema missing items", say the 400s of chat completions and Responses alike; MCP servers
+    leave them out, and other vendors take that. `unions`: the model is another vendor's, and its root may be what this one refuses.
     """
-    return {**schema, "properties": {}} if schema.get("type") == "object" and schema.get("properties") is None else schema
+    if unions and has_union(schema):
+        root = schema
+    else:
+        root = object_schema(schema, losses)
+        if not unions and any(name in root for name in _REFUSED):
+            losses.append(Loss(field="tools[].parameters", action="converted"))
+            root = {name: value for name, value in root.items() if name not in _REFUSED}
+    out: dict[str, Any] = _with_items(root, 0)
+    return {**out, "properties": {}} if out.get("type") == "object" and out.get("properties") is None else out
+
+
+def _with_items(schema: Any, depth: int) -> Any:
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+        return schema
+    out = {name: _inner(name, value, depth + 1) for name, value in schema.items()}
+    kind = out.get("type")
+    if out.get("items") is None and (kind == "array" or (isinstance(kind, list) and "array" in kind)):
+        out["items"] = {}
+    return out
+
+
+def _inner(name: str, value: Any, depth: int) -> Any:
+    """What stands in a keyword: only some hold schemas, and others the client's own data."""
+    if name in _NAMED and isinstance(value, dict):
+        return {key: _with_items(inner, depth) for key, inner in value.items()}
+    if name in _LISTS and isinstance(value, list):
+        return [_with_items(inner, depth) for inner in value]
+    return _with_items(value, depth) if name in _ONE else value

@@ -1,20 +1,28 @@
-"""Results of tools behind the calls that asked for them. Floor 1. Pure.
+"""Results of tools behind the calls that asked for them, one for each. Floor 1. Pure.
 
 Responses finds a result by its id, wherever it stands. Chat completions ("must be followed by tool messages responding to each
 'tool_call_id'", says the 400), Anthropic and Gemini want the results of a turn's calls right behind it, before anybody says anything else.
+None of them takes a call that nobody answered ("No tool output found for function call", "the number of function response parts is equal to
+the number of function call parts"), which `function_call` of chat completions may be.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain
 
-from fkproxy.model.parts import Message, ToolCall, ToolResult
+from fkproxy.model.parts import Message, Text, ToolCall, ToolResult
+from fkproxy.model.request import Loss
 
-__all__ = ["results_behind_calls"]
+__all__ = ["NO_RESULT", "results_behind_calls", "with_results"]
+
+NO_RESULT = "No result."
 
 
 def results_behind_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The messages, those of tools moved forward where something stands between them and their calls."""
+    if "tool" not in [message.role for message in messages]:
+        return messages
     groups: list[list[Message]] = [[]]
     asked: dict[str, list[Message]] = {}
     for message in messages:
@@ -27,3 +35,26 @@ def results_behind_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         groups[-1].append(message)
         asked.update((part.id, groups[-1]) for part in message.parts if isinstance(part, ToolCall))
     return tuple(chain.from_iterable(groups))
+
+
+def with_results(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[Message, ...]:
+    """The messages, and behind each call that has no result one that says so, which is reported as converted."""
+    if not [part for message in messages for part in message.parts if isinstance(part, ToolCall)]:
+        return messages
+    results = Counter(part.call_id for message in messages for part in message.parts if isinstance(part, ToolResult))
+    found: list[Message] = []
+    missing: list[Message] = []
+    for message in messages:
+        if message.role != "tool" and not (message.role == "assistant" and found and found[-1].role == "assistant"):
+            found += missing
+            missing = []
+        found.append(message)
+        for call in message.parts:
+            if isinstance(call, ToolCall):
+                if results[call.id]:
+                    results[call.id] -= 1
+                else:
+                    losses.append(Loss(field="tool_calls[]", action="converted"))
+                    result = ToolResult(call_id=call.id, name=call.name, parts=(Text(text=NO_RESULT),), is_error=True)
+                    missing.append(Message(role="tool", parts=(result,)))
+    return (*found, *missing)

@@ -125,6 +125,8 @@ def carried_to_others(dialect: str, fields: dict[str, Any]) -> list[Encoded]:
     ("dialect", "fields"),
     [
         ("openai_chat", {"web_search_options": {}}),
+        ("openai_chat", {"data_sources": [{"type": "azure_search", "parameters": {}}]}),
+        ("openai_chat", {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}),
         ("openai_chat", {"google": {"cached_content": "cachedContents/1"}}),
         ("openai_chat", {"extra_body": {"google": {"cached_content": "cachedContents/1", "thinking_config": {"thinking_budget": 0}}}}),
         ("openai_responses", {"previous_response_id": "resp_1"}),
@@ -132,6 +134,10 @@ def carried_to_others(dialect: str, fields: dict[str, Any]) -> list[Encoded]:
         ("anthropic", {"thread": {"type": "continue", "previous_message_id": "msg_1"}}),
         ("gemini", {"cachedContent": "cachedContents/1"}),
         ("gemini", {"continuationToken": "AAAA"}),
+        ("gemini", {"generationConfig": {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}}}),
+        ("gemini", {"generationConfig": {"speechConfig": {"languageCode": "de-DE"}}}),
+        ("gemini", {"generationConfig": {"responseModalities": ["AUDIO"]}}),
+        ("gemini", {"generation_config": {"response_modalities": "audio"}}),
     ],
 )
 def test_what_brings_in_more_than_the_request_says_is_refused_elsewhere(dialect: str, fields: dict[str, Any]) -> None:
@@ -139,11 +145,18 @@ def test_what_brings_in_more_than_the_request_says_is_refused_elsewhere(dialect:
         carried_to_others(dialect, fields)
 
 
+def test_who_refers_to_an_item_is_told_what_helps() -> None:
+    with pytest.raises(Unrepresentable, match="store: false"):
+        carried_to_others("openai_responses", {"input": [{"role": "user", "content": "hi"}, {"type": "item_reference", "id": "msg_1"}]})
+
+
 @pytest.mark.parametrize(
     ("dialect", "fields", "losses"),
     [
         ("anthropic", {"mcp_servers": []}, ()),
         ("gemini", {"safetySettings": []}, ()),
+        ("gemini", {"generationConfig": {"responseMimeType": ""}}, ()),
+        ("gemini", {"generationConfig": {"responseModalities": ["TEXT"]}}, ("generationConfig.*",)),
         ("openai_chat", {"extra_body": {"google": {"thinking_config": None}}}, ()),
         ("openai_chat", {"google": {"safety_settings": []}}, ("google.*",)),
         ("openai_chat", {"extra_body": {"foo": 1, "google": {}}}, ("extra_body.*",)),

@@ -58,6 +58,33 @@ def test_nothing_is_added_to_what_says_it_or_does_not_want_it(target: str, texts
     assert losses == []
 
 
+LIST = {"type": "array", "items": {"type": "string"}}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("schema", "model", "in_words"),
+    [
+        (LIST, "gpt-4.1", True),
+        (LIST, "openai/o4-mini", True),
+        ({"anyOf": [{"type": "object"}, LIST]}, "gpt-5", True),
+        (LIST, "gpt-oss-120b", False),
+        (LIST, "llama-3", False),
+        ({"type": "object", "properties": {"a": LIST}}, "gpt-4.1", False),
+    ],
+)
+def test_a_schema_that_openai_refuses_is_told_in_words(target: str, schema: dict[str, Any], model: str, in_words: bool) -> None:
+    generation = {"responseMimeType": "application/json", "responseJsonSchema": schema}
+    body = {"contents": [{"role": "user", "parts": [{"text": "three colours"}]}], "generationConfig": generation}
+    encoded = DIALECTS[target].encode_request(GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m")), model)
+    found = json.loads(encoded.body)
+    asked = found.get("response_format") or found.get("text")
+    assert (asked is None) is in_words
+    first = json.dumps(found[TARGETS[target][0]][0])
+    assert (json.dumps(json.dumps(schema, separators=(",", ":")))[1:-1] in first) is in_words
+    assert [f"{loss.field} {loss.action}" for loss in encoded.losses] == (["response_format converted"] if in_words else [])
+
+
 def test_a_client_of_the_same_dialect_asks_for_itself() -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}
     chat = DIALECTS["openai_chat"]

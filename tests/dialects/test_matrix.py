@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Dialect, ReplyContext
 from fkproxy.model.errors import Unrepresentable
-from fkproxy.model.events import Reply, check_order, collect
+from fkproxy.model.events import ChoiceFinished, Done, Event, ReasoningDelta, Reply, Started, TextDelta, check_order, collect
 from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Text, ToolCall
 from tests.dialects.golden import REPLIES, REQUESTS, Case, frames
 
@@ -34,7 +34,7 @@ UNTOLD = {
 ONE_CHOICE = ("anthropic", "openai_responses")
 WITHOUT_SEALS_ON_CALLS = ("anthropic", "openai_responses")
 OPAQUE = ("vendor_tools", "web_search_call", "server_tools", "citations")
-ADDED = ("Media in the result", "Result of the tool call", "Answer with a single JSON", "(begin)", "(continue)")
+ADDED = ("Media in the result", "Result of the tool call", "Answer with ", "(begin)", "(continue)")
 """How texts begin that an encoder adds."""
 
 
@@ -150,3 +150,43 @@ def call_of(call: ToolCall) -> Any:
 def texts(request: Any) -> list[str]:
     found = [part.text for message in request.messages for part in message.parts if isinstance(part, Text) and part.text]
     return [text for text in found if not text.startswith(ADDED)]
+
+
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic", "gemini"])
+def test_a_thought_without_words_is_not_told_where_its_seal_has_no_place(client: str) -> None:
+    """Programs make another kind of message of it: langchain-google-genai's `content` is a list then, and no text."""
+    dialect = DIALECTS[client]
+    events: list[Event] = [Started(), ReasoningDelta(text=""), TextDelta(text="hi"), ChoiceFinished(reason="stop"), Done()]
+    encoder = dialect.stream_encoder(CONTEXT)
+    for told in (dialect.encode_reply(collect(events), CONTEXT), b"".join(encoder.encode(event) for event in events)):
+        assert b'"hi"' in told
+        assert not any(word in told for word in (b"thought", b"thinking", b"reasoning"))
+
+
+@pytest.mark.parametrize("client", DIALECTS.values(), ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("upstream", "words"),
+    [
+        ("openai_chat", "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."),
+        ("openai_chat", "This model's maximum prompt length is 131072 but the request contains 136973 tokens."),
+        ("openai_chat", "Invalid request: Your request exceeded model token limit: 262144"),
+        ("openai_responses", "Your input exceeds the context window of this model. Please adjust your input and try again."),
+        ("anthropic", "prompt is too long: 200001 tokens > 200000 maximum"),
+        ("anthropic", "Prompt is too long"),
+        ("anthropic", "input length and `max_tokens` exceed context limit: 178959 + 64000 > 200000, decrease input length"),
+        ("gemini", "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."),
+    ],
+)
+def test_a_conversation_that_is_too_long_is_told_in_the_words_that_clients_know(upstream: str, words: str, client: Dialect) -> None:
+    error = DIALECTS[upstream].decode_error(400, {}, json.dumps({"error": {"message": words, "code": 400}}).encode())
+    told = json.loads(client.encode_error(error, "request-1"))["error"]
+    assert words in told["message"]
+    if client.name == upstream:
+        assert told["message"] == words
+    elif client.name == "anthropic":
+        assert told["message"].startswith("prompt is too long: ")
+    elif client.name == "gemini":
+        assert told["message"].startswith("The input token count exceeds the maximum number of tokens allowed: ")
+    if client.name in ("openai_chat", "openai_responses"):
+        assert told["code"] == "context_length_exceeded"
+        assert told["message"].startswith("This model's maximum context length is exceeded: ") == (upstream in ("anthropic", "gemini"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
-from fkproxy.dialects.openai_errors import encode_error, error_event
+from fkproxy.dialects.openai_errors import decode_error, encode_error, error_event
 from fkproxy.model.errors import (
     ConcurrencyExceeded,
     FkproxyError,
@@ -13,8 +16,11 @@ from fkproxy.model.errors import (
     KeyPaused,
     NotAuthenticated,
     UpstreamFailed,
+    UpstreamModelMissing,
     UpstreamOverloaded,
     UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
     UpstreamSpawnFailed,
     UpstreamTimeout,
 )
@@ -39,6 +45,22 @@ def test_the_type_follows_from_the_status(error: FkproxyError, kind: str, code: 
 
 
 @pytest.mark.parametrize(
+    ("fields", "kind", "elsewhere"),
+    [
+        ({"message": "Conversation with id 'conv_1' not found.", "param": None, "code": None}, UpstreamRejected, True),
+        ({"message": "Prompt with id 'pmpt_1' not found."}, UpstreamRejected, True),
+        ({"message": "Item with id 'rs_1' not found. Items are not persisted when …", "param": "input"}, UpstreamRejected, False),
+        ({"message": "Model with id 'm' not found"}, UpstreamModelMissing, True),
+        ({"message": "The model `m` does not exist", "code": "model_not_found"}, UpstreamModelMissing, True),
+        ({}, UpstreamModelMissing, True),
+    ],
+)
+def test_what_a_404_is_about(fields: dict[str, str | None], kind: type[FkproxyError], elsewhere: bool) -> None:
+    error = decode_error(404, {}, json.dumps({"error": fields}).encode())
+    assert (type(error), error.retry) == (kind, elsewhere)
+
+
+@pytest.mark.parametrize(
     ("code", "kind"),
     [
         (429, UpstreamRateLimited),
@@ -50,3 +72,46 @@ def test_the_type_follows_from_the_status(error: FkproxyError, kind: str, code: 
 )
 def test_an_error_within_a_reply_says_by_its_code_what_it_is(code: object, kind: type[FkproxyError]) -> None:
     assert type(error_event({"code": code, "message": "x"}).error) is kind
+
+
+FLAGGED = 'meta-llama/llama-guard requires moderation on OpenRouter. Your input was flagged for "violence". No credits were charged.'
+GUIDELINES = "Content violates usage guidelines. Team: t, API key ID: k, Model: grok-4, Failed check: SAFETY_CHECK_TYPE_BIO"
+NO_TOOLS = "No endpoints found that support tool use. To learn more about provider routing, visit: https://openrouter.ai/docs"
+
+
+@pytest.mark.parametrize(
+    ("status", "reply", "words", "retry"),
+    [
+        (403, {"error": {"code": 403, "message": FLAGGED, "metadata": {"reasons": ["violence"], "flagged_input": "x"}}}, FLAGGED, False),
+        (403, {"code": "The caller does not have permission to execute the operation", "error": GUIDELINES}, GUIDELINES, False),
+        (404, {"error": {"code": 404, "message": NO_TOOLS}}, NO_TOOLS, True),
+        (498, {"error": {"code": "capacity_exceeded", "message": "Flex tier capacity exceeded"}}, "Flex tier capacity exceeded", True),
+    ],
+)
+def test_what_is_refused_for_what_it_says_or_wants_is_the_requests_doing(
+    status: int, reply: dict[str, Any], words: str, retry: bool
+) -> None:
+    error = decode_error(status, {}, json.dumps(reply).encode())
+    assert type(error) is UpstreamRejected
+    assert (error.status, str(error), error.retry) == (status, words, retry)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind", "told"),
+    [
+        (400, 'Invalid JSON payload received. Unknown name "store": Cannot find field.', UpstreamRejected, "Invalid JSON payload"),
+        (400, "API key not valid. Please pass a valid API key.", UpstreamRefusedCredential, "the upstream refused"),
+        (400, "API key expired. Please renew the API key.", UpstreamRefusedCredential, "the upstream refused"),
+        (429, "You exceeded your current quota.", UpstreamRateLimited, "You exceeded your current quota."),
+    ],
+)
+def test_an_error_that_google_wraps_in_an_array_is_told_in_its_words(status: int, words: str, kind: type[FkproxyError], told: str) -> None:
+    reply = [{"error": {"code": status, "message": words, "status": "INVALID_ARGUMENT"}}]
+    error = decode_error(status, {}, json.dumps(reply).encode())
+    assert type(error) is kind
+    assert str(error).startswith(told)
+
+
+def test_a_403_that_says_nothing_of_the_request_is_about_the_credential() -> None:
+    error = decode_error(403, {}, b'{"error": {"message": "Country, region, or territory not supported"}}')
+    assert type(error) is UpstreamRefusedCredential

@@ -34,6 +34,7 @@ def encode(target: str, model: str, client: str = "anthropic", **sampling: Any) 
         ("gpt-6-astra", True),
         ("codex-mini-latest", True),
         ("gpt-5-chat-latest", False),
+        ("ft:o4-mini-2025-04-16:us::abc", True),
         ("gpt-4.1", False),
         ("gpt-oss-120b", False),
         ("llama-3", False),
@@ -62,6 +63,33 @@ def test_which_models_think(model: str, expected: bool) -> None:
 )
 def test_which_models_stop_at_a_word(model: str, expected: bool) -> None:
     assert takes_stop(model) is expected
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told"),
+    [
+        ("gpt-4.1", 64_000, 32_768),
+        ("openai/gpt-4.1-mini", 32_768, 32_768),
+        ("gpt-4o-mini", 32_000, 16_384),
+        ("ft:gpt-4o-mini-2024-07-18:us::abc", 32_000, 16_384),
+        ("gpt-4o-2024-05-13", 32_000, 4_096),
+        ("gpt-4-1106-preview", 32_000, 4_096),
+        ("gpt-5.2-chat-latest", 32_000, 16_384),
+        ("o4-mini", 128_000, 100_000),
+        ("gpt-5", 128_000, 128_000),
+        ("llama-3", 128_000, 128_000),
+    ],
+)
+@pytest.mark.parametrize("target", ["openai_chat", "openai_responses"])
+def test_an_answer_is_no_longer_than_the_model_gives(target: str, model: str, asked: int, told: int) -> None:
+    def limit(client: str) -> tuple[int, list[str]]:
+        request = ChatRequest(dialect=client, model="m", messages=(HELLO,), sampling=Sampling(max_output_tokens=asked))
+        found = DIALECTS[target].encode_request(request, model)
+        (limit,) = (value for name, value in json.loads(found.body).items() if name.startswith("max_"))
+        return limit, [f"{loss.field} {loss.action}" for loss in found.losses]
+
+    assert limit("anthropic") == (told, ["max_tokens converted"] if told < asked else [])
+    assert limit(target) == (asked, [])
 
 
 def test_what_is_the_default_anyway_is_no_loss() -> None:
@@ -101,7 +129,10 @@ def test_a_stop_sequence_that_the_model_refuses_is_refused_here() -> None:
         ("gpt-5", "max", {"effort": "high", "summary": "auto"}, ["reasoning.effort converted"]),
         ("openai/gpt-5.1", "minimal", {"effort": "low", "summary": "auto"}, ["reasoning.effort converted"]),
         ("gpt-5.1", "none", {"effort": "none"}, []),
-        ("gpt-5.4", "max", {"effort": "xhigh", "summary": "auto"}, []),
+        ("gpt-5.4", "max", {"effort": "xhigh", "summary": "auto"}, ["reasoning.effort converted"]),
+        ("gpt-5.6-sol", "max", {"effort": "max", "summary": "auto"}, []),
+        ("codex-mini-latest", "max", {"effort": "high", "summary": "auto"}, ["reasoning.effort converted"]),
+        ("gpt-6-astra", "none", {"effort": "low"}, ["reasoning.effort converted"]),
         ("gpt-4.1", "high", None, ["reasoning dropped"]),
     ],
 )

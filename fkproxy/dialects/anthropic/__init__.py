@@ -8,6 +8,7 @@ response.py         a reply, decoded
 response_encode.py  a reply, encoded
 counting.py         a count of tokens, both ends
 errors.py           errors, both ways
+vertex.py           what clients of Claude on Vertex AI say otherwise
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode, thinking
+from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode, thinking, vertex
 from fkproxy.dialects.anthropic.counting import Counter
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.dialects.conversation import ConversationMarks
@@ -37,10 +38,13 @@ class Anthropic:
     routes: tuple[Route, ...] = (
         Route("/v1/messages", "messages"),
         Route("/v1/messages/count_tokens", "count_tokens", "count_tokens"),
+        *vertex.ROUTES,
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = (b"anthropic-version",)
     request_id_header: bytes | None = b"request-id"
+    # Claude Code 2.1 asks three times after a 529 before it takes its fallback model, and after a 503 once (tried 2026-11).
+    overloaded_status = 529
     tells_media = False
     stores_replies = False
     conversation = ConversationMarks(headers=(b"x-claude-code-session-id",), fields=("metadata.user_id",), opening=("system", "messages"))

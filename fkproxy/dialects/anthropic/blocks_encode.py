@@ -8,6 +8,7 @@ from typing import Any
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
 from fkproxy.dialects.base import carried
 from fkproxy.dialects.envelope import close_envelope
+from fkproxy.dialects.media import registered_type
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import Loss
@@ -138,7 +139,7 @@ class BlockWriter:
 
     def _image(self, media: Media) -> Block:
         if media.data is not None:
-            mime_type = "image/jpeg" if media.mime_type == "image/jpg" and not self._own else media.mime_type
+            mime_type = media.mime_type if self._own else registered_type(media.mime_type)
             if mime_type not in _IMAGES and not self._own:
                 raise Unrepresentable(f"an image of type {media.mime_type}", NAME, f"{', '.join(_IMAGES)} are what it takes")
             return {"type": "base64", "media_type": mime_type, "data": media.data, **self._more(media)}

@@ -1,11 +1,13 @@
 """Errors in the shape Anthropic gives them, both ways. Floor 1. Pure.
 
 Source: platform.claude.com/docs/en/api/errors and …/api/rate-limits, read 2026-11:
-`{"type": "error", "error": {"type", "message"}, "request_id"}`.
+`{"type": "error", "error": {"type", "message", "details"?: {"error_code", …}}, "request_id"}`. The vendor's own clients act upon that code:
+they send a conversation again whose thread is lost.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from fkproxy.dialects.retry_after import believed_s, retry_after_s, seconds_until
 from fkproxy.model.errors import (
     FkproxyError,
+    Unrepresentable,
     UpstreamError,
     UpstreamFailed,
     UpstreamModelMissing,
@@ -27,7 +30,7 @@ from fkproxy.wire import json
 
 __all__ = ["decode_error", "encode_error", "error_of"]
 
-_MAX_MESSAGE_CHARS = 1000
+_MAX_MESSAGE_CHARS = _MAX_DETAILS_BYTES = 1000
 
 _TYPES = {
     400: "invalid_request_error",
@@ -47,12 +50,35 @@ _STATUS = {name: status for status, name in _TYPES.items()} | {"api_error": 500}
 _NO_CREDIT = "credit balance is too low"
 """In the words of a 400: the account behind the gateway's key is at fault, not the request."""
 
+_TOO_LONG = "prompt is too long"
+"""In the words of a 400, by which clients know it: "prompt is too long: 200001 tokens > 200000 maximum"."""
+
+_TOO_LONG_WORDS = re.compile(rf"\b{_TOO_LONG}\b|\bexceed context limit\b", re.IGNORECASE)
+"""The second is of the prompt and `max_tokens` together. Vertex AI has a 413 for it, "Prompt is too long"."""
+
+_NO_THREADS = '{"error_code":"thread_unsupported_request"}'
+"""What a client is told whose conversation is to be a thread where there are none: the vendor's own tool runners always ask for one, and
+send the conversation without it when they read this (anthropic-sdk-python, lib/threads).
+"""
+
+_THREAD_UNKNOWN = "thread: Extra inputs are not permitted"
+"""How a 400 begins of who speaks the dialect and has no threads, as Vertex AI."""
+
+_NO_FILE = "File not found"
+"""How a 404 begins that is about a file, which another account may have, and not about the model (…/build-with-claude/files)."""
+
 
 def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
     """The reply's JSON value."""
     kind = _TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
     message = str(error)[:_MAX_MESSAGE_CHARS]
-    return {"type": "error", "error": {"type": kind, "message": message, "code": error.code}, "request_id": request_id}
+    details = error.details if isinstance(error, UpstreamRejected) else None
+    if isinstance(error, Unrepresentable) and error.param == "thread":
+        details = _NO_THREADS
+    if isinstance(error, UpstreamRejected) and error.native_code == UpstreamRejected.TOO_LONG and not _TOO_LONG_WORDS.search(message):
+        message = f"{_TOO_LONG}: {message}"
+    told = {"details": json.loads(details)} if details is not None else {}
+    return {"type": "error", "error": {"type": kind, "message": message, "code": error.code, **told}, "request_id": request_id}
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -61,6 +87,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         value = json.loads(body)
     except ValueError:
         value = None
+    if isinstance(value, list) and value:
+        value = value[0]  # Vertex AI's, of a stream
     inner = value.get("error") if isinstance(value, dict) else None
     return _error(status, inner if isinstance(inner, dict) else {}, _wait_s(headers))
 
@@ -75,6 +103,10 @@ def error_of(inner: Any) -> UpstreamError:
 def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> UpstreamError:
     message, kind = inner.get("message"), inner.get("type")
     words = message[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
+    native = kind if isinstance(kind, str) else None
+    no_threads = status == 400 and words is not None and words.startswith(_THREAD_UNKNOWN)
+    details = _NO_THREADS if no_threads else _details(inner.get("details"))
+    no_file = status == 404 and words is not None and words.startswith(_NO_FILE)
     if status == 402 or (status == 400 and words is not None and _NO_CREDIT in words):
         return UpstreamQuotaExhausted(
             "the quota of the gateway's account at the upstream is used up", retry_after_s=wait_s, upstream_status=status
@@ -88,12 +120,23 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
             return UpstreamOverloaded(words or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
         case 408 | 504:
             return UpstreamUnavailable(words or "the upstream did not answer in time", upstream_status=status)
-        case 404:
-            return UpstreamModelMissing(status, words or "the upstream answered 404", native_code=kind if isinstance(kind, str) else None)
+        case 404 if details is None and not no_file:
+            return UpstreamModelMissing(status, words or "the upstream answered 404", native_code=native)
         case _ if 400 <= status < 500:
-            return UpstreamRejected(status, words or f"the upstream answered {status}", native_code=kind if isinstance(kind, str) else None)
+            # A 404 with details is about a thread or a file.
+            words = words or f"the upstream answered {status}"
+            native = UpstreamRejected.TOO_LONG if _TOO_LONG_WORDS.search(words) else native
+            return UpstreamRejected(status, words, native_code=native, details=details, elsewhere=no_file)
         case _:
             return UpstreamFailed(words or f"the upstream answered {status}", upstream_status=status)
+
+
+def _details(given: Any) -> str | None:
+    """What an error says for programs; None where there is no code in it, as there is none in most."""
+    if not isinstance(given, dict) or not isinstance(given.get("error_code"), str):
+        return None
+    told = json.encode(given)
+    return told.decode() if len(told) <= _MAX_DETAILS_BYTES else None
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:

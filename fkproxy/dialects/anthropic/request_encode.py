@@ -12,12 +12,14 @@ from typing import Any
 from fkproxy.dialects.anthropic.blocks import NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
 from fkproxy.dialects.anthropic.models import Traits, traits_of
-from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
+from fkproxy.dialects.anthropic.schema import strict_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
 from fkproxy.dialects.anthropic.turns import Turn, called_names, drop_thoughts, encode_turns, end_turns, lacks_thoughts
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import JSON_ONLY
 from fkproxy.dialects.pairing import results_behind_calls
+from fkproxy.dialects.root_schema import object_schema
+from fkproxy.dialects.tool_names import with_taken_names
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.request import ChatRequest, Loss, Tool
 from fkproxy.wire import json
@@ -37,6 +39,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     if request.dialect == NAME:
         return Encoded(json.encode(_own(request, model)))
     losses = extra_losses(request, NAME)
+    request = with_taken_names(request, _TOOL_NAME, losses)
     body = json.encode(_Body(request, model, losses).encode())
     return Encoded(body, tuple(dict.fromkeys(losses)), may_think=request.reasoning is not None)
 
@@ -131,7 +134,7 @@ class _Body:
         choice = self._tool_choice() if tools else None
         if not tools and (called := called_names(turns)):
             # "Requests which include `tool_use` or `tool_result` blocks must define tools", says the 400.
-            tools, choice = [{"name": name, "input_schema": tool_schema(None)} for name in called], {"type": "none"}
+            tools, choice = [{"name": name, "input_schema": object_schema(None, [])} for name in called], {"type": "none"}
         if request.output is not None and request.output.kind == "json":
             system.append({"type": "text", "text": JSON_ONLY})
             self._lose("response_format", converted=True)
@@ -244,9 +247,7 @@ class _Body:
         return [self._tool(tool, strict) for tool in tools]
 
     def _tool(self, tool: Tool, strict: bool) -> Block:
-        if not _TOOL_NAME.fullmatch(tool.name):
-            raise Unrepresentable(f"the tool name {tool.name!r}", NAME, "letters, digits, _ and - are what it takes")
-        schema = tool_schema(tool.parameters)
+        schema = object_schema(tool.parameters, self._losses)
         block: Block = {"name": tool.name, **({"description": tool.description} if tool.description else {})}
         if not tool.strict:
             return {**block, "input_schema": schema}

@@ -56,10 +56,20 @@ class _TokenDetails(msgspec.Struct, gc=False):
     thinking_tokens: int | None = None
 
 
+class _Written(msgspec.Struct, gc=False):
+    """Of what was written to the cache what stays there for an hour."""
+
+    ephemeral_1h_input_tokens: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.ephemeral_1h_input_tokens)
+
+
 class _Usage(msgspec.Struct, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _Written | None = None
     cache_read_input_tokens: int | None = None
     output_tokens_details: _TokenDetails | None = None
 
@@ -77,13 +87,13 @@ class _Message(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
-    """What is new in a block, or in the message itself."""
+    """What is new in a block, or in the message itself. Some servers have one type for all kinds, and say null for what others have."""
 
     type: str | None = None
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    partial_json: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
     citation: Any = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
@@ -93,7 +103,7 @@ class _Delta(msgspec.Struct):
 class _Event(msgspec.Struct):
     type: str = ""
     message: _Message | None = None
-    index: int = 0
+    index: int | None = None
     content_block: dict[str, Any] | None = None
     delta: _Delta | None = None
     usage: _Usage | None = None
@@ -209,13 +219,14 @@ class StreamDecoder:
         return [Done()]
 
     def _read(self, event: _Event) -> list[Event]:
+        index = event.index or 0
         match event.type:
             case "content_block_delta":
-                return self._delta(event.delta, event.index) if event.delta is not None else []
+                return self._delta(event.delta, index) if event.delta is not None else []
             case "content_block_start":
-                return [*self._begun(), *self.open(event.content_block or {}, event.index)]
+                return [*self._begun(), *self.open(event.content_block or {}, index)]
             case "content_block_stop":
-                call = self._aside.pop(event.index, None)
+                call = self._aside.pop(index, None)
                 return self.close() if call is None else call.close()
             case "message_start":
                 return self.start(event.message or _Message())
@@ -283,10 +294,10 @@ class StreamDecoder:
                 events += [_citation(citation) for citation in opened.citations or ()]
             case "thinking":
                 opened = _opened(block)
-                events += [*self._thought(opened.thinking or ""), *self._signed(opened.signature or "")]
+                events += [*self._thought(opened.thinking), *self._signed(opened.signature)]
             case "redacted_thinking":
                 opened = _opened(block)
-                events += self._signed(REDACTED + opened.data if opened.data else "")
+                events += self._signed(REDACTED + opened.data if opened.data else None)
             case "tool_use":
                 opened = _opened(block)
                 events.append(ToolCallStarted(index=self._calls, id=opened.id or f"call_{secrets.token_hex(12)}", name=opened.name or ""))
@@ -329,13 +340,13 @@ class StreamDecoder:
             case _:
                 return []
 
-    def _thought(self, text: str) -> list[Event]:
+    def _thought(self, text: str | None) -> list[Event]:
         if not text:
             return []
         self._pieces.append(text)
         return [ReasoningDelta(text=text)]
 
-    def _signed(self, signature: str) -> list[Event]:
+    def _signed(self, signature: str | None) -> list[Event]:
         """A thought that is not shown has a signature all the same, which belongs to it and to nothing before it."""
         if not signature:
             return []
@@ -393,4 +404,5 @@ def _usage(usage: _Usage) -> Usage:
         cached_input_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=details.thinking_tokens if details is not None else None,
+        cache_write_1h_tokens=usage.cache_creation.ephemeral_1h_input_tokens if usage.cache_creation else None,
     )

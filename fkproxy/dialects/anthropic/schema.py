@@ -3,8 +3,9 @@
 Sources, read 2026-11: platform.claude.com/docs/en/build-with-claude/structured-outputs ("JSON Schema limitations"), …/agents-and-tools/
 tool-use/define-tools, and what the anthropic package does to schemas (2.11, `lib/_parse`).
 
-A tool's `input_schema` is any JSON Schema whose root is one object. An answer's schema, or that of a strict tool, is compiled: objects
-must forbid further properties, and keywords that only narrow values are refused; those are told in the description instead.
+A tool's `input_schema` is any JSON Schema whose root is one object (see `root_schema`). An answer's schema, or that of a strict tool, is
+compiled: objects must forbid further properties, and keywords that only narrow values are refused; those are told in the description
+instead.
 """
 
 from __future__ import annotations
@@ -13,37 +14,15 @@ from typing import Any
 
 from fkproxy.wire import json
 
-__all__ = ["strict_schema", "tool_schema"]
+__all__ = ["strict_schema"]
 
 Schema = dict[str, Any]
 
-_UNIONS = ("anyOf", "oneOf", "allOf")
 _KEPT = ("type", "enum", "const", "description", "title", "default", "required", "$ref")
 _BY_NAME = ("properties", "$defs", "definitions")
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 _SILENT = ("$schema", "$id", "nullable", "oneOf")
 _MAX_DEPTH = 64
-
-
-def tool_schema(schema: Schema | None) -> Schema:
-    """The schema with an object at its root. Where the root offers several, whatever any of them allows is allowed."""
-    if schema is None:
-        return {"type": "object", "properties": {}}
-    root = _looked_up(schema)
-    if root.get("type") == "object" and not any(name in root for name in _UNIONS):
-        return root
-    rest = {name: value for name, value in root.items() if name not in _UNIONS}
-    properties, required = dict(_dict(rest.get("properties"))), _names(rest.get("required"))
-    for name in _UNIONS:
-        branches = [_looked_up(branch, root) for branch in _list(root.get(name)) if isinstance(branch, dict)]
-        for branch in branches:
-            for key, value in _dict(branch.get("properties")).items():
-                properties.setdefault(key, value)
-        needed = [dict.fromkeys(_names(branch.get("required"))) for branch in branches]
-        together = dict.fromkeys(key for keys in needed for key in keys)
-        required += together if name == "allOf" else [key for key in together if all(key in keys for keys in needed)]
-    required = [key for key in dict.fromkeys(required) if key in properties]
-    return {**rest, "type": "object", "properties": properties, **({"required": required} if required else {})}
 
 
 def strict_schema(schema: Schema, depth: int = 0) -> Schema:
@@ -80,26 +59,3 @@ def strict_schema(schema: Schema, depth: int = 0) -> Schema:
 
 def _inner(value: Any, depth: int) -> Any:
     return strict_schema(value, depth + 1) if isinstance(value, dict) else value
-
-
-def _looked_up(schema: Schema, root: Schema | None = None) -> Schema:
-    """A schema that is nothing but a reference to a definition, as that definition."""
-    root = schema if root is None else root
-    reference = schema.get("$ref")
-    if not isinstance(reference, str) or not reference.startswith(("#/$defs/", "#/definitions/")):
-        return schema
-    _, place, name = reference.split("/", 2)
-    target = _dict(root.get(place)).get(name)
-    return {**target, **{key: value for key, value in schema.items() if key != "$ref"}} if isinstance(target, dict) else schema
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _names(value: Any) -> list[str]:
-    return [name for name in _list(value) if isinstance(name, str)]
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

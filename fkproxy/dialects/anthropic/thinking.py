@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.anthropic.models import Traits, traits_of
+from fkproxy.dialects.anthropic.turns import lacks_thoughts
 from fkproxy.dialects.base import UNREADABLE_REASONING, may_say, seen_by
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
-__all__ = ["EFFORTS", "MIN_BUDGET", "Thinking", "apply_reasoning", "encode_thinking", "lost_sampling", "reasoning_of"]
+__all__ = ["EFFORTS", "MIN_BUDGET", "Thinking", "apply_reasoning", "drop_clearing", "encode_thinking", "lost_sampling", "reasoning_of"]
 
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
@@ -121,6 +122,7 @@ class _Asked(msgspec.Struct):
     """Of a request what its thinking hangs on."""
 
     max_tokens: int | None = None
+    messages: list[msgspec.Raw] = []
     tool_choice: _Choice | None = None
     output_config: dict[str, msgspec.Raw] | None = None
     temperature: float | None = None
@@ -155,7 +157,8 @@ def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses:
     asked = seen_by(_decode_asked, body)
     fields = json.raw_fields(body)
     thinking, effort = encode_thinking(reasoning, traits_of(model), asked.max_tokens, losses)
-    if thinking is not None and thinking["type"] == "enabled" and asked.tool_choice is not None and asked.tool_choice.type in _FORCED:
+    forced = asked.tool_choice is not None and asked.tool_choice.type in _FORCED
+    if thinking is not None and thinking["type"] == "enabled" and (forced or lacks_thoughts(asked.messages)):
         # "Thinking may not be enabled when tool_choice forces tool use", says the 400.
         losses.append(Loss(field="reasoning"))
         thinking = None
@@ -167,7 +170,9 @@ def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses:
         fields.pop(name, None)
         if value:
             fields[name] = value
-    if thinking is not None and thinking["type"] in ("enabled", "adaptive"):
+    if thinking is None or thinking["type"] not in ("enabled", "adaptive"):
+        drop_clearing(fields)
+    else:
         # Sampling is the model's own while it thinks.
         losses += [
             Loss(field=name) for name in lost_sampling({"temperature": asked.temperature, "top_p": asked.top_p, "top_k": asked.top_k})
@@ -175,3 +180,22 @@ def apply_reasoning(body: bytes, reasoning: ReasoningConfig, model: str, losses:
         for name in ("temperature", "top_p", "top_k"):
             fields.pop(name, None)
     return json.encode(fields)
+
+
+def drop_clearing(fields: dict[str, Any]) -> None:
+    """Leave out of a body's fields what is to become of earlier thoughts, as Claude Code says it.
+
+    "`clear_thinking_20251015` strategy requires `thinking` to be enabled or adaptive", says the 400.
+    """
+    raw = fields.get("context_management")
+    if raw is None or bytes(raw).find(b'"clear_thinking') < 0:
+        return
+    management = json.try_object(bytes(raw))
+    edits = management.get("edits") if management is not None else None
+    if management is None or not isinstance(edits, list):
+        return
+    kept = [edit for edit in edits if not (isinstance(edit, dict) and str(edit.get("type")).startswith("clear_thinking"))]
+    if kept:
+        fields["context_management"] = {**management, "edits": kept}
+    else:
+        del fields["context_management"]

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
+
+import msgspec
 
 from fkproxy.dialects.anthropic.blocks import NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
 from fkproxy.dialects.media import MADE
+from fkproxy.dialects.pairing import NO_RESULT
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Message
 from fkproxy.model.request import Loss
+from fkproxy.wire import json
 
 __all__ = ["Turn", "called_names", "drop_thoughts", "encode_turns", "end_turns", "lacks_thoughts"]
 
 Turn = dict[str, Any]
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
-_NOT_IN_NAMES = _NOT_IN_IDS
-_MAX_NAME_CHARS = 128
 _FIRST = "(begin)"
 _LAST = "(continue)"
 """What the user says where somebody has to say something."""
-_NO_RESULT = "No result."
 _MEDIA = ("image", "document")
 _THOUGHTS = ("thinking", "redacted_thinking")
 
@@ -49,20 +51,29 @@ def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[lis
         _add(turns, "assistant" if message.role == "assistant" else "user", writer.blocks(message.parts))
     turns = _concluded(turns, losses)
     if not turns:
+        losses.append(Loss(field="messages[].role" if system else "messages[].content", action="converted"))
         return [], [{"role": "user", "content": system or [_text(_FIRST)]}]
     if turns[0]["role"] == "assistant":
+        # "first message must use the "user" role", says the 400 of some who serve these models.
+        losses.append(Loss(field="messages[].role", action="converted"))
         turns.insert(0, {"role": "user", "content": [_text(_FIRST)]})
     return system, _paired(turns, losses)
 
 
-def lacks_thoughts(turns: list[Turn]) -> bool:
-    """The last calls are being answered, and the thoughts before them are not there.
+def lacks_thoughts(turns: Sequence[Turn | msgspec.Raw]) -> bool:
+    """The last calls are being answered, and the thoughts before them are not there. A turn is decoded, or as it came.
 
     "When `thinking` is enabled, a final `assistant` message must start with a thinking block", says the 400 of models with a budget.
     """
-    if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
-        return False
-    return turns[-2]["content"][0]["type"] not in _THOUGHTS
+    return [_begins_with(turn) for turn in turns[-2:]] == ["tool_use", "tool_result"]
+
+
+def _begins_with(turn: Turn | msgspec.Raw) -> str | None:
+    """The type of a turn's first block that is no text; None where there is none."""
+    value = json.try_object(bytes(turn)) if isinstance(turn, msgspec.Raw) else turn
+    content = value.get("content") if value is not None else None
+    kinds = [block.get("type") for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+    return next((kind for kind in kinds if kind != "text"), None)
 
 
 def called_names(turns: list[Turn]) -> list[str]:
@@ -91,7 +102,7 @@ def end_turns(turns: list[Turn], *, prefill: bool, losses: list[Loss]) -> None:
     final = last["content"][-1]
     if prefill and final["type"] == "text":
         # "final assistant content cannot end with trailing whitespace", says the 400.
-        final["text"] = final["text"].rstrip() or _LAST
+        final["text"] = final["text"].rstrip()
         return
     losses.append(Loss(field="messages[].role", action="converted"))
     turns.append({"role": "user", "content": [_text(_LAST)]})
@@ -170,12 +181,12 @@ def _answer(call: Block, waiting: dict[str, deque[Block]], losses: list[Loss]) -
     results = waiting.get(call["id"])
     if not results:
         losses.append(Loss(field="tool_calls[]", action="converted"))
-        return {"type": "tool_result", "tool_use_id": call["id"], "content": _NO_RESULT, "is_error": True}
+        return {"type": "tool_result", "tool_use_id": call["id"], "content": NO_RESULT, "is_error": True}
     return results.popleft()
 
 
 def _rename(calls: list[Block], answers: list[Block], used: dict[str, int]) -> None:
-    """Ids and names in the characters that are allowed, each id once in the conversation. `used`: how often each has been wanted."""
+    """Ids in the characters that are allowed, each one once in the conversation. `used`: how often each has been wanted."""
     for call, answer in zip(calls, answers, strict=True):
         plain = call_id = _NOT_IN_IDS.sub("_", call["id"]) or "call"
         while call_id in used:
@@ -183,7 +194,6 @@ def _rename(calls: list[Block], answers: list[Block], used: dict[str, int]) -> N
             call_id = f"{plain}_{used[plain]}"
         used[call_id] = 1
         call["id"] = answer["tool_use_id"] = call_id
-        call["name"] = _NOT_IN_NAMES.sub("_", call["name"])[:_MAX_NAME_CHARS] or "tool"
 
 
 def _as_said(result: Block) -> list[Block]:

@@ -55,12 +55,18 @@ _WORDS: dict[str, Callable[[str], UpstreamError]] = {
 }
 
 
-def failure(info: Any, message: str) -> FkproxyError:
-    """`info` as the child said it, `message` its words, which may be the vendor's error body."""
+def failure(info: Any, message: str, resets_in_s: float | None = None) -> FkproxyError:
+    """`info` as the child said it, `message` its words, which may be the vendor's error body.
+
+    `resets_in_s`: until the login's limits are there again, where the child knows.
+    """
     quoted = _quoted(message)
     text = str(quoted.get("message") or "" if quoted is not None else message)[:_MAX_MESSAGE_CHARS]
     if isinstance(info, str) and info in _WORDS:
-        return _WORDS[info](text)
+        error = _WORDS[info](text)
+        if isinstance(error, UpstreamQuotaExhausted):
+            error.retry_after_s = resets_in_s
+        return error
     if isinstance(info, dict):
         inner = next(iter(info.values()), None)
         status = inner.get("httpStatusCode") if isinstance(inner, dict) else None

@@ -13,7 +13,7 @@ import msgspec
 
 from fkproxy.dialects.base import Encoded
 from fkproxy.dialects.codex.names import name_for_child
-from fkproxy.dialects.codex.schemas import described, is_kept
+from fkproxy.dialects.codex.schemas import described, is_kept, is_readable
 from fkproxy.dialects.json_mode import JSON_ONLY
 from fkproxy.dialects.openai_responses import request_encode
 from fkproxy.dialects.openai_responses.items import NAME as RESPONSES
@@ -86,9 +86,9 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         sampling = msgspec.structs.replace(sampling, max_output_tokens=None)
     messages = tuple(_resealed(message) for message in messages)
     request = msgspec.structs.replace(request, messages=messages, sampling=sampling, output=output)
-    # What a model that thinks can be asked in Responses, and of that what the child can be told.
+    # What a model that thinks can be asked in Responses, and of that what the child can be told. A call that has no result yet may get it.
     try:
-        encoded = request_encode.encode_request(request, NAME)
+        encoded = request_encode.encode_request(request, NAME, whole=False)
     except Unrepresentable as error:
         raise Unrepresentable(error.param or "", NAME, error.hint) from None
     body: dict[str, Any] = json.loads(encoded.body)
@@ -192,7 +192,9 @@ def _tools(body: dict[str, Any], losses: list[Loss]) -> list[Tool]:
 def _tool(tool: dict[str, Any], *, kept: bool) -> Tool:
     """`kept`: the child passes its schema on as it is."""
     description, schema = tool.get("description") or "", tool["parameters"]
-    return Tool(name_for_child(tool["name"]), description if kept else described(description, schema), schema)
+    if not kept:
+        description = described(description, schema)
+    return Tool(name_for_child(tool["name"]), description, schema if is_readable(schema) else _OPEN_SCHEMA)
 
 
 def _named(item: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +202,11 @@ def _named(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema(output: OutputFormat | None) -> Any:
-    return (output.schema_ or _OPEN_SCHEMA) if output is not None and output.kind == "json_schema" else None
+    if output is None or output.kind != "json_schema":
+        return None
+    if not is_readable(output.schema_ or _OPEN_SCHEMA):
+        raise Unrepresentable("response_format", NAME, "its schema is nested too deeply")
+    return output.schema_ or _OPEN_SCHEMA
 
 
 def _answers(items: list[dict[str, Any]]) -> list[Answer]:

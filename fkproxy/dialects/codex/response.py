@@ -1,7 +1,7 @@
 """The child's notifications, decoded. Floor 1. Pure.
 
 A frame's data is one JSON-RPC message of the child. The adapter has left out what is another turn's, and adds one of its own:
-`fkproxy/tools` says that the model waits for tools, so the reply is whole.
+`fkproxy/tools` says that the model waits for tools, so the reply is whole; with counts where the vendor was not asked for it.
 
 Counts are those of `rawResponse/completed`, one for each answer of the vendor within a turn; a child that does not send them is
 believed in `thread/tokenUsage/updated`.
@@ -19,6 +19,7 @@ import msgspec
 from fkproxy.dialects.codex.failures import failure
 from fkproxy.dialects.codex.names import name_for_client
 from fkproxy.dialects.codex.plan import NAME
+from fkproxy.dialects.retry_after import believed_s
 from fkproxy.model.errors import UpstreamFailed, UpstreamProtocolError, UpstreamUnavailable
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -39,9 +40,11 @@ from fkproxy.model.usage import Usage
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame, SseDecoder
 
-__all__ = ["PAUSED_FOR_TOOLS", "StreamDecoder", "decode_reply"]
+__all__ = ["LIMITS", "PAUSED_FOR_TOOLS", "StreamDecoder", "decode_reply"]
 
 PAUSED_FOR_TOOLS = "fkproxy/tools"
+LIMITS = "account/rateLimits/updated"
+"""Comes before the end of a turn that failed because one of them is used up (0.169)."""
 
 _CUT_SHORT = "Incomplete response returned, reason: "
 """How the child tells, somewhere in its message, that the vendor's answer was incomplete (codex-rs/codex-api, 0.169)."""
@@ -75,6 +78,16 @@ class _Turn(msgspec.Struct):
     error: _Error | None = None
 
 
+class _Window(msgspec.Struct, rename="camel"):
+    used_percent: float = 0.0
+    resets_at: float = 0.0
+
+
+class _Limits(msgspec.Struct):
+    primary: _Window | None = None
+    secondary: _Window | None = None
+
+
 class _Params(msgspec.Struct, rename="camel"):
     delta: str = ""
     item_id: str = ""
@@ -88,11 +101,13 @@ class _Params(msgspec.Struct, rename="camel"):
     tool: str = ""
     call_id: str = ""
     arguments: Any = None
+    rate_limits: Any = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, rename="camel"):
     method: str = ""
     params: _Params | None = None
+    emitted_at_ms: float = 0.0
 
 
 _NOTHING = _Counts()
@@ -110,6 +125,8 @@ class StreamDecoder:
         self._counts: _Counts | None = None
         self._exact = False
         self._over = False
+        self._now_s = 0.0
+        self._used_up_until_s = 0.0
 
     def skims(self, frame: Frame) -> bytes:
         """See `StreamDecoder.skims`. No client speaks this."""
@@ -123,6 +140,7 @@ class StreamDecoder:
             message = _decode(frame.data)
         except json.MALFORMED as error:
             raise UpstreamProtocolError("the child's message is not what its protocol says") from error
+        self._now_s = message.emitted_at_ms / 1000
         tell = _TOLD.get(message.method)
         events = tell(self, message.params or _Params()) if tell is not None else []
         if events and self._began == "no" and not isinstance(events[0], Failed):
@@ -220,27 +238,36 @@ class StreamDecoder:
         so_far = self._counts or _NOTHING
         names = _Counts.__struct_fields__
         self._counts = total = _Counts(**{name: getattr(so_far, name) + getattr(more, name) for name in names})
-        return [
-            UsageReported(
-                usage=Usage(
-                    input_tokens=total.input_tokens,
-                    output_tokens=total.output_tokens,
-                    cached_input_tokens=total.cached_input_tokens,
-                    cache_write_tokens=total.cache_write_input_tokens,
-                    reasoning_tokens=total.reasoning_output_tokens,
-                )
-            )
-        ]
+        return [_reported(total)]
+
+    def _limited(self, params: _Params) -> list[Event]:
+        try:
+            limits = msgspec.convert(params.rate_limits, _Limits)
+        except msgspec.ValidationError:
+            # Nobody's reply depends on it.
+            return []
+        windows = (limits.primary, limits.secondary)
+        self._used_up_until_s = max((each.resets_at for each in windows if each is not None and each.used_percent >= 100), default=0.0)
+        return []
+
+    def _broken_off(self, error: _Error) -> list[Event]:
+        message = error.additional_details or error.message
+        _, cut_short, why = message.partition(_CUT_SHORT)
+        if cut_short:
+            return [ChoiceFinished(reason="content_filter" if "content_filter" in why else "length", native=why[:100]), Done()]
+        wait_s = believed_s(self._used_up_until_s - self._now_s) if self._now_s else None
+        return [Failed(failure(error.codex_error_info, message, wait_s))]
 
     def _paused(self, params: _Params) -> list[Event]:
         self._over = True
-        return [ChoiceFinished(reason="tool_calls", native="item/tool/call"), Done()]
+        counted = [_reported(params.usage)] if params.usage is not None else []
+        return [*counted, ChoiceFinished(reason="tool_calls", native="item/tool/call"), Done()]
 
     def _tries_again(self, params: _Params) -> list[Event]:
         if params.error is None or not params.will_retry or (self._speaking is None and not self._calls):
             return []
         self._over = True
-        return _broken_off(params.error)
+        return self._broken_off(params.error)
 
     def _completed(self, params: _Params) -> list[Event]:
         self._over = True
@@ -250,15 +277,19 @@ class StreamDecoder:
         error = turn.error
         if error is None:
             return [Failed(UpstreamFailed(f"the child's turn was {turn.status or 'ended'}"))]
-        return _broken_off(error)
+        return self._broken_off(error)
 
 
-def _broken_off(error: _Error) -> list[Event]:
-    message = error.additional_details or error.message
-    _, cut_short, why = message.partition(_CUT_SHORT)
-    if cut_short:
-        return [ChoiceFinished(reason="content_filter" if "content_filter" in why else "length", native=why[:100]), Done()]
-    return [Failed(failure(error.codex_error_info, message))]
+def _reported(counts: _Counts) -> Event:
+    return UsageReported(
+        usage=Usage(
+            input_tokens=counts.input_tokens,
+            output_tokens=counts.output_tokens,
+            cached_input_tokens=counts.cached_input_tokens,
+            cache_write_tokens=counts.cache_write_input_tokens,
+            reasoning_tokens=counts.reasoning_output_tokens,
+        )
+    )
 
 
 _TOLD = {
@@ -273,6 +304,7 @@ _TOLD = {
     "rawResponse/completed": StreamDecoder._exact_usage,
     "thread/tokenUsage/updated": StreamDecoder._usage,
     PAUSED_FOR_TOOLS: StreamDecoder._paused,
+    LIMITS: StreamDecoder._limited,
     "error": StreamDecoder._tries_again,
     "turn/completed": StreamDecoder._completed,
 }

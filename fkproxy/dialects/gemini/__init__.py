@@ -6,6 +6,7 @@ response.py         a reply, decoded
 response_encode.py  a reply, encoded
 errors.py           errors, both ways
 counting.py         a count of tokens, both ends          embedding.py  embeddings, both ends
+vertex.py           what clients of Vertex AI say otherwise
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import msgspec
 
 from fkproxy.dialects.base import Encoded, ModelEntry, Operation, Peek, ReplyContext, Route
 from fkproxy.dialects.conversation import ConversationMarks
-from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode, thinking
+from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode, thinking, vertex
 from fkproxy.dialects.gemini.counting import Counter
 from fkproxy.dialects.gemini.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamError, UpstreamProtocolError
-from fkproxy.model.events import Event, Reply
+from fkproxy.model.events import Event, Failed, Reply
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
-from fkproxy.wire import json, sse
+from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
 __all__ = ["DIALECT", "Gemini"]
@@ -35,6 +36,7 @@ _METHODS: dict[str, Operation] = {
     "embedContent": "embeddings",
     "batchEmbedContents": "embeddings",
 }
+_LISTED = frozenset(("generateContent", "embedContent"))
 _ENDINGS = tuple(f":{name}" for name in _METHODS)
 
 
@@ -48,17 +50,24 @@ class Gemini:
         Route("/v1beta/models/{target}", "generate_content", endings=_ENDINGS),
         Route("/v1/models/{target}", "generate_content_v1", endings=_ENDINGS),
         Route("/v1alpha/models/{target}", "generate_content_v1alpha", endings=_ENDINGS),
+        *(
+            Route(f"/{version}/{where}publishers/google/models/{{target}}", f"{name}_{version}", endings=_ENDINGS, rewrite=vertex.rewrite)
+            for version in ("v1beta1", "v1")
+            for where, name in (("", "vertex_express"), ("projects/{project}/locations/{location}/", "vertex"))
+        ),
     )
     models_paths: tuple[str, ...] = ("/v1beta/models", "/v1/models", "/v1alpha/models")
     client_headers: tuple[bytes, ...] = (b"x-goog-api-client", b"x-goog-api-key")
     request_id_header: bytes | None = None
+    overloaded_status = 503
     tells_media = True
     stores_replies = False
     conversation = ConversationMarks(fields=("cachedContent",), opening=("systemInstruction", "system_instruction", "contents"))
     known_fields = request.KNOWN_FIELDS
     counter = Counter()
     embedder = Embedder()
-    keep_alive = sse.encode_comment("keep-alive")
+    # No comment: @google/genai 1, which Gemini CLI 0.61 has, looks for `/^\s*data: /` and reads nothing of what stands behind another line.
+    keep_alive = b"\n\n"
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
@@ -112,7 +121,9 @@ class Gemini:
         return response_encode.StreamEncoder(context)
 
     def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
-        """See `Dialect.forward_frame`."""
+        """See `Dialect.forward_frame`. An upstream's own error has behind it what ours have."""
+        if events and type(events[-1]) is Failed and frame.data is not None:
+            return frame.raw + response_encode.BROKEN_OFF
         return frame.raw
 
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
@@ -128,7 +139,7 @@ class Gemini:
         return response_encode.encode_models(models)
 
     def decode_models(self, body: bytes) -> list[ModelEntry]:
-        """See `Dialect.decode_models`. Models that only embed or predict are left out."""
+        """See `Dialect.decode_models`. Models that neither talk nor embed, such as those that only predict, are left out."""
         try:
             listed = msgspec.json.decode(body, type=_Models).models
         except json.MALFORMED as error:
@@ -140,9 +151,10 @@ class Gemini:
                 display_name=model.display_name,
                 input_token_limit=model.input_token_limit,
                 output_token_limit=model.output_token_limit,
+                embeds=None if model.methods is None else "generateContent" not in model.methods,
             )
             for model in listed
-            if model.supported_generation_methods is None or "generateContent" in model.supported_generation_methods
+            if model.methods is None or not model.methods.isdisjoint(_LISTED)
         ]
 
 
@@ -151,7 +163,7 @@ class _Model(msgspec.Struct, rename="camel"):
     display_name: str | None = None
     input_token_limit: int | None = None
     output_token_limit: int | None = None
-    supported_generation_methods: list[str] | None = None
+    methods: frozenset[str] | None = msgspec.field(name="supportedGenerationMethods", default=None)
 
 
 class _Models(msgspec.Struct):

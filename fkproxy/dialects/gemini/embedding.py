@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.base import Encoded, Peek
-from fkproxy.dialects.gemini.request import NAME
+from fkproxy.dialects.gemini.request import NAME, fields_of
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
 from fkproxy.model.request import Loss
@@ -27,7 +27,7 @@ class _Vector(msgspec.Struct):
 class _Reply(msgspec.Struct, rename="camel"):
     embedding: _Vector | None = None
     embeddings: list[_Vector] | None = None
-    usage_metadata: dict[str, Any] = {}
+    usage_metadata: Any = None
 
 
 class Embedder:
@@ -35,7 +35,7 @@ class Embedder:
 
     def decode_request(self, body: bytes, asked: Peek) -> EmbeddingRequest:
         """One content, or the contents of a batch, which must ask for the same in all else."""
-        fields = Fields(json.decode_request(body))
+        fields = fields_of(body)
         entries = [fields] if asked.variant == _SINGLE else list(fields.each("requests"))
         if not entries:
             raise InvalidRequest("requests", "expected an array with at least one request")
@@ -70,9 +70,13 @@ class Embedder:
         except json.MALFORMED as error:
             raise UpstreamProtocolError("the upstream's embeddings are not what its dialect says") from error
         vectors = reply.embeddings if reply.embeddings is not None else [reply.embedding] if reply.embedding is not None else []
-        count = reply.usage_metadata.get("promptTokenCount")
+        count = reply.usage_metadata.get("promptTokenCount") if isinstance(reply.usage_metadata, dict) else None
         usage = Usage(input_tokens=count, output_tokens=0) if type(count) is int else None
         return EmbeddingReply(vectors=tuple(tuple(vector.values) for vector in vectors), usage=usage)
+
+    def hear_reply(self, body: bytes) -> Usage | None:
+        """See `EmbeddingCodec.hear_reply`."""
+        return self.decode_reply(body).usage
 
     def encode_reply(self, reply: EmbeddingReply, asked: EmbeddingRequest) -> bytes:
         """See `EmbeddingCodec.encode_reply`."""
@@ -90,6 +94,5 @@ def _read(entry: Fields) -> tuple[str, tuple[str | None, str | None, int | None]
     texts = [part.text("text") for part in content.each("parts")]
     if not texts or any(text is None for text in texts):
         raise InvalidRequest(content.at("parts"), "expected parts with text")
-    task = entry.any("taskType", "task_type")
-    dimensions = entry.integer("outputDimensionality", 1) or entry.integer("output_dimensionality", 1)
+    task, dimensions = entry.any("taskType"), entry.integer("outputDimensionality", 1)
     return "".join(text for text in texts if text is not None), (task if isinstance(task, str) else None, entry.text("title"), dimensions)

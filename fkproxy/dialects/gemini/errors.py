@@ -67,6 +67,12 @@ _HTTP_OF_STATUS = {
 _KEY_REASONS = "API_KEY_"
 """How the reasons of google.api.ErrorReason begin that speak of the key: invalid, expired, blocked for a service, an address, an app."""
 
+_NOT_OURS = re.compile(r"\bto access the File\b|\bCachedContent not found\b")
+"""In the words of a 403: what the request names is another account's, or is there no more, for files end after two days."""
+
+_TOO_LONG = "exceeds the maximum number of tokens allowed"
+"""In the words of a 400, by which clients know it: "The input token count (9) exceeds the maximum number of tokens allowed (8)."."""
+
 _SECRET = re.compile(r"AIza[\w-]{20,}|ya29\.[\w.-]+|(?<=[?&]key=)[^&\s'\"]+|(?<=api_key:)[^\s'\"]+")
 """A key or a token. Google's messages about quotas and consumers name them now and then."""
 
@@ -80,7 +86,10 @@ def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
     if error.retry_after_s is not None:
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{error.retry_after_s:.3f}s"})
     status = _STATUS.get(error.status, "INTERNAL" if error.status >= 500 else "INVALID_ARGUMENT")
-    return {"error": {"code": error.status, "message": str(error)[:_MAX_MESSAGE_CHARS], "status": status, "details": details}}
+    message = str(error)[:_MAX_MESSAGE_CHARS]
+    if isinstance(error, UpstreamRejected) and error.native_code == UpstreamRejected.TOO_LONG and _TOO_LONG not in message:
+        message = f"The input token count {_TOO_LONG}: {message}"
+    return {"error": {"code": error.status, "message": message, "status": status, "details": details}}
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -108,12 +117,14 @@ def error_of(inner: dict[str, Any]) -> UpstreamError:
 def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> UpstreamError:
     message = inner.get("message")
     words = _SECRET.sub("…", message)[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
-    listed = inner.get("details")
+    word, listed = inner.get("status"), inner.get("details")
+    native = word if isinstance(word, str) else None
     details = [detail for detail in listed if isinstance(detail, dict)] if isinstance(listed, list) else []
+    if status == 403 and words is not None and _NOT_OURS.search(words):
+        return UpstreamRejected(status, words, native_code=native, elsewhere=True)
     if status in (401, 403) or any(str(detail.get("reason")).startswith(_KEY_REASONS) for detail in details):
         return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
     wait_s = next((delay for detail in details if (delay := _delay_s(detail)) is not None), wait_s)
-    word = inner.get("status")
     match status:
         case 402:
             return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
@@ -121,7 +132,7 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
             # The RetryInfo beside it is that of the minute's quota.
             return UpstreamQuotaExhausted(_NO_QUOTA, upstream_status=status, whole_account=False)
         case 404 if words is not None and "model" in words.lower():
-            return UpstreamModelMissing(status, words, native_code=word if isinstance(word, str) else None)
+            return UpstreamModelMissing(status, words, native_code=native)
         case 429:
             return UpstreamRateLimited(words or "the upstream's rate limit is reached", retry_after_s=wait_s)
         case 503 | 529:
@@ -129,7 +140,8 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
         case 408 | 499 | 504:
             return UpstreamUnavailable(words or "the upstream did not answer in time", upstream_status=status)
         case _ if 400 <= status < 500:
-            return UpstreamRejected(status, words or f"the upstream answered {status}", native_code=word if isinstance(word, str) else None)
+            words = words or f"the upstream answered {status}"
+            return UpstreamRejected(status, words, native_code=UpstreamRejected.TOO_LONG if _TOO_LONG in words else native)
         case _:
             return UpstreamFailed(words or f"the upstream answered {status}", upstream_status=status)
 

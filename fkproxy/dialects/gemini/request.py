@@ -12,14 +12,14 @@ import binascii
 import re
 from typing import Any
 
-from fkproxy.dialects.gemini.thinking import EFFORT_OF_LEVEL
+from fkproxy.dialects.gemini.thinking import EFFORT_OF_LEVEL, NO_SIGNATURE
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["KNOWN_FIELDS", "NAME", "decode_request"]
+__all__ = ["KNOWN_FIELDS", "NAME", "decode_request", "fields_of"]
 
 NAME = "gemini"
 
@@ -33,7 +33,8 @@ KNOWN_FIELDS = frozenset(
 
 _SNAKE = re.compile(r"_([a-z])")
 _KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
-_MODES = {"NONE": "none", "AUTO": "auto", "ANY": "required", "VALIDATED": "auto"}
+_ROLES = ("user", "model", "function", "")
+_MODES = {"NONE": "none", "AUTO": "auto", "ANY": "required", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
 _FREE_FORM = frozenset(
     (
         *("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"),
@@ -41,6 +42,10 @@ _FREE_FORM = frozenset(
     )
 )
 """Fields whose keys are not the API's but the caller's own."""
+_LISTS = frozenset(("contents", "parts", "tools", "functionDeclarations", "requests"))
+"""Where the API takes one object for a list of it, as Google's own examples for curl have it: `"contents": {"parts": {"text": …}}`
+(ai.google.dev/gemini-api/docs/system-instructions, and intro_gemini_curl in GoogleCloudPlatform/generative-ai, read 2026-11).
+"""
 _SIZES = frozenset(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"))
 """Keywords of a schema whose numbers are of 64 bits, which the JSON of a protocol buffer writes as strings."""
 
@@ -50,16 +55,25 @@ def _camelled(name: str) -> str:
 
 
 def _camel(value: Any) -> Any:
-    """The value with the API's own keys in camelCase."""
+    """The value with the API's own keys in camelCase, and with lists where it has them."""
     if isinstance(value, dict):
         renamed = {_camelled(name): inner for name, inner in value.items()}
-        return {name: inner if name in _FREE_FORM else _camel(inner) for name, inner in renamed.items()}
+        return {name: inner if name in _FREE_FORM else _listed(name, _camel(inner)) for name, inner in renamed.items()}
     return [_camel(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _listed(name: str, value: Any) -> Any:
+    return [value] if name in _LISTS and isinstance(value, dict) else value
+
+
+def fields_of(body: bytes) -> Fields:
+    """A client's request, whichever way it writes names and lists. Raises `InvalidRequest`."""
+    return Fields(_camel(json.decode_request(body)))
 
 
 def decode_request(body: bytes, model: str, *, stream: bool) -> ChatRequest:
     """The whole request, checked. Raises `InvalidRequest` naming the field."""
-    fields = Fields(_camel(json.decode_request(body)))
+    fields = fields_of(body)
     kept: Extra = {}
     contents = fields.array("contents")
     if not contents:
@@ -123,7 +137,10 @@ def _system(fields: Fields, kept: Extra) -> list[Message]:
 
 def _content(entry: Fields, ids: _Ids) -> list[Message]:
     """One content; the responses of functions in a user's content are a message of their own."""
-    role = entry.choice("role", ("user", "model", "function", "")) or ""
+    # "USER", say the examples of Vertex AI.
+    role = (entry.text("role") or "").lower()
+    if role not in _ROLES:
+        raise InvalidRequest(entry.at("role"), f"expected one of {', '.join(filter(None, _ROLES))}")
     parts = [_part(part, ids) for part in entry.each("parts")]
     extra = entry.rest()
     if role == "model":
@@ -168,6 +185,9 @@ def _call(fields: Fields, seal: Seal | None, ids: _Ids) -> ToolCall:
         extra["$call"] = own
     if args is None:
         extra["$no_args"] = True
+    if seal is not None and seal.data == NO_SIGNATURE:
+        # It seals nothing: who else gets the call has lost nothing without it.
+        seal, extra["$marked"] = None, True
     return ToolCall(id=ids.call(given, name), name=name, arguments=json.encode(args or {}).decode(), seal=seal, extra=extra)
 
 
@@ -261,7 +281,8 @@ def _tools(fields: Fields) -> tuple[Tool, ...]:
     for entry in fields.each("tools"):
         for declaration in entry.each("functionDeclarations"):
             tools.append(_declaration(declaration))
-        tools += [Tool(name=name, kind=name, value=value) for name, value in entry.rest().items()]
+        # `"codeExecution": null`, says rig for Rust beside its functions.
+        tools += [Tool(name=name, kind=name, value=value) for name, value in entry.rest().items() if value is not None]
     return tuple(tools)
 
 
@@ -277,13 +298,14 @@ def _declaration(fields: Fields) -> Tool:
 def _standard(schema: Any) -> Any:
     """Gemini's schema as JSON Schema: its type names are in capitals, null has a flag of its own, and numbers may come as strings.
 
-    Its keywords come in either case: google-genai 3.4 for Python sends `any_of`, the API's pages say `anyOf`.
+    A keyword that is null is one that is not there, as in all JSON of protocol buffers. They come in either case: google-genai 3.4 for
+    Python sends `any_of`, the API's pages say `anyOf`.
     """
     if isinstance(schema, list):
         return [_standard(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    out = {_camelled(name): value for name, value in schema.items()}
+    out = {_camelled(name): value for name, value in schema.items() if value is not None}
     for name in ("items", "anyOf", "additionalProperties"):
         if name in out:
             out[name] = _standard(out[name])
@@ -323,18 +345,21 @@ def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
         kept["toolConfig.*"] = more
     if calling is None:
         return None
-    mode = calling.choice("mode", (*_MODES, "MODE_UNSPECIFIED"))
+    # The API reads its enums in either case: `"mode": "any"`, say the examples of Google's cookbook.
+    mode = (calling.text("mode") or "AUTO").upper()
+    if mode not in _MODES:
+        raise InvalidRequest(calling.at("mode"), f"expected one of {', '.join(_MODES)}")
     names = calling.texts("allowedFunctionNames")
     own = calling.rest()
     if mode == "VALIDATED":
         own["mode"] = mode
     if own:
         kept["$calling"] = own
-    return ToolChoice(mode=_MODES.get(mode or "AUTO", "auto"), names=names)  # type: ignore[arg-type]  # the values of _MODES
+    return ToolChoice(mode=_MODES[mode], names=names)  # type: ignore[arg-type]  # the values of _MODES
 
 
 def _output(generation: Fields, kept: Extra) -> OutputFormat | None:
-    mime_type = generation.text("responseMimeType")
+    mime_type = generation.text("responseMimeType") or None  # the JSON of a protocol buffer may name what is not set
     schema, other = generation.mapping("responseSchema"), generation.mapping("responseJsonSchema")
     if mime_type not in (None, "application/json", "text/plain"):
         # text/x.enum and whatever comes next: no other dialect has a word for it.

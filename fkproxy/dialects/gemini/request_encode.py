@@ -9,14 +9,25 @@ their order; a result is an object; the first call of every step carries its tho
 from __future__ import annotations
 
 import mimetypes
+import re
 from itertools import groupby, takewhile
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses
 from fkproxy.dialects.gemini.schema import clean_parameters, clean_schema
-from fkproxy.dialects.gemini.thinking import encode_thinking, is_gemini_3, is_gemini_3_6
-from fkproxy.dialects.pairing import results_behind_calls
+from fkproxy.dialects.gemini.thinking import (
+    NO_SIGNATURE,
+    encode_thinking,
+    is_gemini_3,
+    is_gemini_3_6,
+    most_tokens,
+    sign,
+    sign_images,
+)
+from fkproxy.dialects.media import registered_type
+from fkproxy.dialects.pairing import results_behind_calls, with_results
+from fkproxy.dialects.tool_names import with_taken_names
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool
@@ -26,11 +37,15 @@ __all__ = ["encode_request"]
 
 _NAME = "gemini"
 _MAX_STOP_SEQUENCES = 5
-_NO_SIGNATURE = "skip_thought_signature_validator"
-"""What Google documents for a call that another model made, or whose signature is lost."""
-
+_SEED_BITS = 31
+"""Those of a seed beside its sign: it is an int32 (the API's discovery document), and a larger number is refused."""
+_FIRST = "(begin)"
+"""What the user says before a call that nothing led to: "function call turn comes immediately after a user turn", says the 400."""
 _LAST = "(continue)"
 """What the user says to models that refuse to go on with their own words: "Requests ending with a model turn are not supported"."""
+
+_FUNCTION_NAME = re.compile("[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
+"""What its 400s tell of one: "Must start with a letter or an underscore … with a maximum length of 64"."""
 
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 _MIME_TYPES = {"image": "image/jpeg", "audio": "audio/mpeg", "video": "video/mp4", "file": "application/pdf"}
@@ -41,11 +56,17 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     """The body. Raises `Unrepresentable`."""
     own = request.dialect == _NAME
     losses: list[Loss] = [] if own else extra_losses(request, _NAME)
+    if not own:
+        request = with_taken_names(request, _FUNCTION_NAME, losses)
     writer = _Writer(own=own, gemini_3=is_gemini_3(model), losses=losses)
     body: dict[str, Any] = {}
-    contents, system = writer.contents(request.messages if own else results_behind_calls(request.messages))
+    contents, system = writer.contents(request.messages if own else with_results(results_behind_calls(request.messages), losses))
     if system and not contents:
+        losses.append(Loss(field="messages[].role", action="converted"))
         contents, system = [{"role": "user", "parts": system}], []
+    if not own and contents and contents[0]["role"] == "model" and any("functionCall" in part for part in contents[0]["parts"]):
+        losses.append(Loss(field="messages[].role", action="converted"))
+        contents.insert(0, {"role": "user", "parts": [{"text": _FIRST}]})
     if not own and contents and contents[-1]["role"] == "model" and is_gemini_3_6(model):
         losses.append(Loss(field="messages[].role", action="converted"))
         contents.append({"role": "user", "parts": [{"text": _LAST}]})
@@ -91,6 +112,13 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
         # It is refused without the other.
         "logprobs": sampling.top_logprobs if own or sampling.logprobs else None,
     }
+    most = None if own else most_tokens(model)
+    if most is not None and (sampling.max_output_tokens or 0) > most:
+        losses.append(Loss(field="max_tokens", action="converted"))
+        values["maxOutputTokens"] = most
+    if not own and sampling.seed is not None and (sampling.seed >> _SEED_BITS) not in (0, -1):
+        losses.append(Loss(field="seed", action="converted"))
+        values["seed"] = sampling.seed & ((1 << _SEED_BITS) - 1)
     config = {name: value for name, value in values.items() if value is not None}
     output = request.output
     if output is not None and output.kind == "text" and own:
@@ -167,7 +195,9 @@ class _Writer:
                 self._add(contents, self._content(message))
         if self._gemini_3 and not self._own:
             for content in contents:
-                _sign(content["parts"])
+                sign(content["parts"])
+                if content["role"] == "model":
+                    sign_images(content["parts"])
         return contents, system
 
     def _content(self, message: Message) -> dict[str, Any]:
@@ -263,7 +293,8 @@ class _Writer:
             inner |= call.extra.get("$call", {})
             if "$no_args" in call.extra:
                 del inner["args"]
-        return {"functionCall": inner, **self._signature(call.seal), **self._extra(call.extra)}
+        marked = {"thoughtSignature": NO_SIGNATURE} if self._own and "$marked" in call.extra else {}
+        return {"functionCall": inner, **marked, **self._signature(call.seal), **self._extra(call.extra)}
 
     def _results(self, results: list[ToolResult]) -> list[dict[str, Any]]:
         if not self._own:
@@ -310,11 +341,11 @@ class _Writer:
         named = {"displayName": media.name} if media.name is not None and self._own else {}
         if media.detail not in (None, "auto"):
             self._losses.append(Loss(field="image_url.detail"))
+        mime_type = media.mime_type if self._own else registered_type(media.mime_type)
         if media.data is not None:
-            if media.mime_type is None:
+            if mime_type is None:
                 raise Unrepresentable(f"a {media.kind} without its media type", _NAME, "name it in the data URL")
-            return {"inlineData": {"mimeType": media.mime_type, "data": media.data, **named, **self._inner(media, "inlineData.*")}}
-        mime_type = media.mime_type
+            return {"inlineData": {"mimeType": mime_type, "data": media.data, **named, **self._inner(media, "inlineData.*")}}
         if mime_type is None and not self._own:
             mime_type = mimetypes.guess_type(urlsplit(media.url or "").path)[0] or _MIME_TYPES[media.kind]
         typed = {"mimeType": mime_type} if mime_type is not None else {}
@@ -323,13 +354,6 @@ class _Writer:
     def _inner(self, media: Media, name: str) -> dict[str, Any]:
         """The fields that a part's inner object came with and the hub has no word for."""
         return media.extra.get(name, {}) if self._own else {}
-
-
-def _sign(parts: list[dict[str, Any]]) -> None:
-    """Mark the first call of a step that has lost its signature."""
-    first = next((part for part in parts if "functionCall" in part), None)
-    if first is not None:
-        first.setdefault("thoughtSignature", _NO_SIGNATURE)
 
 
 def _as_result(value: Any) -> dict[str, Any]:

@@ -69,18 +69,20 @@ FINISH_REASONS: dict[str, FinishReason] = {
 
 
 class _Wire(msgspec.Struct, rename="camel"):
-    """Names as the API writes them."""
+    """Names as the API writes them. Any field may be null, which says no more than leaving it out (protobuf.dev, "ProtoJSON Format", read
+    2026-11): a server that writes google-genai's own types names all that it does not say.
+    """
 
 
 class _FunctionCall(_Wire):
-    name: str = ""
+    name: str | None = None
     args: dict[str, Any] | None = None
     id: str | None = None
 
 
 class _Blob(_Wire):
-    mime_type: str = "application/octet-stream"
-    data: str = ""
+    mime_type: str | None = None
+    data: str | None = None
 
 
 class _File(_Wire):
@@ -90,7 +92,7 @@ class _File(_Wire):
 
 class _Part(_Wire):
     text: str | None = None
-    thought: bool = False
+    thought: bool | None = None
     thought_signature: str | None = None
     function_call: _FunctionCall | None = None
     inline_data: _Blob | None = None
@@ -106,7 +108,7 @@ class _Content(_Wire):
 
 
 class _Candidate(_Wire):
-    index: int = 0
+    index: int | None = None
     content: _Content | None = None
     finish_reason: str | None = None
     finish_message: str | None = None
@@ -118,8 +120,8 @@ class _Candidate(_Wire):
 
 
 class _Modality(_Wire):
-    modality: str = ""
-    token_count: int = 0
+    modality: str | None = None
+    token_count: int | None = None
 
 
 class _UsageMetadata(_Wire):
@@ -243,7 +245,15 @@ class StreamDecoder:
         self._ended = True
         if not self._finished or not self._seen <= self._finished.keys():
             return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
-        return [*(self._finish(choice, *finished) for choice, finished in self._finished.items()), Done()]
+        return [*self._nothing_made(), *(self._finish(choice, *finished) for choice, finished in self._finished.items()), Done()]
+
+    def _nothing_made(self) -> list[Event]:
+        """Of a count that is 0 the vendor says nothing: a prompt that was blocked is all that the total holds."""
+        usage, metadata = self._usage, self._metadata
+        total = metadata.total_token_count if metadata is not None else None
+        if total is None or total != usage.input_tokens or usage.output_tokens is not None:
+            return []
+        return [UsageReported(usage=msgspec.structs.replace(usage, output_tokens=0))]
 
     def read(self, response: _Response) -> list[Event]:
         """The events of one response object."""
@@ -256,19 +266,20 @@ class StreamDecoder:
             created_s = None if response.create_time is None else _unix_s(response.create_time)
             events.append(Started(id=response.response_id, model=response.model_version, created_s=created_s))
         for candidate in response.candidates or ():
-            self._seen.add(candidate.index)
+            choice = candidate.index or 0
+            self._seen.add(choice)
             if candidate.content is not None:
                 for part in candidate.content.parts or ():
-                    self._part(part, candidate.index, events)
+                    self._part(part, choice, events)
             if candidate.logprobs_result is not None and (tokens := _logprobs(candidate.logprobs_result)):
-                events.append(LogprobsReported(tokens=tokens, choice=candidate.index))
+                events.append(LogprobsReported(tokens=tokens, choice=choice))
             if candidate.finish_reason is not None:
-                self._finished[candidate.index] = (FINISH_REASONS.get(candidate.finish_reason, "stop"), candidate.finish_reason)
+                self._finished[choice] = (FINISH_REASONS.get(candidate.finish_reason, "stop"), candidate.finish_reason)
             told = _told_of(candidate)
             if any(told):
                 for value, (_, name) in zip(told, _TOLD, strict=True):
                     if value:
-                        self._told.setdefault(candidate.index, {})[name] = value
+                        self._told.setdefault(choice, {})[name] = value
         if not response.candidates and response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:
             self._finished[0] = ("content_filter", response.prompt_feedback.block_reason)
         if response.usage_metadata is not None and response.usage_metadata != self._metadata:
@@ -282,6 +293,7 @@ class StreamDecoder:
 
     def _part(self, part: _Part, choice: int, events: list[Event]) -> None:
         index: int | None = None
+        media: Media | None = None
         if part.text:
             events.append(ReasoningDelta(text=part.text, choice=choice) if part.thought else TextDelta(text=part.text, choice=choice))
         elif part.function_call is not None:
@@ -290,14 +302,9 @@ class StreamDecoder:
             self._calls[choice] = index + 1
             # Most replies name no id; it must not repeat in a conversation, and signatures are remembered by it.
             call_id = call.id or f"call_{secrets.token_hex(12)}"
-            events.append(ToolCallStarted(index=index, id=call_id, name=call.name, choice=choice))
+            events.append(ToolCallStarted(index=index, id=call_id, name=call.name or "", choice=choice))
             events.append(ToolCallDelta(index=index, arguments=json.encode(call.args or {}).decode(), choice=choice))
-        elif part.inline_data is not None:
-            blob = part.inline_data
-            events.append(MediaReceived(media=Media(kind=_kind(blob.mime_type), mime_type=blob.mime_type, data=blob.data), choice=choice))
-        elif part.file_data is not None:
-            file = part.file_data
-            media = Media(kind=_kind(file.mime_type or ""), mime_type=file.mime_type, url=file.file_uri)
+        elif (media := _media(part)) is not None:
             events.append(MediaReceived(media=media, choice=choice))
         else:
             for field, name in _OPAQUE:
@@ -307,7 +314,7 @@ class StreamDecoder:
             self._behind_call(part, choice, events)
         if index is not None:
             self._after_call.add(choice)
-        if part.thought_signature:
+        if part.thought_signature and media is None:
             events.append(SealAttached(seal=Seal(dialect="gemini", data=part.thought_signature), choice=choice, index=index))
 
     def _behind_call(self, part: _Part, choice: int, events: list[Event]) -> None:
@@ -329,6 +336,17 @@ def _unix_s(time: str) -> int | None:
         return int(datetime.fromisoformat(time).timestamp())
     except ValueError:
         return None
+
+
+def _media(part: _Part) -> Media | None:
+    """With its signature, which models that make images want back on it."""
+    seal = Seal(dialect="gemini", data=part.thought_signature) if part.thought_signature else None
+    if (blob := part.inline_data) is not None:
+        mime_type = blob.mime_type or "application/octet-stream"
+        return Media(kind=_kind(mime_type), mime_type=mime_type, data=blob.data or "", seal=seal)
+    if (file := part.file_data) is not None:
+        return Media(kind=_kind(file.mime_type or ""), mime_type=file.mime_type, url=file.file_uri, seal=seal)
+    return None
 
 
 def _kind(mime_type: str) -> MediaKind:
@@ -367,8 +385,8 @@ def _token(entry: _Token) -> dict[str, Any]:
     return {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.token.encode())}
 
 
-def _audio(details: list[_Modality] | None) -> int | None:
-    return next((detail.token_count for detail in details if detail.modality == "AUDIO"), None) if details else None
+def _of(modality: str, details: list[_Modality] | None) -> int | None:
+    return next((detail.token_count for detail in details if detail.modality == modality), None) if details else None
 
 
 def _usage(metadata: _UsageMetadata) -> Usage:
@@ -380,6 +398,7 @@ def _usage(metadata: _UsageMetadata) -> Usage:
         output_tokens=None if made is None and thoughts is None else (made or 0) + (thoughts or 0),
         cached_input_tokens=metadata.cached_content_token_count,
         reasoning_tokens=thoughts,
-        audio_input_tokens=_audio(metadata.prompt_tokens_details),
-        audio_output_tokens=_audio(metadata.candidates_tokens_details),
+        audio_input_tokens=_of("AUDIO", metadata.prompt_tokens_details),
+        audio_output_tokens=_of("AUDIO", metadata.candidates_tokens_details),
+        image_output_tokens=_of("IMAGE", metadata.candidates_tokens_details),
     )

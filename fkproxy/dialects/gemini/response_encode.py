@@ -1,11 +1,17 @@
-"""A GenerateContentResponse, whole or streamed, encoded from events. Floor 1. Pure."""
+"""A GenerateContentResponse, whole or streamed, encoded from events. Floor 1. Pure.
+
+What clients get here they give back, and where they ask for Gemini 3, that is who may get it next: the first call of another model's
+reply has the mark that Gemini 3 wants in place of a signature.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fkproxy.dialects.base import ModelEntry, ReplyContext
 from fkproxy.dialects.gemini.errors import encode_error
+from fkproxy.dialects.gemini.thinking import is_gemini_3, sign
 from fkproxy.model.events import (
     Choice,
     ChoiceFinished,
@@ -30,7 +36,7 @@ from fkproxy.model.parts import Media, Opaque, Part, Reasoning, Refusal, Seal, T
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json, sse
 
-__all__ = ["StreamEncoder", "encode_models", "encode_reply"]
+__all__ = ["BROKEN_OFF", "StreamEncoder", "encode_models", "encode_reply"]
 
 _FINISH_REASONS: dict[FinishReason, str] = {
     "stop": "STOP",
@@ -42,17 +48,29 @@ _FINISH_REASONS: dict[FinishReason, str] = {
     "error": "OTHER",
 }
 
+BROKEN_OFF = b": broken off"
+"""Behind an error, and without a line's end: nothing to who reads events. @google/genai 1, which Gemini CLI 0.61 has, takes an error for an
+event in which nothing was said, and the reply for a whole one; but what is left over at the end is an error to it, and asked for again.
+"""
+
+_METHODS = ("generateContent", "streamGenerateContent", "countTokens")
+_EMBEDDING_METHODS = ("embedContent", "batchEmbedContents")
+_EMBEDS = re.compile(r"(^|[/-])embed(ding)?(-|$)", re.IGNORECASE)
+"""How vendors call those of their models that embed, where their lists do not say so: text-embedding-3-small, mistral-embed."""
+
 
 def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
     """The body of a whole reply."""
-    body: dict[str, Any] = {"candidates": [_candidate(choice) for choice in reply.choices]}
+    body: dict[str, Any] = {"candidates": [_candidate(choice, context.model) for choice in reply.choices]}
     if reply.usage is not None:
         body["usageMetadata"] = _usage(reply.usage)
     return json.encode({**body, "modelVersion": context.model, "responseId": reply.id or context.reply_id})
 
 
-def _candidate(choice: Choice) -> dict[str, Any]:
+def _candidate(choice: Choice, model: str) -> dict[str, Any]:
     parts = [encoded for part in choice.parts if (encoded := _part(part)) is not None]
+    if is_gemini_3(model):
+        sign(parts)
     body: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": choice.index}
     body["finishReason"] = _FINISH_REASONS[choice.reason or "stop"]
     if choice.logprobs is not None:
@@ -71,7 +89,9 @@ def _part(part: Part) -> dict[str, Any] | None:
         case Refusal():
             return {"text": part.text}
         case Reasoning():
-            return _sealed({"text": part.text, "thought": True}, part.seal)
+            body = _sealed({"text": part.text, "thought": True}, part.seal)
+            # A thought of OpenAI's is often nothing but the seal, which has no place here.
+            return body if part.text or "thoughtSignature" in body else None
         case ToolCall():
             return _sealed({"functionCall": _call(part.id, part.name, part.arguments)}, part.seal)
         case Media():
@@ -141,7 +161,7 @@ class _OpenCall:
 class StreamEncoder:
     """See `dialects.base.StreamEncoder`. Finish reasons go out with the usage, in the last frame, as Google does it."""
 
-    __slots__ = ("_calls", "_context", "_finished", "_id", "_usage")
+    __slots__ = ("_calls", "_context", "_finished", "_id", "_marked", "_usage")
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
@@ -149,6 +169,8 @@ class StreamEncoder:
         self._calls: dict[int, dict[int, _OpenCall]] = {}
         self._finished: list[ChoiceFinished] = []
         self._usage: Usage | None = None
+        self._marked: set[int] | None = set() if is_gemini_3(context.model) else None
+        """Choices whose first call has gone out; None where no call wants a mark."""
 
     def encode(self, event: Event) -> bytes:
         """See `dialects.base.StreamEncoder.encode`."""
@@ -156,7 +178,8 @@ class StreamEncoder:
             case TextDelta():
                 return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text})
             case ReasoningDelta():
-                return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text, "thought": True})
+                thought = self._frame(event.choice, {"text": event.text, "thought": True}) if event.text else b""
+                return self._calls_of(event.choice) + thought
             case RefusalDelta():
                 return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text})
             case Started():
@@ -188,7 +211,7 @@ class StreamEncoder:
             case Done():
                 return self._last()
             case Failed():
-                return sse.encode_data(json.encode(encode_error(event.error, self._context.reply_id)))
+                return sse.encode_data(json.encode(encode_error(event.error, self._context.reply_id))) + BROKEN_OFF
 
     def _seal(self, event: SealAttached) -> bytes:
         if event.seal.dialect != "gemini":
@@ -218,6 +241,9 @@ class StreamEncoder:
                 break
             parts.append(_sealed({"functionCall": _call(call.id, call.name, arguments)}, call.seal))
             del calls[index]
+        if self._marked is not None and parts and choice not in self._marked:
+            sign(parts)
+            self._marked.add(choice)
         return self._response([{"content": {"role": "model", "parts": parts}, "index": choice}]) if parts else b""
 
     def _frame(self, choice: int, part: dict[str, Any]) -> bytes:
@@ -246,6 +272,7 @@ def encode_models(models: list[ModelEntry]) -> bytes:
             entry["inputTokenLimit"] = model.input_token_limit
         if model.output_token_limit is not None:
             entry["outputTokenLimit"] = model.output_token_limit
-        entry["supportedGenerationMethods"] = ["generateContent", "streamGenerateContent"]
+        embeds = model.embeds if model.embeds is not None else _EMBEDS.search(model.id) is not None
+        entry["supportedGenerationMethods"] = list(_EMBEDDING_METHODS if embeds else _METHODS)
         listed.append(entry)
     return json.encode({"models": listed})

@@ -17,7 +17,18 @@ from fkproxy.dialects.base import UNREADABLE_REASONING, may_say
 from fkproxy.model.request import Effort, Loss, ReasoningConfig
 from fkproxy.wire import json
 
-__all__ = ["EFFORT_OF_LEVEL", "apply_reasoning", "encode_thinking", "is_gemini_3", "is_gemini_3_6", "reasoning_of"]
+__all__ = [
+    "EFFORT_OF_LEVEL",
+    "NO_SIGNATURE",
+    "apply_reasoning",
+    "encode_thinking",
+    "is_gemini_3",
+    "is_gemini_3_6",
+    "most_tokens",
+    "reasoning_of",
+    "sign",
+    "sign_images",
+]
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
 _ALIAS = re.compile(r"gemini-(pro|flash-lite|flash)-latest")
@@ -27,6 +38,9 @@ _LATEST = {"pro": (3, 1), "flash": (3, 8), "flash-lite": (3, 5)}
 _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 _RANGES = {"pro": (128, 32768), "flash": (0, 24576), "flash-lite": (512, 24576)}
 """Least and most of Gemini 2.5; 0 is off, which flash-lite takes too and pro does not."""
+
+NO_SIGNATURE = "skip_thought_signature_validator"
+"""What Google documents for a call that another model made, or whose signature is lost."""
 
 _THOUGHTLESS = ("-image", "-tts")
 """Models of Gemini 2.5 that make pictures or speech answer "Thinking is not enabled for this model"."""
@@ -56,6 +70,31 @@ def is_gemini_3(model: str) -> bool:
     """It insists on thought signatures, and takes media in a function's response."""
     version = _version(model)
     return version is not None and version[0] >= 3
+
+
+def most_tokens(model: str) -> int | None:
+    """The longest answer that may be asked for; None where the name does not tell.
+
+    The models' pages say 65,536, "the supported range is from 1 (inclusive) to 65536 (exclusive)" the 400 of Vertex AI.
+    """
+    version = _version(model)
+    if version is None:
+        return None
+    return 8_192 if version[:2] < (2, 5) else 32_768 if "-image" in model else 65_535
+
+
+def sign(parts: list[dict[str, Any]]) -> None:
+    """Mark the first call of a step that has no signature, or has lost it."""
+    first = next((part for part in parts if "functionCall" in part), None)
+    if first is not None:
+        first.setdefault("thoughtSignature", NO_SIGNATURE)
+
+
+def sign_images(parts: list[dict[str, Any]]) -> None:
+    """Mark those that the model made and that have lost their signatures: "Image part is missing a thought_signature", says the 400."""
+    for part in parts:
+        if "inlineData" in part:
+            part.setdefault("thoughtSignature", NO_SIGNATURE)
 
 
 def is_gemini_3_6(model: str) -> bool:

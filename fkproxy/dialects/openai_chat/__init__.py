@@ -2,10 +2,11 @@
 
 peek.py             what routing needs; a request on its way to a server of the same dialect
 request.py          a request, decoded        parts.py   its messages
-request_encode.py   a request, encoded
+request_encode.py   a request, encoded          mistral.py   as one vendor wants it
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
 embedding.py        embeddings, both ends
+azure.py            what clients of Azure OpenAI say otherwise
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from fkproxy.dialects import openai_errors as errors
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.dialects.conversation import ConversationMarks
-from fkproxy.dialects.openai_chat import peek, reasoning, request, request_encode, response, response_encode
+from fkproxy.dialects.openai_chat import azure, peek, reasoning, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_chat.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
@@ -37,10 +38,13 @@ class OpenAiChat:
     routes: tuple[Route, ...] = (
         Route("/v1/chat/completions", "chat_completions"),
         Route("/v1/embeddings", "embeddings", "embeddings"),
+        *azure.routes("/chat/completions", "chat_completions"),
+        *azure.routes("/embeddings", "embeddings", "embeddings"),
     )
     models_paths: tuple[str, ...] = ("/v1/models",)
     client_headers: tuple[bytes, ...] = ()
     request_id_header: bytes | None = None
+    overloaded_status = 503
     tells_media = True
     stores_replies = False
     conversation = ConversationMarks(fields=("prompt_cache_key", "conversation_id", "user"), opening=("messages",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import Peek, ReplyContext, Route
-from fkproxy.dialects.openai_chat import OpenAiChat, request
+from fkproxy.dialects.openai_chat import OpenAiChat, azure, request
 from fkproxy.dialects.openai_errors import encode_error
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, FinishReason, RefusalDelta, Reply, Started, TextDelta, UsageReported
@@ -35,7 +35,7 @@ class OpenAiCompletions(OpenAiChat):
     """See `dialects.base.Dialect`; errors, lists and keep-alives are those of chat completions."""
 
     name = "openai_completions"
-    routes: tuple[Route, ...] = (Route("/v1/completions", "completions"),)
+    routes: tuple[Route, ...] = (Route("/v1/completions", "completions"), *azure.routes("/completions", "completions"))
     models_paths: tuple[str, ...] = ()
     tells_media = False
     known_fields = request.KNOWN_FIELDS | {"prompt", "suffix", "echo", "best_of"}

@@ -21,17 +21,22 @@ __all__ = ["Embedder"]
 
 
 class _Vector(msgspec.Struct):
-    index: int
+    """One text's. Google's endpoint for OpenAI's clients numbers none (spring-projects/spring-ai#7019)."""
+
     embedding: list[float] | str
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
+    index: int | None = None
 
 
 class _Reply(msgspec.Struct):
     data: list[_Vector]
-    usage: _Usage | None = None
+    usage: Any = None
+
+
+class _Heard(msgspec.Struct):
+    """A reply whose vectors only the client need be able to read: servers have forms of their own, as of several vectors for a text."""
+
+    data: list[msgspec.Raw]
+    usage: Any = None
 
 
 class Embedder:
@@ -69,11 +74,17 @@ class Embedder:
         """See `EmbeddingCodec.decode_reply`."""
         try:
             reply = msgspec.json.decode(body, type=_Reply)
-            vectors = tuple(_numbers(entry.embedding) for entry in sorted(reply.data, key=lambda entry: entry.index))
+            vectors = tuple(_numbers(entry.embedding) for entry in sorted(reply.data, key=lambda entry: entry.index or 0))
         except (*json.MALFORMED, binascii.Error, struct.error) as error:
             raise UpstreamProtocolError("the upstream's embeddings are not what its dialect says") from error
-        count = reply.usage.prompt_tokens if reply.usage is not None else None
-        return EmbeddingReply(vectors=vectors, usage=Usage(input_tokens=count, output_tokens=0) if count is not None else None)
+        return EmbeddingReply(vectors=vectors, usage=_usage(reply.usage))
+
+    def hear_reply(self, body: bytes) -> Usage | None:
+        """See `EmbeddingCodec.hear_reply`."""
+        try:
+            return _usage(msgspec.json.decode(body, type=_Heard).usage)
+        except json.MALFORMED as error:
+            raise UpstreamProtocolError("the upstream's embeddings are not what its dialect says") from error
 
     def encode_reply(self, reply: EmbeddingReply, asked: EmbeddingRequest) -> bytes:
         """See `EmbeddingCodec.encode_reply`. Base64 is that of 32-bit floats, little-endian."""
@@ -84,6 +95,12 @@ class Embedder:
         count = (reply.usage.input_tokens if reply.usage is not None else None) or 0
         usage = {"prompt_tokens": count, "total_tokens": count}
         return json.encode({"object": "list", "data": data, "model": asked.model, "usage": usage})
+
+
+def _usage(told: Any) -> Usage | None:
+    """Some servers count fractions, or write numbers as texts: they have said no usage."""
+    count = told.get("prompt_tokens") if isinstance(told, dict) else None
+    return Usage(input_tokens=count, output_tokens=0) if type(count) is int else None
 
 
 def _packed(vector: tuple[float, ...]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from fkproxy.dialects.media import base64_text, data_url
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Refusal, Role, Seal, Text, ToolCall, ToolResult
@@ -33,6 +35,8 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
+
+_ADDRESSES = ("https://", "http://", "gs://")
 
 SIGNER = "gemini"
 """The dialect whose seals have a documented place here: `extra_content.google.thought_signature`."""
@@ -116,9 +120,32 @@ def _linked(fields: Fields, kind: str) -> Media:
     if url[:5].lower() == "data:":
         mime_type, data = data_url(url, inner.at("url"))
         return Media(kind=media, mime_type=mime_type, data=data, detail=detail, extra=extra)
-    if not url.lower().startswith(("https://", "http://", "gs://")):
+    if not url.lower().startswith(_ADDRESSES):
         raise InvalidRequest(inner.at("url"), "expected a data: URL or an https:// URL")
     return Media(kind=media, url=url, detail=detail, extra=extra)
+
+
+def _made_images(fields: Fields) -> list[Media]:
+    """What the model made, as OpenRouter and this gateway give it in `images`. What a client has made something else of is lost."""
+    given = fields.rest()["images"] if "images" in fields else None
+    if not isinstance(given, list):
+        return []
+    try:
+        made = [_made_image(Fields(entry)) for entry in given]
+    except InvalidRequest:
+        return []
+    fields.any("images")
+    return made
+
+
+def _made_image(fields: Fields) -> Media:
+    """Raises `InvalidRequest`, also for other media, which have no place in an answer but this one."""
+    fields.any("type")
+    index, seal = fields.any("index"), _seal(fields.any("extra_content"))
+    media = _linked(fields, "image_url")
+    if media.url is None and not (media.data and (media.mime_type or "").startswith("image/")):
+        raise InvalidRequest("images", "expected an image")
+    return msgspec.structs.replace(media, seal=seal, extra={**media.extra, "$images": index})
 
 
 def _audio(fields: Fields) -> Media:
@@ -167,6 +194,7 @@ def _assistant(fields: Fields, calls: Calls) -> tuple[Part, ...]:
         else:
             content = (*content, sealed)
     parts += content
+    parts += _made_images(fields)
     if refusal is not None:
         parts.append(Refusal(text=refusal))
     parts += [_tool_call(entry, calls) for entry in fields.each("tool_calls")]

@@ -8,6 +8,9 @@ import msgspec
 
 from fkproxy.dialects.base import Peek, Seen, head_of, limit_of
 from fkproxy.dialects.conversation import ABSENT
+from fkproxy.dialects.openai_chat.mistral import takes_stream_options
+from fkproxy.dialects.openai_models import is_openai
+from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
 __all__ = ["forward_request", "peek"]
@@ -25,6 +28,7 @@ class _Head(msgspec.Struct):
     reasoning: Any = None
     max_completion_tokens: Any = None
     max_tokens: Any = None
+    n: Any = None
     prompt_cache_key: msgspec.Raw = ABSENT
     conversation_id: msgspec.Raw = ABSENT
     user: msgspec.Raw = ABSENT
@@ -32,6 +36,8 @@ class _Head(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Head).decode
+_decode_messages = msgspec.json.Decoder(list[dict[str, Any]]).decode
+_SEALED = b'"extra_content"'
 
 
 def peek(body: bytes) -> Peek:
@@ -43,16 +49,38 @@ def peek(body: bytes) -> Peek:
         stream=bool(head.stream),
         include_usage=options is not None and bool(options.include_usage),
         may_think=head.reasoning_effort is not None or head.reasoning is not None,
-        seen=Seen(head, limit_of(head.max_completion_tokens, head.max_tokens)),
+        seen=Seen(head, limit_of(head.max_completion_tokens, head.max_tokens), 0 if head.n is None else limit_of(head.n)),
     )
 
 
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
-    """The body with `model` in it and, in a stream, usage asked for. Every other field keeps its very bytes."""
-    if model == asked.model and (not asked.stream or asked.include_usage):
+    """The body with `model` in it and, in a stream, usage asked for where that is taken. Every other field keeps its very bytes.
+
+    But for signatures on their way to a model of OpenAI's, which refuses them: that stands in for the one that signed.
+    """
+    amend_usage = asked.stream and asked.include_usage is not takes_stream_options(model)
+    if model == asked.model and not amend_usage:
         return body
     fields = json.raw_fields(body)
+    if model != asked.model and is_openai(model) and body.find(_SEALED) >= 0 and "messages" in fields:
+        fields["messages"] = _unsealed(fields["messages"])
     fields["model"] = model
-    if asked.stream and not asked.include_usage:
+    if amend_usage and asked.include_usage:
+        fields.pop("stream_options", None)
+    elif amend_usage:
         fields["stream_options"] = {**json.inner_fields(fields, "stream_options"), "include_usage": True}
     return json.encode(fields)
+
+
+def _unsealed(messages: Any) -> list[dict[str, Any]]:
+    """The messages without signatures on them and on their calls. Raises `InvalidRequest`."""
+    try:
+        decoded = _decode_messages(messages)
+    except json.MALFORMED as error:
+        raise InvalidRequest("messages", "expected an array of objects that is not nested too deeply") from error
+    for message in decoded:
+        calls = message.get("tool_calls")
+        for each in (message, *(calls if isinstance(calls, list) else ())):
+            if isinstance(each, dict):
+                each.pop("extra_content", None)
+    return decoded

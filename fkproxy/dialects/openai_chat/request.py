@@ -19,7 +19,7 @@ from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sa
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["EFFORTS", "KNOWN_FIELDS", "NAME", "decode_request"]
+__all__ = ["EFFORTS", "KNOWN_FIELDS", "LEGACY", "NAME", "decode_request"]
 
 NAME = "openai_chat"
 
@@ -36,6 +36,9 @@ KNOWN_FIELDS = frozenset((
 ))
 # fmt: on
 """Every documented field, and those of other servers that are read here."""
+
+LEGACY = "$legacy"
+"""Note on a tool: it came in `functions`, and its call goes back in `function_call`."""
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -54,6 +57,7 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     include_usage = bool(options.boolean("include_usage")) if options is not None else False
     if options is not None and (more := options.rest()):
         kept["$stream_options"] = more
+    tools = _tools(fields, kept)
     request = ChatRequest(
         dialect=NAME,
         model=model,
@@ -62,9 +66,9 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
         include_usage=include_usage,
         sampling=_sampling(fields, kept),
         reasoning=_reasoning(fields, kept),
-        tools=_tools(fields, kept),
+        tools=tools,
         tool_choice=_tool_choice(fields, kept),
-        parallel_tool_calls=fields.boolean("parallel_tool_calls"),
+        parallel_tool_calls=_parallel(fields, tools),
         output=_output(fields),
         user=fields.text("user"),
         extra=kept,
@@ -145,7 +149,15 @@ def _tools(fields: Fields, kept: Extra) -> tuple[Tool, ...]:
     legacy = [_function(entry, {}) for entry in fields.each("functions")]
     if legacy:
         kept["$functions"] = True
+    for tool in legacy if not tools else ():
+        tool.extra[LEGACY] = True
     return (*tools, *legacy)
+
+
+def _parallel(fields: Fields, tools: tuple[Tool, ...]) -> bool | None:
+    """A client of `functions` can be told one call in an answer, whatever it says here."""
+    said = fields.boolean("parallel_tool_calls")
+    return False if any(LEGACY in tool.extra for tool in tools) else said
 
 
 def _tool(entry: Fields, kind: str) -> Tool:

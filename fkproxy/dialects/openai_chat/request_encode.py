@@ -11,14 +11,17 @@ from itertools import groupby
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
-from fkproxy.dialects.json_mode import asked_in_words
+from fkproxy.dialects.json_mode import asked_in_words, schema_in_words
 from fkproxy.dialects.media import MADE, file_name
+from fkproxy.dialects.openai_chat.mistral import fit_body, is_mistral
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_chat.reasoning import effort_of
-from fkproxy.dialects.openai_models import drop_sampling, taken_effort, takes_stop, thinks
-from fkproxy.dialects.openai_schema import with_properties
+from fkproxy.dialects.openai_ids import with_plain_ids, with_short_ids
+from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, takes_stop, thinks
+from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
 from fkproxy.dialects.openai_user import encode_user
-from fkproxy.dialects.pairing import results_behind_calls
+from fkproxy.dialects.pairing import results_behind_calls, with_results
+from fkproxy.dialects.tool_names import with_taken_names
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
@@ -28,6 +31,7 @@ __all__ = ["encode_request", "encode_seal"]
 
 _NAME = "openai_chat"
 _FAILED = "Error: "
+_MAX_CALL_ID_CHARS = 40
 _AUDIO_FORMATS = {mime_type: form for form, mime_type in AUDIO_MIME_TYPES.items()} | {"audio/mpeg": "mp3", "audio/x-wav": "wav"}
 
 
@@ -35,16 +39,25 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     """The body. Raises `Unrepresentable`."""
     own = request.dialect == _NAME
     losses: list[Loss] = [] if own else extra_losses(request, _NAME)
+    if not own:
+        request = with_taken_names(request, FUNCTION_NAME, losses)
+    if not own and is_openai(model):
+        request = with_short_ids(request, _MAX_CALL_ID_CHARS)
+    mistral = not own and is_mistral(model)
+    if mistral:
+        request = with_plain_ids(request)
+    if not own and not takes_schema(request.output, model):
+        request = schema_in_words(request, losses)
     extra = request.extra if own else {}
     body: dict[str, Any] = {"model": model, "messages": _messages(request, own, losses)}
     body |= _sampling(request, model, extra, own, losses)
-    tools = _tools(request, extra)
+    tools = _tools(request, model, extra, losses)
     body |= tools
     choice = request.tool_choice if own else choice_of(request, _NAME)
     # Without tools OpenAI refuses both of these.
     if choice is not None and (own or tools):
         body |= _tool_choice(choice, extra)
-    if request.parallel_tool_calls is not None and (own or tools):
+    if request.parallel_tool_calls is not None and (own or tools) and "functions" not in tools:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     body |= _output(request)
     body |= _reasoning(request, model, extra, losses)
@@ -54,6 +67,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         body["stream"] = True
         body["stream_options"] = {**extra.get("$stream_options", {}), "include_usage": True}
     body |= carried(extra, own)
+    if mistral:
+        fit_body(body, model, losses)
     return Encoded(json.encode(body), tuple(dict.fromkeys(losses)), may_think=own or request.reasoning is not None)
 
 
@@ -78,7 +93,8 @@ def _sampling(request: ChatRequest, model: str, extra: Extra, own: bool, losses:
     if old is not None:
         values["max_tokens"] = old
     if sampling.max_output_tokens is not None and (old is None or old != sampling.max_output_tokens):
-        values["max_completion_tokens" if own or thinks(model) else "max_tokens"] = sampling.max_output_tokens
+        most = sampling.max_output_tokens if own else taken_tokens(sampling.max_output_tokens, model, losses)
+        values["max_completion_tokens" if own or thinks(model) else "max_tokens"] = most
     if sampling.top_k is not None:
         if own:
             values["top_k"] = sampling.top_k
@@ -91,9 +107,9 @@ def _sampling(request: ChatRequest, model: str, extra: Extra, own: bool, losses:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _tools(request: ChatRequest, extra: Extra) -> dict[str, Any]:
+def _tools(request: ChatRequest, model: str, extra: Extra, losses: list[Loss]) -> dict[str, Any]:
     own = request.dialect == _NAME
-    tools = [_tool(tool, request.dialect) for tool in (request.tools if own else functions_of(request))]
+    tools = [_tool(tool, request.dialect, model, losses) for tool in (request.tools if own else functions_of(request))]
     if not tools:
         return {}
     if extra.get("$functions"):
@@ -101,7 +117,7 @@ def _tools(request: ChatRequest, extra: Extra) -> dict[str, Any]:
     return {"tools": tools}
 
 
-def _tool(tool: Tool, dialect: str) -> dict[str, Any]:
+def _tool(tool: Tool, dialect: str, model: str, losses: list[Loss]) -> dict[str, Any]:
     if tool.kind != "function":
         value: dict[str, Any] = tool.value
         return value
@@ -110,7 +126,7 @@ def _tool(tool: Tool, dialect: str) -> dict[str, Any]:
         if given is not None:
             function[name] = given
     if dialect != _NAME and tool.parameters is not None:
-        function["parameters"] = with_properties(tool.parameters)
+        function["parameters"] = function_parameters(tool.parameters, losses, unions=not is_openai(model))
     own = tool.extra if dialect == _NAME else {}
     function |= {name: given for name, given in own.items() if not name.startswith("$")}
     return {"type": "function", "function": function, **own.get("$outer", {})}
@@ -159,7 +175,8 @@ def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss
 def _messages(request: ChatRequest, own: bool, losses: list[Loss]) -> list[dict[str, Any]]:
     encoded: list[dict[str, Any]] = []
     left_over: list[dict[str, Any]] = []
-    for message in request.messages if own else _turns(results_behind_calls(asked_in_words(request, losses))):
+    messages = request.messages if own else with_results(results_behind_calls(asked_in_words(request, losses)), losses)
+    for message in messages if own else _turns(messages):
         if message.role != "tool" and left_over:
             encoded.append({"role": "user", "content": left_over})
             left_over = []
@@ -274,6 +291,10 @@ def _assistant(message: Message, own: bool, left_over: list[dict[str, Any]], los
                     losses.append(Loss(field="seal"))
                 if part.text or not own:
                     content.append(part)
+            case Media() if own and "$images" in part.extra:
+                index = part.extra["$images"]
+                numbered = {"index": index} if index is not None else {}
+                body.setdefault("images", []).append({**numbered, **_media(part, own), **encode_seal(part.seal)})
             case Media() if not own:
                 if part.seal is not None:
                     losses.append(Loss(field="seal"))

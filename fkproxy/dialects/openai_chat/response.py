@@ -89,7 +89,7 @@ class _Message(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     delta: _Message | None = None
     message: _Message | None = None
     finish_reason: str | None = None
@@ -113,21 +113,26 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_cache_hit_tokens: int | None = None
 
 
-class _Completion(msgspec.Struct):
-    """A completion, or a chunk of one."""
+class _Uncounted(msgspec.Struct):
+    """A completion, or a chunk of one, but for its usage."""
 
     id: str | None = None
     model: str | None = None
     created: Any = None
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
     error: Any = None
     system_fingerprint: str | None = None
     service_tier: str | None = None
 
 
+class _Completion(_Uncounted):
+    """The whole of it."""
+
+    usage: _Usage | None = None
+
+
 class _HeardChoice(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int | None = None
     finish_reason: str | None = None
 
 
@@ -141,14 +146,19 @@ class _Heard(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
+_decode_uncounted = msgspec.json.Decoder(_Uncounted).decode
 _hear = msgspec.json.Decoder(_Heard).decode
 
 
 def _completion(data: bytes) -> _Completion:
+    """Some servers count fractions, or write numbers as texts: what they say is no worse for it, and they have said no usage."""
     try:
         return _decode(data)
-    except json.MALFORMED as error:
-        raise UpstreamProtocolError("the upstream sent something that is not a chat completion") from error
+    except json.MALFORMED:
+        try:
+            return _Completion(**msgspec.structs.asdict(_decode_uncounted(data)))
+        except json.MALFORMED as error:
+            raise UpstreamProtocolError("the upstream sent something that is not a chat completion") from error
 
 
 def decode_reply(body: bytes) -> list[Event]:
@@ -170,8 +180,8 @@ def hear_reply(body: bytes) -> list[Event]:
             # Text that is left out is not looked at, and what is no UTF-8 nobody can read.
             body.decode()
         heard = _hear(body)
-    except json.MALFORMED as error:
-        raise UpstreamProtocolError("the upstream sent something that is not a chat completion") from error
+    except json.MALFORMED:
+        return decode_reply(body)
     if heard.error is not None or not heard.choices:
         return decode_reply(body)
     events: list[Event] = [Started(id=heard.id or None)]
@@ -179,7 +189,7 @@ def hear_reply(body: bytes) -> list[Event]:
         native = choice.finish_reason
         if not native:
             return decode_reply(body)
-        events.append(ChoiceFinished(reason=FINISH_REASONS.get(native.lower(), "stop"), choice=choice.index, native=native))
+        events.append(ChoiceFinished(reason=FINISH_REASONS.get(native.lower(), "stop"), choice=choice.index or 0, native=native))
     if heard.usage is not None:
         events.append(UsageReported(usage=_usage(heard.usage)))
     events.append(Done())
@@ -260,7 +270,7 @@ class StreamDecoder:
         return events
 
     def _choice(self, choice: _Choice, events: list[Event]) -> None:
-        index, before = choice.index, len(events)
+        index, before = choice.index or 0, len(events)
         message = choice.delta if choice.delta is not None else choice.message
         if message is not None:
             self._message(message, index, events, message is not choice.delta)
@@ -415,10 +425,12 @@ def _image(image: Any, choice: int) -> list[Event]:
     url = inner.get("url") if isinstance(inner, dict) else None
     if not isinstance(url, str):
         return []
+    extra_content = image.get("extra_content")
+    seal = _seal(extra_content) if isinstance(extra_content, dict) else None
     head, comma, data = url.partition(";base64,")
     if comma and head.startswith("data:"):
-        return [MediaReceived(media=Media(kind="image", mime_type=head[5:] or None, data=data), choice=choice)]
-    return [MediaReceived(media=Media(kind="image", url=url), choice=choice)]
+        return [MediaReceived(media=Media(kind="image", mime_type=head[5:] or None, data=data, seal=seal), choice=choice)]
+    return [MediaReceived(media=Media(kind="image", url=url, seal=seal), choice=choice)]
 
 
 def _seal(extra_content: dict[str, Any]) -> Seal | None:

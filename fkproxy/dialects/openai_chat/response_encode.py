@@ -3,6 +3,10 @@
 Grammar of the stream, as OpenAI writes it: for each choice a first chunk with the role, then chunks with what is new, then one with
 the finish reason and an empty delta; then, if the client asked for it, one chunk without choices that holds the usage; then `[DONE]`.
 An error ends the stream as `data: {"error": …}` and nothing follows it.
+
+A client whose request has `functions` in place of `tools` gets the first call of an answer as `function_call`, with neither id nor index.
+
+Signatures are not for clients that ask for a model of OpenAI's, which refuses to have them back: those of calls are remembered elsewhere.
 """
 
 from __future__ import annotations
@@ -10,8 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import ModelEntry, ReplyContext
+from fkproxy.dialects.openai_chat.request import LEGACY
 from fkproxy.dialects.openai_chat.request_encode import encode_seal
 from fkproxy.dialects.openai_errors import encode_error
+from fkproxy.dialects.openai_models import is_openai
 from fkproxy.model.events import (
     Choice,
     ChoiceFinished,
@@ -32,7 +38,7 @@ from fkproxy.model.events import (
     ToolCallStarted,
     UsageReported,
 )
-from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Text, ToolCall
+from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json, sse
 
@@ -49,6 +55,8 @@ _FINISH_REASONS: dict[FinishReason, str] = {
     "error": "content_filter",
 }
 
+_FUNCTION_CALL = "function_call"
+
 _DONE = sse.encode_data(b"[DONE]")
 
 
@@ -64,7 +72,7 @@ def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
         "object": "chat.completion",
         "created": reply.created_s or context.created_s,
         "model": context.model,
-        "choices": [_choice(choice) for choice in reply.choices],
+        "choices": [_choice(choice, context) for choice in reply.choices],
         **reply.extra,
     }
     if reply.usage is not None:
@@ -72,7 +80,21 @@ def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
     return json.encode(body)
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _sealed(seal: Seal | None, context: ReplyContext) -> dict[str, Any]:
+    return {} if seal is None or is_openai(context.model) else encode_seal(seal)
+
+
+def _knows_functions(context: ReplyContext) -> bool:
+    """The client's request has `functions`, which came before `tools`."""
+    return any(LEGACY in tool.extra for tool in context.tools)
+
+
+def _reason(reason: FinishReason, legacy: bool) -> str:
+    return _FUNCTION_CALL if legacy and reason == "tool_calls" else _FINISH_REASONS[reason]
+
+
+def _choice(choice: Choice, context: ReplyContext) -> dict[str, Any]:
+    legacy = _knows_functions(context)
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     texts: list[str] = []
     thoughts: list[str] = []
@@ -83,33 +105,36 @@ def _choice(choice: Choice) -> dict[str, Any]:
         match part:
             case Text():
                 texts.append(part.text)
-                message |= encode_seal(part.seal)
+                message |= _sealed(part.seal, context)
             case Reasoning():
-                thoughts.append(part.text)
-                message = {**encode_seal(part.seal), **message}
+                thoughts += [part.text] if part.text else []
+                message = {**_sealed(part.seal, context), **message}
             case Refusal():
                 refusals.append(part.text)
             case Media():
                 images.append(part)
             case ToolCall():
-                calls.append(_tool_call(part))
+                calls.append(_tool_call(part, context))
             case Opaque():
                 message |= _opaque(part)
             case _:
                 pass
-    if texts:
+    if texts or not (calls or refusals or "audio" in message):
+        # An answer of nothing is an empty text: "Invalid value for 'content': expected a string, got null" is the 400 when it comes back.
         message["content"] = "".join(texts)
     for name, pieces in (("refusal", refusals), ("reasoning_content", thoughts)):
         if pieces:
             message[name] = "".join(pieces)
-    for name, values in (("images", [_image(image, index) for index, image in enumerate(images)]), ("tool_calls", calls)):
+    if legacy and calls:
+        message[_FUNCTION_CALL], calls = calls[0]["function"], []
+    for name, values in (("images", [_image(image, index, context) for index, image in enumerate(images)]), ("tool_calls", calls)):
         if values:
             message[name] = values
     return {
         "index": choice.index,
         "message": message,
         "logprobs": {"content": choice.logprobs, "refusal": None} if choice.logprobs is not None else None,
-        "finish_reason": _FINISH_REASONS[choice.reason or "stop"],
+        "finish_reason": _reason(choice.reason or "stop", legacy),
     }
 
 
@@ -117,17 +142,18 @@ def _opaque(part: Opaque) -> dict[str, Any]:
     return {part.kind: part.value} if part.dialect == "openai_chat" and part.kind in ("audio", "annotations") else {}
 
 
-def _tool_call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **encode_seal(call.seal)}
+def _tool_call(call: ToolCall, context: ReplyContext) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function, **_sealed(call.seal, context)}
 
 
-def _image(media: Media, index: int) -> dict[str, Any]:
+def _image(media: Media, index: int, context: ReplyContext) -> dict[str, Any]:
     """A generated image. OpenAI has no place for one; this is where OpenRouter puts it, which clients read.
 
     The vendor's Python client adds up the deltas of a list by `index` ("Expected list delta entry to have an `index` key").
     """
     url = media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
-    return {"index": index, "type": "image_url", "image_url": {"url": url}}
+    return {"index": index, "type": "image_url", "image_url": {"url": url}, **_sealed(media.seal, context)}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -149,11 +175,14 @@ def _usage(usage: Usage) -> dict[str, Any]:
 class StreamEncoder:
     """See `dialects.base.StreamEncoder`."""
 
-    __slots__ = ("_begun", "_context", "_head", "_images", "_seals", "_tail", "_usage")
+    __slots__ = ("_begun", "_called", "_context", "_head", "_images", "_legacy", "_seals", "_tail", "_usage")
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
         self._begun: set[int] = set()
+        self._legacy = _knows_functions(context)
+        self._called: dict[int, int] = {}
+        """Which call of each choice such a client is told."""
         self._images: dict[int, int] = {}
         """How many images each choice has had."""
         self._seals: dict[int, dict[str, Any]] = {}
@@ -186,17 +215,21 @@ class StreamEncoder:
                 self._open(event)
                 return b""
             case ReasoningDelta():
-                return self._delta(event.choice, {"reasoning_content": event.text})
+                return self._delta(event.choice, {"reasoning_content": event.text}) if event.text else b""
             case RefusalDelta():
                 return self._delta(event.choice, {"refusal": event.text})
+            case ToolCallStarted() if self._legacy:
+                return self._function_call(event, {"name": event.name, "arguments": ""})
+            case ToolCallDelta() if self._legacy:
+                return self._function_call(event, {"arguments": event.arguments})
             case ToolCallStarted():
                 call = {"index": event.index, "id": event.id, "type": "function", "function": {"name": event.name, "arguments": ""}}
                 return self._delta(event.choice, {"tool_calls": [call]})
             case ToolCallDelta():
                 return self._delta(event.choice, {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]})
             case SealAttached():
-                sealed = encode_seal(event.seal)
-                if not sealed:
+                sealed = _sealed(event.seal, self._context)
+                if not sealed or (self._legacy and event.index is not None):
                     return b""
                 if event.index is None:
                     self._seals[event.choice] = sealed
@@ -207,7 +240,7 @@ class StreamEncoder:
             case MediaReceived():
                 index = self._images.get(event.choice, 0)
                 self._images[event.choice] = index + 1
-                return self._delta(event.choice, {"images": [_image(event.media, index)]})
+                return self._delta(event.choice, {"images": [_image(event.media, index, self._context)]})
             case OpaqueReceived():
                 opaque = _opaque(event.part)
                 return self._delta(event.choice, opaque) if opaque else b""
@@ -219,11 +252,15 @@ class StreamEncoder:
             case ChoiceFinished():
                 sealed = self._seals.pop(event.choice, {})
                 seal = self._delta(event.choice, sealed) if sealed else b""
-                return seal + self._chunk(event.choice, {}, _FINISH_REASONS[event.reason], None)
+                return seal + self._chunk(event.choice, {}, _reason(event.reason, self._legacy), None)
             case Done():
                 return self._usage_chunk() + _DONE
             case Failed():
                 return sse.encode_data(json.encode(encode_error(event.error, self._context.reply_id)))
+
+    def _function_call(self, event: ToolCallStarted | ToolCallDelta, told: dict[str, str]) -> bytes:
+        first = self._called.setdefault(event.choice, event.index) == event.index
+        return self._delta(event.choice, {_FUNCTION_CALL: told}) if first else b""
 
     def _delta(self, choice: int, delta: dict[str, Any]) -> bytes:
         return self._chunk(choice, delta, None, None)

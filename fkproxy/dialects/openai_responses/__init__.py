@@ -5,6 +5,7 @@ request.py          a request, decoded        items.py  its items
 request_encode.py   a request, encoded
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
+counting.py         a count of tokens, both ends
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fkproxy.dialects import openai_errors as errors
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_responses import peek, request, request_encode, response, response_encode
+from fkproxy.dialects.openai_responses.counting import Counter
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
 from fkproxy.model.request import ChatRequest, Effort, ReasoningConfig
@@ -31,10 +33,17 @@ class OpenAiResponses:
     """See `dialects.base.Dialect`."""
 
     name = request.NAME
-    routes: tuple[Route, ...] = (Route("/v1/responses", "responses"),)
+    routes: tuple[Route, ...] = (
+        Route("/v1/responses", "responses"),
+        Route("/v1/responses/input_tokens", "input_tokens", "count_tokens"),
+        # Where Azure has it: its clients name the model in the body.
+        Route("/openai/responses", "responses_azure"),
+        Route("/openai/v1/responses", "responses_azure_v1"),
+    )
     models_paths: tuple[str, ...] = ()
     client_headers: tuple[bytes, ...] = ()
     request_id_header: bytes | None = None
+    overloaded_status = 503
     tells_media = True
     stores_replies = True
     conversation = ConversationMarks(
@@ -42,7 +51,7 @@ class OpenAiResponses:
     )
     known_fields = request.KNOWN_FIELDS
     keep_alive = sse.encode_comment("keep-alive")
-    counter = None
+    counter = Counter()
     embedder = None
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:

@@ -22,7 +22,7 @@ __all__ = ["KNOWN_FIELDS", "NAME", "decode_request"]
 # fmt: off
 KNOWN_FIELDS = frozenset((
     "access_programs", "background", "client_metadata", "context_management", "conversation", "image", "include", "input",
-    "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
+    "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls", "personality",
     "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
     "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools",
     "top_logprobs", "top_p", "truncation", "user",

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
-from fkproxy.dialects.json_mode import asked_in_words
+from fkproxy.dialects.json_mode import asked_in_words, schema_in_words
 from fkproxy.dialects.media import MADE, file_name
-from fkproxy.dialects.openai_models import drop_sampling, taken_effort, thinks
+from fkproxy.dialects.openai_ids import with_short_ids
+from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, thinks
 from fkproxy.dialects.openai_responses.items import NAME
-from fkproxy.dialects.openai_schema import with_properties
+from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
 from fkproxy.dialects.openai_user import encode_user
+from fkproxy.dialects.pairing import with_results
+from fkproxy.dialects.tool_names import with_taken_names
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
-from fkproxy.model.request import ChatRequest, Effort, Loss, Tool, ToolChoice
+from fkproxy.model.request import ChatRequest, Effort, Loss, OutputFormat, Tool, ToolChoice
 from fkproxy.wire import json
 
-__all__ = ["effort_for", "encode_request"]
+__all__ = ["effort_for", "encode_format", "encode_request"]
 
+_MAX_CALL_ID_CHARS = 64
 _LEAST_TOKENS = 16
 """Fewer are refused."""
 
@@ -35,15 +41,23 @@ def effort_for(effort: Effort | None, budget_tokens: int | None) -> Effort | Non
     return effort
 
 
-def encode_request(request: ChatRequest, model: str) -> Encoded:
-    """The body. Raises `Unrepresentable`."""
+def encode_request(request: ChatRequest, model: str, *, whole: bool = True) -> Encoded:
+    """The body. Raises `Unrepresentable`. `whole`: a call without a result gets one, which says that there is none."""
     own = request.dialect == NAME
     losses: list[Loss] = [] if own else extra_losses(request, NAME)
+    if not own and whole:
+        request = msgspec.structs.replace(request, messages=with_results(request.messages, losses))
+    if not own:
+        request = with_taken_names(request, FUNCTION_NAME, losses)
+    if not own and is_openai(model):
+        request = with_short_ids(request, _MAX_CALL_ID_CHARS)
+    if not own and not takes_schema(request.output, model):
+        request = schema_in_words(request, losses)
     thinking = thinks(model)
     body: dict[str, Any] = {"model": model, **_conversation(request, own, losses)}
-    body |= _sampling(request, own, thinking, losses)
+    body |= _sampling(request, model, own, thinking, losses)
     if not own and (functions := functions_of(request)):
-        body["tools"] = [_tool(tool) for tool in functions]
+        body["tools"] = [_tool(tool, model, losses) for tool in functions]
     if not own and (choice := choice_of(request, NAME)) is not None:
         body["tool_choice"] = _tool_choice(choice)
     if request.parallel_tool_calls is not None:
@@ -166,7 +180,7 @@ def _result(result: ToolResult) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
 
 
-def _sampling(request: ChatRequest, own: bool, thinking: bool, losses: list[Loss]) -> dict[str, Any]:
+def _sampling(request: ChatRequest, model: str, own: bool, thinking: bool, losses: list[Loss]) -> dict[str, Any]:
     sampling = request.sampling
     if not own:
         if (sampling.choices or 1) > 1:
@@ -183,16 +197,18 @@ def _sampling(request: ChatRequest, own: bool, thinking: bool, losses: list[Loss
         if sampling.max_output_tokens is not None and sampling.max_output_tokens < _LEAST_TOKENS:
             losses.append(Loss(field="max_tokens", action="converted"))
             values["max_output_tokens"] = _LEAST_TOKENS
+        elif sampling.max_output_tokens is not None:
+            values["max_output_tokens"] = taken_tokens(sampling.max_output_tokens, model, losses)
         if thinking:
             drop_sampling(values, losses)
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, model: str, losses: list[Loss]) -> dict[str, Any]:
     body: dict[str, Any] = {"type": "function", "name": tool.name}
     if tool.description is not None:
         body["description"] = tool.description
-    body["parameters"] = with_properties(tool.parameters if tool.parameters is not None else {"type": "object"})
+    body["parameters"] = function_parameters(tool.parameters or {}, losses, unions=not is_openai(model))
     body["strict"] = bool(tool.strict)
     return body
 
@@ -207,12 +223,17 @@ def _tool_choice(choice: ToolChoice) -> Any:
 
 def _text(request: ChatRequest) -> dict[str, Any]:
     output = request.output
+    return {} if output is None or output.kind == "text" else {"text": {"format": encode_format(output)}}
+
+
+def encode_format(output: OutputFormat | None) -> dict[str, Any]:
+    """`text.format`, of a request and of the response to it."""
     if output is None or output.kind == "text":
-        return {}
+        return {"type": "text"}
     if output.kind == "json":
-        return {"text": {"format": {"type": "json_object"}}}
+        return {"type": "json_object"}
     form = {"type": "json_schema", "name": output.name or "answer", "schema": output.schema_ or {}, "strict": bool(output.strict)}
-    return {"text": {"format": {**form, **({"description": output.description} if output.description is not None else {})}}}
+    return {**form, **({"description": output.description} if output.description is not None else {})}
 
 
 def _reasoning(request: ChatRequest, model: str, losses: list[Loss]) -> dict[str, Any]:
@@ -228,7 +249,7 @@ def _reasoning(request: ChatRequest, model: str, losses: list[Loss]) -> dict[str
     taken = taken_effort(effort, model) if effort is not None else None
     if taken != effort:
         losses.append(Loss(field="reasoning.effort", action="converted"))
-    told: dict[str, Any] = {"effort": "xhigh" if taken == "max" else taken} if taken is not None else {}
+    told: dict[str, Any] = {"effort": taken} if taken is not None else {}
     if reasoning.include_thoughts is not False and effort != "none":
         told["summary"] = "auto"
     return {"reasoning": told} if told else {}

@@ -118,12 +118,14 @@ _KNOWN = ("message", "reasoning", "function_call", "custom_tool_call", "image_ge
 
 
 class _Event(msgspec.Struct):
+    """Some servers have one type for all kinds, and say null for what others have."""
+
     type: str = ""
     response: _Response | None = None
     item: dict[str, Any] | None = None
     item_id: Any = None
-    output_index: int = 0
-    summary_index: int = 0
+    output_index: int | None = None
+    summary_index: int | None = None
     delta: Any = None
 
 
@@ -131,8 +133,8 @@ class _Piece(msgspec.Struct):
     """What an event says that a piece of an item is complete. It is read apart: most events are no such ones."""
 
     item_id: Any = None
-    output_index: int = 0
-    content_index: int = 0
+    output_index: int | None = None
+    content_index: int | None = None
     text: str | None = None
     refusal: str | None = None
     arguments: str | None = None
@@ -239,9 +241,10 @@ class StreamDecoder:
         """The item that it is a piece of. `more`: which is not over, then."""
         if self._past and isinstance(event.item_id, str) and event.item_id in self._past:
             return self._past[event.item_id]
-        held = self._at.get(event.output_index)
+        index = event.output_index or 0
+        held = self._at.get(index)
         if held is None or (more and held.closed):
-            held = self._new(event.output_index)
+            held = self._new(index)
         return held
 
     def _read(self, kind: str, event: _Event, data: bytes) -> list[Event]:
@@ -251,13 +254,13 @@ class StreamDecoder:
                 self._of(event).said = True
                 return [TextDelta(text=delta)]
             case "response.output_item.added" if event.item is not None:
-                return self.opened(event.output_index, event.item)
+                return self.opened(event.output_index or 0, event.item)
             case "response.output_item.done" if event.item is not None:
-                return self.closed(event.output_index, event.item)
+                return self.closed(event.output_index or 0, event.item)
             case "response.refusal.delta":
                 self._of(event).said = True
                 return [RefusalDelta(text=delta)]
-            case "response.reasoning_summary_part.added" if event.summary_index > 0:
+            case "response.reasoning_summary_part.added" if event.summary_index:
                 return [ReasoningDelta(text="\n\n")]
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 self._of(event).said = True
@@ -283,9 +286,10 @@ class StreamDecoder:
             return []
         if piece.arguments is not None:
             return self._arguments(held, piece.arguments)
-        if not (piece.text or piece.refusal) or held.said or piece.content_index < held.parts:
+        part = piece.content_index or 0
+        if not (piece.text or piece.refusal) or held.said or part < held.parts:
             return []
-        held.parts = piece.content_index + 1
+        held.parts = part + 1
         return [TextDelta(text=piece.text)] if piece.text else [RefusalDelta(text=piece.refusal or "")]
 
     def _arguments(self, held: _Held, whole: str | None) -> list[Event]:

@@ -12,6 +12,7 @@ from typing import Any
 from fkproxy.dialects.base import ReplyContext
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.dialects.openai_responses.items import NAME
+from fkproxy.dialects.openai_responses.request_encode import encode_format
 from fkproxy.model.errors import FkproxyError, UpstreamOverloaded, UpstreamRateLimited, UpstreamRejected
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -86,6 +87,7 @@ def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
                 continue
             case Media():
                 encoder.encode(MediaReceived(media=part))
+                continue
             case Opaque():
                 encoder.encode(OpaqueReceived(part=part))
                 continue
@@ -136,6 +138,7 @@ class StreamEncoder:
         self._grown: dict[int, _Item] = {}
         """Calls whose arguments have come since the last item began."""
         self._logprobs: list[dict[str, Any]] = []
+        self._text_format = {"format": encode_format(context.output)}
         self._tools = {tool.name: tool for tool in context.tools}
         self._usage: Usage | None = None
         self._reason: FinishReason = "stop"
@@ -163,8 +166,8 @@ class StreamEncoder:
                 return self._arguments(event)
             case SealAttached():
                 return self._seal(event)
-            case MediaReceived():
-                return self._media(event.media)
+            case MediaReceived(media=media):
+                return self._media(media) + (self._seal(SealAttached(seal=media.seal)) if media.seal is not None else b"")
             case OpaqueReceived():
                 return self._opaque(event.part)
             case LogprobsReported():
@@ -203,6 +206,7 @@ class StreamEncoder:
             "tool_choice": "auto",
             "tools": [],
             "store": False,
+            "text": self._text_format,
             "usage": _usage(self._usage) if self._usage is not None else None,
         }
 

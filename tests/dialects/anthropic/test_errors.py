@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from fkproxy.model.errors import (
     RateLimited,
     RequestTooLarge,
     UnknownModel,
+    Unrepresentable,
     UpstreamError,
     UpstreamFailed,
     UpstreamModelMissing,
@@ -64,6 +66,7 @@ def test_the_type_follows_the_status(error: FkproxyError, kind: str) -> None:
         (402, "billing", UpstreamQuotaExhausted),
         (403, "no", UpstreamRefusedCredential),
         (404, "model: claude-1", UpstreamModelMissing),
+        (404, "File not found: file_011CNha8iCJcU1wXNR6q4V8w", UpstreamRejected),
         (408, "slow", UpstreamUnavailable),
         (413, "large", UpstreamRejected),
         (500, "oops", UpstreamFailed),
@@ -77,10 +80,52 @@ def test_a_status_is_one_of_ours(status: int, message: str, expected: type[Upstr
     error = MESSAGES.decode_error(status, {}, body)
     assert type(error) is expected
     assert error.upstream_status == status
+    assert error.retry == (expected is not UpstreamRejected or status == 404)
     if expected in (UpstreamRefusedCredential, UpstreamQuotaExhausted):
         assert message not in str(error)
     else:
         assert str(error) == message
+
+
+def test_vertex_wraps_the_error_of_a_stream_in_an_array() -> None:
+    words = "Project `p` is not allowed to use Publisher Model `m`"
+    body = json.dumps([{"error": {"code": 400, "message": words, "status": "FAILED_PRECONDITION"}}]).encode()
+    assert str(MESSAGES.decode_error(400, {}, body)) == words
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "kept"),
+    [
+        (404, {"error_code": "thread_not_found"}, True),
+        (404, {"error_code": "file_expired"}, True),
+        (400, {"error_code": "thread_unsupported_request", "unsupported": ["fallbacks"]}, True),
+        (404, {"error_code": "x" * 1000}, False),
+        (404, {"error_code": 7}, False),
+        (404, ["thread_not_found"], False),
+        (404, None, False),
+    ],
+)
+def test_what_the_vendors_clients_act_upon_reaches_them(status: int, details: Any, kept: bool) -> None:
+    inner = {"type": "invalid_request_error", "message": "no", "details": details}
+    error = MESSAGES.decode_error(status, {}, json.dumps({"type": "error", "error": inner}).encode())
+    assert type(error) is (UpstreamRejected if kept else UpstreamModelMissing), "a thread that is lost says nothing of the model"
+    told = json.loads(MESSAGES.encode_error(error, "req-1"))["error"]
+    assert told.get("details") == (details if kept else None)
+    assert b"error_code" not in DIALECTS["openai_chat"].encode_error(error, "req-1")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unrepresentable("thread", "gemini"), True),
+        (MESSAGES.decode_error(400, {}, b'{"error": {"message": "thread: Extra inputs are not permitted"}}'), True),
+        (MESSAGES.decode_error(400, {}, b'{"error": {"message": "speed: Extra inputs are not permitted"}}'), False),
+        (Unrepresentable("mcp_servers", "gemini"), False),
+    ],
+)
+def test_who_wants_a_thread_where_there_is_none_learns_to_go_without(error: FkproxyError, told: bool) -> None:
+    details = json.loads(MESSAGES.encode_error(error, "req-1"))["error"].get("details")
+    assert details == ({"error_code": "thread_unsupported_request"} if told else None)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"[]", b'{"error": "words"}', b'{"error": {"message": 7}}'])

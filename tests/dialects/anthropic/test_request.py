@@ -226,6 +226,41 @@ def test_an_unsigned_thought_does_not_go_to_a_server_that_would_refuse_it() -> N
     ]
 
 
+CALL = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "r"}]}
+CLEARING, TRIMMING = {"type": "clear_thinking_20251015", "keep": "all"}, {"type": "clear_tool_uses_20250919"}
+UNSIGNED, SIGNED = ({"type": "thinking", "thinking": "t", "signature": signature} for signature in ("fkproxy1.e30=", "S"))
+
+
+@pytest.mark.parametrize(
+    ("said", "after", "kind", "thinks"),
+    [
+        ([UNSIGNED, CALL], [RESULT], "enabled", False),
+        ([UNSIGNED, {"type": "text", "text": "t"}, CALL], [RESULT], "enabled", False),
+        ([UNSIGNED, CALL], [RESULT], "adaptive", True),
+        ([UNSIGNED, SIGNED, CALL], [RESULT], "enabled", True),
+        ([UNSIGNED, CALL], [RESULT, {"role": "assistant", "content": "done"}, {"role": "user", "content": "more"}], "enabled", True),
+    ],
+)
+def test_where_the_thoughts_that_led_to_calls_are_left_out_there_is_no_budget(said: Any, after: Any, kind: str, thinks: bool) -> None:
+    thinking = {"type": kind, **({"budget_tokens": 2000} if kind == "enabled" else {})}
+    history = [{"role": "user", "content": "q"}, {"role": "assistant", "content": said}, *after]
+    management = {"edits": [CLEARING, TRIMMING]}
+    body = {"model": "m", "max_tokens": 9, "messages": history, "thinking": thinking, "context_management": management}
+    sent = json.loads(MESSAGES.forward_request(json.dumps(body).encode(), Peek(model="m"), "m"))
+    assert sent.get("thinking") == (thinking if thinks else None)
+    assert sent["context_management"] == (management if thinks else {"edits": [TRIMMING]})
+    assert sent["messages"][1]["content"] == [block for block in said if block is not UNSIGNED]
+
+
+@pytest.mark.parametrize("odd", [b'{"content": "signature\xff"}', b'{"signature": "", "content": "\xff"}'])
+def test_a_message_that_cannot_be_read_is_the_servers_to_refuse(odd: bytes) -> None:
+    thought = b'{"content": [{"type": "thinking", "signature": ""}, {"type": "text"}]}'
+    body = b'{"model": "m", "thinking": {"type": "enabled"}, "messages": [%s, %s]}' % (thought, odd)
+    sent = MESSAGES.forward_request(body, Peek(model="m"), "m")
+    assert (odd in sent, thought in sent, b'"content":[{"type":"text"}]' in sent) == (True, False, True)
+
+
 def test_a_request_without_such_a_thought_keeps_its_bytes() -> None:
     body = b'{"model": "m",  "messages": [{"role": "user", "content": "the signature is \\u0041"}]}'
     assert MESSAGES.forward_request(body, Peek(model="m"), "m") is body

@@ -81,6 +81,28 @@ def test_a_second_beginning_is_passed_over() -> None:
     assert collect(events).choices[0].reason == "stop"
 
 
+def test_what_other_kinds_of_events_have_may_be_null() -> None:
+    """As servers write it that have one type for all events and one for all deltas, and leave nothing out."""
+    said = [
+        start(input_tokens=1),
+        block(0, {"type": "thinking", "thinking": "t", "signature": ""}),
+        delta(0, type="thinking_delta", thinking="u"),
+        delta(0, type="signature_delta", signature="s"),
+        closed(0),
+        block(1, {"type": "tool_use", "id": "i", "name": "f", "input": {}}),
+        delta(1, type="input_json_delta", partial_json="{}"),
+        closed(1),
+        *(delta(2, **event["delta"]) if "delta" in event else {**event, "index": 2} for event in TEXT),
+        finish("tool_use", output_tokens=2),
+        STOP,
+    ]
+    of_event = dict.fromkeys(("message", "index", "content_block", "delta", "usage", "error"))
+    of_delta = dict.fromkeys(("text", "thinking", "signature", "partial_json", "stop_reason", "stop_sequence"))
+    nulls = [{**of_event, **event, **({"delta": {**of_delta, **event["delta"]}} if "delta" in event else {})} for event in said]
+    assert stream(*nulls) == stream(*said)
+    assert len(collect(stream(*nulls)).choices[0].parts) == 3
+
+
 def test_input_that_comes_with_the_block_is_not_lost() -> None:
     events = stream(start(), block(0, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}), closed(0), finish("tool_use"))
     assert collect(events).choices[0].parts == (ToolCall(id="t", name="f", arguments='{"a":1}'),)
@@ -157,6 +179,15 @@ def test_a_count_that_is_known_is_not_lost_to_a_zero() -> None:
     events = stream(start(**counts, output_tokens=1), *TEXT, finish(**dict.fromkeys(counts, 0), output_tokens=7), STOP)
     assert collect(events).usage == Usage(input_tokens=15, cached_input_tokens=5, cache_write_tokens=0, output_tokens=7)
     assert collect(stream(start(), *TEXT, finish(input_tokens=0), STOP)).usage == Usage(input_tokens=0)
+
+
+def test_what_was_written_for_an_hour_is_told_apart() -> None:
+    written = {"cache_creation_input_tokens": 9, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 5}}
+    nothing = {"cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}}
+    for later in ({}, {"cache_creation": None}, nothing, written):
+        events = stream(start(input_tokens=1, **written), *TEXT, finish(output_tokens=7, **later), STOP)
+        usage = Usage(input_tokens=10, output_tokens=7, cache_write_tokens=9, cache_write_1h_tokens=5)
+        assert collect(events).usage == usage
 
 
 NEW = [

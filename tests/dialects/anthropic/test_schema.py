@@ -6,38 +6,9 @@ from typing import Any
 
 import pytest
 
-from fkproxy.dialects.anthropic.schema import strict_schema, tool_schema
+from fkproxy.dialects.anthropic.schema import strict_schema
 
 OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-
-
-@pytest.mark.parametrize(
-    ("schema", "expected"),
-    [
-        (None, {"type": "object", "properties": {}}),
-        (OBJECT, OBJECT),
-        ({"properties": {"a": {}}}, {"type": "object", "properties": {"a": {}}}),
-        ({}, {"type": "object", "properties": {}}),
-        (
-            {"$ref": "#/$defs/A", "$defs": {"A": OBJECT}},
-            {**OBJECT, "$defs": {"A": OBJECT}},
-        ),
-        (
-            {"anyOf": [OBJECT, {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "null"}}, "required": ["a", "b"]}]},
-            {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "null"}}, "required": ["a"]},
-        ),
-        (
-            {"allOf": [OBJECT, {"properties": {"b": {}}, "required": ["b"]}], "description": "both"},
-            {"description": "both", "type": "object", "properties": {"a": {"type": "string"}, "b": {}}, "required": ["a", "b"]},
-        ),
-        (
-            {"oneOf": [{"$ref": "#/definitions/A"}, {"type": "object"}], "definitions": {"A": OBJECT}},
-            {"definitions": {"A": OBJECT}, "type": "object", "properties": {"a": {"type": "string"}}},
-        ),
-    ],
-)
-def test_the_root_of_a_tools_schema_is_one_object(schema: Any, expected: Any) -> None:
-    assert tool_schema(schema) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,12 +48,5 @@ def test_a_bottomless_schema_ends() -> None:
     strict_schema(schema)
 
 
-@pytest.mark.parametrize(
-    ("schema", "expected"),
-    [
-        ({"type": "string", "nullable": True, "enum": 5}, {"type": ["string", "null"], "enum": 5}),
-        ({"anyOf": [{"type": "object", "required": [{}]}], "required": [[]]}, {"type": "object", "properties": {}, "required": [[]]}),
-    ],
-)
-def test_a_schema_that_is_none_is_left_to_the_vendor(schema: Any, expected: Any) -> None:
-    assert (tool_schema(schema) if "anyOf" in schema else strict_schema(schema)) == expected
+def test_a_schema_that_is_none_is_left_to_the_vendor() -> None:
+    assert strict_schema({"type": "string", "nullable": True, "enum": 5}) == {"type": ["string", "null"], "enum": 5}

@@ -131,6 +131,40 @@ def test_what_is_applied_does_not_meet_a_forced_tool() -> None:
     assert (body["thinking"], losses) == (SHOWN, [])
 
 
+THOUGHT = {"type": "thinking", "thinking": "t", "signature": "S"}
+
+
+@pytest.mark.parametrize(
+    ("model", "thoughts", "thinking"),
+    [("claude-sonnet-4-5", [], None), ("claude-sonnet-4-5", [THOUGHT], BUDGET), ("claude-opus-5", [], SHOWN)],
+)
+def test_what_is_applied_is_no_budget_where_calls_are_answered_that_no_thoughts_led_to(model: str, thoughts: Any, thinking: Any) -> None:
+    call, result = {"type": "tool_use", "id": "a", "name": "f", "input": {}}, {"type": "tool_result", "tool_use_id": "a", "content": "r"}
+    said = {"role": "assistant", "content": [*thoughts, {"type": "text", "text": "t"}, call]}
+    body, losses = applied(model, messages=[{"role": "user", "content": "q"}, said, {"role": "user", "content": [result]}])
+    assert (body.get("thinking"), losses) == (thinking, [] if thinking is not None else ["reasoning dropped"])
+
+
+CLEARING, TRIMMING = {"type": "clear_thinking_20251015", "keep": "all"}, {"type": "clear_tool_uses_20250919"}
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "given", "left"),
+    [
+        ("claude-sonnet-4-5", "none", {"edits": [CLEARING]}, None),
+        ("claude-opus-5", "none", {"edits": [CLEARING]}, None),
+        ("claude-sonnet-4-5", "none", {"edits": [TRIMMING, CLEARING], "x": 1}, {"edits": [TRIMMING], "x": 1}),
+        ("claude-sonnet-4-5", "low", {"edits": [CLEARING]}, {"edits": [CLEARING]}),
+        ("claude-sonnet-4-5", "none", {"edits": [TRIMMING]}, {"edits": [TRIMMING]}),
+        ("claude-sonnet-4-5", "none", {"edits": "clear_thinking"}, {"edits": "clear_thinking"}),
+        ("claude-sonnet-4-5", "none", ["clear_thinking"], ["clear_thinking"]),
+    ],
+)
+def test_without_thinking_nothing_is_said_of_earlier_thoughts(model: str, effort: str, given: Any, left: Any) -> None:
+    body, _ = applied(model, effort, thinking={"type": "enabled", "budget_tokens": 2000}, context_management=given)
+    assert body.get("context_management") == left
+
+
 def test_sampling_that_thinking_does_not_have_is_told_as_lost() -> None:
     body, losses = applied(temperature=0.2, top_p=1, top_k=1)
     assert not {"temperature", "top_p", "top_k"} & set(body)

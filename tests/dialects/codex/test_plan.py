@@ -19,6 +19,7 @@ from tests.dialects.golden import REQUESTS, Case
 CODEX = UPSTREAM_DIALECTS["codex"]
 ITEM: TypeAdapter[Any] = TypeAdapter(ResponseInputItemParam)
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
+DEEP = json.loads('{"a":' * 120 + "1" + "}" * 120)
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "f", "description": "does f", "parameters": SCHEMA}}
 ASK = {"role": "user", "content": "hi"}
@@ -243,6 +244,7 @@ def test_the_choice_of_tools_is_what_is_offered(choice: Any, names: list[str]) -
         },
         {"n": 2},
         {"stop": ["x"]},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"default": DEEP}}}},
         {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]},
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fkproxy.dialects import UPSTREAM_DIALECTS
-from fkproxy.dialects.codex.response import PAUSED_FOR_TOOLS, StreamDecoder, decode_reply
+from fkproxy.dialects.codex.response import LIMITS, PAUSED_FOR_TOOLS, StreamDecoder, decode_reply
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamUnavailable
 from fkproxy.model.events import Failed, check_order, collect
 from fkproxy.model.parts import Reasoning, Text, ToolCall
@@ -255,6 +255,30 @@ def test_how_a_turn_ends(turn: dict[str, Any], expected: tuple[str, str]) -> Non
     ending = events[1]
     assert (ending["type"], ending.get("reason") or ending.get("message")) == expected
     assert [event["type"] for event in events[2:]] == (["done"] if expected[0] == "finished" else [])
+
+
+@pytest.mark.parametrize(
+    ("primary", "secondary", "info", "wait_s"),
+    [
+        ({"usedPercent": 100, "resetsAt": 2300}, {"usedPercent": 40, "resetsAt": 9000}, "usageLimitExceeded", 300.0),
+        ({"usedPercent": 100, "resetsAt": 2300}, {"usedPercent": 100, "resetsAt": 9000}, "usageLimitExceeded", 7000.0),
+        ({"usedPercent": 100, "resetsAt": 1000}, None, "usageLimitExceeded", None),
+        ({"usedPercent": 99, "resetsAt": 2300}, None, "usageLimitExceeded", None),
+        ({"usedPercent": 100, "resetsAt": None}, None, "usageLimitExceeded", None),
+        ({"usedPercent": 100, "resetsAt": 2300}, None, "serverOverloaded", None),
+        (None, None, "usageLimitExceeded", None),
+    ],
+)
+def test_a_limit_that_is_used_up_says_until_when(primary: Any, secondary: Any, info: str, wait_s: float | None) -> None:
+    limits = {"method": LIMITS, "params": {"rateLimits": {"limitId": "codex", "primary": primary, "secondary": secondary}}}
+    failed = {"turn": {"status": "failed", "error": {"message": "no more", "codexErrorInfo": info}}}
+    for emitted, expected in (({"emittedAtMs": 2_000_000}, wait_s), ({}, None)):
+        decoder = StreamDecoder()
+        messages = (limits, {"method": "turn/completed", "params": failed, **emitted})
+        events = [event for message in messages for event in decoder.feed(Frame(None, json.dumps(message).encode()))]
+        (ending,) = events
+        assert isinstance(ending, Failed)
+        assert ending.error.retry_after_s == expected
 
 
 def test_what_was_said_cannot_be_said_again() -> None:

@@ -107,6 +107,15 @@ def test_the_vendors_words_reach_the_caller() -> None:
 
 
 @pytest.mark.parametrize(
+    "words", ["You do not have permission to access the File 0kpm or it may not exist.", "CachedContent not found (or permission denied)"]
+)
+def test_what_another_account_has_or_nobody_any_more_says_nothing_about_the_credential(words: str) -> None:
+    error = decode_error(403, {}, body(403, words, status="PERMISSION_DENIED"))
+    assert isinstance(error, UpstreamRejected)
+    assert (error.status, str(error), error.native_code, error.retry) == (403, words, "PERMISSION_DENIED", True)
+
+
+@pytest.mark.parametrize(
     ("inner", "kind"),
     [
         ({"code": 429}, UpstreamRateLimited),

@@ -11,7 +11,7 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Encoded, Peek, ReplyContext
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.events import collect
-from fkproxy.model.parts import Message, Reasoning, Seal, Text, ToolCall
+from fkproxy.model.parts import Message, Reasoning, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest
 
 CHAT, GEMINI = DIALECTS["openai_chat"], DIALECTS["gemini"]
@@ -19,6 +19,7 @@ CALLS = [
     {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
     {"id": "b", "type": "function", "function": {"name": "g", "arguments": "not json"}},
 ]
+ASKED = {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
@@ -60,7 +61,7 @@ def test_results_stand_in_one_content_in_the_order_of_the_calls() -> None:
 )
 def test_a_result_is_an_object_and_never_a_reference(content: str, response: dict[str, Any]) -> None:
     messages = [{"role": "assistant", "content": None, "tool_calls": CALLS[:1]}, result("a", content)]
-    assert encoded(messages)["contents"][1]["parts"][0]["functionResponse"]["response"] == response
+    assert encoded(messages)["contents"][-1]["parts"][0]["functionResponse"]["response"] == response
 
 
 def test_an_image_in_a_result_stands_where_the_model_takes_it() -> None:
@@ -69,8 +70,8 @@ def test_an_image_in_a_result_stands_where_the_model_takes_it() -> None:
         result("a", [{"type": "text", "text": "see"}, PNG]),
     ]
     inline = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
-    assert encoded(messages, "gemini-3-pro-preview")["contents"][1]["parts"][0]["functionResponse"]["parts"] == [inline]
-    assert encoded(messages, "gemini-2.5-pro")["contents"][1]["parts"][1] == inline
+    assert encoded(messages, "gemini-3-pro-preview")["contents"][-1]["parts"][0]["functionResponse"]["parts"] == [inline]
+    assert encoded(messages, "gemini-2.5-pro")["contents"][-1]["parts"][1] == inline
 
 
 def test_a_lost_signature_is_replaced_by_the_documented_marker_where_one_is_wanted() -> None:
@@ -83,6 +84,34 @@ def test_a_lost_signature_is_replaced_by_the_documented_marker_where_one_is_want
     signed = encoded(messages, "gemini-3-pro-preview")["contents"][1]["parts"]
     assert [part.get("thoughtSignature") for part in signed] == [None, "skip_thought_signature_validator", None]
     assert not any("thoughtSignature" in part for part in encoded(messages, "gemini-2.5-pro")["contents"][1]["parts"])
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("gemini-3-pro-preview", 65_535),
+        ("gemini-flash-latest", 65_535),
+        ("gemini-2.5-flash", 65_535),
+        ("gemini-2.5-flash-image", 32_768),
+        ("gemini-2.0-flash", 8_192),
+        ("gemma-4-31b-it", 128_000),
+    ],
+)
+def test_an_answer_is_no_longer_than_the_model_gives(model: str, told: int) -> None:
+    found = encoding([{"role": "user", "content": "u"}], model, max_tokens=128_000)
+    assert json.loads(found.body)["generationConfig"]["maxOutputTokens"] == told
+    assert [(loss.field, loss.action) for loss in found.losses] == ([("max_tokens", "converted")] if told < 128_000 else [])
+    assert encoded([{"role": "user", "content": "u"}], model, max_tokens=8_000)["generationConfig"]["maxOutputTokens"] == 8_000
+
+
+@pytest.mark.parametrize(
+    ("seed", "told"),
+    [(7, 7), (-7, -7), (2**31 - 1, 2**31 - 1), (-(2**31), -(2**31)), (2**31, 0), (1_763_838_000_123, 753_925_115), (-(2**40), 0)],
+)
+def test_a_seed_is_of_32_bits(seed: int, told: int) -> None:
+    found = encoding([{"role": "user", "content": "u"}], "gemini-2.5-flash", seed=seed)
+    assert json.loads(found.body)["generationConfig"]["seed"] == told
+    assert [(loss.field, loss.action) for loss in found.losses] == ([("seed", "converted")] if seed != told else [])
 
 
 def test_calls_of_one_turn_in_several_messages_are_one_content() -> None:
@@ -171,6 +200,7 @@ def test_a_function_with_alternatives_keeps_its_parameters(alternatives: dict[st
         ({"type": "STRING", "enum": ["a"], "nullable": True}, {"type": ["string", "null"], "enum": ["a", None]}),
         ({"anyOf": [{"type": "STRING"}], "nullable": True}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
         ({"type": "STRING", "nullable": False}, {"type": "string"}),
+        ({"type": "STRING", "nullable": None, "enum": None, "items": None, "anyOf": None, "default": None}, {"type": "string"}),
         ({"type": "TYPE_UNSPECIFIED", "description": "d"}, {"description": "d"}),
         ({"type": "OBJECT", "additional_properties": {"type": "STRING"}}, {"type": "object", "additionalProperties": {"type": "string"}}),
         (
@@ -201,6 +231,54 @@ def test_base64_of_either_alphabet_reaches_other_dialects_in_the_standard_one(gi
     request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
     (message,) = json.loads(CHAT.encode_request(request, "m").body)["messages"]
     assert message["content"][0]["image_url"]["url"] == f"data:image/png;base64,{standard}"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (
+            {"system_instruction": {"parts": {"text": "s"}}, "contents": {"role": "USER", "parts": {"text": "x"}}},
+            {"systemInstruction": {"parts": [{"text": "s"}]}, "contents": [{"role": "user", "parts": [{"text": "x"}]}]},
+        ),
+        (
+            {"contents": [{"parts": {"text": "x"}}], "tools": {"function_declarations": {"name": "f", "parameters": {"parts": {}}}}},
+            {"contents": [{"parts": [{"text": "x"}]}], "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"parts": {}}}]}]},
+        ),
+        (
+            {"contents": [{"role": "MODEL", "parts": {"function_call": {"name": "f", "args": {"parts": {"a": 1}}}}}]},
+            {"contents": [{"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"parts": {"a": 1}}}}]}]},
+        ),
+    ],
+)
+def test_one_object_is_a_list_of_it_and_a_role_may_be_in_capitals(given: dict[str, Any], meant: dict[str, Any]) -> None:
+    """As in the vendor's examples for curl."""
+    request = GEMINI.decode_request(json.dumps(given).encode(), Peek(model="m"))
+    assert json.loads(GEMINI.encode_request(request, "m").body) == meant
+
+
+def test_a_tool_that_is_null_is_none() -> None:
+    declared = {"functionDeclarations": [{"name": "f", "description": None, "parameters": None}]}
+    body = {**ASKED, "tools": [{**declared, "googleSearch": None, "codeExecution": None}, {"functionDeclarations": None}]}
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    assert json.loads(CHAT.encode_request(request, "m").body)["tools"] == [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize(
+    ("mode", "choice", "again"),
+    [
+        ("any", "required", "ANY"),
+        ("ANY", "required", "ANY"),
+        ("none", "none", "NONE"),
+        ("validated", "auto", "VALIDATED"),
+        ("MODE_UNSPECIFIED", "auto", "AUTO"),
+        (None, "auto", "AUTO"),
+    ],
+)
+def test_the_mode_of_a_clients_choice_is_in_either_case(mode: str | None, choice: str, again: str) -> None:
+    body = {**ASKED, "tools": [{"functionDeclarations": [{"name": "f"}]}], "toolConfig": {"functionCallingConfig": {"mode": mode}}}
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    assert json.loads(CHAT.encode_request(request, "m").body)["tool_choice"] == choice
+    assert json.loads(GEMINI.encode_request(request, "m").body)["toolConfig"] == {"functionCallingConfig": {"mode": again}}
 
 
 @pytest.mark.parametrize(
@@ -285,6 +363,7 @@ def test_a_path_is_decoded() -> None:
         ({"contents": [{"parts": [{"functionCall": {}}]}]}, "contents[0].parts[0].functionCall.name"),
         ({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"temperature": "hot"}}, "generationConfig.temperature"),
         ({"contents": [{"parts": [{"text": "x"}]}], "tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),
+        ({**ASKED, "toolConfig": {"functionCallingConfig": {"mode": "must"}}}, "toolConfig.functionCallingConfig.mode"),
     ],
 )
 def test_a_wrong_field_is_named(body: Any, path: str) -> None:
@@ -308,6 +387,25 @@ def test_new_models_get_no_penalties_and_have_nothing_of_their_own_to_go_on_with
     assert body["generationConfig"] == {"temperature": 1}
     assert [f"{loss.field} {loss.action}" for loss in found.losses] == ["messages[].role converted", "presence_penalty dropped"]
     assert "generationConfig" not in encoded([*PREFILLED, {"role": "user", "content": "v"}], "gemini-3.6-flash", frequency_penalty=0)
+
+
+CALLED = {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+ANSWERED = {"role": "tool", "tool_call_id": "call_1", "content": "sun"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "roles", "losses"),
+    [
+        ([CALLED, ANSWERED], ["user", "model", "user"], ["messages[].role converted"]),
+        ([{"role": "system", "content": "s"}, CALLED, ANSWERED], ["user", "model", "user"], ["messages[].role converted"]),
+        ([{"role": "assistant", "content": "hi"}, *PREFILLED[:1]], ["model", "user"], []),
+        ([{"role": "system", "content": "s"}], ["user"], ["messages[].role converted"]),
+    ],
+)
+def test_only_a_call_needs_somebody_who_led_to_it(messages: list[Any], roles: list[str], losses: list[str]) -> None:
+    found = encoding(messages, "gemini-2.5-flash")
+    assert [content["role"] for content in json.loads(found.body)["contents"]] == roles
+    assert [f"{loss.field} {loss.action}" for loss in found.losses] == losses
 
 
 def test_models_before_them_are_told_as_it_is() -> None:
@@ -349,7 +447,17 @@ def test_signatures_that_travelled_as_thoughts_stand_on_their_parts_again(said: 
 def test_a_signature_behind_a_call_is_not_the_calls() -> None:
     sealed = Reasoning(seal=Seal(dialect="gemini", data="c2ln"))
     parts = (ToolCall(id="a", name="f"), sealed, Text(text="b", seal=Seal(dialect="gemini", data="dA==")), sealed)
-    request = ChatRequest(dialect="openai_responses", model="m", messages=(Message(role="assistant", parts=parts),))
+    messages = (Message(role="assistant", parts=parts), Message(role="tool", parts=(ToolResult(call_id="a"),)))
+    request = ChatRequest(dialect="openai_responses", model="m", messages=messages)
     encoded = GEMINI.encode_request(request, "gemini-2.5-flash")
-    assert json.loads(encoded.body)["contents"][0]["parts"] == [CALL, {"text": "b", "thoughtSignature": "dA=="}]
-    assert [loss.field for loss in encoded.losses] == ["reasoning"]
+    assert json.loads(encoded.body)["contents"][-2]["parts"] == [CALL, {"text": "b", "thoughtSignature": "dA=="}]
+    assert [loss.field for loss in encoded.losses] == ["reasoning", "messages[].role"]
+
+
+def test_the_mark_in_place_of_a_signature_is_no_loss_elsewhere_and_stays_at_home() -> None:
+    parts = [{**CALL, "thoughtSignature": "skip_thought_signature_validator"}]
+    body = {"contents": [{"role": "user", "parts": [{"text": "x"}]}, {"role": "model", "parts": parts}]}
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    assert json.loads(GEMINI.encode_request(request, "gemini-3-flash").body)["contents"][1]["parts"] == parts
+    for name in ("openai_chat", "openai_responses"):
+        assert [loss.field for loss in DIALECTS[name].encode_request(request, "gpt-5").losses] == ["tool_calls[]"]

@@ -122,7 +122,7 @@ def test_usage_is_told_when_it_is_new_and_never_forgotten() -> None:
         "candidatesTokenCount": 5,
         "thoughtsTokenCount": 7,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}, {"modality": "AUDIO", "tokenCount": 2}],
-        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 1}],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 1}, {"modality": "IMAGE", "tokenCount": 4}],
     }
     told = {"usageMetadata": counts}
     events = decoded({**candidate({"text": "a"}), **traffic}, {**candidate(finishReason="STOP"), **told}, told, traffic)
@@ -134,6 +134,7 @@ def test_usage_is_told_when_it_is_new_and_never_forgotten() -> None:
             reasoning_tokens=7,
             audio_input_tokens=2,
             audio_output_tokens=1,
+            image_output_tokens=4,
         )
     ]
 
@@ -191,6 +192,21 @@ def test_a_signature_belongs_to_the_part_it_came_with(parts: list[Any], expected
     frames = [candidate(part) for part in parts] if streamed else [candidate(*parts)]
     (choice,) = collect(decoded(*frames, candidate(finishReason="STOP"))).choices
     assert list(choice.parts) == expected
+
+
+@pytest.mark.parametrize(
+    "part", [{"text": "a"}, {"text": "t", "thought": True, "thoughtSignature": "c2ln"}, CALL, MEDIA, {"fileData": {"fileUri": "gs://b/v"}}]
+)
+def test_what_is_not_said_may_be_null(part: dict[str, Any]) -> None:
+    usage = {"promptTokenCount": 1, "candidatesTokenCount": 2, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 1}]}
+    said = [candidate(part), {**candidate(finishReason="STOP"), "usageMetadata": usage}]
+    nulls = [types.GenerateContentResponse.model_validate(response).model_dump(mode="json", by_alias=True) for response in said]
+    assert nulls[0]["candidates"][0]["index"] is None
+    assert decoded(*nulls) == decoded(*said)
+    blank = {"functionCall": {"name": None}, "inlineData": None}, {"inlineData": {"mimeType": None, "data": None}}
+    call, media = collect(decoded(candidate(*blank, finishReason="STOP"))).choices[0].parts
+    assert isinstance(call, ToolCall)
+    assert (call.name, media) == ("", Media(kind="file", mime_type="application/octet-stream", data=""))
 
 
 def test_calls_without_an_id_get_one_that_does_not_repeat() -> None:

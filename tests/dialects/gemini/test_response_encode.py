@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fkproxy.dialects.base import ReplyContext
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import ModelEntry, ReplyContext
 from fkproxy.dialects.gemini.response import StreamDecoder
-from fkproxy.dialects.gemini.response_encode import StreamEncoder, encode_reply
+from fkproxy.dialects.gemini.response_encode import StreamEncoder, encode_models, encode_reply
 from fkproxy.model.errors import RateLimited
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -34,6 +36,7 @@ from fkproxy.model.events import (
 )
 from fkproxy.model.parts import Media, Opaque, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
+from fkproxy.wire.jsonarray import JsonArray
 from fkproxy.wire.sse import Frame, SseDecoder
 
 CONTEXT = ReplyContext(reply_id="reply-1", model="asked-for", created_s=0)
@@ -99,6 +102,31 @@ def test_calls_go_out_whole_and_in_their_order(events: list[Event], expected: li
     assert parts(*events) == expected
 
 
+MARK = "skip_thought_signature_validator"
+
+
+@pytest.mark.parametrize(
+    ("model", "events", "expected"),
+    [
+        ("gemini-3-pro-preview", [*call(0, "{}"), *call(1, "{}")], [MARK, None]),
+        ("team/gemini-3.5-flash", [*call(0, "{}"), TextDelta(text="x"), *call(1, "{}")], [MARK, None, None]),
+        ("gemini-3-pro-preview", [TextDelta(text="x"), *call(0, "{}")], [None, MARK]),
+        ("gemini-3-pro-preview", [*call(0, "{}"), SealAttached(seal=OURS, index=0)], ["czE="]),
+        ("gemini-3-pro-preview", [TextDelta(text="x")], [None]),
+        ("gemini-2.5-pro", call(0, "{}"), [None]),
+        ("claude-sonnet-4-5", call(0, "{}"), [None]),
+    ],
+)
+def test_who_asks_for_gemini_3_gets_calls_that_it_takes_back(model: str, events: list[Event], expected: list[str | None]) -> None:
+    context = ReplyContext(reply_id="reply-1", model=model, created_s=0)
+    told = [Started(), *events, ChoiceFinished(reason="tool_calls"), Done()]
+    encoder = StreamEncoder(context)
+    streamed = [json.loads(frame.data or b"") for frame in SseDecoder().feed(b"".join(encoder.encode(event) for event in told))]
+    for responses in (streamed, [json.loads(encode_reply(collect(told), context))]):
+        found = [part for response in responses for part in response["candidates"][0]["content"]["parts"] if part != {"text": ""}]
+        assert [part.get("thoughtSignature") for part in found] == expected
+
+
 def test_the_last_frame_has_the_reason_and_the_usage() -> None:
     usage = Usage(input_tokens=10, output_tokens=12, reasoning_tokens=7, cached_input_tokens=4, audio_input_tokens=2)
     stream = frames(Started(id="r"), TextDelta(text="a"), ChoiceFinished(reason="length"), UsageReported(usage=usage), Done())
@@ -119,6 +147,33 @@ def test_more_thoughts_than_were_made_leave_no_negative_count() -> None:
     usage = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=50)
     (last,) = (json.loads(frame.data or b"") for frame in frames(ChoiceFinished(reason="stop"), UsageReported(usage=usage), Done()))
     assert last["usageMetadata"] == {"promptTokenCount": 3, "candidatesTokenCount": 0, "thoughtsTokenCount": 50, "totalTokenCount": 8}
+
+
+def read_by_genai_1(stream: bytes) -> tuple[list[str], str]:
+    """What @google/genai 1 takes off the front of what it has, one event after the other, and what is left, which is an error to it."""
+    event = re.compile(r"^\s*data: (.*)(?:\n\n|\r\r|\r\n\r\n)")
+    left = stream.decode()
+    seen = []
+    while match := event.match(left):
+        seen.append(match[1])
+        left = left[match.end() :]
+    return seen, left.strip()
+
+
+def test_what_keeps_a_stream_alive_hides_nothing_from_who_looks_for_data_alone() -> None:
+    alive = DIALECTS["gemini"].keep_alive
+    stream = alive + alive + b"data: 1\n\n" + alive + b"data: 2\r\n\r\n" + alive
+    assert read_by_genai_1(stream) == (["1", "2"], "")
+    assert [frame.data for frame in SseDecoder().feed(stream)] == [b"1", b"2"]
+
+
+def test_a_reply_that_breaks_off_is_not_taken_for_a_whole_one() -> None:
+    encoder = StreamEncoder(CONTEXT)
+    stream = b"".join(map(encoder.encode, (Started(), TextDelta(text="a"), Failed(RateLimited(2.0)))))
+    seen, left = read_by_genai_1(stream)
+    assert (len(seen), bool(left)) == (2, True)
+    array = JsonArray()
+    assert ["error" in each for each in json.loads(array.feed(stream) + array.end())] == [False, True]
 
 
 def test_a_failure_is_an_error_frame() -> None:
@@ -175,3 +230,20 @@ def test_whatever_the_order_nothing_is_lost(steps: list[tuple[str, Any]]) -> Non
 
 def said(found: tuple[Any, ...]) -> str:
     return "".join(part.text for part in found if isinstance(part, Text))
+
+
+@pytest.mark.parametrize(
+    ("entry", "embeds"),
+    [
+        (ModelEntry(id="m", owned_by="x"), False),
+        (ModelEntry(id="m", owned_by="x", embeds=True), True),
+        (ModelEntry(id="embed-and-talk", owned_by="x", embeds=False), False),
+        (ModelEntry(id="openai/text-embedding-3-small", owned_by="x"), True),
+        (ModelEntry(id="codestral-embed-2505", owned_by="x"), True),
+        (ModelEntry(id="embedder-chat", owned_by="x"), False),
+    ],
+)
+def test_a_list_of_models_says_what_may_be_asked_of_each(entry: ModelEntry, embeds: bool) -> None:
+    (listed,) = json.loads(encode_models([entry]))["models"]
+    chat = ["generateContent", "streamGenerateContent", "countTokens"]
+    assert listed["supportedGenerationMethods"] == (["embedContent", "batchEmbedContents"] if embeds else chat)

@@ -193,3 +193,59 @@ def test_what_is_null_says_nothing_elsewhere() -> None:
     asked = decode(messages=[*USER, said, {"role": "assistant", "tool_calls": [call]}], web_search_options=None, prediction=None)
     for dialect in ("anthropic", "gemini", "openai_responses"):
         assert not {loss.field for loss in DIALECTS[dialect].encode_request(asked, "m").losses} - {"tool_calls[]", "messages[].role"}
+
+
+SEALED = {"google": {"thought_signature": "c2ln"}}
+TURNS = [
+    {"role": "user", "content": "u"},
+    {
+        "role": "assistant",
+        "content": "t",
+        "extra_content": SEALED,
+        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": SEALED}],
+    },
+    {"role": "tool", "tool_call_id": "a", "content": "r"},
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "kept"),
+    [
+        ("gemini-3-pro-preview", "gpt-4.1", False),
+        ("openai/gpt-5", "gpt-5", False),
+        ("gemini/gemini-3-pro-preview", "gemini-3-pro-preview", True),
+        ("gemini-3-pro-preview", "llama-3", True),
+        ("gpt-4.1", "gpt-4.1", True),
+    ],
+)
+def test_signatures_do_not_go_to_a_model_that_refuses_them(asked: str, model: str, kept: bool) -> None:
+    body = json.dumps({"model": asked, "messages": TURNS}).encode()
+    sent = json.loads(CHAT.forward_request(body, CHAT.peek(body, "", ""), model))
+    plain = [{name: value for name, value in message.items() if name != "extra_content"} for message in TURNS]
+    plain[1]["tool_calls"] = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    assert sent == {"model": model, "messages": TURNS if kept else plain}
+
+
+def test_messages_that_hold_signatures_and_are_none_are_named() -> None:
+    body = b'{"model": "m", "messages": ["\\"extra_content\\"", {"extra_content": 1}]}'
+    with pytest.raises(InvalidRequest) as caught:
+        CHAT.forward_request(body, CHAT.peek(body, "", ""), "gpt-4.1")
+    assert caught.value.param == "messages"
+
+
+FUNCTION = {"name": "f", "parameters": {"type": "object", "properties": {}}}
+TOOL = {"type": "function", "function": FUNCTION}
+
+
+@pytest.mark.parametrize(
+    ("fields", "parallel"),
+    [
+        ({"functions": [FUNCTION]}, False),
+        ({"functions": [FUNCTION], "parallel_tool_calls": True}, False),
+        ({"functions": []}, None),
+        ({"functions": [FUNCTION], "tools": [TOOL]}, None),
+        ({"tools": [TOOL], "parallel_tool_calls": True}, True),
+    ],
+)
+def test_who_can_be_told_one_call_asks_for_no_more(fields: dict[str, Any], parallel: bool | None) -> None:
+    assert decode(**fields).parallel_tool_calls is parallel

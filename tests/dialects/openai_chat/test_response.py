@@ -124,6 +124,33 @@ def test_what_comes_behind_a_finish_reason_is_not_lost() -> None:
     assert (choice.parts, choice.reason) == ((Text(text="ab"),), "length")
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 37.25, "completion_tokens": 2},
+        {"prompt_tokens": "5", "completion_tokens": 2},
+        {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": []},
+        [],
+    ],
+)
+def test_a_usage_that_cannot_be_read_takes_nothing_else_away(usage: Any) -> None:
+    said = chunk({"content": "a"}), chunk({}, "stop")
+    assert streamed(*said, {"id": "c", "choices": [], "usage": usage}) == streamed(*said)
+    whole = {"id": "c", "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}]}
+    counted, plain = (json.dumps({**whole, **more}).encode() for more in ({"usage": usage}, {}))
+    assert CHAT.decode_reply(counted) == CHAT.decode_reply(plain)
+    assert collect(CHAT.hear_reply(counted)).choices[0].reason == "stop"
+
+
+def test_a_choice_whose_number_is_null_is_the_first() -> None:
+    said = chunk({"content": "a"}), chunk({}, "stop")
+    assert streamed(*({**each, "choices": [{**each["choices"][0], "index": None}]} for each in said)) == streamed(*said)
+    choice = {"message": {"content": "a"}, "finish_reason": "stop"}
+    null, numbered = (json.dumps({"id": "c", "choices": [{**choice, "index": index}]}).encode() for index in (None, 0))
+    assert CHAT.decode_reply(null) == CHAT.decode_reply(numbered)
+    assert CHAT.hear_reply(null) == CHAT.hear_reply(numbered)
+
+
 def test_an_empty_finish_reason_is_none() -> None:
     (choice,) = collect(streamed(chunk({"content": "a"}, ""), chunk({"content": "b"}, ""), chunk({}, "length"))).choices
     assert (choice.parts, choice.reason) == ((Text(text="ab"),), "length")

@@ -102,6 +102,24 @@ def text(delta: str, index: int = 0) -> dict[str, Any]:
     return {"type": "response.output_text.delta", "output_index": index, "delta": delta}
 
 
+def test_what_other_kinds_of_events_have_may_be_null() -> None:
+    """As servers write it that have one type for all events, and leave nothing out."""
+    message, call = {"type": "message", "id": "m"}, {"type": "function_call", "id": "f", "call_id": "c", "name": "f"}
+    said = [
+        CREATED,
+        opened(message),
+        {"type": "response.output_text.done", "item_id": "m", "output_index": 0, "content_index": 0, "text": "hi"},
+        opened(call, 1),
+        {"type": "response.function_call_arguments.done", "item_id": "f", "output_index": 1, "arguments": "{}"},
+        {"type": "response.output_item.done", "output_index": 1, "item": {**call, "arguments": "{}"}},
+        ended(),
+    ]
+    fields = ("response", "item", "item_id", "output_index", "content_index", "summary_index", "delta", "text", "refusal", "arguments")
+    nulls = [{**dict.fromkeys(fields), **event} for event in said]
+    assert streamed(*nulls) == streamed(*said)
+    assert collect(streamed(*nulls)).choices[0].parts == (Text(text="hi"), ToolCall(id="c", name="f", arguments="{}"))
+
+
 @pytest.mark.parametrize(
     "event", [{"type": "keepalive", "response": "x"}, {"type": "response.new_thing", "item": "x", "output_index": None, "delta": 1}]
 )
@@ -110,7 +128,7 @@ def test_what_is_new_may_use_a_known_name_for_something_else(event: dict[str, An
 
 
 @pytest.mark.parametrize(
-    "event", [{**CREATED, "response": "x"}, {**text("a"), "output_index": None}, {**opened({}), "item": []}, {"type": 1}]
+    "event", [{**CREATED, "response": "x"}, {**text("a"), "output_index": "x"}, {**opened({}), "item": []}, {"type": 1}]
 )
 def test_what_is_known_must_be_what_its_type_says(event: dict[str, Any]) -> None:
     with pytest.raises(UpstreamProtocolError):

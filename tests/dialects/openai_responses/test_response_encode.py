@@ -118,6 +118,23 @@ def test_a_sealed_thought_brings_its_envelope() -> None:
     assert item["encrypted_content"].startswith("fkproxy1.")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"type": "text"},
+        {"type": "json_object"},
+        {"type": "json_schema", "name": "city", "schema": {"type": "object"}, "strict": True, "description": "one city"},
+    ],
+)
+def test_a_response_says_what_its_text_was_to_look_like(given: dict[str, Any]) -> None:
+    """langchain-openai finds by it that the text of a stream is to be parsed."""
+    body = json.dumps({"model": "m", "input": "x", "text": {"format": given}}).encode()
+    request = DIALECTS["openai_responses"].decode_request(body, Peek(model="m"))
+    context = ReplyContext(reply_id="r", model="m", created_s=1, output=request.output)
+    values = told(whole(TextDelta(text="{}")), context)
+    assert [value["response"]["text"] for value in (values[0], values[-1])] == [{"format": given}] * 2
+
+
 def test_custom_tools_and_namespaces_are_called_by_the_names_the_client_knows() -> None:
     tools = [{"type": "custom", "name": "run"}, {"type": "namespace", "name": "agents", "tools": [{"type": "function", "name": "close"}]}]
     body = json.dumps({"model": "m", "input": "x", "tools": tools}).encode()
