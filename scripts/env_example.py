@@ -33,7 +33,7 @@ _HEAD = """\
 # A secret can stand here, or in a file named by the same name with _FILE (up to 64 KiB, mode 600), or come as a systemd
 # credential named like the setting in lower case: LoadCredential=app_auth__master_key:/etc/fkllmproxy/app_auth__master_key
 #
-# HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured when they are in the environment itself.
+# HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured, here and in the environment.
 """
 
 

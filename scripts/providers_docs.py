@@ -93,6 +93,10 @@ A conversation is known by a header (`session-id` and its kin), by a field (`pro
 | seen | state | what it holds | for |
 |---|---|---|---|
 | 401, 403 | `reauth_required` | the credential; the model after a 403 | 30 s, doubling; an OAuth token is renewed first |
+| Google's 403 for a file or a cache of a request, Anthropic's 404 for a file | `active` | nothing; the next credential may have it | |
+| OpenAI's 404 for a conversation or a prompt by id | `active` | nothing; the next credential may have it | |
+| OpenRouter's 404 for tools or images that it has nobody for | `active` | nothing; the next provider may take it | |
+| OpenRouter's and xAI's 403 for what a request says | `active` | nothing, and nobody else is asked: the client is told | |
 | 402, a spent quota | `exhausted` | the credential, or the model where the quota is its own | what the vendor says, else 60 s, doubling |
 | 429, 503 with `Retry-After` | `limited` | the model | what the vendor says, else 1 s, doubling |
 | 404 for the model | `limited` | the model | 30 s, doubling |
@@ -107,8 +111,10 @@ record says `safety_valve`.
 
 ## What is told when nobody served
 
-429 with the soonest `Retry-After` when all are at their limits; 504 when all were too slow; 502 `fallback_exhausted` with what each
-attempt said; 404 when no upstream has the model; 503 with the reasons when nobody could be asked.
+429 with the soonest `Retry-After` when all are at their limits, or their quotas are spent; 503, and to Anthropic's clients 529, with the
+soonest `Retry-After` when all have too much to do and say until when; 504 when all were too slow; 502 `upstream_authentication` when all
+refuse our credentials, `fallback_exhausted` with what each attempt said when that differs; 404 when no upstream has the model; what the
+last one said when a call names a file that no account of them has; 503 with the reasons when nobody could be asked.
 
 ## OAuth token files
 
@@ -135,7 +141,16 @@ quota_reset_seconds = "resets_at"
 ## Prices
 
 The cost of a call stands in its access line (`cost_usd`) and in `fkproxy_cost_usd_total`. It follows from the vendor's list price, which
-comes with this version, or from `prices`; what neither knows stays unknown and is not counted as 0.
+comes with this version, or from `prices`; what neither knows stays unknown and is not counted as 0. Audio, images that a model makes, and
+what Anthropic keeps cached for an hour cost what the list or the entry says of them: an entry of `prices` stands in place of the model's
+whole list price; the table of its fields tells what the rest costs. Tiers of service beside the standard one, batches, and what
+vendors take for tools of theirs are not counted.
+
+```toml
+[providers.prices]
+"claude-sonnet-*" = { input = 2.4, output = 12, cached_input = 0.24, cache_write = 3, cache_write_1h = 4.8 }
+"gemini-*-image" = { input = 0.3, output = 2.5, image_output = 30 }
+```
 
 ## Every field
 """

@@ -51,8 +51,9 @@ class ProcessEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """What the process was given that is no setting of ours. `journal`: stdout goes to the systemd journal.
 
     `variables` is the whole environment, secrets included, and `from_file` names those of it that came out of the service's
-    environment file. `secrets` is where entries of the providers file find theirs by name: `variables`, and beneath them what was
-    read with --env-file. `state_directory`: where this process may keep what it has to remember; None: nowhere.
+    environment file. `secrets` is where entries of the providers file find theirs by name, and programs what is passed on to them:
+    `variables`, and beneath them what was read with --env-file. `state_directory`: where this process may keep what it has to
+    remember; None: nowhere.
     """
 
     proxies: Proxies
@@ -104,14 +105,14 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     collected = Collected(layers, Path(directory) if directory else None, given)
     collected.problems[:0] = problems
     lay(collected)
-    proxies = _proxies(given, collected)
+    proxies = _proxies(layers, collected)
     settings, wrong = _validate(collected)
     # Nobody knows what a broken file would have said about any setting.
     check_together(settings, collected, wrong | (set(Settings.model_fields) if problems else collected.unreadable))
     secrets = Variables(dict(layers[-1].values) | dict(given))
     beside = named_by_variables(settings)
     collected.problems += namesakes(beside)
-    file, warnings = ProvidersFile(), collected.warnings
+    file, warnings = ProvidersFile(), _beside_named(collected.warnings, beside)
     if providers_file and settings.providers.file is not None and not wrong:
         source = _checked_file(settings.providers.file, secrets, beside, settings)
         collected.problems += source.problems
@@ -138,13 +139,16 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     )
 
 
-def load_providers(loaded: LoadedSettings) -> LoadedSettings:
-    """The same settings with the providers file as it is now. Raises `SettingsError` with every problem."""
+def load_providers(loaded: LoadedSettings, *, outdated: bool = False) -> LoadedSettings:
+    """The same settings with the providers file as it is now. Raises `SettingsError` with every problem.
+
+    `outdated` True: as it was when the service was given its copies, where it reads those.
+    """
     path = loaded.settings.providers.file
     if path is None:
         return loaded
     beside = named_by_variables(loaded.settings)
-    source = _checked_file(path, loaded.environment.secrets, beside, loaded.settings)
+    source = _checked_file(path, loaded.environment.secrets, beside, loaded.settings, outdated=outdated)
     problems = [*source.problems, *(homeless(source.file.providers) if loaded.environment.state_directory is None else ())]
     if problems:
         raise SettingsError(problems)
@@ -156,9 +160,11 @@ def load_providers(loaded: LoadedSettings) -> LoadedSettings:
     )
 
 
-def _checked_file(path: Path, variables: Mapping[str, str], beside: Sequence[Provider], settings: Settings) -> ProvidersSource:
+def _checked_file(
+    path: Path, variables: Mapping[str, str], beside: Sequence[Provider], settings: Settings, *, outdated: bool = False
+) -> ProvidersSource:
     """The providers file, read, and checked against the rest where it could be."""
-    source = read_providers(path, variables)
+    source = read_providers(path, variables, outdated=outdated)
     if not source.problems:
         check_providers(source, beside, settings)
     return source
@@ -166,9 +172,14 @@ def _checked_file(path: Path, variables: Mapping[str, str], beside: Sequence[Pro
 
 def _warnings(others: Sequence[Problem], source: ProvidersSource) -> list[Problem]:
     """The others, then those of the providers file: none of an earlier reading, nor that a variable has no effect which it names."""
-    named = {entry.env for provider in source.file.providers for entry in provider.credentials}
-    kept = [each for each in others if not each.name.startswith(f"{source.path}:") and each.name.partition(" in ")[0] not in named]
+    kept = [each for each in _beside_named(others, source.file.providers) if not each.name.startswith(f"{source.path}:")]
     return [*kept, *source.warnings]
+
+
+def _beside_named(warnings: Sequence[Problem], providers: Sequence[Provider]) -> list[Problem]:
+    """Those that are not of a variable which one of the providers names, for itself or for its program."""
+    named = {name for provider in providers for name in provider.variables}
+    return [each for each in warnings if each.name.partition(" in ")[0] not in named]
 
 
 def successor_variables(environment: ProcessEnvironment) -> Variables:
@@ -276,9 +287,9 @@ def _is_number(text: str, kind: str) -> bool:
     return True
 
 
-def _proxies(environ: Mapping[str, str], collected: Collected) -> Proxies | None:
+def _proxies(layers: Sequence[Layer], collected: Collected) -> Proxies | None:
     def either(name: str) -> str | None:
-        return environ.get(name.lower()) or environ.get(name)
+        return next(filter(None, (layer.values.get(each) for layer in layers for each in (name.lower(), name))), None)
 
     try:
         return Proxies(

@@ -193,9 +193,9 @@ _SENT_AWAY = ("would be sent what a file of this machine holds", "leave it out, 
 def _is_vendors(provider: Provider, url: str) -> bool:
     """Whether it leads to the vendor's own address, Google's in whatever region, and nobody on the way can read along."""
     parts = urlsplit(url.lower())
-    own = urlsplit(vendors_address(provider.adapter, None)).netloc
+    own, of_region = (urlsplit(vendors_address(provider.adapter, region)).netloc for region in (None, provider.region))
     regional = provider.adapter in _ON_GOOGLE and parts.netloc.endswith(f"-{own}")
-    return parts.scheme == "https" and (parts.netloc == own or (regional and parts.netloc == parts.hostname))
+    return parts.scheme == "https" and (parts.netloc in (own, of_region) or (regional and parts.netloc == parts.hostname))
 
 
 _LINK_LOCAL = ("is a link-local address: cloud machines keep their own credentials there", "")

@@ -44,11 +44,13 @@ _CHANGED = ("has changed since the service was given its copy", "systemctl reloa
 
 
 class ProvidersSource:
-    """What was read: the entries, where each part stands, and what is wrong with it."""
+    """What was read: the entries, where each part stands, and what is wrong with it. `outdated`: the service's copies will do, whatever has
+    become of the files since."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], *, outdated: bool = False) -> None:
         self.path = path
         self._environ = environ
+        self._outdated = outdated
         self.file = ProvidersFile()
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -88,7 +90,7 @@ class ProvidersSource:
             return None
         try:
             source = readable(self.path, self._environ)
-            if is_outdated(self.path, self._environ):
+            if self._changed(self.path):
                 self.problems.append(Problem(str(self.path), *_CHANGED))
                 return None
             if source.stat().st_size > _MAX_FILE_BYTES:
@@ -148,7 +150,7 @@ class ProvidersSource:
     def _secret(self, place: Place, entry: CredentialEntry) -> str | None:
         for field in ("file", "credentials_file"):
             given = getattr(entry, field)
-            if given is not None and is_outdated(self.path.parent / given, self._environ):
+            if given is not None and self._changed(self.path.parent / given):
                 self.problem((*place, field), *_CHANGED)
         if entry.env is not None:
             value = self._environ.get(entry.env, "").strip()
@@ -166,6 +168,9 @@ class ProvidersSource:
             self.problem(place, "holds a secret that cannot travel in a header", "printable ASCII without spaces is needed")
             return None
         return value
+
+    def _changed(self, path: Path) -> bool:
+        return not self._outdated and is_outdated(path, self._environ)
 
     def _from_file(self, place: Place, entry: CredentialEntry) -> str | None:
         field = "file" if entry.file is not None else "systemd_credential"
@@ -187,9 +192,9 @@ class ProvidersSource:
         return value
 
 
-def read_providers(path: Path, environ: Mapping[str, str]) -> ProvidersSource:
-    """The file at `path`. `environ` holds the secrets that entries name."""
-    source = ProvidersSource(path, environ)
+def read_providers(path: Path, environ: Mapping[str, str], *, outdated: bool = False) -> ProvidersSource:
+    """The file at `path`. `environ` holds the secrets that entries name. `outdated`: see `ProvidersSource`."""
+    source = ProvidersSource(path, environ, outdated=outdated)
     source.read()
     return source
 

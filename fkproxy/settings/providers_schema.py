@@ -117,6 +117,12 @@ class Price(Entry):
     output: float = _field(..., "Output, reasoning included.", ge=0, le=1_000_000)
     cached_input: float | None = _field(None, "Input read from the vendor's cache; as input if not set.", ge=0, le=1_000_000)
     cache_write: float | None = _field(None, "Input written to the vendor's cache; as input if not set.", ge=0, le=1_000_000)
+    cache_write_1h: float | None = _field(
+        None, "Input written to the vendor's cache for an hour; as cache_write if not set.", ge=0, le=1_000_000
+    )
+    audio_input: float | None = _field(None, "Input that is audio; as input if not set.", ge=0, le=1_000_000)
+    audio_output: float | None = _field(None, "Output that is audio; as output if not set.", ge=0, le=1_000_000)
+    image_output: float | None = _field(None, "Output that is images; as output if not set.", ge=0, le=1_000_000)
 
 
 class Quota(Entry):
@@ -198,6 +204,11 @@ class Provider(Entry):
     codex: Child | None = _field(None, "For codex.")
     label: str = _field("", "What people call it.", max_length=100)
     disabled: bool = _field(False, "Leave it out.")
+
+    @property
+    def variables(self) -> tuple[str | None, ...]:
+        """Of the environment: those that it names, for itself or for its program."""
+        return (*(each.env for each in self.credentials), *(self.codex.environment if self.codex is not None else ()))
 
 
 class FallbackAlias(Entry):

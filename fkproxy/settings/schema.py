@@ -70,7 +70,11 @@ class Server(Section):
     host: Host = _setting("127.0.0.1", "Address to listen on. Anything but loopback needs APP_AUTH__MASTER_KEY.")
     port: int = _setting(4000, "Port to listen on.", ge=1, le=65535)
     max_request_size: int = _live(
-        10 * 1024 * 1024, "Largest request body; a larger one is answered 413.", unit="bytes", ge=1024, le=MOST_BYTES
+        10 * 1024 * 1024,
+        "Largest request body, unpacked; a larger one is answered 413.",
+        unit="bytes",
+        ge=1024,
+        le=MOST_BYTES,
     )
     trusted_proxies: Networks = _setting(
         (), "Addresses and networks of load balancers, separated by commas, whose X-Forwarded-For names the client."

@@ -22,6 +22,9 @@ __all__ = ["RETIRED", "Collected", "Found", "Layer"]
 
 _MAX_SECRET_BYTES = 64 * 1024
 
+_PROXIES = frozenset(each for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY") for each in (name, name.lower()))
+"""Read beside the settings."""
+
 RETIRED: Mapping[str, str] = {
     **dict.fromkeys(
         ("APP_OPENAI__HARVESTER_URL", "APP_OPENAI__ACCESS_TOKEN_TTL_SECS", "APP_OPENAI__ARKOSE_TOKEN_TTL_SECS", "BACKEND_USER_AGENT"),
@@ -151,6 +154,6 @@ class Collected:
             near = difflib.get_close_matches(name.upper(), current, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]}?" if near else "'fkllmproxy check' lists every setting"
             self.problems.append(Problem(where, "there is no such setting", hint))
-        elif layer.path is not None:
-            hint = "remove it, or set it in the environment if it is for the system's libraries"
-            self.warnings.append(Problem(where, "is not a setting and has no effect in this file", hint))
+        elif layer.path is not None and name not in _PROXIES:
+            hint = "correct its spelling, or remove it; what is for the system's libraries reaches them only where systemd reads this file"
+            self.warnings.append(Problem(where, "is not a setting", hint))

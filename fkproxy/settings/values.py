@@ -10,7 +10,7 @@ import ipaddress
 import json
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -112,9 +112,13 @@ def _is_ipv6(value: str) -> bool:
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
+    expected = "expected a URL that begins with http:// or https:// and names a host"
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise ValueError(expected) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value):
-        raise ValueError("expected a URL that begins with http:// or https:// and names a host")
+        raise ValueError(expected)
     if parts.username is not None or "?" in value or "#" in value:
         raise ValueError("a base URL holds no user name, no query and no fragment")
     parse_base_url(value)
@@ -231,7 +235,25 @@ def _store_url(value: SecretStr) -> SecretStr:
         raise ValueError("expected none, sqlite:///path/of/a/file or postgresql://user:password@host/database")
     if scheme == "sqlite" and not rest.startswith("/"):
         raise ValueError("the path of an SQLite file is absolute, with three slashes: sqlite:///var/lib/…")
+    if scheme == "postgresql" and not _names_a_database(text):
+        raise ValueError(
+            "expected postgresql://user:password@host/database, where user and password hold"
+            " #, /, ?, @, [ and ] as %23, %2F, %3F, %40, %5B and %5D"
+        )
     return value
+
+
+def _names_a_database(url: str) -> bool:
+    """Whether its parts are what they look like: of a password with a `/` in it one half would be a port and the other one a name, and what
+    stands behind an `@` in it a part of the host's name; these are told, in messages and by `check`, and looked up. A user's name may
+    hold an `@`."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        return False
+    return bool(parts.path.strip("/")) and "@" not in parts.path + (parts.password or "") and not parts.fragment
 
 
 def _sealing_keys(value: SecretStr) -> SecretStr:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,19 +25,36 @@ __all__ = ["Pricing", "Rates", "cost_usd", "warm_up"]
 _MILLION = 1e6
 _MAX_KNOWN = 1024
 
+_LISTED = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "audio_input": "input_audio_mtok",
+    "audio_output": "output_audio_mtok",
+    "image_output": "output_image_mtok",
+}
+"""Ours → the library's."""
+
 logger = logging.getLogger("fkproxy.telemetry.prices")
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """USD for a million tokens, for calls with more than `above_input_tokens`. `cached_input` and `cache_write` None: as `input`.
+    """USD for a million tokens, for calls with more than `above_input_tokens`.
 
-    `output` None: the model makes none, as those that embed.
+    `output` None: the model makes none, as those that embed. The others None: `cached_input`, `cache_write` and `audio_input` are as
+    `input`, `cache_write_1h` as `cache_write`, `audio_output` and `image_output` as `output`.
     """
 
     input: float
     output: float | None
     cached_input: float | None = None
     cache_write: float | None = None
+    cache_write_1h: float | None = None
+    audio_input: float | None = None
+    audio_output: float | None = None
+    image_output: float | None = None
     above_input_tokens: int = 0
 
     def cost_usd(self, usage: Usage) -> float | None:
@@ -48,7 +65,16 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         plain = max(0, usage.input_tokens - cached - written)
         total = plain * self.input + usage.output_tokens * (self.output or 0.0)
         total += cached * (self.input if self.cached_input is None else self.cached_input)
-        total += written * (self.input if self.cache_write is None else self.cache_write)
+        write = self.input if self.cache_write is None else self.cache_write
+        total += written * write
+        if self.cache_write_1h is not None:
+            total += _share(usage.cache_write_1h_tokens, written) * (self.cache_write_1h - write)
+        if self.audio_input is not None:
+            total += _share(usage.audio_input_tokens, plain) * (self.audio_input - self.input)
+        if self.audio_output is not None:
+            total += _share(usage.audio_output_tokens, usage.output_tokens) * (self.audio_output - (self.output or 0.0))
+        if self.image_output is not None:
+            total += _share(usage.image_output_tokens, usage.output_tokens) * (self.image_output - (self.output or 0.0))
         return total / _MILLION
 
 
@@ -100,6 +126,11 @@ def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None) ->
     return chosen.cost_usd(usage) if chosen is not None else None
 
 
+def _share(count: int | None, whole: int) -> int:
+    """Of `whole`; nobody looks at these counts before (see `Usage.credible`)."""
+    return max(0, min(count, whole)) if count else 0
+
+
 def warm_up() -> None:
     """Load the list prices: a tenth of a second that no call should wait for, and some megabytes that only who needs them should have."""
     _listed("", "", None)
@@ -116,14 +147,13 @@ def _listed(model: str, vendor: str | None, url: str | None) -> tuple[Rates, ...
     prices = found.get_prices(datetime.now(UTC))
     if prices.input_mtok is None:
         return ()
-    fields = (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok, prices.cache_write_mtok)
-    return tuple(_rates(fields, threshold) for threshold in sorted({0, *(start for price in fields for start in _starts(price))}))
+    fields = {field: getattr(prices, name) for field, name in _LISTED.items()}
+    return tuple(_rates(fields, threshold) for threshold in sorted({0, *(start for price in fields.values() for start in _starts(price))}))
 
 
-def _rates(fields: Sequence[Any], threshold: int) -> Rates:
-    plain, output, cached, written = (_at(price, threshold) for price in fields)
-    assert plain is not None
-    return Rates(input=plain, output=output, cached_input=cached, cache_write=written, above_input_tokens=threshold)
+def _rates(fields: Mapping[str, Any], threshold: int) -> Rates:
+    known: dict[str, Any] = {field: _at(price, threshold) for field, price in fields.items()}
+    return Rates(**known, above_input_tokens=threshold)
 
 
 def _starts(price: Any) -> list[int]:

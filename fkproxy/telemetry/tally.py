@@ -288,7 +288,7 @@ class Tally:
                 series.cost_unknown += 1
         elif series.labels.outcome == "ok" and record.usage_missing:
             series.usage_missing += 1
-        if upstream_status == 403:
+        if upstream_status == 403 or (len(record.tries) > 1 and any(attempt.status == 403 for attempt in record.tries)):
             self.waf_blocks += 1
         if record.losses:
             self._add_losses(record)

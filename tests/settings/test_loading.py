@@ -141,9 +141,20 @@ def test_proxies_come_from_the_environment_in_either_case() -> None:
     assert proxies.choose("https", "direct.example", 443) is None
 
 
-def test_a_wrong_proxy_is_refused_without_its_password() -> None:
+def test_proxies_come_from_the_file_of_the_service_as_systemd_would_pass_them(tmp_path: Path) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("HTTPS_PROXY=http://file.example:3128\nhttp_proxy=file.example:3128\n")
+    proxies = load(env_file, {"HTTP_PROXY": "http://environment.example:3128"}).environment.proxies
+    chosen = [proxies.choose(scheme, "api.example", 443) for scheme in ("https", "http")]
+    assert [proxy.host for proxy in chosen if proxy is not None] == ["file.example", "environment.example"]
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_wrong_proxy_is_refused_without_its_password(in_file: bool, tmp_path: Path) -> None:
+    env_file, wrong = tmp_path / "env", f"socks5://user:{SECRET}@proxy.example"
+    env_file.write_text(f"ALL_PROXY={wrong}\n" if in_file else "")
     with pytest.raises(SettingsError) as caught:
-        load(environ={"ALL_PROXY": f"socks5://user:{SECRET}@proxy.example"})
+        load(env_file, {} if in_file else {"ALL_PROXY": wrong})
     assert "http://" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 

@@ -24,6 +24,7 @@ def declared(tmp_path: Path, **variables: str) -> LoadedSettings:
     (tmp_path / "providers.toml").write_text(
         'strategy = "weighted"\n[[providers]]\nname = "filed"\nadapter = "openai"\nheaders = { X-Team = "canary-header" }\n'
         'proxy = "http://user:canary-proxy@proxy.example:3128"\n[[providers.credentials]]\nenv = "FILED_KEY"\n'
+        'proxy = "http://user:canary-own@own.example:3128"\n'
     )
     return load(
         environ={
@@ -136,6 +137,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"credentials": []}, ""),
     ({"credentials": [{}]}, "providers[0].credentials[0] names no secret"),
     ({"proxy": "http://u:p@proxy.example"}, "providers[0].proxy holds a password"),
+    ({"credentials": [{"key": SECRET, "proxy": "http://u:p@x.example"}]}, "providers[0].credentials[0].proxy holds a password"),
     ({"adapter": "codex", "base_url": None}, "providers[0].adapter starts a program on this host"),
     ({"headers": {"Host": "x"}}, "providers[0].headers cannot be used: the header Host cannot be set"),
     ({"headers": {"X-A": "a\r\nb"}}, "providers[0].headers cannot be used: the value of the header X-A is not printable"),
@@ -220,6 +222,7 @@ VENDORS_OWN: list[dict[str, Any]] = [
         for adapter in ("vertex", "vertex_claude")
         for host in ("us-central1-aiplatform.googleapis.com", "AIplatform.googleapis.com", "aiplatform.googleapis.com/v1")
     ),
+    {"adapter": "vertex", "region": "eu", "base_url": "https://aiplatform.eu.rep.googleapis.com", "credentials": []},
     {"base_url": "https://api.anthropic.com"},
     {"base_url": None, "quota": {"url": "https://api.anthropic.com/usage", "quota_remaining": "a"}},
     {"adapter": "openai", "base_url": "https://api.openai.com/v1"},
@@ -283,6 +286,8 @@ def test_no_spelling_of_an_address_with_credentials_of_the_machine_is_taken(tmp_
     url = f"http://{host}/latest"
     assert told(base_url=url) == ["providers[0].base_url"]
     assert told(proxy=f"http://{host}:80") == ["providers[0].proxy"]
+    assert told(credentials=[{"key": SECRET, "proxy": f"http://{host}:80"}]) == ["providers[0].credentials[0].proxy"]
+    assert told(credentials=[{"key": SECRET, "token_endpoint": url}]) == ["providers[0].credentials[0].token_endpoint"]
     assert told(quota={"url": f"{url}?a=b", "quota_remaining": "a"}) == ["providers[0].quota.url"]
 
 
@@ -344,6 +349,13 @@ def test_a_word_of_a_newer_program_takes_its_setting_and_nothing_else(tmp_path: 
     assert "is none of ordered" in told["APP_ROUTING__STRATEGY"]
 
 
+def test_a_profiles_default_gives_way_to_what_is_managed() -> None:
+    base = load(environ={"APP_PROFILE__NAME": "dev"})
+    loaded = effective(base, Document(settings={"APP_RATE_LIMIT__CAPACITY": "7"}), box())
+    assert (base.settings.rate_limit.capacity, loaded.settings.rate_limit.capacity) == (1000, 7)
+    assert "APP_RATE_LIMIT__CAPACITY" not in [warning.name for warning in loaded.warnings]
+
+
 def test_warnings_that_no_provider_answers_end_with_the_first_one() -> None:
     base = load(environ={"APP_SANDBOX__ENABLED": "false"})
     assert [warning.name for warning in base.warnings] == ["APP_SANDBOX__ENABLED"]
@@ -372,6 +384,7 @@ def test_providers_are_shown_with_who_named_them_and_without_secrets(tmp_path: P
         {"key": {"fingerprint": box().fingerprint("canary-variable"), "version": None, "status": "declared"}}
     ]
     assert found[1].entry["proxy"] == "http://…@proxy.example:3128"
+    assert found[1].entry["credentials"][0]["proxy"] == "http://…@own.example:3128"
     assert found[2].entry["credentials"][0]["key"] == {"fingerprint": box().fingerprint(SECRET), "version": 1, "status": "sealed"}
     assert found[2].entry["headers"]["X-Team"]["status"] == "sealed"
 

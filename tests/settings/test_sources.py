@@ -153,11 +153,13 @@ def test_a_name_near_nothing_is_refused_too(tmp_path: Path) -> None:
     assert "did you mean" not in problem.hint
 
 
-def test_other_names_are_the_environments_own_business_but_do_nothing_in_the_file(tmp_path: Path) -> None:
-    env_file = Path(written(tmp_path / "env", "HTTPS_PROXY=http://proxy.example:3128\nGOGLE_API_KEY=hunter2secret\n"))
-    loaded = load(env_file, {"PATH": "/bin", "HTTPS_PROXY": "http://proxy.example:3128"})
-    idle = [warning for warning in loaded.warnings if "no effect in this file" in warning.message]
-    assert [warning.name for warning in idle] == [f"HTTPS_PROXY in {env_file}", f"GOGLE_API_KEY in {env_file}"]
+def test_other_names_are_the_environments_own_business_but_are_told_of_in_the_file(tmp_path: Path) -> None:
+    env_file = Path(
+        written(tmp_path / "env", "HTTPS_PROXY=http://proxy.example:3128\nno_proxy=*\nHttp_Proxy=x\nGOGLE_API_KEY=hunter2secret\n")
+    )
+    loaded = load(env_file, {"PATH": "/bin"})
+    told = [warning.name for warning in loaded.warnings if warning.message == "is not a setting"]
+    assert told == [f"Http_Proxy in {env_file}", f"GOGLE_API_KEY in {env_file}"]
     assert "hunter2" not in str(loaded.warnings)
 
 

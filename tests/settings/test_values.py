@@ -123,10 +123,47 @@ def test_a_key_that_cannot_be_used_is_not_quoted(key: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://user:hunter2secret@llm.example/v1", "user:hunter2secret@llm.example", "ftp://user:hunter2secret@llm.example"]
+    "url",
+    [
+        "https://user:hunter2secret@llm.example/v1",
+        "https://user:hunter2℀@llm.example/v1",
+        "user:hunter2secret@llm.example",
+        "ftp://user:hunter2secret@llm.example",
+    ],
 )
 def test_a_password_in_a_url_is_not_quoted(url: str) -> None:
     assert "hunter2" not in fault("APP_OPENAI__BASE_URL", url)
+
+
+@pytest.mark.parametrize("password", ["hunter2/more", "hunter2[more", "hunter2℀"])
+def test_a_password_of_a_proxy_is_not_quoted(password: str) -> None:
+    with pytest.raises(ValueError, match="a proxy URL must look like") as caught:
+        Proxies(https_url=f"http://user:{password}@proxy.example:3128")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["hunter2/more", "hunter2#more", "hunter2?more", "hunter2[more", "1/hunter2", "1?hunter2", "1/x?hunter2", "hunter2℀", "more@hunter2"],
+)
+def test_a_password_that_would_break_the_url_of_the_store_is_refused_and_not_quoted(password: str) -> None:
+    message = fault("APP_STORE__URL", f"postgresql://gateway:{password}@db.example/gateway")
+    assert "%2F" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://gateway:p%2Fw%23@db.example:5433/gateway?sslmode=require&application_name=a",
+        "postgresql://gateway:p%40ss%word@[::1]/gateway",
+        "postgresql://gateway@server:password@db.example/gateway",
+        "postgresql:///gateway?host=/run/postgresql",
+        "postgresql://gateway@/gateway?host=one.example,two.example&port=1,2&target_session_attrs=read-write",
+    ],
+)
+def test_a_url_of_a_server_is_taken_as_it_is(url: str) -> None:
+    assert value("APP_STORE__URL", url).get_secret_value() == url
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pytest
 
 from fkproxy.telemetry.entry import decode_entry
 from fkproxy.telemetry.journal import Journal
-from fkproxy.telemetry.journal_files import journal_files
+from fkproxy.telemetry.journal_files import journal_files, lock
 from fkproxy.telemetry.record import RECORD_BYTES
 from tests.telemetry.records import record
 
@@ -100,6 +100,8 @@ def test_closing_writes_what_is_queued_and_lets_go_of_the_file(directory: Path) 
         journal.write(record(request_id=str(number)))
     journal.close()
     assert ids(directory) == [str(number) for number in range(5000)]
+    with journal_files(directory)[0].open() as written:
+        assert lock(written.fileno()), "nobody writes to it any more"
     journal.close()
 
 
@@ -116,12 +118,15 @@ def test_what_cannot_be_written_at_the_end_is_told(directory: Path, caplog: pyte
 
 
 def test_who_writes_after_the_end_begins_again(directory: Path) -> None:
-    journal = Journal(directory, gather_s=60)
+    journal = Journal(directory, gather_s=QUICK_S)
     journal.write(record(request_id="a"))
     journal.close()
     journal.write(record(request_id="b"))
+    until(lambda: ids(directory) == ["a", "b"])
+    journal.write(record(request_id="c"))
+    until(lambda: ids(directory) == ["a", "b", "c"])
     journal.close()
-    assert ids(directory) == ["a", "b"]
+    assert ids(directory) == ["a", "b", "c"]
 
 
 def test_without_calls_there_is_no_file_and_no_thread(directory: Path) -> None:
@@ -178,6 +183,7 @@ def _write_and_wait(journal: Journal, trouble: str) -> None:
     until(lambda: journal.figures.trouble == trouble)
     journal.write(record(request_id="b"))
     until(lambda: journal.figures.pending_lines == 2)
+    time.sleep(20 * QUICK_S)  # nobody writes from here on, nor has just done so: it tries by itself
 
 
 def test_a_directory_that_vanishes_is_made_again(directory: Path) -> None:

@@ -51,6 +51,7 @@ REFUSED = {
 LIMITED = {"status": 429, "error_code": "rate_limit_exceeded", "provider_key": None, "model_id": None, "tries": (), "usage": None}
 GONE = {"status": 499, "client_ended": True, "usage": None, "ttft_ms": None}
 BLOCKED = {"status": 502, "error_code": "upstream_authentication", "upstream_status": 403, "usage": None}
+TAKEN_OVER = {"tries": (Attempt(provider_key="p1", outcome="upstream_authentication", status=403), Attempt(provider_key="p2", status=200))}
 UNCOUNTED = {"usage": None}
 COUNT = {"usage": None, "operation": "count_tokens", "route": "/v1/messages/count_tokens", "ttft_ms": None, "finish_reason": None}
 EMBEDDINGS = {"operation": "embeddings", "route": "/v1/embeddings"}
@@ -71,6 +72,7 @@ EMBEDDINGS = {"operation": "embeddings", "route": "/v1/embeddings"}
         (GOOD, "request_latency_p99_ms", {}, 50),
         (BLOCKED, "waf_blocks_total", {}, 1),
         (BLOCKED, "waf_block_rate", {}, 100),
+        (TAKEN_OVER, "waf_blocks_total", {}, 1),
         (GOOD, "fkproxy_requests_total", {"outcome": "ok", "status": "200", "provider_key": "p1", "model_id": "model-1"}, 1),
         (FAILED, "fkproxy_requests_total", {"outcome": "failed", "status": "502"}, 1),
         (BROKE, "fkproxy_requests_total", {"outcome": "failed", "status": "200"}, 1),

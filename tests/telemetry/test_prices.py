@@ -17,6 +17,23 @@ def test_every_kind_of_token_has_its_price() -> None:
     assert cost_usd(plain, "m-1", USAGE) == pytest.approx(1.0 * 2 + 0.1 * 10)
 
 
+@pytest.mark.parametrize(
+    ("vendor", "model", "more", "usd"),
+    [
+        ("anthropic", "claude-sonnet-4-6", {"cache_write_tokens": 800, "cache_write_1h_tokens": 600}, 200 * 3 + 200 * 3.75 + 600 * 6),
+        ("google", "gemini-2.5-flash", {"audio_input_tokens": 700}, 300 * 0.3 + 700 * 1),
+        ("openai", "gpt-audio", {"output_tokens": 50, "audio_output_tokens": 40}, 1000 * 2.5 + 10 * 10 + 40 * 64),
+        ("google", "gemini-2.5-flash-image", {"output_tokens": 1300, "image_output_tokens": 1290}, 1000 * 0.3 + 10 * 2.5 + 1290 * 30),
+        ("google", "gemini-2.5-flash-image", {"output_tokens": 10, "image_output_tokens": 10**400}, 1000 * 0.3 + 10 * 30),
+        ("google", "gemini-2.5-flash", {"cached_input_tokens": 900, "audio_input_tokens": 500}, 900 * 0.03 + 100 * 1),
+        ("google", "gemini-2.5-flash", {"audio_input_tokens": -700}, 1000 * 0.3),
+    ],
+)
+def test_what_the_list_has_other_prices_for_costs_those(vendor: str, model: str, more: dict[str, int], usd: float) -> None:
+    usage = Usage(**{"input_tokens": 1000, "output_tokens": 0, **more})
+    assert cost_usd(Pricing(vendor=vendor), model, usage) == pytest.approx(usd * 1e-6)
+
+
 @pytest.mark.parametrize("usage", [None, Usage(), Usage(input_tokens=5), Usage(output_tokens=5)])
 def test_what_is_not_known_is_not_nothing(usage: Usage | None) -> None:
     assert cost_usd(Pricing(own={"m": Rates(input=1.0, output=1.0)}), "m", usage) is None
