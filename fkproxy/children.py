@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fkproxy.adapters.codex import TESTED_VERSIONS, Limits, Options, command_of, version_of
@@ -12,6 +13,9 @@ __all__ = ["child_of", "examine", "limits_of", "options_of", "places"]
 
 _ADAPTER = "codex"
 _INSTALL = "npm install --global @openai/codex, or name the program: CODEX_BIN=/path/to/codex"
+
+_TOLD = ("AGENTS.override.md", "AGENTS.md")
+"""Of its home; the first that is there. No setting keeps the CLI from it (0.169)."""
 
 
 def child_of(provider: Provider) -> Child:
@@ -66,8 +70,13 @@ def examine(loaded: LoadedSettings) -> tuple[list[str], list[Problem]]:
         if provider.adapter != _ADAPTER or provider.disabled:
             continue
         name = f"provider {provider.name}"
+        command = command_of(options_of(provider, loaded.environment), loaded.environment.secrets)
+        paths = [f"{command.home}/{each}" for each in _TOLD]
+        told = [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 - `Path.is_file` minds a home that it may not look into
+        if command.bare and told:
+            text = f"its model is told with every call what stands in {told[0]}"
+            problems.append(Problem(name, text, "remove it: clients say what they want to be said"))
         try:
-            command = command_of(options_of(provider, loaded.environment), loaded.environment.variables)
             version = version_of(command)
         except UpstreamSpawnFailed as error:
             problems.append(Problem(name, f"the Codex CLI cannot be started: {error.binary}: {error.why}", _INSTALL))

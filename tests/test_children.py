@@ -35,6 +35,16 @@ def test_one_that_is_not_known_is_used_and_reported(tmp_path: Path) -> None:
     assert problems == [f"provider codex: Codex CLI 0.1690.0 was not tested with this release, which knows {', '.join(TESTED_VERSIONS)}"]
 
 
+@pytest.mark.parametrize("name", ["AGENTS.md", "AGENTS.override.md"])
+def test_what_its_home_adds_to_every_call_is_reported(tmp_path: Path, name: str) -> None:
+    codex = program(tmp_path / "codex", f"echo codex-cli {TESTED_VERSIONS[0]}.7")
+    file = tmp_path / "home" / name
+    file.parent.mkdir()
+    file.write_text("Answer in Latin.")
+    assert examined(tmp_path, codex)[1] == [f"provider codex: its model is told with every call what stands in {file}"]
+    assert examined(tmp_path, codex, APP_CODEX__OWN_TOOLS="true")[1] == []
+
+
 @pytest.mark.parametrize(
     ("binary", "why"),
     [

@@ -33,8 +33,16 @@ _COUNTED = frozenset(("contents", "tools", "systemInstruction", "system_instruct
 """What Vertex AI's countTokens takes of a request; it reads either spelling of a name."""
 
 
+_MULTI_REGIONS = ("us", "eu")
+
+
 def vertex_base_url(region: str) -> str:
-    """The endpoint of a location. The global one has no prefix."""
+    """The endpoint of a location. The global one has no prefix, and those of multi-regions are of another form.
+
+    Source: platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai, read 2026-11.
+    """
+    if region in _MULTI_REGIONS:
+        return f"https://aiplatform.{region}.rep.googleapis.com"
     return "https://aiplatform.googleapis.com" if region == "global" else f"https://{region}-aiplatform.googleapis.com"
 
 

@@ -168,7 +168,9 @@ def _again(error: UpstreamError) -> UpstreamError:
 
 
 def _mapped(error: Exception) -> UpstreamError:
-    if isinstance(error, TimeoutError | google.auth.exceptions.TransportError):
+    # A metadata server that is away, or an endpoint that has failed as often as it was asked again, is a RefreshError, too.
+    passes = isinstance(error.__cause__, google.auth.exceptions.TransportError) or getattr(error, "retryable", False)
+    if passes or isinstance(error, TimeoutError | google.auth.exceptions.TransportError):
         return UpstreamUnavailable("Google's token endpoint did not answer")
     if not isinstance(error, google.auth.exceptions.GoogleAuthError):
         return UpstreamUnavailable("Google's token endpoint gave no answer that can be read")

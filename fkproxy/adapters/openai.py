@@ -14,8 +14,11 @@ __all__ = ["OPENAI_BASE_URL", "OpenAiCompatible"]
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
+_OWN_HOST = "api.openai.com"
+"""`eu.api.openai.com` and other regions' end in it, too."""
 
 _PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_RESPONSES_PATHS = {"chat": "/responses", "count_tokens": "/responses/input_tokens"}
 _RESPONSES = "openai_responses"
 _SPOKEN = {"chat_completions": ("openai_chat",), "responses": (_RESPONSES,), "both": ("openai_chat", _RESPONSES)}
 """The first is what others are translated into."""
@@ -24,7 +27,6 @@ _SPOKEN = {"chat_completions": ("openai_chat",), "responses": (_RESPONSES,), "bo
 class OpenAiCompatible:
     """The base URL ends where the vendor's documentation ends it, usually in `/v1`."""
 
-    operations: frozenset[Operation] = frozenset(("chat", "embeddings"))
     children = None
 
     def __init__(
@@ -47,10 +49,13 @@ class OpenAiCompatible:
         self._access = access
         self._origin = access.origin
         self.address: Address = self._origin.address
+        # Others that speak Responses say 404 to this, and that would be taken for a model that they do not have.
+        counts = _RESPONSES in self.spoken and self.address.host.endswith(_OWN_HOST)
+        self.operations: frozenset[Operation] = frozenset(("chat", "embeddings", "count_tokens") if counts else ("chat", "embeddings"))
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
-        path = "/responses" if call.dialect == _RESPONSES else _PATHS[call.operation]
+        path = (_RESPONSES_PATHS if call.dialect == _RESPONSES else _PATHS)[call.operation]
         return await self._client.send(self._origin, "POST", path, await self._access.block(call.client_headers), call.body)
 
     async def list_models(self) -> list[ModelEntry]:

@@ -33,15 +33,16 @@ class StaticSecret:
         return CredentialStatus()
 
 
-def withhold(error: UpstreamError, credential: Credential) -> None:
-    """Take the secret out of what an upstream said: some repeat what they were sent, and their words go to callers.
+def withhold(error: UpstreamError, *credentials: Credential) -> None:
+    """Take the secrets out of what an upstream said: some repeat what they were sent, and their words go to callers.
 
     Tokens that are renewed are left: they end by themselves, and no vendor's reply is known that holds one.
     """
-    secret = credential.value if isinstance(credential, StaticSecret) else ""
-    if len(secret) < _LEAST_CHARS:
-        return
-    error.args = tuple(each.replace(secret, "…") if isinstance(each, str) else each for each in error.args)
-    if isinstance(error, UpstreamRejected):
-        error.param = error.param.replace(secret, "…") if error.param is not None else None
-        error.native_code = error.native_code.replace(secret, "…") if error.native_code is not None else None
+    secrets = [each.value for each in credentials if isinstance(each, StaticSecret) and len(each.value) >= _LEAST_CHARS]
+    # The longest first: one may be a part of another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        error.args = tuple(each.replace(secret, "…") if isinstance(each, str) else each for each in error.args)
+        if isinstance(error, UpstreamRejected):
+            error.param = error.param.replace(secret, "…") if error.param is not None else None
+            error.native_code = error.native_code.replace(secret, "…") if error.native_code is not None else None
+            error.details = error.details.replace(secret, "…") if error.details is not None else None

@@ -114,6 +114,8 @@ async def test_a_count_that_cannot_be_read_is_the_clients_mistake(
         ("us-central1", "https://us-central1-aiplatform.googleapis.com"),
         ("europe-west4", "https://europe-west4-aiplatform.googleapis.com"),
         ("global", "https://aiplatform.googleapis.com"),
+        ("us", "https://aiplatform.us.rep.googleapis.com"),
+        ("eu", "https://aiplatform.eu.rep.googleapis.com"),
     ],
 )
 def test_where_vertex_is(region: str, expected: str) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.auth.exceptions import RefreshError, TransportError
 
-from fkproxy.adapters.google_auth import GoogleTokens
+from fkproxy.adapters.google_auth import GoogleTokens, _mapped
 from fkproxy.model.errors import UpstreamRefusedCredential, UpstreamUnavailable
 from tests.e2e.processes import TokenEndpoint, service_account
 
@@ -87,6 +88,24 @@ async def test_an_endpoint_that_is_away_is_unavailable(tmp_path: Path) -> None:
     tokens = GoogleTokens(credentials_file=service_account(tmp_path, "http://127.0.0.1:1/token"), project_id=None)
     with pytest.raises(UpstreamUnavailable):
         await tokens.bearer(NOW_S)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_an_endpoint_that_fails_for_now_is_no_refusal(
+    tokens: GoogleTokens, endpoint: TokenEndpoint, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
+    endpoint.fails_with, endpoint.says = status, b"<html>busy</html>"
+    with pytest.raises(UpstreamUnavailable):
+        await tokens.bearer(NOW_S)
+    assert tokens.describe(NOW_S).state == "active"
+
+
+def test_a_machine_whose_metadata_server_is_away_has_not_been_refused() -> None:
+    away = RefreshError("no answer")
+    away.__cause__ = TransportError("no answer")
+    assert isinstance(_mapped(away), UpstreamUnavailable)
+    assert isinstance(_mapped(RefreshError("invalid_grant")), UpstreamRefusedCredential)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ async def test_lists_of_models(client: HttpClient) -> None:
     google = {
         "models": [
             {"name": "models/gemini-2.5-flash", "inputTokenLimit": 1048576, "supportedGenerationMethods": ["generateContent"]},
-            {"name": "models/text-embedding-004", "supportedGenerationMethods": ["embedContent"]},
+            {"name": "models/gemini-embedding-001", "supportedGenerationMethods": ["embedContent", "countTokens"]},
+            {"name": "models/imagen-4", "supportedGenerationMethods": ["predict"]},
         ]
     }
     openai = {"object": "list", "data": [{"id": "m-1", "object": "model", "created": 1700000000, "owned_by": "x"}]}
@@ -38,8 +39,9 @@ async def test_lists_of_models(client: HttpClient) -> None:
     async with FakeUpstream(reply(json.dumps(google).encode()), reply(json.dumps(openai).encode()), refused, reply(b"<html>")) as upstream:
         google_access = Access(client.origin(upstream.url), StaticSecret("", KEY), auth_header="x-goog-api-key", fixed=())
         gemini = GeminiApi(client, DIALECTS["gemini"], google_access, provider_key="g", models=("gemini-*",))
-        (entry,) = await gemini.list_models()
-        assert (entry.id, entry.input_token_limit) == ("gemini-2.5-flash", 1048576)
+        entry, embedder = await gemini.list_models()
+        assert (entry.id, entry.input_token_limit, entry.embeds) == ("gemini-2.5-flash", 1048576, False)
+        assert (embedder.id, embedder.embeds) == ("gemini-embedding-001", True)
         assert upstream.asked[0].line.startswith("GET /v1beta/models?")
         access = Access(client.origin(f"{upstream.url}/v1"), StaticSecret("", "sk"), auth_header="authorization", fixed=())
         compatible = OpenAiCompatible(client, DIALECTS["openai_chat"], access, provider_key="o", models=("*",))

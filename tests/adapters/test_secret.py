@@ -23,8 +23,13 @@ async def test_an_upstream_may_want_no_secret_at_all() -> None:
 
 def test_what_an_upstream_repeats_of_the_secret_is_taken_out() -> None:
     said = UpstreamRejected(400, "the key canary-key is old: canary-key", param="canary-key", native_code="old-canary-key")
+    said.details = '{"error_code":"canary-key"}'
     withhold(said, StaticSecret("main", "canary-key"))
     assert (str(said), said.param, said.native_code) == ("the key … is old: …", "…", "old-…")
+    assert said.details == '{"error_code":"…"}'
+    said = UpstreamRejected(400, "canary-key, canary-key-of-a-header, canary-header")
+    withhold(said, *(StaticSecret("", each) for each in ("canary-key", "canary-header", "canary-key-of-a-header", "a")))
+    assert str(said) == "…, …, …"
     said = UpstreamRejected(400, "a short one is in every text")
     withhold(said, StaticSecret("", "a"))
     withhold(said, StaticSecret("", ""))

@@ -21,11 +21,12 @@ VENDOR_KEY = "sk-of-the-child-0123456789"
 
 
 def home_of(directory: Path, base_url: str) -> Path:
-    """A CODEX_HOME whose model provider is at `base_url`, and tries nothing twice."""
+    """A CODEX_HOME whose model provider is at `base_url`, and tries nothing twice. Its owner's words and servers are not for clients."""
     home = directory / "codex-home"
     home.mkdir(mode=0o700, parents=True)
     (home / "config.toml").write_text(
-        'model = "gpt-5"\nmodel_provider = "local"\n[model_providers.local]\nname = "local"\n'
+        'model = "gpt-5"\nmodel_provider = "local"\ndeveloper_instructions = "Be rude."\n'
+        '[mcp_servers.echo]\ncommand = "/bin/cat"\n[model_providers.local]\nname = "local"\n'
         f'base_url = "{base_url}"\nwire_api = "responses"\nenv_key = "LOCAL_KEY"\nrequest_max_retries = 0\nstream_max_retries = 0\n'
     )
     return home

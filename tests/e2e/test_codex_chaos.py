@@ -150,7 +150,7 @@ class Storm:
             with self._lock:
                 self.refusals[f"{answer.status} {error.get('code') or error.get('type')}"] += 1
             # 500: the child was killed while it was being started.
-            assert answer.status in (200, 429, 502, 503, 504) or (answer.status == 500 and b"could not be started" in answer.body), (
+            assert answer.status in (200, 429, 502, 503, 504, 529) or (answer.status == 500 and b"could not be started" in answer.body), (
                 answer.body
             )
             self._count("broken" if answer.status == 200 else "told")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,9 @@ class CodexCli:
             directory = Path(tempfile.mkdtemp(prefix="call-", dir=server.directory))
         except OSError as error:
             release()
+            if not os.path.isdir(server.directory):  # noqa: ASYNC240, PTH112 - `Path.is_dir` minds one not to be looked into
+                # Somebody has removed it, or it is not ours any more, and no call would get one there.
+                server.fail(UpstreamUnavailable("the child's directory is gone"))
             raise UpstreamUnavailable(f"no working directory can be made for the call: {error.strerror}") from None
         turn = Turn(server, plan, call.caller, directory, release)
         return Leg(turn, asyncio.create_task(turn.begin(self._settings, self._own_tools)), self._left)

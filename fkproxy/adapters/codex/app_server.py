@@ -18,7 +18,9 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from fkproxy.adapters.codex.command import Found
 from fkproxy.adapters.codex.process import Process
+from fkproxy.dialects.codex.response import LIMITS
 from fkproxy.model.errors import (
     UpstreamError,
     UpstreamFailed,
@@ -89,16 +91,18 @@ _about = msgspec.json.Decoder(_About).decode
 
 
 class AppServer:
-    """One child, from its handshake on. `directory` is its own and removed with it.
+    """One child, from its handshake on. `directory` is its own and removed with it, `found` what was in its home when it was started.
 
-    `leaving`: no new turns, and when the last one is over it ends. Times are monotonic.
+    `limits`: what it said last of those of its login. `leaving`: no new turns, and when the last one is over it ends. Times are monotonic.
     """
 
-    def __init__(self, process: Process, directory: Path, ended: Callable[[AppServer], None]) -> None:
+    def __init__(self, process: Process, directory: Path, ended: Callable[[AppServer], None], found: Found = ()) -> None:
         self.process = process
         self.directory = directory
+        self.found = found
         self.threads: dict[str, Thread] = {}
         self.version = ""
+        self.limits: bytes | None = None
         self.turns = 0
         self.served = 0
         self.since = time.monotonic()
@@ -227,6 +231,8 @@ class AppServer:
             else:
                 reply.set_result(msgspec.Raw(bytes(message.result)))
             return
+        if message.method == LIMITS:
+            self.limits = line
         params = bytes(message.params)
         try:
             thread = self.threads.get(_about(params).thread_id or "")

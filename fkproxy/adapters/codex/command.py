@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,14 +14,24 @@ import msgspec
 
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
+from fkproxy.wire import json
 
-__all__ = ["Command"]
+__all__ = ["Command", "Found"]
+
+Found = tuple[tuple[int, int, int] | None, ...]
+"""How the files of `_READ_AT_START` are; None for one that is not there."""
+
+_READ_AT_START = ("auth.json", "config.toml")
+"""Of its home. A child keeps the login that it found there, whoever signs in afterwards (0.169)."""
+
+_OF_THE_HOST = Path("/etc/codex/config.toml")
+"""Settings that it takes below those of its home."""
 
 
 class Command(msgspec.Struct, frozen=True):
     """What is started, with `args` behind its subcommand. `home` is CODEX_HOME; children and calls have their directories in `directory`.
 
-    Both are made where they are missing.
+    Both are made where they are missing. `bare`: it has no tools but the client's.
     """
 
     binary: str
@@ -27,6 +39,25 @@ class Command(msgspec.Struct, frozen=True):
     environment: Mapping[str, str]
     home: Path
     directory: Path
+    bare: bool = False
+
+    def arguments(self) -> tuple[str, ...]:
+        """`args`, behind what one that is `bare` is told of the MCP servers in its settings: it would offer their tools, and use them."""
+        off = ",".join(f"{json.encode(name).decode()}={{enabled=false}}" for name in self._tool_servers()) if self.bare else ""
+        return ("-c", f"mcp_servers={{{off}}}", *self.args) if off else self.args
+
+    def _tool_servers(self) -> list[str]:
+        """Their names. Settings that cannot be read it complains of itself."""
+        names: set[str] = set()
+        for path in (_OF_THE_HOST, self.home / "config.toml"):
+            with contextlib.suppress(OSError, ValueError):
+                servers = tomllib.loads(path.read_text(encoding="utf-8")).get("mcp_servers")
+                names.update(servers if isinstance(servers, dict) else ())
+        return sorted(names)
+
+    def found(self) -> Found:
+        """What a child that starts now finds in its home: something else whenever its login or its settings have changed."""
+        return tuple(_seen(self.home / name) for name in _READ_AT_START)
 
     async def start(self, args_in: Callable[[Path], Sequence[str]]) -> tuple[Process, Path]:
         """A process and its directory, which the caller removes. `args_in`: what it is started with in a directory, where it may write.
@@ -52,6 +83,14 @@ class Command(msgspec.Struct, frozen=True):
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
+
+
+def _seen(path: Path) -> tuple[int, int, int] | None:
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def _remove_leftovers(directory: Path) -> None:

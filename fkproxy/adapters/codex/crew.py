@@ -2,6 +2,8 @@
 
 Floor 2.
 
+A child keeps the login and the settings that it found in its home. Where these have changed another one takes the next call.
+
 A child that could not be started, or ended by itself, is followed at once by another one, and if that does no better by a pause that
 doubles. How many may be started is a token bucket: a child that breaks every hour is replaced at once, one that breaks all the time is
 replaced now and then, and never is given up.
@@ -93,6 +95,7 @@ class Crew:
         """
         until = asyncio.get_running_loop().time() + _ROOM_S
         while True:
+            self._look_at_home()
             free = [server for server in self.servers if not server.leaving and server.turns < self.limits.turns]
             best = min(free, key=lambda server: (server.silent_s() > _SILENT_S, server.turns), default=None)
             if best is not None:
@@ -108,6 +111,13 @@ class Crew:
                 await self._start()
             elif self._closed or not await self._freed_before(until):
                 raise UpstreamOverloaded("all children are busy", retry_after_s=1.0)
+
+    def _look_at_home(self) -> None:
+        """Who has signed in, or changed the settings, means the next call."""
+        found = self.command.found()
+        for server in self._present:
+            if server.found != found:
+                self._dismiss(server, "home")
 
     async def _freed_before(self, until: float) -> bool:
         """Somebody has given back a place, which somebody else may have taken by now. `until` is of the loop's clock."""
@@ -163,7 +173,8 @@ class Crew:
         task.add_done_callback(self._made)
 
     def _made(self, task: asyncio.Task[AppServer]) -> None:
-        self._starting = None
+        if self._starting is task:
+            self._starting = None
         self._freed.set()
         if not task.cancelled():
             # Whoever waited for it has been told, and a later one is told by the pause.
@@ -184,14 +195,18 @@ class Crew:
             logger.error("child could not be started", extra={"binary": self.command.binary, "reason": why, "retry_after_s": self._pause_s})
             raise
         self.servers.append(server)
+        # Not only when the loop calls `_made`: who looks before that would wait for what is over, which does not let the loop go on.
+        self._starting = None
         told = {"pid": server.process.pid, "version": server.version, "duration_ms": round((self._now() - now) * 1000)}
         logger.info("child started", extra=told)
         return server
 
     async def _launch(self) -> AppServer:
         command = self.command
-        process, directory = await command.start(lambda _: ("app-server", *command.args))
-        server = AppServer(process, directory, self._ended)
+        # Before it starts: what changes meanwhile it may have missed.
+        found = command.found()
+        process, directory = await command.start(lambda _: ("app-server", *command.arguments()))
+        server = AppServer(process, directory, self._ended, found)
         try:
             async with asyncio.timeout(self.limits.start_s):
                 await server.shake_hands(self._version)

@@ -43,6 +43,15 @@ _GRACE_S = 1.0
 _STATUS = re.compile(r"(?:last|unexpected) status:? (\d{3})")
 """Where the vendor's HTTP status stands in words only."""
 
+_INFO_BY_WORDS = {
+    "hit your usage limit": "usageLimitExceeded",
+    "Quota exceeded": "usageLimitExceeded",
+    "To use Codex with your ChatGPT plan": "usageLimitExceeded",
+    "ran out of room in the model's context window": "contextWindowExceeded",
+    "model is at capacity": "serverOverloaded",
+}
+"""What the app-server tells beside these words (0.169) stands in them alone."""
+
 _NO_INSTRUCTIONS = "Answer."
 """An empty file is refused, and without one the program has instructions of its own."""
 
@@ -118,7 +127,7 @@ class CodexOnce:
     def _args(self, plan: Plan, directory: Path) -> list[str]:
         """What was said goes into files: everybody on the host can read a process's arguments."""
         args = ["exec", "--json", "--skip-git-repo-check", "--ephemeral", "--color", "never", "--sandbox", self._sandbox]
-        args += self._command.args
+        args += self._command.arguments()
         model = plan.model if plan.model != OWN_MODEL else self._model
         if model is not None:
             args.append(f"--model={_checked(model)}")
@@ -226,8 +235,9 @@ def _as_told(event: _Event) -> list[tuple[str, dict[str, Any]]]:
             return [("rawResponse/completed", {"usage": counts}), ("turn/completed", {"turn": {"status": "completed"}})]
         case "turn.failed":
             message = str(event.error.get("message", ""))
-            status = _STATUS.search(message)
-            info = {"httpStatus": {"httpStatusCode": int(status.group(1))}} if status is not None else None
+            info: Any = next((info for words, info in _INFO_BY_WORDS.items() if words in message), None)
+            if (status := _STATUS.search(message)) is not None:
+                info = {"httpStatus": {"httpStatusCode": int(status.group(1))}}
             return [("turn/completed", {"turn": {"status": "failed", "error": {"message": message, "codexErrorInfo": info}}})]
     return []
 

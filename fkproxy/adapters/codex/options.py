@@ -42,6 +42,7 @@ _ALWAYS = (
     "tool_output_token_limit=1000000000",
 )
 _BARE = (
+    'developer_instructions=""',
     'web_search="disabled"',
     "include_apps_instructions=false",
     "include_collaboration_mode_instructions=false",
@@ -95,7 +96,8 @@ def command_of(options: Options, environ: Mapping[str, str]) -> Command:
     passed = {name: environ[name] for name in (*_PASSED_ON, *options.environment) if name in environ}
     environment = {"PATH": _DEFAULT_PATH, **passed, "HOME": str(options.home), "CODEX_HOME": str(options.home)}
     args = tuple(part for setting in (*settings, *options.config) for part in ("-c", setting))
-    return Command(native_binary(options.binary, environment["PATH"]), args, environment, options.home, options.directory)
+    binary = native_binary(options.binary, environment["PATH"])
+    return Command(binary, args, environment, options.home, options.directory, bare=not options.own_tools)
 
 
 def thread_settings(options: Options) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class Turn:
         if self._held:
             # The model asked for more than one, and the client takes one at a time.
             self._tell(*self._held.popleft())
-            self._pause()
+            self._pause(counts={})
 
     async def end(self) -> None:
         """Nobody waits for it any more."""
@@ -242,6 +242,9 @@ class Turn:
                 self.state = "cut"
         elif method == "turn/completed":
             self.state = "over"
+            if self.server.limits is not None:
+                # It is said of no turn, and tells until when one that failed for it need not be tried again.
+                self._put(self.server.limits)
             self._put(line)
             self.let_go()
 
@@ -296,9 +299,10 @@ class Turn:
             self._settle.cancel()
         self._settle = asyncio.get_running_loop().call_later(_ALL_ASKED_S, self._pause)
 
-    def _pause(self) -> None:
+    def _pause(self, counts: dict[str, int] | None = None) -> None:
+        """`counts`: those of this leg where the child tells of none."""
         if self.state == "running":
-            self._put(json.encode({"method": PAUSED_FOR_TOOLS}))
+            self._put(json.encode({"method": PAUSED_FOR_TOOLS, "params": {"usage": counts}}))
             self.state = "paused"
 
     def _put(self, line: bytes) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 import uvloop
 
-from tests.adapters.codex.playing import pipes, until
+from tests.adapters.codex.playing import Clock, pipes, until
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -23,3 +23,8 @@ async def tidy() -> AsyncIterator[None]:
     yield
     await until(lambda: len(asyncio.all_tasks()) == 1)
     await until(lambda: pipes() <= before)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

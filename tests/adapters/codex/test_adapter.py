@@ -190,18 +190,21 @@ async def test_a_tool_that_is_reserved_by_the_child_is_none_of_the_clients_worry
     assert [call.name for call in calls_of(reply)] == ["mcp__files__read"]
 
 
-async def test_a_directory_that_cannot_be_made_gives_the_place_back(make: Make) -> None:
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_child_whose_directory_is_gone_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     cli = make()
     await ask(cli, "says")
     await settled(cli)
-    directory = cli.crew.servers[0].directory
-    directory.rmdir()
+    (directory := cli.crew.servers[0].directory).rmdir()
     directory.write_text("in the way")
+    if not there:  # or may not be looked for: root may, and a name that is too long is as good
+        monkeypatch.setattr(cli.crew.servers[0], "directory", Path("/", "x" * 256))
     with pytest.raises(UpstreamUnavailable, match="working directory"):
         await ask(cli, "says")
-    assert [server.turns for server in cli.crew.servers] == [0]
+    await ask(cli, "says")
+    await settled(cli)
+    assert (cli.crew.restarts, [server.turns for server in cli.crew.servers]) == (1, [0])
     directory.unlink()
-    directory.mkdir()
 
 
 # --- calls that leave
@@ -467,13 +470,12 @@ async def test_what_is_no_list_of_models_and_no_account_is_refused(make: Make, m
 
 
 async def test_a_refusal_of_the_child_is_told_in_its_words(make: Make) -> None:
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     cli = make()
     server = await cli.crew.take()
     cli.crew.give_back(server)
     with pytest.raises(UpstreamRejected, match="reserved"):
         await server.request("thread/start", {"dynamicTools": [{"name": "mcp__x"}]})
-    assert text_of(await ask(cli, "says", tools=tools)) == "Hello from the child."
+    assert text_of(await ask(cli, "says", tools=TOOLS)) == "Hello from the child."
 
 
 async def test_a_process_of_the_childs_own_goes_with_it(make: Make) -> None:

@@ -17,7 +17,10 @@ from fkproxy.dialects.codex import DIALECT
 from fkproxy.model.errors import (
     FkproxyError,
     Unrepresentable,
+    UpstreamFailed,
     UpstreamModelMissing,
+    UpstreamOverloaded,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamSpawnFailed,
@@ -154,11 +157,21 @@ async def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert list((program.home / "calls").iterdir()) == []
 
 
-async def test_a_turn_that_failed_is_told_by_the_vendors_status(tmp_path: Path) -> None:
-    message = "exceeded retry limit, last status: 429 Too Many Requests, request id: r"
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("exceeded retry limit, last status: 429 Too Many Requests, request id: r", UpstreamRateLimited),
+        ("You’ve hit your usage limit. Try again later.", UpstreamQuotaExhausted),
+        ("Quota exceeded. Check your plan and billing details.", UpstreamQuotaExhausted),
+        ("Codex ran out of room in the model's context window.", UpstreamRejected),
+        ("Selected model is at capacity. Please try a different model.", UpstreamOverloaded),
+        ("stream disconnected before completion", UpstreamFailed),
+    ],
+)
+async def test_a_turn_that_failed_is_told_by_what_its_words_say(tmp_path: Path, message: str, kind: type[FkproxyError]) -> None:
     events = await Program(tmp_path, *SAID[:3], {"type": "turn.failed", "error": {"message": message}}).ask()
     assert isinstance(events[-1], Failed)
-    assert isinstance(events[-1].error, UpstreamRateLimited)
+    assert type(events[-1].error) is kind
 
 
 @pytest.mark.parametrize(

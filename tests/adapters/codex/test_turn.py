@@ -16,8 +16,9 @@ from fkproxy.adapters.codex.turn import Leg, Turn
 from fkproxy.dialects.codex.plan import Plan
 from fkproxy.dialects.codex.response import PAUSED_FOR_TOOLS
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamRejected, UpstreamUnavailable
+from fkproxy.model.events import ChoiceFinished, UsageReported
 from fkproxy.wire.sse import SseDecoder
-from tests.adapters.codex.playing import ASK, TOOLS, body_of, until
+from tests.adapters.codex.playing import ASK, TOOLS, body_of, events_of, until
 from tests.adapters.codex.scripted import Scripted
 
 FUNCTION = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -149,6 +150,7 @@ async def test_what_a_client_is_told(played: Played) -> None:
             "thread/tokenUsage/updated",
             "rawResponse/completed",
             "error",
+            "account/rateLimits/updated",
             "turn/completed",
         ),
     ]
@@ -366,6 +368,21 @@ async def test_a_child_that_asks_for_one_only_when_another_is_answered_gets_both
     played.say("item/tool/call", 8, callId="c1", tool="f", arguments={})
     assert await leg.head(10.0)
     assert list(played.server.script.answers()) == [7, 8]
+
+
+async def test_the_second_of_two_tools_that_are_told_one_by_one_costs_nothing(played: Played) -> None:
+    played.turn.plan = msgspec.structs.replace(played.turn.plan, one_tool_at_a_time=True)
+    first = await played.begin()
+    for call_id in ("c1", "c2"):
+        played.call(call_id)
+    played.say("rawResponse/completed", usage={"inputTokens": 11, "outputTokens": 7})
+    played.say("item/tool/call", 7, callId="c1", tool="f", arguments={})
+    await played.server.settled()
+    for leg, expected in ((first, [(11, 7)]), (None, [(0, 0)])):
+        events = await events_of(leg or played.leg(played.turn.go_on(plan(ASK, CALL, RESULT), lambda: None)))
+        counts = [event.usage for event in events if isinstance(event, UsageReported)]
+        assert [(usage.input_tokens, usage.output_tokens) for usage in counts] == expected
+        assert [event.reason for event in events if isinstance(event, ChoiceFinished)] == ["tool_calls"]
 
 
 async def test_a_tool_that_the_child_never_asks_for_is_not_waited_for_long(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
