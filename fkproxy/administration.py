@@ -207,15 +207,19 @@ class Administration:
         return True
 
     async def _take(self, picture: Picture) -> None:
-        """Raises `StoreError` where its secrets cannot be opened; who may call has been taken then."""
-        before = self.directory
+        """Most changes are of keys alone: for them nothing is built anew.
+
+        Raises `StoreError` where its secrets cannot be opened; who may call has been taken then.
+        """
+        before, box = self.directory, self._box
         try:
             self._hold(picture)
         except StoreError:
             if self._clientele is not None and self.directory != before:
                 self._clientele.replace(self.directory)
             raise
-        if not self._follow(picture.document) and self._clientele is not None:
+        in_force = self._document is self._newest and self._box is box and picture.document == self._document
+        if (in_force or not self._follow(picture.document)) and self._clientele is not None:
             self._clientele.replace(self.directory)
 
     def _hold(self, picture: Picture) -> None:

@@ -69,12 +69,14 @@ _LOOK_EVERY_S = 0.05
 def create_app(
     loaded: LoadedSettings,
     leaving: Callable[[], bool] = lambda: False,
+    turn: Callable[[], None] = lambda: None,
     stop_accepting: Callable[[], None] = lambda: None,
     handovers_failed: Callable[[], int] = lambda: 0,
 ) -> Application:
     """The ASGI application. Call it in the process that serves, outside the event loop.
 
-    `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called. `handovers_failed`: see `Sources`.
+    `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called, until then `turn` many times a second. `handovers_failed`:
+    see `Sources`.
     """
     administration = Administration(loaded, place_of(loaded))
     loaded = administration.loaded
@@ -146,7 +148,8 @@ def create_app(
     )
 
     async def watch() -> None:
-        while not leaving():  # noqa: ASYNC110 - what it waits for happens in another process
+        while not leaving():
+            turn()
             await asyncio.sleep(_LOOK_EVERY_S)
         stop_accepting()
 
@@ -225,10 +228,13 @@ def create_app(
         def peer_of(connection: Any) -> str | None:
             return door.peer_of(connection.scope)
 
+        def id_of(request: Any) -> str:
+            return request_id(request.scope)
+
         return admin_app(
             AdminPlane(
                 guard=Guard(keys, peer_of, refused, strangers),
-                by=asking(peer_of, lambda: keys.closed, lambda request: request_id(request.headers.get("x-request-id"))),
+                by=asking(peer_of, lambda: keys.closed, id_of),
                 upstreams=upstreams,
                 explain=explain,
                 reload=administration.reload,

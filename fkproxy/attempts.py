@@ -21,7 +21,7 @@ from functools import partial
 import msgspec
 
 from fkproxy.adapters.secret import withhold
-from fkproxy.call import Call, Client, ClientGone
+from fkproxy.call import Call, Client
 from fkproxy.dialects.base import Peek
 from fkproxy.dialects.conversation import reply_key
 from fkproxy.exchange import Exchanger
@@ -34,6 +34,7 @@ from fkproxy.model.errors import (
     Unrepresentable,
     UpstreamError,
     UpstreamFailed,
+    UpstreamModelMissing,
     UpstreamOverloaded,
     UpstreamProtocolError,
     UpstreamQuotaExhausted,
@@ -115,7 +116,7 @@ class Attempts:
                 return await self.attempt(call, client, peek, lease)
             except UpstreamError as error:
                 again += 1
-                if not self.may_ask_again(call, upstream, error, again) or not self._budget.take(self._now()):
+                if not self.may_ask_again(call, upstream, error, again) or not self.within_budget(call):
                     raise
                 taken = await self.lease_again(call, client, lease, again, tokens=tokens, force=True)
                 if taken is None:
@@ -162,6 +163,13 @@ class Attempts:
             call.skip(taken)
             return None
         return taken
+
+    def within_budget(self, call: Call) -> bool:
+        """The budget allows one attempt more, and has a token less. That it does not is noted."""
+        if self._budget.take(self._now()):
+            return True
+        call.note("retry_budget")
+        return False
 
     def may_go_on(self, call: Call, error: FkproxyError) -> bool:
         """Another attempt is allowed after this failure, whoever makes it."""
@@ -226,7 +234,7 @@ class Attempts:
             outcome = error.code
             call.upstream_status = error.upstream_status or call.upstream_status
             lease = call.lease or lease
-            withhold(error, lease.upstream.adapter.credential)
+            withhold(error, lease.upstream.adapter.credential, *lease.upstream.terms.withheld)
             failed = True
             if not (further or lease.answered_s is not None) or not isinstance(error, UpstreamTimeout) or error.phase != "total":
                 # Else it was the call's own deadline that cut a long reply, or left a late attempt no time: no upstream's failure.
@@ -268,8 +276,7 @@ def _outcome(error: BaseException, call: Call) -> str:
         return error.code
     if call.ended is not None:
         return call.ended.code
-    left = isinstance(error, ClientGone) or not isinstance(error, Exception)
-    return _CLIENT_ENDED if left else InternalError.code
+    return InternalError.code if isinstance(error, Exception) else _CLIENT_ENDED
 
 
 class _Run:
@@ -336,12 +343,9 @@ class _Run:
         return False
 
     def _again(self) -> bool:
-        """The budget allows one attempt more."""
-        if self._owner._budget.take(self._owner._now()):
-            return True
-        self._call.note("retry_budget")
-        self._spent = True
-        return False
+        """The budget allows one attempt more; if not, it allows none of any kind."""
+        self._spent = not self._owner.within_budget(self._call)
+        return not self._spent
 
     async def _at(self, course: Course, lease: Lease) -> bool:
         """Everything that may be tried at one upstream. True when it served, False when the next one may."""
@@ -353,7 +357,7 @@ class _Run:
             except UpstreamError as error:
                 course.quota_spent = isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted)
                 self._failures.append((upstream.key, _light(error)))
-                works = isinstance(error, UpstreamRejected) and not error.retry
+                works = isinstance(error, UpstreamRejected) and not isinstance(error, UpstreamModelMissing)
                 if not works:
                     self._failing.add(course.stage.name)
                 if not owner.may_go_on(call, error):
@@ -383,7 +387,7 @@ class _Run:
     async def _wait(self, course: Course) -> bool:
         """Wait once for whoever is back soonest, or for a free slot. True when it is worth another round."""
         call, owner = self._call, self._owner
-        if self._spent or call.content_sent or call.waited_s > self._waited_s:
+        if self._spent or call.waited_s > self._waited_s:
             return False
         now = owner._now()
         busy: list[Upstream] = []

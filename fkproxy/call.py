@@ -12,13 +12,15 @@ import msgspec
 from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.adapters.base import Timeouts
 from fkproxy.allowances import Allowance
-from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, StreamEncoder
+from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, Seen, StreamEncoder
+from fkproxy.dialects.tool_names import ClientNames, client_names, for_client
 from fkproxy.estimate import expected_usage
 from fkproxy.hedging import Hedger
 from fkproxy.limits.bucket import Verdict
 from fkproxy.limits.budget import Reservation
 from fkproxy.limits.tokens import TokenMeter
 from fkproxy.model.errors import FkproxyError
+from fkproxy.model.events import Event, collect
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.model.usage import Usage
 from fkproxy.telemetry.record import Attempt, Skipped
@@ -30,6 +32,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _NO_TIMEOUTS = Timeouts()
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
+_UNSEEN = Seen()
 
 JSON_TYPE = (b"content-type", b"application/json")
 _MAX_HEADER_CHARS = 2000
@@ -48,7 +51,7 @@ class Client(Protocol):
     in_pieces: bool
 
     async def read_body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises `RequestTooLarge` and `ClientGone`."""
+        """The whole body, plain. Raises `RequestTooLarge`, `UnsupportedCoding`, `InvalidRequest` (a damaged coding) and `ClientGone`."""
         ...
 
     def as_json_array(self) -> None:
@@ -253,7 +256,8 @@ class Call:
         """What its request may use, roughly. To be asked while there is a `body`."""
         usage = self._expected
         if usage is None:
-            usage = self._expected = expected_usage(self.body, self.peek.seen.max_output_tokens if self.peek is not None else None)
+            seen = self.peek.seen if self.peek is not None else _UNSEEN
+            usage = self._expected = expected_usage(self.body, seen.max_output_tokens, seen.choices)
         return usage
 
     @property
@@ -273,7 +277,7 @@ class Call:
         if self._only_counts:
             return 0
         usage = self.usage
-        if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
+        if usage is None:
             return None
         return (usage.input_tokens or 0) + (usage.output_tokens or 0)
 
@@ -290,7 +294,7 @@ class Call:
         usage, broken = self.usage, self.error is not None or client_gone
         if self._only_counts or (broken and not self.content_sent and not (client_gone and self.attempts)):
             return _NOTHING
-        if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
+        if usage is None:
             return None
         given, made = usage.input_tokens, usage.output_tokens
         if given is not None and made is not None and not broken:
@@ -329,7 +333,9 @@ class Call:
             self.notes += (what,)
 
     def note_usage(self, usage: Usage | None) -> None:
-        """What the upstream says it counted; nothing where nobody can have used that."""
+        """What the upstream says it counted; nothing where it names no count, or nobody can have used that."""
+        if usage is not None and usage.input_tokens is None and usage.output_tokens is None:
+            usage = None
         self.usage = usage if usage is not None and usage.credible else None
 
     def forget_reply(self) -> None:
@@ -413,8 +419,22 @@ class Call:
             created_s=int(self.started_s),
             include_usage=peek.include_usage,
             tools=self.request.tools if self.request is not None else (),
+            output=self.request.output if self.request is not None else None,
             begun_id=self.reply_id if self.content_sent else None,
         )
+
+    def stream_encoder(self, peek: Peek) -> StreamEncoder:
+        """A new encoder of the reply. It is kept, for who ends the reply."""
+        self.encoder = self.dialect.stream_encoder(self.reply_context(peek))
+        if self.request is not None and (names := client_names(self.request.tools)):
+            self.encoder = ClientNames(self.encoder, names)
+        return self.encoder
+
+    def encode_reply(self, events: list[Event], peek: Peek) -> bytes:
+        """The body of a reply that was not streamed. Raises as `collect`."""
+        names = client_names(self.request.tools) if self.request is not None else {}
+        reply = collect([for_client(event, names) for event in events] if names else events)
+        return self.dialect.encode_reply(reply, self.reply_context(peek))
 
 
 def _name(at: Attempt | Skipped) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from fkproxy.adapters.base import Adapter
 from fkproxy.dialects.base import ModelEntry
 from fkproxy.fleet import Fleet
-from fkproxy.model.errors import UpstreamError
+from fkproxy.model.errors import UnknownModel, UpstreamError
 from fkproxy.routing import Rule
 
 __all__ = ["Catalogue"]
@@ -24,6 +25,11 @@ __all__ = ["Catalogue"]
 logger = logging.getLogger("fkproxy.catalogue")
 
 _WILDCARDS = frozenset("*?[")
+
+_DATE = re.compile(r"[-@]\d{8}$")
+"""Anthropic's list has `claude-sonnet-4-5-20250929` alone, which is called `claude-sonnet-4-5` as well, and GET finds it under both names
+(platform.claude.com/docs/en/api/models/retrieve, "Model identifier or alias", read 2026-11). Vertex AI writes an @.
+"""
 
 
 class _Listed:
@@ -69,17 +75,43 @@ class Catalogue:
         await self._wait(fleet)
         found: dict[str, ModelEntry] = {}
         for rule, _ in fleet.table.providers:
-            listed = self._lists.get(rule.provider_key)
-            for entry in (*(listed.entries if listed is not None else ()), *_named(rule)):
+            for entry in self._entries(rule):
                 for name in fleet.table.shown(rule, entry.id):
                     found.setdefault(name, entry if entry.id == name else msgspec.structs.replace(entry, id=name))
         return list(found.values())
+
+    async def model(self, name: str, part: Fleet | None = None) -> ModelEntry | None:
+        """One of `models`, or what a call by that name would come to: behind a prefix or a provider's name, by a pattern or a fallback of
+        the configuration, or under its vendor's name without a date. None where only the vendor could say whether there is such a model.
+        """
+        for entry in await self.models(part):
+            if entry.id == name:
+                return entry
+        fleet = part or self._fleet()
+        rules = {rule.provider_key: rule for rule, _ in fleet.table.providers}
+        try:
+            targets = fleet.table.candidates(name)
+        except UnknownModel:
+            return None
+        for target in targets:
+            rule = rules[fleet.upstreams[target.upstream].provider_key]
+            found = next((entry for entry in self._entries(rule) if target.model in (entry.id, _DATE.sub("", entry.id))), None)
+            if found is None and not f"/{name}".endswith(f"/{target.model}"):
+                # The name is the client's, and the operator said what it stands for.
+                found = ModelEntry(id=name, owned_by=rule.provider_key)
+            if found is not None:
+                return msgspec.structs.replace(found, id=name)
+        return None
 
     def close(self) -> None:
         """Nobody wants to know any more."""
         for listed in self._lists.values():
             if listed.asking is not None:
                 listed.asking.cancel()
+
+    def _entries(self, rule: Rule) -> list[ModelEntry]:
+        listed = self._lists.get(rule.provider_key)
+        return [*(listed.entries if listed is not None else ()), *_named(rule)]
 
     def _ask_due(self, fleet: Fleet) -> None:
         """Begin to ask whose list is not fresh."""

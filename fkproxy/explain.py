@@ -12,6 +12,7 @@ import msgspec
 
 from fkproxy.fleet import Fleet
 from fkproxy.model.errors import PoolInactive, UnknownModel
+from fkproxy.telemetry.entry import cleaned
 from fkproxy.telemetry.record import ENFORCED_MODEL, Attempt, CallRecord, Skipped
 
 __all__ = ["Candidate", "Explanation", "Explanations", "explained"]
@@ -67,9 +68,12 @@ class Explanations:
         self._records.append(record)
 
     def explain(self, request_id: str, fleet_of: Callable[[str | None], Fleet]) -> Explanation | None:
-        """The call's way; None for one that is not remembered. `fleet_of` gives a pool's part of the fleet, or raises `PoolInactive`."""
+        """The call's way, in the words of the log of calls; None for one that is not remembered.
+
+        `fleet_of` gives a pool's part of the fleet, or raises `PoolInactive`.
+        """
         record = next((record for record in reversed(self._records) if record.request_id == request_id), None)
-        return explained(record, fleet_of) if record is not None else None
+        return explained(cleaned(record), fleet_of) if record is not None else None
 
 
 def explained(record: CallRecord, fleet_of: Callable[[str | None], Fleet]) -> Explanation:

@@ -4,7 +4,7 @@ Floor 3. It knows dialects, adapters, limits and records only by their contracts
 that reads a body and writes a reply, and tests hand it one made of lists.
 
     admit        key → caller, token bucket                                     401 429
-    read body    bounded in bytes and time                                      413
+    read body    bounded in bytes and time                                      413 415
     peek         model and stream flag, without decoding the rest               400
     route        model → upstreams, in stages (fallbacks)                       404
     attempts     one upstream after the other, until one has answered           429 502 503 504
@@ -51,6 +51,10 @@ from fkproxy.model.errors import (
     NotAuthenticated,
     RateLimited,
     RequestTimeout,
+    UnsupportedCoding,
+    UpstreamOverloaded,
+    UpstreamQuotaExhausted,
+    UpstreamRefusedCredential,
     UpstreamTimeout,
 )
 from fkproxy.model.events import Failed
@@ -76,6 +80,13 @@ _LAST_WORD_S = 1.0
 _SLOW_UPLOAD_S = 0.01
 """A body that takes longer was waited for; reading a shorter one is part of what the gateway adds."""
 
+_WAITED_S = 60.0
+"""What OpenAI's and Anthropic's SDKs wait at most because of a `Retry-After`; after a longer one they ask again within seconds."""
+
+_NOT_AGAIN = (b"x-should-retry", b"false")
+"""SDKs obey it. Claude Code 2.1 asks ten times with a key that is refused, silent for minutes, unless it is told so, and so it does where
+the account at the upstream is at fault (tried 2026-11).
+"""
 
 logger = logging.getLogger("fkproxy.gateway")
 
@@ -316,10 +327,10 @@ class Gateway:
                 await client.finish(data)
             return
         call.committed = True
-        call.status = error.status
+        call.status = call.dialect.overloaded_status if isinstance(error, UpstreamOverloaded) else error.status
         body = call.dialect.encode_error(error, call.request_id)
         call.response_bytes = len(body)
-        await client.start(error.status, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *call.reply_headers(), *error_headers(error)])
+        await client.start(call.status, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *call.reply_headers(), *error_headers(error)])
         await client.finish(body)
 
     # --- the record
@@ -424,13 +435,19 @@ class _Expiries:
 
 
 def error_headers(error: FkproxyError) -> Headers:
-    """Headers that belong to a refusal: when to come back, how to authenticate, which methods there are."""
+    """Headers that belong to a refusal: when to come back and whether, how to authenticate, which methods and codings there are."""
     headers: Headers = []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     if isinstance(error, NotAuthenticated):
-        # Claude Code 2.1 asks ten times with a key that is refused, silent for minutes, unless it is told so (tried 2026-11).
-        headers += [(b"www-authenticate", b"Bearer"), (b"x-should-retry", b"false")]
+        headers += [(b"www-authenticate", b"Bearer"), _NOT_AGAIN]
+    elif isinstance(error, UpstreamRefusedCredential) or (
+        isinstance(error, UpstreamQuotaExhausted) and (error.retry_after_s is None or error.retry_after_s > _WAITED_S)
+    ):
+        headers.append(_NOT_AGAIN)
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+    elif isinstance(error, UnsupportedCoding):
+        # "the Accept-Encoding response header field ought to be used to indicate which […] would have been accepted" (RFC 9110 §15.5.16)
+        headers.append((b"accept-encoding", ", ".join(error.taken).encode()))
     return headers

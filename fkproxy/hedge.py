@@ -17,6 +17,9 @@ __all__ = ["ABANDONED", "Hedge"]
 ABANDONED = "abandoned"
 """The outcome of an attempt that was cut because another one was quicker."""
 
+_TOLD_IN_WORDS = (403, 404)
+"""Statuses that may be about what the request names, such as a file of another account; nobody reads the words of who lost."""
+
 
 class Hedge:
     """The first upstream's lease is the call's. `exchange` stands for both until `settle`."""
@@ -91,7 +94,7 @@ class Hedge:
         loss = self.exchange.lost.get(place)
         error = self._codec.decode_error(loss, {}, b"") if isinstance(loss, int) else loss
         now = self._now()
-        if isinstance(error, UpstreamError):
+        if isinstance(error, UpstreamError) and loss not in _TOLD_IN_WORDS:
             loser.failed(error, now)
         loser.close(now, 0 if error is not None else None)
         call.tries += (

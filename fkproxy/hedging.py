@@ -26,7 +26,8 @@ _MOST_SAVED = 10.0
 _PATIENCE_S = 3600.0
 
 _KEPT = re.compile(
-    rb'"(?:store|background)"\s*:\s*true|"(?:previous_response_id|conversation|container|mcp_servers|cachedContent)"\s*:\s*[^n\s]'
+    rb'"(?:store|background)"\s*:\s*true'
+    rb'|"(?:previous_response_id|conversation|container|mcp_servers|cachedContent|continuationToken|thread)"\s*:\s*[^n\s]'
     rb'|"type"\s*:\s*"(?:mcp|computer|code_|web_|file_search|image_generation|bash|text_editor|local_shell)'
     rb'|"(?:googleSearch|google_search|codeExecution|code_execution|urlContext|url_context)"\s*:'
 )

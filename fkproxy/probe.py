@@ -46,7 +46,7 @@ async def models_to_ask(adapter: Adapter) -> list[str]:
     """Those configured by name, then those that it lists and that are routed to it."""
     table = RoutingTable([Rule(provider_key=adapter.provider_key, models=adapter.models)])
     try:
-        listed = [entry.id for entry in await adapter.list_models()]
+        listed = [entry.id for entry in await adapter.list_models() if not entry.embeds]
     except UpstreamError:
         listed = []
     named = [pattern for pattern in adapter.models if not set(pattern) & set("*?[")]

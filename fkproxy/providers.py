@@ -140,6 +140,7 @@ class Workshop:
             max_concurrency=limits.max_concurrency or places(provider),
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
+            withheld=tuple(_withheld(name, value.get_secret_value()) for name, value in provider.headers.items()),
         )
         probe = self._probe(provider, entry, adapter.credential)
         account = entry.name or provider.name if project is not None else ""
@@ -274,7 +275,7 @@ class Workshop:
 
     def codex(self, provider: Provider, entry: CredentialEntry, name: str, project: str | None) -> Adapter:
         child, options, limits = child_of(provider), options_of(provider, self._loaded.environment), limits_of(provider)
-        command = command_of(options, self._loaded.environment.variables)
+        command = command_of(options, self._loaded.environment.secrets)
         if child.transport == "exec":
             return CodexOnce(
                 command,
@@ -333,6 +334,11 @@ def _pricing(provider: Provider) -> Pricing:
     if provider.adapter == "openai" and provider.base_url is not None:
         return Pricing(url=provider.base_url if _public(provider.base_url) else None, own=own)
     return Pricing(vendor=_SELLERS[provider.adapter], own=own)
+
+
+def _withheld(name: str, value: str) -> StaticSecret:
+    """What callers are not to read of a header that is added: all of it, or the credentials behind a scheme (RFC 9110 §11.6.2)."""
+    return StaticSecret(name, value.rpartition(" ")[2] if name.lower() == "authorization" else value)
 
 
 _OF_THE_WAY = (

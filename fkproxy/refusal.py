@@ -14,8 +14,11 @@ from fkproxy.model.errors import (
     NoUpstreamAvailable,
     UpstreamError,
     UpstreamModelMissing,
+    UpstreamOverloaded,
     UpstreamQuotaExhausted,
     UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
     UpstreamTimeout,
 )
 from fkproxy.telemetry.record import Skipped
@@ -28,6 +31,10 @@ FULL = frozenset(("busy", "requests_per_minute", "tokens_per_minute"))
 _WORDS = {"failure": "failing", "model_missing": "without the model"}
 """What is said of an upstream that is held for one of them: to be at a limit is something else."""
 
+_QUOTAS = frozenset(("quota", "model_quota"))
+_REFUSALS = frozenset(("credential", "permission"))
+"""Causes of holds for which a client does best not to ask again by itself."""
+
 _LIMITS = FULL | {"limited", "exhausted"}
 
 
@@ -39,11 +46,20 @@ def told(failures: Sequence[tuple[str, UpstreamError]], skipped: Sequence[Skippe
     if all(isinstance(error, UpstreamModelMissing) for error in errors):
         able = [each for each in skipped if each.cause != "model_missing"]
         return nobody(able) if able else errors[-1]
+    if all(isinstance(error, UpstreamRejected) for error in errors):
+        return errors[-1]
+    if all(isinstance(error, UpstreamRefusedCredential) for error in errors):
+        back = [each for each in skipped if each.cause not in _REFUSALS and each.retry_after_s is not None]
+        return nobody(back) if back else errors[-1]
     waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
     waits += [each.retry_after_s for each in skipped if each.retry_after_s is not None]
     soonest_s = min(waits, default=None)
     if all(isinstance(error, UpstreamRateLimited | UpstreamQuotaExhausted) for error in errors):
         errors[-1].retry_after_s = soonest_s
+        return errors[-1]
+    if all(isinstance(error, UpstreamOverloaded) for error in errors):
+        # Who names no time may be asked again at any.
+        errors[-1].retry_after_s = soonest_s if all(error.retry_after_s is not None for error in errors) else None
         return errors[-1]
     if len(errors) == 1 or all(isinstance(error, UpstreamTimeout) for error in errors):
         return errors[-1]
@@ -57,6 +73,12 @@ def nobody(skipped: Sequence[Skipped]) -> FkproxyError:
     causes = {each.cause for each in skipped}
     if causes == {"model_missing"}:
         return UpstreamModelMissing(404, "no upstream has this model")
+    if causes and causes <= _QUOTAS:
+        return UpstreamQuotaExhausted(
+            "the quotas of all of the gateway's accounts for this model are used up", retry_after_s=soonest_s, upstream_status=None
+        )
+    if causes and causes <= _REFUSALS:
+        return UpstreamRefusedCredential("every upstream for this model has refused the gateway's credential")
     if reasons == {"busy"}:
         return ConcurrencyExceeded(len(skipped))
     if reasons and reasons <= _LIMITS and not any(each.guessed for each in skipped):

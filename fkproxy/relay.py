@@ -24,7 +24,6 @@ from fkproxy.model.events import (
     Started,
     ToolCallStarted,
     UsageReported,
-    collect,
 )
 from fkproxy.seals import SealStore
 from fkproxy.wire import json
@@ -136,12 +135,12 @@ class Relay:
                 raise event.error
             self.listen(call, codec, event)
         if peek.stream:
-            encoder = call.encoder = call.dialect.stream_encoder(call.reply_context(peek))
+            encoder = call.stream_encoder(peek)
             await self.send_content(call, client, b"".join(encoder.encode(event) for event in events))
             call.over = True
             await client.finish()
             return
-        out = body if same else call.dialect.encode_reply(collect(events), call.reply_context(peek))
+        out = body if same else call.encode_reply(events, peek)
         now = self.now()
         if call.ttft_s is None and events:
             call.ttft_s = now - call.started
@@ -299,7 +298,7 @@ class _Stream:
         self._framer = SseDecoder()
         self._text = TextPattern()
         self._decoder: StreamDecoder = codec.stream_decoder()
-        self._encoder = call.encoder = dialect.stream_encoder(call.reply_context(peek))
+        self._encoder = call.stream_encoder(peek)
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._content = False

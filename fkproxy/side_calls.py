@@ -70,7 +70,7 @@ class SideCalls:
             raise Unrepresentable("a request for embeddings", codec.name)
         if codec is call.dialect:
             reply = await self._ask(call, client, peek, adapter, codec, model, _renamed(call, peek, codec, model))
-            call.note_usage(codec.embedder.decode_reply(reply).usage)
+            call.note_usage(codec.embedder.hear_reply(reply))
             return reply
         asked = own.decode_request(call.body, peek)
         encoded: Encoded = codec.embedder.encode_request(asked, model)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fkproxy.adapters.base import Adapter, Timeouts
+from fkproxy.adapters.base import Adapter, Credential, Timeouts
 from fkproxy.adapters.quota import Quota, QuotaProbe
 from fkproxy.dialects.base import Dialect
 from fkproxy.limits.breaker import Breaker, Permit
@@ -42,7 +42,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says about calls to one provider.
 
     `retries`: further tries at the same upstream after it failed. `reasoning`: for calls that say nothing about thinking. `weight`: of
-    this credential among the provider's. A limit of 0 is none.
+    this credential among the provider's. A limit of 0 is none. `withheld`: what the headers hold that are added to every request.
     """
 
     timeouts: Timeouts
@@ -53,6 +53,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int = 0
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
+    withheld: tuple[Credential, ...] = ()
 
 
 class Upstream:

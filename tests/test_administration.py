@@ -119,6 +119,26 @@ async def test_a_change_is_in_force_when_it_is_done(tmp_path: Path) -> None:
     assert ([pool.name for pool in directory.pools], [key.id for key in directory.keys], len(directory.pepper)) == (["team"], ["k"], 32)
 
 
+async def test_a_change_of_keys_alone_builds_nothing_anew(tmp_path: Path) -> None:
+    applied = Applied()
+    made = Administration(loaded(tmp_path), place_of(loaded(tmp_path)))
+    clientele = everybody(made)
+    made.use(applied, clientele)
+    async with running(made):
+        await opened(made)
+        document = Document(providers=(PROVIDER,), pools=(Pool(name="team"),))
+        await change(made, document, ClientKey(id="a", pool="team"))
+        built = len(applied.taken)
+        await change(made, document, ClientKey(id="b", pool="team"))
+        assert (len(applied.taken), {key.id for key in made.directory.keys}) == (built, {"a", "b"})
+        assert (clientele.keys.terms("b") is not None, made.loaded.providers[-1].name) == (True, "managed")
+        applied.fault = ValueError("cannot be built")
+        await change(made, msgspec.structs.replace(document, settings={"APP_LOG__LEVEL": "debug"}), ClientKey(id="c", pool="team"))
+        applied.fault = None
+        await change(made, msgspec.structs.replace(document, settings={"APP_LOG__LEVEL": "debug"}), ClientKey(id="d", pool="team"))
+        assert (len(applied.taken), made.loaded.settings.log.level) == (built + 1, "debug"), "what could not be built is tried again"
+
+
 async def test_a_start_without_the_store_goes_on_with_what_was_in_force(tmp_path: Path) -> None:
     declared = loaded(tmp_path)
     before = Administration(declared, place_of(declared))

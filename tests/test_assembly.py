@@ -159,12 +159,14 @@ async def test_another_secret_anywhere_makes_another_upstream(tmp_path: Path) ->
 async def test_terms_come_from_the_entry_and_else_from_the_settings(tmp_path: Path) -> None:
     client = HttpClient()
     entry = ONE + 'retries = 2\nthinking = "4096"\ntimeouts = { silence = 7 }\nlimits = { max_concurrency = 3 }\nproxy = "direct"\n'
+    entry += 'headers = { Authorization = "Bearer canary-1", x-key = "canary 2" }\n'
     loaded = configured(tmp_path, entry)
     (upstream,) = Assembly(client, loaded.settings, lambda key, to: None).fleet(loaded).upstreams
     terms = upstream.terms
     assert (terms.retries, terms.max_concurrency, terms.timeouts.silence_s, terms.timeouts.first_byte_s) == (2, 3, 7.0, 120.0)
     assert terms.reasoning is not None
     assert terms.reasoning.budget_tokens == 4096
+    assert [await each.token(0.0) for each in terms.withheld] == ["canary-1", "canary 2"]
     await client.aclose()
 
 

@@ -118,15 +118,18 @@ async def test_the_next_credential_comes_before_the_next_provider_and_that_befor
 
 async def test_attempts_are_bounded() -> None:
     bench = Bench(*((f"p{number}", "openai_chat") for number in range(6)), retries=RetryPolicy(max_attempts=3, max_wait_s=0.0))
+    for index, held_s in ((4, 1.0), (5, 300.0)):
+        bench.gateway.fleet.upstreams[index].standing.failed("m", 0, "model_missing", held_s, bench.clock.now_s)
     for adapter in bench.adapters:
-        failing(adapter, 500)
+        adapter.replies(b"{}", status=500, head=[Pause(1.0)])
     client = await bench.send(chat())
-    assert (client.status, bench.record.attempts) == (502, 3)
-    assert error_of(client)["code"] == "fallback_exhausted"
+    assert (client.status, bench.record.attempts, error_of(client)["code"]) == (502, 3, "fallback_exhausted")
 
 
-async def test_an_outage_is_not_multiplied() -> None:
-    bench = Bench(ONE, TWO, budget=RetryBudget(2, per_s=0.0), failure_threshold=1000)
+@pytest.mark.parametrize(("names", "retries", "most"), [((ONE, TWO), 0, [2, 2]), ((ONE,), 1, [2, 2]), ((ONE, TWO), 1, [3])])
+async def test_an_outage_is_not_multiplied(names: tuple[tuple[str, str], ...], retries: int, most: list[int]) -> None:
+    terms = Terms(timeouts=Timeouts(), retries=retries)
+    bench = Bench(*names, terms=terms, budget=RetryBudget(2, per_s=0.0), failure_threshold=1000)
     for upstream in bench.gateway.fleet.upstreams:
         upstream.standing = Standing(max_s=0.0)
     for adapter in bench.adapters:
@@ -135,8 +138,12 @@ async def test_an_outage_is_not_multiplied() -> None:
     for _ in range(8):
         await bench.send(chat())
         attempts.append(bench.record.attempts)
-    assert attempts == [2, 2, 1, 1, 1, 1, 1, 1]
+    assert attempts == most + [1] * (8 - len(most))
     assert bench.record.notes == ("retry_budget",)
+    bench.adapters[0]._replies.clear()
+    bench.adapters[0].replies(completion())
+    await bench.send(chat())
+    assert (bench.record.status, bench.gateway.budget.left) == (200, 0), "one that succeeds at once gives a little back"
 
 
 async def test_several_failures_are_told_with_what_each_one_said() -> None:
@@ -154,10 +161,11 @@ async def test_several_failures_are_told_with_what_each_one_said() -> None:
 async def test_a_failed_attempt_keeps_nothing_of_what_it_read() -> None:
     bench = Bench(ONE, TWO)
     error = UpstreamUnavailable("the connection broke")
+    error.__cause__ = OSError("reset")
     bench.adapters[0].refuses(error)
     bench.adapters[1].replies(completion())
     assert (await bench.send(chat())).status == 200
-    assert error.__traceback__ is None, "its frames hold the reply as far as it came"
+    assert (error.__traceback__, error.__cause__) == (None, None), "its frames hold the reply as far as it came"
 
 
 async def test_limits_everywhere_are_told_with_the_soonest_retry_after() -> None:
@@ -243,7 +251,7 @@ async def test_a_short_limit_is_waited_out() -> None:
     bench.adapters[0].replies(completion())
     began = bench.clock.now_s
     client = await bench.send(chat())
-    assert client.status == 200
+    assert (client.status, client.watched) == (200, True)
     assert 2.0 <= bench.clock.now_s - began <= 2.5
     assert bench.record.notes == ("waited",)
     assert bench.record.waited_ms >= 2000
@@ -286,15 +294,15 @@ class Renewed:
         return CredentialStatus()
 
 
-@pytest.mark.parametrize("works", [True, False])
-async def test_a_refused_token_is_renewed_once_before_anything_is_said(works: bool) -> None:
+@pytest.mark.parametrize(("status", "works"), [(401, True), (401, False), (403, True)])
+async def test_a_refused_token_is_renewed_once_before_anything_is_said(status: int, works: bool) -> None:
     bench = Bench(ONE)
     credential = bench.adapters[0].credential = Renewed(works)
-    failing(bench.adapters[0], 401)
+    failing(bench.adapters[0], status)
     bench.adapters[0].replies(completion())
     client = await bench.send(chat())
-    assert (client.status, credential.renewals) == (200 if works else 502, ["old"])
-    assert bench.record.notes == (("credential_renewed",) if works else ())
+    assert (client.status, credential.renewals) == (200 if works and status == 401 else 502, ["old"] if status == 401 else [])
+    assert bench.record.notes == (("credential_renewed",) if client.status == 200 else ())
 
 
 async def test_a_stream_that_breaks_after_its_first_content_is_ended_and_not_tried_again() -> None:
@@ -344,7 +352,7 @@ async def test_who_waits_too_long_for_a_slot_is_told_so() -> None:
     bench = Bench(ONE, terms=Terms(timeouts=Timeouts(), max_concurrency=1), retries=RetryPolicy(max_wait_s=0.01))
     bench.gateway.fleet.upstreams[0].in_flight = 1
     client = await bench.send(chat())
-    assert (client.status, error_of(client)["code"]) == (429, "concurrency_exceeded")
+    assert (client.status, client.watched, error_of(client)["code"]) == (429, True, "concurrency_exceeded")
     assert len(bench.gateway.fleet.upstreams[0].waiting) == 0
 
 

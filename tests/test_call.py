@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +14,10 @@ from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import ClientGone, Headers
 from fkproxy.directory import KeyLimits
+from fkproxy.gateway import _Expiries
 from fkproxy.limits.budget import Spent
+from fkproxy.limits.tokens import TokenMeters
+from fkproxy.model.errors import MethodNotAllowed
 from fkproxy.telemetry.entry import EntryEncoder
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
@@ -22,6 +26,7 @@ from tests.fakes.pipeline import Bench, Hang, ListClient
 from tests.test_attempts import failing, outcomes
 from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, USAGE, chat, completion, delta, gemini, sse
 from tests.test_hedging import hedging, late
+from tests.test_upstream import until
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case_it_listens() -> None:
@@ -59,6 +64,18 @@ async def test_a_body_that_comes_slowly_is_waited_for_and_takes_no_other_wait_aw
     await bench.gateway.serve(bench.call(), client)
     assert (client.status, bench.record.notes) == (200, ("waited",))
     assert waited_ms + 2000 <= bench.record.waited_ms <= waited_ms + 2500
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": None, "completion_tokens": None}, {"prompt_tokens_details": {"cached_tokens": 0}}])
+async def test_usage_that_names_no_count_is_none(usage: dict[str, Any], stream: bool) -> None:
+    bench = Bench(CHAT)
+    if stream:
+        bench.adapters[0].streams(sse(ROLE, delta("a", finish="stop"), {**USAGE, "usage": usage}, DONE))
+    else:
+        bench.adapters[0].replies(json.dumps({**json.loads(completion()), "usage": usage}).encode())
+    await bench.send(chat(stream=stream))
+    assert bench.record.usage_missing
 
 
 @pytest.mark.parametrize("upstream", [CHAT, GEMINI])
@@ -119,6 +136,45 @@ async def test_a_call_that_hangs_behind_its_deadline_is_cut_off(monkeypatch: pyt
     assert client.status == 200, "one that comes later is not"
 
 
+class Loop:
+    """Its time, and what is to be called; nothing is by itself."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.looks: list[Callable[[], None]] = []
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_later(self, delay_s: float, callback: Callable[..., None], *given: Any) -> None:
+        self.looks.append(partial(callback, *given))
+
+
+class Cancelled:
+    """A task that counts how often it was."""
+
+    times = 0
+
+    def cancel(self) -> None:
+        self.times += 1
+
+
+@pytest.mark.parametrize(("limits", "due_s"), [(Timeouts(first_byte_s=5.0, total_s=50.0), 5.0), (Timeouts(total_s=50.0), 55.0)])
+def test_a_call_is_cut_off_once_by_one_look_at_all_of_them(limits: Timeouts, due_s: float) -> None:
+    loop, expiries = cast("Any", Loop()), _Expiries()
+    tasks = [cast("Any", Cancelled()) for _ in range(3)]
+    begun = [expiries.begin(loop, task, limits) for task in tasks]
+    expiries.end(begun[2])
+    for now_s, times in ((due_s - 1.0, 0), (due_s, 1), (due_s + 1.0, 1)):
+        loop.now_s = now_s
+        looks, loop.looks = loop.looks, []
+        assert len(looks) <= 1
+        for look in looks:
+            look()
+        assert [task.times for task in tasks] == [times, times, 0]
+    assert (loop.looks, expiries._open) == ([], set())
+
+
 async def test_the_time_for_the_body_is_no_limit_for_what_comes_after_it() -> None:
     bench = Bench(CHAT, timeouts=Timeouts(first_byte_s=0.02))
 
@@ -162,14 +218,15 @@ async def hang_up(bench: Bench, body: bytes, dialect: str, hang: Hang) -> ListCl
     return None
 
 
-async def test_who_hangs_up_pays_what_was_used_until_then() -> None:
+@pytest.mark.parametrize(("made", "tokens", "usd"), [(60_000, 60_400, 0.6004), (5, 400 + 1024, 0.01064)])
+async def test_who_hangs_up_pays_what_was_used_until_then_and_what_was_expected_at_least(made: int, tokens: int, usd: float) -> None:
     bench, hang = limited("gemini", spend_usd_per_day=1.0), Hang()
-    usage = {"promptTokenCount": 400, "candidatesTokenCount": 60_000, "totalTokenCount": 60_400}
+    usage = {"promptTokenCount": 400, "candidatesTokenCount": made, "totalTokenCount": 400 + made}
     piece = {"candidates": [{"content": {"parts": [{"text": "much"}], "role": "model"}}], "usageMetadata": usage}
     bench.adapters[0].streams(b"data: " + json.dumps(piece).encode() + b"\n\n", hang)
     assert await hang_up(bench, QUESTION, "gemini", hang) is None
     assert bench.record.client_ended
-    assert (spent(bench).tokens, spent(bench).usd) == (60_400, pytest.approx(0.6004))
+    assert (spent(bench).tokens, spent(bench).usd) == (tokens, pytest.approx(usd))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -181,6 +238,20 @@ async def test_who_hangs_up_before_a_reply_has_used_tokens_of_the_minute(stream:
         (bench.adapters[0].streams if stream else bench.adapters[0].replies)(hang)
         client = await hang_up(bench, body, "openai_chat", hang)
         assert (client is not None and client.status == 429) is refused
+
+
+async def test_who_hangs_up_before_anybody_was_asked_has_used_no_tokens() -> None:
+    bench = Bench(CHAT, terms=Terms(timeouts=Timeouts(), max_concurrency=1), retries=RetryPolicy(max_wait_s=5.0))
+    meters = bench.gateway._meters = TokenMeters(3000)
+    upstream = bench.gateway.fleet.upstreams[0]
+    upstream.in_flight = 1
+    client = ListClient(chat(max_tokens=1000))
+    task = asyncio.create_task(bench.gateway.serve(bench.call(), client))
+    await until(lambda: len(upstream.waiting) == 1)
+    client.gone = True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert meters.of("peer:None").wait_s(3000, bench.clock.now_s) == 0.0
 
 
 async def test_a_failure_gives_tokens_of_the_minute_back() -> None:
@@ -244,6 +315,13 @@ async def test_the_slower_one_of_two_was_sent_the_whole_request() -> None:
 # --- what is not begun, and what goes on
 
 
+async def test_what_the_pipeline_need_not_see_leaves_its_record_all_the_same() -> None:
+    bench, client = Bench(CHAT), ListClient(b"")
+    await bench.gateway.refuse(bench.call(), client, MethodNotAllowed("GET", ("POST",)))
+    assert (client.status, client.headers["allow"]) == (405, "POST")
+    assert [(record.status, record.error_code) for record in bench.records] == [(405, "method_not_allowed")]
+
+
 async def test_a_reply_that_nobody_could_fetch_is_not_begun() -> None:
     bench = limited("openai_responses")
     client = await send(bench, b'{"model": "m", "input": "x", "background": true}', "openai_responses")
@@ -263,6 +341,20 @@ async def test_who_waits_when_a_key_loses_its_limit_goes_on() -> None:
         await hangs[1].reached.wait()
     for task in tasks:
         task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_waits_when_a_key_may_have_no_calls_any_more_is_not_let_in() -> None:
+    bench, hang = limited("openai_chat", max_concurrency=1), Hang()
+    bench.adapters[0].replies(hang)
+    clients = [ListClient(chat()) for _ in range(2)]
+    tasks = [asyncio.create_task(bench.gateway.serve(call(bench), client)) for client in clients]
+    await hang.reached.wait()
+    bench.gateway.clientele.replace(directory(key(limits=KeyLimits(max_concurrency=0))))
+    async with asyncio.timeout(1):
+        await tasks[1]
+    assert (clients[1].status, len(bench.adapters[0].calls)) == (429, 1)
+    tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -144,3 +144,33 @@ async def test_names_by_prefix_alias_and_mapping_are_listed_and_excluded_ones_ar
         fleet = fleet_of([plain], [adapter], force_prefix=force)
         listed = await Catalogue(lambda fleet=fleet: fleet, now=Clock()).models()
         assert [entry.id for entry in listed] == expected
+
+
+async def test_one_model_is_found_under_what_calls_name_it() -> None:
+    first = ListingAdapter("first", ("a*",), "a1", "b1")
+    second = ListingAdapter("second", ("*",), "a1", "b1:free")
+    rules = [Rule(provider_key="first", models=("a*",)), Rule(provider_key="second", models=("*",), excluded=("*:free",))]
+    fleet = fleet_of(rules, [first, second])
+    listed = Catalogue(lambda: fleet, now=Clock())
+    owners = {"a1": "first", "first/a1": "first", "second/a1": "second", "first/b1": "first", "/a1": "first"}
+    missing = ["b1", "b2", "first/a2", "second/b1", "second/b1:free", "third/a1", "first/", ""]
+    for name in [*owners, *missing]:
+        found = await listed.model(name)
+        assert (found.id, found.owned_by) == (name, owners[name]) if found is not None else name in missing, name
+
+
+async def test_one_model_is_found_under_every_name_that_calls_get_by_with() -> None:
+    """Behind patterns, fallbacks, Google's `models/`, and without the date that only the vendor's list has."""
+    own = ListingAdapter("own", (), "sonnet-20250929", "opus@20250805", "gpt-5")
+    rest = ListingAdapter("rest", (), "free")
+    rules = [
+        Rule(provider_key="own", models=("gpt-5*", "sonnet*", "opus"), prefix="px", names={"claude-*": "gpt-5", "new-*": "gpt-9"}),
+        Rule(provider_key="rest", models=("*",), excluded=("secret",)),
+    ]
+    fleet = fleet_of(rules, [own, rest], fallbacks={"ghost": ("gpt-5",)})
+    listed = Catalogue(lambda: fleet, now=Clock())
+    own_names = ("claude-x", "px/claude-x", "own/claude-x", "new-1", "sonnet", "px/sonnet", "opus", "models/gpt-5", "ghost")
+    owners = {**dict.fromkeys(own_names, "own"), **dict.fromkeys(("free", "models/free", "rest/free"), "rest")}
+    for name in (*owners, "gpt-5-nano", "sonn", "px/free", "rest/gpt-5", "secret", "n" * 600):
+        found = await listed.model(name)
+        assert (found and (found.id, found.owned_by)) == ((name, owners[name]) if name in owners else None), name

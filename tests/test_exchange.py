@@ -128,6 +128,10 @@ def levels(bench: Bench) -> list[float]:
     return [round(meter._level) for meter in meters if meter is not None]
 
 
+def metered(bench: Bench) -> list[TokenMeter]:
+    return [upstream._requests for upstream in bench.gateway.fleet.upstreams if upstream._requests is not None]
+
+
 def untouched(meter: TokenMeter, now: float) -> bool:
     """Nothing is taken or owed."""
     return meter.wait_s(meter.per_minute, now) == 0.0
@@ -139,6 +143,9 @@ async def test_failed_attempts_use_no_tokens() -> None:
     bench.adapters[1].refuses(UpstreamUnavailable("gone"))
     await bench.send(chat())
     assert levels(bench) == [5000, 5000]
+    bench.adapters[0].streams(piece(), UpstreamUnavailable("gone"))
+    await bench.send(chat(stream=True))
+    assert levels(bench)[0] < 4000, "it was at work, and did not come to say how much"
 
 
 async def test_an_attempt_that_the_budget_refuses_holds_nothing() -> None:
@@ -151,8 +158,7 @@ async def test_an_attempt_that_the_budget_refuses_holds_nothing() -> None:
     client = await bench.send(chat())
     assert (client.status, bench.record.attempts, bench.record.notes) == (502, 1, ("retry_budget",))
     assert (second.in_flight, levels(bench)[1], second.breaker.retry_after_s(bench.clock.now_s)) == (0, 5000, 0.0)
-    assert second._requests is not None
-    assert untouched(second._requests, bench.clock.now_s)
+    assert untouched(metered(bench)[1], bench.clock.now_s)
 
 
 async def test_further_tries_at_the_same_upstream_are_metered_too() -> None:
@@ -178,7 +184,8 @@ async def test_tokens_that_are_soon_there_are_waited_for() -> None:
 
 
 async def test_streams_that_an_upstream_serves_hold_nothing_of_the_budget() -> None:
-    bench = Bench(CHAT, ("other", "openai_chat"), budget=RetryBudget(2, per_s=0.0), failure_threshold=100)
+    bench = Bench(CHAT, ("other", "openai_chat"), budget=RetryBudget(9, per_s=0.0), failure_threshold=100)
+    assert all(bench.gateway.budget.take(bench.clock.now_s) for _ in range(7))
     bench.gateway.fleet.upstreams[0].standing = Standing(max_s=0.0)
     piece = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]}
     tasks = []
@@ -196,18 +203,21 @@ async def test_streams_that_an_upstream_serves_hold_nothing_of_the_budget() -> N
     assert bench.gateway.budget.left == 2
 
 
-async def test_clients_that_leave_use_up_nothing_of_the_budget() -> None:
-    bench = Bench(CHAT, ("other", "openai_chat"), budget=RetryBudget(2, per_s=0.0), failure_threshold=100)
+@pytest.mark.parametrize("failed", [0, 1])
+async def test_clients_that_leave_change_nothing_of_the_budget(failed: int) -> None:
+    bench = Bench(CHAT, ("other", "openai_chat"), budget=RetryBudget(9, per_s=0.0), failure_threshold=100)
+    assert all(bench.gateway.budget.take(bench.clock.now_s) for _ in range(7))
     bench.gateway.fleet.upstreams[0].standing = Standing(max_s=0.0)
     for _ in range(5):
-        failing(bench.adapters[0], 500)
+        failing(bench.adapters[0], 500, times=failed)
         hang = Hang()
-        bench.adapters[1].replies(completion(), head=[hang])
+        bench.adapters[failed].replies(completion(), head=[hang])
         task = asyncio.create_task(bench.send(chat()))
         async with asyncio.timeout(1):
             await hang.reached.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        assert [attempt.outcome for attempt in bench.record.tries] == ["upstream_error"] * failed + ["client_ended"]
     assert bench.gateway.budget.left == 2
 
 
@@ -216,14 +226,18 @@ async def test_a_retry_that_its_breaker_forbids_costs_no_budget_and_the_failure_
     failing(bench.adapters[0], 500)
     client = await bench.send(chat())
     assert (client.status, error_of(client)["code"], bench.gateway.budget.left) == (502, "upstream_error", 3)
+    assert [each.reason for each in bench.record.skipped] == ["circuit_open"]
 
 
-async def test_no_retry_begins_after_the_deadline_although_the_pause_began_before(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("total_s", "attempts"), [(0.1, 1), (0.5, 2)])
+async def test_no_retry_begins_after_the_deadline_although_the_pause_began_before(
+    monkeypatch: pytest.MonkeyPatch, total_s: float, attempts: int
+) -> None:
     monkeypatch.setattr("random.uniform", lambda least, most: most)
-    bench = Bench(CHAT, terms=limited(retries=2), failure_threshold=9, retries=RetryPolicy(total_s=0.1, max_wait_s=0.0))
+    bench = Bench(CHAT, terms=limited(retries=2), failure_threshold=9, retries=RetryPolicy(total_s=total_s, max_wait_s=0.0))
     failing(bench.adapters[0], 500, times=2)
     client = await bench.send(chat())
-    assert (client.status, bench.record.attempts, bench.gateway.budget.left) == (502, 1, 100)
+    assert (client.status, bench.record.attempts, bench.gateway.budget.left) == (502, attempts, 100)
 
 
 EMBED = b'{"model":"m","input":"hello"}'
@@ -231,7 +245,7 @@ COUNT = b'{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"hel
 
 
 async def test_an_upstream_that_cannot_say_it_is_no_attempt() -> None:
-    bench = Bench(CLAUDE, CHAT, budget=RetryBudget(0))
+    bench = Bench(CLAUDE, CHAT, budget=RetryBudget(0), terms=limited(requests_per_minute=9))
     reply = {
         "object": "list",
         "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
@@ -241,6 +255,7 @@ async def test_an_upstream_that_cannot_say_it_is_no_attempt() -> None:
     bench.adapters[1].replies(json.dumps(reply).encode())
     client = await bench.send(EMBED, operation="embeddings")
     assert (client.status, bench.record.attempts, [each.provider_key for each in bench.record.tries]) == (200, 1, ["chat"])
+    assert [untouched(requests, bench.clock.now_s) for requests in metered(bench)] == [True, False]
 
 
 async def test_when_the_one_that_could_say_it_is_limited_the_request_is_not_called_wrong() -> None:
@@ -313,6 +328,14 @@ async def test_an_upstream_that_says_nothing_until_the_deadline_has_failed() -> 
     assert bench.gateway.fleet.upstreams[0].breaker.state(bench.clock.now_s) == "open"
 
 
+async def test_an_upstream_that_falls_silent_within_its_reply_has_failed() -> None:
+    bench = Bench(CHAT, failure_threshold=1, timeouts=Timeouts(silence_s=20.0))
+    bench.adapters[0].streams(piece(), Pause(90.0))
+    await bench.send(chat(stream=True))
+    state = bench.gateway.fleet.upstreams[0].breaker.state(bench.clock.now_s)
+    assert (bench.record.error_code, state) == ("timeout", "open")
+
+
 async def test_counting_tokens_uses_none() -> None:
     bench = Bench(CLAUDE, terms=limited(tokens_per_minute=5000))
     meters = bench.gateway._meters = TokenMeters(5000)
@@ -367,9 +390,9 @@ async def test_a_count_is_estimated_only_where_no_upstream_can_make_it() -> None
 
 
 async def test_when_the_only_upstream_is_back_all_who_come_are_served() -> None:
-    bench = Bench(CHAT, failure_threshold=1)
+    bench = Bench(CHAT, failure_threshold=1, retries=RetryPolicy(max_wait_s=90.0))
     failing(bench.adapters[0], 500)
-    assert [(await bench.send(chat())).status for _ in range(2)] == [502, 503]
+    assert [(await bench.send(chat())).status for _ in range(2)] == [502, 503], "no call waits for a breaker"
     bench.clock.now_s += 60.0
     gate = asyncio.Event()
 
@@ -396,9 +419,18 @@ async def test_a_short_limit_of_the_only_upstream_is_waited_out() -> None:
     assert [(await bench.send(chat())).status for _ in range(61)] == [200] * 61
     assert [record.notes for record in bench.records] == [()] * 60 + [("waited",)]
     assert 1000 <= bench.record.waited_ms <= 1250
-    hurried = Bench(CHAT, terms=Terms(timeouts=Timeouts(), requests_per_minute=1), retries=RetryPolicy(max_wait_s=2.0))
-    hurried.adapters[0].replies(completion())
-    assert [(await hurried.send(chat())).status for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "patience"),
+    [(1, RetryPolicy(max_wait_s=2.0)), (60, RetryPolicy(max_wait_s=1.1)), (60, RetryPolicy(max_wait_s=2.0, total_s=1.1))],
+)
+async def test_a_limit_that_takes_longer_than_a_call_may_is_told_at_once(per_minute: int, patience: RetryPolicy) -> None:
+    bench = Bench(CHAT, terms=limited(requests_per_minute=per_minute), retries=patience)
+    for _ in range(per_minute + 1):
+        bench.adapters[0].replies(completion())
+    assert [(await bench.send(chat())).status for _ in range(per_minute + 1)] == [200] * per_minute + [429]
+    assert bench.record.waited_ms == 0
 
 
 def calls_alive() -> int:

@@ -60,6 +60,17 @@ def test_only_the_last_calls_are_kept_and_of_one_id_the_later() -> None:
     assert found.status == 502
 
 
+def test_what_a_client_typed_into_the_wrong_field_is_told_as_in_the_log_of_calls() -> None:
+    explanations, fleet_of = Explanations(), Bench(("one", "openai_chat")).gateway.fleet_of
+    tried = (Attempt(provider_key="one", model_id="\x1b[2Jm"),)
+    explanations.observe(record(request_id="a", provider_key=None, tries=(), model_requested=f"sk-{'Q' * 40}"))
+    explanations.observe(record(request_id="b", provider_key=None, tries=(), model_requested="what is a key?"))
+    explanations.observe(record(request_id="c", provider_key="one", model_requested="\x1b[2Jm", tries=tried))
+    told = [explanations.explain(request_id, fleet_of) for request_id in "abc"]
+    assert [found.model_requested for found in told if found is not None] == ["other", "other", "?[2Jm"]
+    assert [each.model_id for found in told if found is not None for each in found.candidates if each.verdict == "served"] == ["?[2Jm"]
+
+
 def test_an_upstream_that_was_passed_over_at_first_and_tried_later_is_told_once() -> None:
     tried, skipped = Attempt(provider_key="one", model_id="m"), Skipped(provider_key="one", model_id="m", reason="busy")
     explanations = Explanations()

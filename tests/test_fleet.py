@@ -10,7 +10,7 @@ import pytest
 
 from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
-from fkproxy.fleet import Fleet, QuotaPolicy, Stand
+from fkproxy.fleet import Course, Fleet, QuotaPolicy, Stand
 from fkproxy.limits.standing import Cause, Standing
 from fkproxy.limits.takeover import Takeover
 from fkproxy.model.usage import Usage
@@ -229,6 +229,56 @@ async def test_a_call_that_a_second_credential_served_is_no_failed_call_of_the_m
     assert round(stand.takeover.error_ratio, 3) == round(1 / 7, 3), "once for both of them"
 
 
+async def test_a_request_that_is_wrong_is_no_failed_call_of_its_model_and_one_that_nobody_served_is() -> None:
+    bench = Bench(ONE, TWO, failure_threshold=1000)
+    stand = Stand(Takeover(error_ratio=0.5, min_calls=2), "other")
+    rules = [Rule(provider_key="one", models=("m",)), Rule(provider_key="two", models=("other",))]
+    bench.gateway.fleet = Fleet(bench.gateway.fleet.upstreams, RoutingTable(rules), stands={"m": stand})
+    failing(bench.adapters[0], 400, times=3)
+    for _ in range(3):
+        assert (await bench.send(chat())).status == 400
+    assert stand.takeover.error_ratio == 0.0
+    for adapter in bench.adapters:
+        failing(adapter, 500)
+    assert (await bench.send(chat())).status == 502
+    assert stand.takeover.error_ratio == 0.25
+
+
+async def test_nobody_is_held_for_a_call_that_is_served() -> None:
+    bench = Bench(ONE, TWO)
+    fleet, now = bench.gateway.fleet, bench.clock.now_s
+    for upstream in fleet.upstreams:
+        held(upstream, "rate_limited", 2.0, now)
+    course = Course(fleet, fleet.table.route("m").stages, conversation=lambda: None, tokens=0, now=bench.clock, skip=lambda skipped: None)
+    assert list(course.leases()) == []
+    bench.clock.now_s += 3.0
+    joins = course.joins()
+    next(joins)
+    course.served = True
+    assert list(joins) == []
+    assert [upstream.in_flight for upstream in fleet.upstreams] == [1, 0]
+
+
+@pytest.mark.parametrize(("status", "expected"), [(429, ["p1", "q1"]), (500, ["p1", "p2", "q1"])])
+async def test_other_projects_of_an_account_are_left_out_for_its_quota_and_nothing_else(status: int, expected: list[str]) -> None:
+    bench = Bench(*((f"one/{name}", "openai_chat") for name in ("p1", "p2", "q1")))
+    rule = Rule(provider_key="one", models=("m",), members=(Member(), Member(), Member()))
+    policy = QuotaPolicy(switch_project=False)
+    bench.gateway.fleet = Fleet(bench.gateway.fleet.upstreams, RoutingTable([rule]), accounts=("p", "p", "q"), quota=policy)
+    for adapter in bench.adapters:
+        failing(adapter, status)
+    await bench.send(chat())
+    assert [attempt.credential for attempt in bench.record.tries] == expected
+
+
+async def test_a_call_that_may_try_nobody_any_more_does_not_wait() -> None:
+    bench = Bench(ONE, TWO, retries=RetryPolicy(max_attempts=2, max_wait_s=5.0))
+    for adapter in bench.adapters:
+        failing(adapter, 429, retry_after="2", times=2)
+    client = await bench.send(chat())
+    assert (client.status, bench.record.attempts, bench.record.waited_ms) == (429, 2, 0)
+
+
 async def test_a_reply_that_is_named_later_is_looked_for_at_the_provider_that_gave_it() -> None:
     bench = Bench(*((f"p{number}", "openai_responses") for number in range(3)))
     fleet = bench.gateway.fleet
@@ -250,7 +300,7 @@ async def test_a_calls_body_is_read_for_its_tokens_once_however_many_upstreams_l
     terms = Terms(timeouts=Timeouts(), tokens_per_minute=1_000_000)
     bench = Bench(*((f"p{number}", "openai_chat") for number in range(50)), terms=terms)
     reads: list[int] = []
-    monkeypatch.setattr("fkproxy.call.expected_usage", lambda body, _: reads.append(len(body)) or Usage(input_tokens=5, output_tokens=5))
+    monkeypatch.setattr("fkproxy.call.expected_usage", lambda body, *_: reads.append(len(body)) or Usage(input_tokens=5, output_tokens=5))
     bench.adapters[0].replies(completion())
     assert (await bench.send(chat())).status == 200
     assert len(reads) == 1

@@ -76,7 +76,7 @@ async def test_same_dialect_bytes_pass_untouched_and_the_record_has_the_usage() 
     bench = Bench(CHAT)
     bench.adapters[0].replies(completion())
     client = await bench.send(chat(unknown_field={"kept": True}))
-    assert (client.status, client.body) == (200, completion())
+    assert (client.status, client.body, bench.record.response_bytes) == (200, completion(), len(completion()))
     assert json.loads(bench.adapters[0].calls[0].body)["unknown_field"] == {"kept": True}
     record = bench.record
     assert (record.status, record.provider_key, record.attempts, record.finish_reason) == (200, "compatible", 1, "stop")
@@ -87,14 +87,14 @@ async def test_same_dialect_bytes_pass_untouched_and_the_record_has_the_usage() 
 
 async def test_a_stream_asks_upstream_for_usage_and_hides_it_from_a_client_that_did_not() -> None:
     bench = Bench(CHAT)
-    bench.adapters[0].streams(sse(ROLE, delta("a")), sse(delta("b"), delta(finish="stop"), USAGE, DONE))
+    bench.adapters[0].streams(sse(ROLE, delta("a")), sse(delta("b")), sse(delta(finish="stop"), USAGE, DONE))
     client = await bench.send(chat(stream=True))
     assert json.loads(bench.adapters[0].calls[0].body)["stream_options"] == {"include_usage": True}
     assert client.body == sse(ROLE, delta("a"), delta("b"), delta(finish="stop"), DONE)
     assert bench.record.usage is not None
     assert bench.record.usage.output_tokens == 4
     assert client.headers["content-type"].startswith("text/event-stream")
-    assert client.finished
+    assert (client.finished, bench.record.response_bytes) == (True, len(client.body))
 
 
 async def test_a_client_that_asked_for_usage_gets_every_byte() -> None:
@@ -108,9 +108,9 @@ async def test_a_client_that_asked_for_usage_gets_every_byte() -> None:
 async def test_another_dialect_is_translated_both_ways() -> None:
     bench = Bench(GEMINI)
     bench.adapters[0].replies(json.dumps(gemini({"text": "bonjour"})).encode())
-    client = await bench.send(chat("gemini-2.5-flash", max_tokens=9))
-    sent = json.loads(bench.adapters[0].calls[0].body)
-    assert sent["contents"] == [{"role": "user", "parts": [{"text": "hello"}]}]
+    client = await bench.send(chat("gemini-2.5-flash", max_tokens=9), client_headers={b"openai-beta": b"x"})
+    sent, passed_on = json.loads(bench.adapters[0].calls[0].body), bench.adapters[0].calls[0].client_headers
+    assert (sent["contents"], passed_on) == ([{"role": "user", "parts": [{"text": "hello"}]}], None)
     assert sent["generationConfig"]["maxOutputTokens"] == 9
     reply = json.loads(client.body)
     assert reply["choices"][0]["message"]["content"] == "bonjour"
@@ -202,7 +202,7 @@ async def test_a_200_that_fails_before_its_first_token_gets_a_proper_status() ->
     bench = Bench(CHAT)
     bench.adapters[0].streams(sse(ROLE, {"error": {"message": "slow down", "type": "rate_limit_error", "code": 429}}))
     client = await bench.send(chat(stream=True))
-    assert client.status == 429
+    assert (client.status, bench.record.upstream_status) == (429, 429)
     assert json.loads(client.body)["error"]["message"]
 
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from fkproxy.adapters.base import Timeouts
+from fkproxy.adapters.base import Exchange, Timeouts, UpstreamCall
 from fkproxy.fleet import Fleet
 from fkproxy.hedging import HedgePolicy, Hedger, does_no_harm
+from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.upstream import Terms
-from tests.fakes.pipeline import Bench, ScriptedExchange
-from tests.test_attempts import chat, completion, error_of, outcomes
+from tests.fakes.pipeline import Bench, Hang, ScriptedAdapter, ScriptedExchange
+from tests.test_attempts import chat, completion, error_of, outcomes, states
 
 AFTER_S = 0.02
 
@@ -95,6 +96,15 @@ async def test_a_failure_loses_against_a_success_and_is_held_against_its_upstrea
     assert bench.gateway.fleet.upstreams[0].standing.consecutive_failures == 1
 
 
+@pytest.mark.parametrize(("status", "state"), [(401, "reauth_required"), (403, "active"), (404, "active"), (429, "limited")])
+async def test_what_only_the_words_of_a_failure_tell_is_held_against_nobody(status: int, state: str) -> None:
+    bench = hedging()
+    late(bench, 0, AFTER_S * 3, status=status, body=b"{}")
+    late(bench, 1, AFTER_S * 6)
+    assert b"from 1" in (await bench.send(chat())).body
+    assert (states(bench), bench.record.tries[0].status) == ([state, "active"], status)
+
+
 @pytest.mark.parametrize("fails_at", ["connect", "head"])
 async def test_a_second_that_cannot_be_had_costs_the_first_nothing(fails_at: str) -> None:
     bench = hedging()
@@ -160,6 +170,15 @@ async def test_what_is_written_down_is_how_the_one_was_asked_that_serves(
     assert client.headers.get("x-fkproxy-losses", "") == ", ".join(losses)
 
 
+async def test_a_second_that_was_quicker_and_breaks_off_is_held_against_itself() -> None:
+    bench = hedging()
+    late(bench, 0, 5.0)
+    late(bench, 1, 0.0)._body[:] = [UpstreamUnavailable("gone")]
+    assert (await bench.send(chat())).status == 502
+    assert outcomes(bench) == [("a", "abandoned"), ("b", "bad_gateway")]
+    assert [upstream.standing.consecutive_failures for upstream in bench.gateway.fleet.upstreams] == [0, 1]
+
+
 async def test_when_both_fail_the_call_goes_on_as_ever() -> None:
     bench = hedging("openai_chat", "openai_chat", "openai_chat")
     late(bench, 0, AFTER_S * 3, status=500, body=b'{"error": {"message": "no"}}')
@@ -188,6 +207,49 @@ async def test_a_client_that_leaves_ends_both() -> None:
     await asyncio.gather(task, return_exceptions=True)
     assert all(exchange.closed for exchange in exchanges)
     assert [upstream.in_flight for upstream in bench.gateway.fleet.upstreams] == [0, 0]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_the_quicker_ones_reply_ends_both() -> None:
+    bench = hedging()
+    hang, slow = Hang(), late(bench, 0, 5.0)
+    late(bench, 1, 0.0)._body[:] = [hang]
+    task = asyncio.create_task(bench.send(chat()))
+    async with asyncio.timeout(1):
+        await hang.reached.wait()
+    assert slow.closed, "as soon as it is not needed"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert outcomes(bench) == [("a", "abandoned"), ("b", "client_ended")]
+    assert [upstream.in_flight for upstream in bench.gateway.fleet.upstreams] == [0, 0]
+
+
+async def test_a_second_that_is_not_connected_yet_never_will_be() -> None:
+    bench = hedging()
+    ended = asyncio.Event()
+
+    class Unreachable(ScriptedAdapter):
+        async def send(self, call: UpstreamCall) -> Exchange:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            raise AssertionError
+
+    bench.adapters[1].__class__ = Unreachable
+    late(bench, 0, AFTER_S * 3)
+    assert b"from 0" in (await bench.send(chat())).body
+    async with asyncio.timeout(1):
+        await ended.wait()
+
+
+async def test_a_reply_of_the_second_gives_its_part_to_the_budget() -> None:
+    bench = hedging(budget=RetryBudget(9, per_s=0.0))
+    assert all(bench.gateway.budget.take(0.0) for _ in range(9))
+    for _ in range(10):
+        late(bench, 0, 5.0)
+        late(bench, 1, 0.0)
+        await bench.send(chat())
+    assert bench.gateway.budget.left == 1
 
 
 async def test_only_an_upstream_that_takes_the_same_body_is_asked() -> None:
@@ -220,6 +282,9 @@ async def test_what_the_vendor_keeps_or_runs_is_asked_for_once(body: bytes) -> N
         ({"tools": [{"googleSearch": {}}]}, False, False),
         ({"mcp_servers": [{"url": "x"}]}, False, False),
         ({"cachedContent": "cachedContents/1"}, False, False),
+        ({"continuationToken": "AAAA"}, False, False),
+        ({"thread": {"type": "create"}}, False, False),
+        ({"thread": None}, False, True),
     ],
 )
 def test_what_may_be_asked_twice(body: dict[str, Any], stores: bool, expected: bool) -> None:
@@ -246,3 +311,6 @@ def test_the_usual_time_has_to_be_known() -> None:
     for number in range(3000):
         hedger.saw("a", f"invented-{number}", 1.0)
     assert len(hedger._took_s) <= 1024
+    for _ in range(500):
+        hedger.saw("a", "m", 2.0)
+    assert len(hedger._took_s["a", "m"]) == 100

@@ -32,6 +32,12 @@ async def test_models_configured_by_name_come_first_then_listed_ones_that_are_ro
     assert await models_to_ask(adapter("exact", "a-*", listed=("b-1", "a-1", "exact", "a-2", "a-3"))) == ["exact", "a-1", "a-2"]
 
 
+async def test_a_model_that_embeds_is_not_asked_to_talk() -> None:
+    embedder = adapter("*")
+    embedder.listed = [ModelEntry(id="a", owned_by="one", embeds=True), ModelEntry(id="b", owned_by="one")]
+    assert await models_to_ask(embedder) == ["b"]
+
+
 async def test_the_first_model_that_answers_is_told_with_its_time() -> None:
     made = adapter("m")
     made.replies(ANSWER)

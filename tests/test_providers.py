@@ -13,6 +13,7 @@ from fkproxy.assembly import Assembly
 from fkproxy.model.errors import UpstreamOverloaded
 from fkproxy.providers import Built, Workshop
 from fkproxy.settings import SettingsError, load, load_providers
+from fkproxy.telemetry.prices import Rates
 from tests.e2e.processes import service_account
 
 OPENAI = {"OPENAI_API_KEY": "sk-upstream-key"}
@@ -81,6 +82,17 @@ async def test_list_prices_are_for_who_may_be_a_vendor(settings: dict[str, str],
     await client.aclose()
 
 
+async def test_an_operator_can_say_every_price_that_a_list_can(tmp_path: Path) -> None:
+    said = {name: float(place) for place, name in enumerate(Rates.__struct_fields__) if name != "above_input_tokens"}
+    entry = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+    (tmp_path / "providers.toml").write_text(f"{entry}[providers.prices.m]\n" + "".join(f"{name} = {usd}\n" for name, usd in said.items()))
+    client = HttpClient()
+    (member,) = build({"APP_PROVIDERS_FILE": str(tmp_path / "providers.toml")}, client).members
+    assert member.terms.pricing is not None
+    assert member.terms.pricing.rates("m") == (Rates(**said),)
+    await client.aclose()
+
+
 async def test_a_service_account_means_vertex_and_a_key_wins_over_it(tmp_path: Path) -> None:
     client = HttpClient()
     credentials = {"GOOGLE_APPLICATION_CREDENTIALS": str(service_account(tmp_path, "http://127.0.0.1:1/token"))}
@@ -99,6 +111,19 @@ CHILD = '[[providers]]\nname = "coder"\nadapter = "codex"\n'
 def codex_of(built: Built) -> CodexCli:
     (adapter,) = (member.adapter for member in built.members if isinstance(member.adapter, CodexCli))
     return adapter
+
+
+async def test_a_child_has_what_is_passed_on_from_the_file_of_the_settings_too(tmp_path: Path) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("HTTPS_PROXY=http://proxy.example:3128\nTHEIR_KEY=one\nTHEIR_OTHER=of the file\nOUR_KEY=three\n")
+    environ = CODEX | {"APP_CODEX__PASS_ENVIRONMENT": "THEIR_KEY, THEIR_OTHER", "THEIR_OTHER": "two"}
+    client = HttpClient()
+    loaded = load(env_file, environ)
+    assert [warning.name for warning in loaded.warnings] == [f"OUR_KEY in {env_file}"]
+    environment = codex_of(Workshop(client).build(loaded)).crew.command.environment
+    found = {name: text for name, text in environment.items() if name.endswith(("_PROXY", "_KEY", "_OTHER"))}
+    assert found == {"HTTPS_PROXY": "http://proxy.example:3128", "THEIR_KEY": "one", "THEIR_OTHER": "two"}
+    await client.aclose()
 
 
 async def test_the_program_alone_makes_the_codex_cli_a_provider() -> None:

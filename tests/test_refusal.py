@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from fkproxy.model.errors import UpstreamError, UpstreamFailed, UpstreamModelMissing, UpstreamRateLimited, UpstreamTimeout
+from fkproxy.adapters.base import Timeouts
+from fkproxy.adapters.secret import StaticSecret
+from fkproxy.fleet import Stand
+from fkproxy.limits.takeover import Takeover
+from fkproxy.model.errors import (
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamModelMissing,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+    UpstreamRefusedCredential,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from fkproxy.refusal import nobody, told
 from fkproxy.telemetry.record import Skipped
+from fkproxy.upstream import Terms
+from tests.fakes.keys import begun
+from tests.fakes.pipeline import Bench
+from tests.test_attempts import ONE, TWO, chat, error_of, failing, states
 
+CONTENTS = [{"role": "user", "parts": [{"text": "hello"}]}]
 MISSING = UpstreamModelMissing(404, "there is no such model")
+NOT_THERE = UpstreamRejected(403, "there is no such file", elsewhere=True)
+REFUSED = UpstreamRefusedCredential("the key is refused", upstream_status=401)
+BUSY = UpstreamOverloaded("busy", upstream_status=529)
 FAILED = UpstreamFailed("no", upstream_status=500)
 
 
@@ -25,6 +49,8 @@ def skipped(reason: str, cause: str = "", retry_after_s: float | None = 30.0, pr
         ([("limited", "failure"), ("limited", "rate_limited")], 503, "service_unavailable"),
         ([("limited", "model_missing"), ("limited", "model_missing")], 404, "upstream_model_not_found"),
         ([("limited", "model_missing"), ("circuit_open", "")], 503, "service_unavailable"),
+        ([("exhausted", "quota"), ("exhausted", "model_quota")], 429, "upstream_quota_exhausted"),
+        ([("reauth_required", "credential"), ("reauth_required", "permission")], 502, "upstream_authentication"),
         ([("reauth_required", "credential"), ("paused", "operator")], 503, "service_unavailable"),
         ([("busy", "")], 429, "concurrency_exceeded"),
         ([], 503, "service_unavailable"),
@@ -49,9 +75,17 @@ def test_who_could_not_be_asked_is_named_with_the_reason_and_the_soonest_end_of_
         ([MISSING], [skipped("limited", "rate_limited")], 429),
         ([MISSING], [skipped("limited", "failure")], 503),
         ([MISSING, FAILED], [], 502),
+        ([NOT_THERE, NOT_THERE], [], 403),
+        ([MISSING, NOT_THERE], [skipped("limited", "rate_limited")], 403),
+        ([NOT_THERE, FAILED], [], 502),
+        ([REFUSED, REFUSED], [], 502),
+        ([REFUSED], [skipped("limited", "rate_limited")], 429),
+        ([REFUSED], [skipped("reauth_required", "credential"), skipped("paused", "operator", None)], 502),
         ([FAILED], [], 502),
         ([UpstreamRateLimited("slow down")], [skipped("limited", "rate_limited")], 429),
         ([UpstreamTimeout("first_byte", 1.0), UpstreamTimeout("connect", 1.0)], [], 504),
+        ([BUSY, BUSY], [skipped("circuit_open")], 503),
+        ([BUSY, FAILED], [], 502),
     ],
 )
 def test_of_several_failures_the_most_useful_is_told(errors: list[UpstreamError], passed_over: list[Skipped], status: int) -> None:
@@ -60,5 +94,128 @@ def test_of_several_failures_the_most_useful_is_told(errors: list[UpstreamError]
     assert error.status == status
 
 
+@pytest.mark.parametrize(
+    ("said", "passed_over_for_s", "told_s"),
+    [((1.0, 60.0), None, 1.0), ((60.0, 30.0), 5.0, 5.0), ((30.0,), 5.0, 5.0), ((None, 30.0), None, None), ((None,), 30.0, None)],
+)
+def test_who_has_too_much_to_do_is_asked_again_as_soon_as_one_of_them_takes_it(
+    said: tuple[float | None, ...], passed_over_for_s: float | None, told_s: float | None
+) -> None:
+    errors = [UpstreamOverloaded("busy", retry_after_s=wait_s) for wait_s in said]
+    error = told([("one", error) for error in errors], [skipped("limited", "", passed_over_for_s)])
+    assert isinstance(error, UpstreamOverloaded)
+    assert error.retry_after_s == told_s
+
+
 def test_nothing_is_told_of_nothing() -> None:
     assert told([], [skipped("busy")]) is None
+
+
+@pytest.mark.parametrize("upstream", ["anthropic", "openai_chat"])
+@pytest.mark.parametrize(("dialect", "status"), [("anthropic", 529), ("openai_chat", 503), ("openai_responses", 503), ("gemini", 503)])
+async def test_that_upstreams_have_too_much_to_do_has_the_status_by_which_clients_of_the_dialect_know_it(
+    upstream: str, dialect: str, status: int
+) -> None:
+    bench = Bench(("one", upstream), ("two", upstream))
+    for adapter, upstream_status in zip(bench.adapters, (503, 529), strict=True):
+        adapter.replies(b'{"error": {"type": "overloaded_error", "message": "Overloaded"}}', status=upstream_status)
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "input": "hello", "contents": CONTENTS}
+    target = "m:generateContent" if dialect == "gemini" else ""
+    client = await bench.send(json.dumps(body).encode(), dialect, target=target)
+    assert (client.status, bench.record.status, bench.record.attempts) == (status, status, 2)
+    assert bench.record.error_code == "upstream_overloaded"
+    if dialect == "anthropic":
+        assert json.loads(client.body)["error"]["type"] == "overloaded_error"
+
+
+async def test_what_an_upstream_repeats_of_its_key_is_not_told() -> None:
+    bench = Bench(ONE)
+    bench.adapters[0].credential = StaticSecret("", "sk-canary-key")
+    failing(bench.adapters[0], 400, error={"message": "not for sk-canary-key"})
+    client = await bench.send(chat())
+    assert (client.status, error_of(client)["message"]) == (400, "not for …")
+
+
+async def test_what_a_second_upstream_says_of_the_request_is_told_whatever_the_first_one_failed_with() -> None:
+    bench = Bench(ONE, TWO)
+    failing(bench.adapters[0], 500)
+    failing(bench.adapters[1], 400)
+    assert (await bench.send(chat())).status == 400
+    bench.adapters[0].refuses(UpstreamUnavailable("refused"))
+    bench.adapters[1].streams(begun("openai_chat"), UpstreamTimeout("silence", 60.0))
+    await bench.send(chat(stream=True))
+    assert bench.record.error_code == "timeout", "nor is a reply that broke off one that nobody began"
+
+
+async def test_what_only_another_account_may_have_is_looked_for_there_and_held_against_nobody() -> None:
+    bench = Bench(("one", "gemini"), ("two", "gemini"))
+    own = bench.gateway.fleet.stands["m"] = Stand(Takeover(error_ratio=0.1, min_calls=1), "m")
+    for adapter in bench.adapters:
+        failing(adapter, 403, error={"message": "You do not have permission to access the File f or it may not exist."})
+    assert ((await bench.send(chat())).status, bench.record.attempts, states(bench), own.takeover.active) == (403, 2, ["active"] * 2, False)
+
+
+async def test_what_an_upstream_repeats_of_a_header_that_was_added_is_taken_out() -> None:
+    bench = Bench(ONE, terms=Terms(timeouts=Timeouts(), withheld=(StaticSecret("", "canary-of-a-header"),)))
+    failing(bench.adapters[0], 400, error={"message": "no canary-of-a-header"})
+    assert error_of(await bench.send(chat()))["message"] == "no …"
+
+
+async def test_a_thread_that_is_lost_takes_the_model_from_nobody() -> None:
+    bench = Bench(("one", "anthropic"), ("two", "anthropic"))
+    failing(bench.adapters[0], 404, error={"type": "not_found_error", "details": {"error_code": "thread_not_found"}})
+    client = await bench.send(chat(max_tokens=5, thread={"type": "continue", "previous_message_id": "msg_1"}), dialect="anthropic")
+    assert (client.status, error_of(client)["details"]) == (404, {"error_code": "thread_not_found"})
+    assert (len(bench.adapters[1].calls), states(bench)) == (0, ["active", "active"])
+
+
+@pytest.mark.parametrize("another_has_it", [True, False])
+async def test_a_file_that_one_account_does_not_have_is_asked_of_the_others_and_held_against_nobody(another_has_it: bool) -> None:
+    bench = Bench(("one", "gemini"), ("two", "gemini"))
+    gone = "You do not have permission to access the File abc or it may not exist."
+    failing(bench.adapters[0], 403, error={"message": gone, "status": "PERMISSION_DENIED"})
+    if another_has_it:
+        bench.adapters[1].replies(b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}')
+    else:
+        failing(bench.adapters[1], 403, error={"message": gone, "status": "PERMISSION_DENIED"})
+    part = {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}}
+    client = await bench.send(json.dumps({"contents": [{"parts": [part]}]}).encode(), dialect="gemini", target="m:generateContent")
+    assert (client.status, len(bench.adapters[1].calls)) == (200 if another_has_it else 403, 1)
+    assert another_has_it or error_of(client)["message"] == gone
+    assert states(bench) == ["active", "active"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retry_after", "told"),
+    [
+        (401, None, None, "false"),
+        (429, "insufficient_quota", None, "false"),
+        (429, "insufficient_quota", "3600", "false"),
+        (429, "insufficient_quota", "20", None),
+        (429, None, None, None),
+        (503, None, None, None),
+    ],
+)
+async def test_clients_do_not_ask_again_where_the_account_at_the_upstream_is_at_fault(
+    status: int, code: str | None, retry_after: str | None, told: str | None
+) -> None:
+    bench = Bench(ONE)
+    headers = {"retry_after": retry_after} if retry_after is not None else {}
+    bench.adapters[0].replies(json.dumps({"error": {"message": "no", "code": code}}).encode(), status=status, **headers)
+    assert (await bench.send(chat())).headers.get("x-should-retry") == told
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [(401, None, (502, "upstream_authentication")), (429, "insufficient_quota", (429, "upstream_quota_exhausted"))],
+)
+async def test_what_is_at_fault_at_all_upstreams_is_told_alike_when_it_is_seen_and_while_it_is_held(
+    status: int, code: str | None, told: tuple[int, str]
+) -> None:
+    bench = Bench(ONE, TWO)
+    for adapter in bench.adapters:
+        adapter.replies(json.dumps({"error": {"message": "no", "code": code}}).encode(), status=status, retry_after="3600")
+    seen, held = [await bench.send(chat()) for _ in range(2)]
+    assert bench.record.attempts == 0
+    for client in (seen, held):
+        assert (client.status, error_of(client)["code"], client.headers.get("x-should-retry")) == (*told, "false")

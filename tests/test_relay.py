@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from fkproxy.adapters.base import Timeouts
 from fkproxy.call import StreamPolicy
-from tests.fakes.pipeline import Bench, Pause, Step
-from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, SECOND, USAGE, chat, delta, events, gemini, sse
+from fkproxy.dialects.gemini.response_encode import BROKEN_OFF
+from tests.fakes.pipeline import Bench, Hang, ListClient, Pause, ScriptedExchange, Step
+from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, SECOND, USAGE, chat, completion, delta, events, gemini, sse
 
 ERROR = {"error": {"message": "overloaded", "type": "server_error", "code": 503}}
 
@@ -76,9 +78,8 @@ async def test_half_a_frame_is_kept_back_and_its_stream_has_failed(
     bench.adapters[0].streams(*((whole + rest,) if pieces == 1 else (whole, rest)))
     client = await bench.send(body, dialect, **({"target": "m:streamGenerateContent", "query": "alt=sse"} if dialect == "gemini" else {}))
     assert client.body.startswith(whole)
-    error = client.body.removeprefix(whole)
-    assert error.count(b"\n\n") == 1
-    assert error.endswith(b"\n\n")
+    error, _, left = client.body.removeprefix(whole).partition(b"\n\n")
+    assert left == (b": broken off" if dialect == "gemini" else b"")
     assert "before the reply was complete" in str(json.loads(error.partition(b"data: ")[2]))
     assert told(bench) == ("upstream_protocol_error", ["upstream_protocol_error"])
 
@@ -104,6 +105,47 @@ async def test_a_response_that_failed_while_it_was_awaited_begins_and_fails_in_o
     told_of = events(client)
     assert [event["type"] for event in told_of] == ["response.created", "response.in_progress", "response.failed"]
     assert len({event["response"]["id"] for event in told_of} - {"resp_theirs"}) == 1
+
+
+def named(*values: dict[str, object]) -> bytes:
+    """Events under the names that are their types."""
+    return b"".join(b"event: %s\ndata: %s\n\n" % (str(value["type"]).encode(), json.dumps(value).encode()) for value in values)
+
+
+MESSAGE = {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": []}}
+THOUGHT = {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "", "signature": ""}}
+FULL = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+RESPONSE = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []}
+CREATED = {"type": "response.created", "response": RESPONSE}
+BROKEN = {"type": "response.failed", "response": {**RESPONSE, "status": "failed", "error": {"code": "server_error", "message": "x"}}}
+UNAVAILABLE = {"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        ("openai_chat", sse(ERROR)),
+        ("openai_chat", b": a comment\n\n" + sse(ROLE, delta(""), ERROR)),
+        ("openai_chat", b"event: error\n" + sse({"error": "boom"})),
+        ("openai_chat", sse({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}], **ERROR})),
+        ("anthropic", named(FULL)),
+        ("anthropic", named(MESSAGE, THOUGHT, {"type": "ping"}, FULL)),
+        ("anthropic", b"event: error\n" + sse({"error": FULL["error"]})),
+        ("openai_responses", named({"type": "error", "code": "server_error", "message": "x", "param": None})),
+        ("openai_responses", named(CREATED, BROKEN)),
+        ("gemini", sse(UNAVAILABLE)),
+        ("gemini", sse({"usageMetadata": {"promptTokenCount": 3}}, UNAVAILABLE)),
+    ],
+)
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_an_error_before_any_content_goes_to_another_upstream(dialect: str, said: bytes, in_pieces: bool) -> None:
+    bench = Bench(("one", dialect), ("two", dialect))
+    bench.adapters[0].streams(*([frame + b"\n\n" for frame in said.split(b"\n\n")[:-1]] if in_pieces else [said]))
+    bench.adapters[1].streams(b"")
+    body = b'{"contents": []}' if dialect == "gemini" else chat(stream=True, max_tokens=9, input="hi")
+    client = await bench.send(body, dialect, **({"target": "m:streamGenerateContent", "query": "alt=sse"} if dialect == "gemini" else {}))
+    assert len(bench.adapters[1].calls) == 1
+    assert client.status == 502, "and nothing of the first one's was sent"
 
 
 async def test_half_a_frame_before_any_content_goes_to_another_upstream() -> None:
@@ -198,7 +240,8 @@ async def test_a_last_frame_that_nobody_can_read_changes_nothing_of_a_whole_repl
 @pytest.mark.parametrize("pieces", [1, 2])
 async def test_what_came_before_a_bad_frame_is_translated_and_told_before_the_error(pieces: int) -> None:
     bench = Bench(GEMINI)
-    good, bad = sse(gemini({"text": "Hello"}, finish=None), gemini({"text": " world"}, finish=None)), sse(b"{not json")
+    good = sse(gemini({"text": "Hello"}, finish=None), gemini({"text": " world"}, finish=None))
+    bad = sse(b"{not json", gemini({"text": "!"}))
     bench.adapters[0].streams(*((good + bad,) if pieces == 1 else (good[:-9], good[-9:] + bad)))
     client = await bench.send(chat(stream=True))
     *content, error = events(client)
@@ -230,3 +273,71 @@ async def test_googles_error_without_data_is_told_once_and_held_against_the_upst
     assert client.body.count(b'"error"') == 1
     assert (b'data: {"error"' in client.body) is array, "only what is data has a place in an array"
     assert told(bench) == ("upstream_overloaded", ["upstream_overloaded"])
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\n", b""])
+async def test_behind_an_error_of_googles_own_stands_what_stands_behind_ours(end: bytes) -> None:
+    bench = Bench(("own", "gemini"))
+    piece, error = sse(gemini({"text": "Hello"}, finish=None)), sse(UNAVAILABLE).removesuffix(b"\n\n")
+    bench.adapters[0].streams(piece, error + end)
+    client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
+    assert client.body.startswith(piece + error + end)
+    assert client.body.removeprefix(piece + error).lstrip() == BROKEN_OFF
+    assert told(bench) == ("upstream_overloaded", ["upstream_overloaded"])
+
+
+async def test_a_redirect_is_no_reply() -> None:
+    bench = Bench(CHAT, SECOND)
+    bench.adapters[0].replies(completion(), status=302)
+    bench.adapters[1].replies(completion())
+    assert (await bench.send(chat())).status == 200
+    assert told(bench) == (None, ["upstream_error", "ok"])
+
+
+async def test_a_whole_reply_that_we_cannot_read_is_no_stream() -> None:
+    bench = Bench(CHAT, SECOND)
+    good = sse(ROLE, delta("a"), delta(finish="stop"), DONE)
+    bench.adapters[0].replies(b'{"choices":"of another kind"}')
+    bench.adapters[1].streams(good)
+    client = await bench.send(chat(stream=True))
+    assert (client.body, told(bench)) == (good, (None, ["upstream_protocol_error", "ok"]))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(("too_large", "outcome"), [(False, "ok"), (True, "upstream_protocol_error")])
+async def test_a_reply_that_is_too_large_is_given_up(monkeypatch: pytest.MonkeyPatch, at_once: bool, too_large: bool, outcome: str) -> None:
+    body = completion()
+    monkeypatch.setattr("fkproxy.relay._MAX_REPLY_BYTES", len(body) - too_large)
+    if at_once:
+        monkeypatch.setattr(ScriptedExchange, "at_once", lambda self: body)
+    bench = Bench(CHAT)
+    bench.adapters[0].replies(body[:100], body[100:200], body[200:])
+    client = await bench.send(chat())
+    assert (client.status, [attempt.outcome for attempt in bench.record.tries]) == (502 if too_large else 200, [outcome])
+
+
+async def test_what_is_held_before_the_first_content_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fkproxy.relay._MAX_HELD_BYTES", 100)
+    bench = Bench(CHAT)
+    hang = Hang()
+    bench.adapters[0].streams(*[b": not yet\n\n"] * 20, hang)
+    client = ListClient(chat(stream=True))
+    task = asyncio.create_task(bench.gateway.serve(bench.call(), client))
+    await hang.reached.wait()
+    assert client.body == b": not yet\n\n" * 20
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_of_functions_hears_of_a_call_in_its_own_words_whoever_made_it(stream: bool) -> None:
+    bench = Bench(GEMINI)
+    said = gemini({"functionCall": {"name": "f", "args": {"x": 1}}})
+    bench.adapters[0].streams(sse(said)) if stream else bench.adapters[0].replies(json.dumps(said).encode())
+    client = await bench.send(chat(stream=stream, functions=[{"name": "f", "parameters": {"type": "object", "properties": {}}}]))
+    choices = [event["choices"][0] for event in (events(client)[:-1] if stream else [json.loads(client.body)])]
+    assert choices[-1]["finish_reason"] == "function_call"
+    told_of = [choice.get("delta", choice.get("message")).get("function_call", {}) for choice in choices]
+    assert [word.get("name") for word in told_of if word.get("name")] == ["f"]
+    assert json.loads("".join(word.get("arguments", "") for word in told_of)) == {"x": 1}
+    assert bench.record.finish_reason == "tool_calls"

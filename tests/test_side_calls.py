@@ -13,6 +13,7 @@ from tests.fakes.pipeline import Bench, ListClient
 
 MESSAGES = {"model": "m", "messages": [{"role": "user", "content": "hello there"}], "system": "be brief"}
 CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}
+INPUT = {"model": "m", "input": "hello there", "instructions": "be brief"}
 DETAILS = {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 9}]}
 EMBED = {"model": "m", "input": ["one", "two"], "dimensions": 2}
 
@@ -25,6 +26,8 @@ async def sent(bench: Bench, dialect: str, body: Any, **fields: Any) -> tuple[in
 async def counted(bench: Bench, dialect: str) -> tuple[int | None, Any]:
     if dialect == "anthropic":
         return await sent(bench, dialect, MESSAGES, operation="count_tokens")
+    if dialect == "openai_responses":
+        return await sent(bench, dialect, INPUT, operation="count_tokens")
     return await sent(bench, dialect, CONTENTS, target="m:countTokens")
 
 
@@ -34,6 +37,33 @@ async def test_a_count_passes_through_at_home() -> None:
     assert await counted(bench, "anthropic") == (200, {"input_tokens": 12, "more": 1})
     (call,) = bench.adapters[0].calls
     assert (call.operation, json.loads(call.body)) == ("count_tokens", MESSAGES)
+
+
+async def test_responses_are_counted_at_home_and_abroad() -> None:
+    bench = Bench(("r", "openai_responses"))
+    bench.adapters[0].replies(b'{"object": "response.input_tokens", "input_tokens": 12}')
+    assert await counted(bench, "openai_responses") == (200, {"object": "response.input_tokens", "input_tokens": 12})
+    assert json.loads(bench.adapters[0].calls[0].body) == INPUT
+
+    bench = Bench(("a", "anthropic"))
+    bench.adapters[0].replies(b'{"input_tokens": 9}')
+    assert await counted(bench, "openai_responses") == (200, {"object": "response.input_tokens", "input_tokens": 9})
+    assert json.loads(bench.adapters[0].calls[0].body)["system"] == [{"type": "text", "text": "be brief"}]
+
+    bench = Bench(("r", "openai_responses"))
+    bench.adapters[0].replies(b'{"object": "response.input_tokens", "input_tokens": 7}')
+    assert await counted(bench, "anthropic") == (200, {"input_tokens": 7})
+    assert json.loads(bench.adapters[0].calls[0].body).keys() == {"model", "input"}, "what counts, and nothing of keeping and streaming"
+    assert bench.record.losses == (), "what does not count is not lost"
+
+
+@pytest.mark.parametrize("field", [{"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"prompt": {"id": "pmpt_1"}}])
+async def test_what_only_the_vendor_has_is_not_left_out_of_a_count(field: dict[str, Any]) -> None:
+    bench = Bench(("g", "gemini"), ("r", "openai_responses"))
+    bench.adapters[1].replies(b'{"input_tokens": 12}')
+    assert (await sent(bench, "openai_responses", {**INPUT, **field}, operation="count_tokens"))[0] == 200
+    status, answer = await sent(Bench(("o", "openai_chat")), "openai_responses", {**INPUT, **field}, operation="count_tokens")
+    assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "unsupported_parameter", next(iter(field)))
 
 
 async def test_a_suffix_of_the_model_is_not_a_part_of_its_name() -> None:
@@ -68,14 +98,11 @@ async def test_a_count_is_asked_in_the_upstreams_words() -> None:
     assert set(asked) == {"model", "messages"}, "what counts, and nothing that the question has no place for"
 
 
-@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
-async def test_a_count_that_nobody_can_make_is_estimated_and_said_to_be(dialect: str) -> None:
+@pytest.mark.parametrize(("dialect", "body"), [("anthropic", MESSAGES), ("gemini", CONTENTS), ("openai_responses", INPUT)])
+async def test_a_count_that_nobody_can_make_is_estimated_and_said_to_be(dialect: str, body: dict[str, Any]) -> None:
     bench = Bench(("o", "openai_chat"))
-    client = await bench.send(
-        json.dumps(MESSAGES if dialect == "anthropic" else CONTENTS).encode(),
-        dialect,
-        **({"operation": "count_tokens"} if dialect == "anthropic" else {"target": "m:countTokens"}),
-    )
+    asked = {"target": "m:countTokens"} if dialect == "gemini" else {"operation": "count_tokens"}
+    client = await bench.send(json.dumps(body).encode(), dialect, **asked)
     answer = json.loads(client.body)
     assert 3 <= (answer.get("input_tokens") or answer["totalTokens"]) <= 20
     assert "estimated" in client.headers["x-fkproxy-losses"]
@@ -124,6 +151,50 @@ async def test_embeddings_pass_through_at_home_and_are_counted() -> None:
     assert bench.record.usage.input_tokens == 5
 
 
+@pytest.mark.parametrize("usage", [{"prompt_tokens": "5"}, {"prompt_tokens": 5.5}, "5", None])
+async def test_embeddings_whose_usage_cannot_be_read_are_served_and_not_counted(usage: object) -> None:
+    bench = Bench(("o", "openai_chat"))
+    reply = {"object": "list", "data": [{"index": 0, "embedding": [1]}], "usage": usage}
+    bench.adapters[0].replies(json.dumps(reply).encode())
+    assert await sent(bench, "openai_chat", EMBED, operation="embeddings") == (200, reply)
+    assert bench.record.usage is None
+
+    bench = Bench(("g", "gemini"))
+    bench.adapters[0].replies(json.dumps({"embeddings": [{"values": [1]}], "usageMetadata": usage}).encode())
+    assert (await sent(bench, "openai_chat", EMBED, operation="embeddings"))[0] == 200
+    assert bench.record.usage is None
+
+
+@pytest.mark.parametrize("embedding", [[[1, 2], [3, 4]], {"float": [1]}, "AQID"])
+async def test_embeddings_that_only_their_client_can_read_are_served(embedding: object) -> None:
+    bench = Bench(("o", "openai_chat"))
+    reply = {"data": [{"index": 0, "embedding": embedding}], "usage": {"prompt_tokens": 5}}
+    bench.adapters[0].replies(json.dumps(reply).encode())
+    assert await sent(bench, "openai_chat", EMBED, operation="embeddings") == (200, reply)
+    assert bench.record.usage is not None
+
+
+@pytest.mark.parametrize("reply", [b"<html>", b"[]", b'{"error": {"message": "no"}}', b'{"data": null, "error": "no"}'])
+async def test_an_answer_that_holds_no_embeddings_is_one_of_an_upstream_that_fails(reply: bytes) -> None:
+    bench = Bench(("one", "openai_chat"), ("two", "openai_chat"))
+    bench.adapters[0].replies(reply)
+    bench.adapters[1].replies(b'{"data": []}')
+    assert await sent(bench, "openai_chat", EMBED, operation="embeddings") == (200, {"data": []})
+    assert bench.record.attempts == 2
+
+
+@pytest.mark.parametrize("number", [{}, {"index": None}])
+async def test_embeddings_without_a_number_are_in_the_order_of_their_texts(number: dict[str, Any]) -> None:
+    bench = Bench(("o", "openai_chat"))
+    reply = {"data": [{**number, "embedding": [1]}, {**number, "embedding": [0]}]}
+    bench.adapters[0].replies(json.dumps(reply).encode())
+    assert await sent(bench, "openai_chat", EMBED, operation="embeddings") == (200, reply)
+    bench.adapters[0].replies(json.dumps(reply).encode())
+    body = {"requests": [{"content": {"parts": [{"text": text}]}} for text in ("one", "two")]}
+    answer = {"embeddings": [{"values": [1.0]}, {"values": [0.0]}]}
+    assert await sent(bench, "gemini", body, target="m:batchEmbedContents") == (200, answer)
+
+
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 async def test_embeddings_of_another_dialect(encoding: str) -> None:
     bench = Bench(("g", "gemini"))
@@ -143,7 +214,9 @@ async def test_embeddings_of_another_dialect(encoding: str) -> None:
     ("method", "body", "shape"),
     [
         ("embedContent", {"content": {"parts": [{"text": "one"}]}, "taskType": "RETRIEVAL_QUERY"}, {"embedding": {"values": [1.0, 2.0]}}),
+        ("embedContent", {"content": {"parts": {"text": "one"}}, "task_type": "RETRIEVAL_QUERY"}, {"embedding": {"values": [1.0, 2.0]}}),
         ("batchEmbedContents", {"requests": [{"content": {"parts": [{"text": "one"}]}}]}, {"embeddings": [{"values": [1.0, 2.0]}]}),
+        ("batchEmbedContents", {"requests": {"content": {"parts": {"text": "one"}}}}, {"embeddings": [{"values": [1.0, 2.0]}]}),
     ],
 )
 async def test_the_other_way_round(method: str, body: Any, shape: Any) -> None:
@@ -168,6 +241,16 @@ async def test_an_upstream_without_embeddings_is_passed_over() -> None:
     bench = Bench(("a", "anthropic"))
     status, answer = await sent(bench, "openai_chat", EMBED, operation="embeddings")
     assert (status, answer["error"]["code"]) == (400, "unsupported_parameter")
+
+
+async def test_an_upstream_that_embeds_again_has_recovered() -> None:
+    bench = Bench(("o", "openai_chat"), failure_threshold=1)
+    bench.adapters[0].replies(b"{}", status=500)
+    bench.adapters[0].replies(b'{"data": []}')
+    assert (await sent(bench, "openai_chat", EMBED, operation="embeddings"))[0] == 502
+    bench.clock.now_s += 60.0
+    assert (await sent(bench, "openai_chat", EMBED, operation="embeddings"))[0] == 200
+    assert bench.gateway.fleet.upstreams[0].breaker.state(bench.clock.now_s) == "closed"
 
 
 async def test_a_stream_without_alt_is_an_array() -> None:

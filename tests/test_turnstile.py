@@ -61,6 +61,19 @@ async def test_waiting_has_an_end() -> None:
         await Turnstile(1, 0.0).wait("a")
 
 
+async def test_so_many_wait_at_a_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fkproxy.turnstile._MOST_WAITING", 1)
+    turnstile = Turnstile(1, 5.0)
+    assert turnstile.pass_at_once("a")
+    for _ in range(3):
+        waits = asyncio.create_task(turnstile.wait("a"))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrencyExceeded):
+            await asyncio.wait_for(turnstile.wait("a"), 1)
+        turnstile.leave("a")
+        await waits
+
+
 async def test_calls_of_one_key_wait_for_each_other() -> None:
     bench = Bench(("one", "openai_chat"))
     bench.gateway._turnstile = Turnstile(1, 5.0)
@@ -74,7 +87,7 @@ async def test_calls_of_one_key_wait_for_each_other() -> None:
     assert len(bench.adapters[0].calls) == 1
     first.cancel()
     client = await second
-    assert b"second" in client.body
+    assert (b"second" in client.body, client.watched) == (True, True)
     bench.gateway._turnstile = Turnstile(1, 0.0)
     assert bench.gateway._turnstile.pass_at_once("peer:None")
     client = await bench.send(chat())

@@ -79,6 +79,7 @@ async def test_a_call_that_has_not_begun_to_answer_is_refused(changed: Directory
     assert (client.status, code_of(client), client.finished) == (status, code, True)
     assert bench.adapters[0].exchanges[0].closed
     assert (bench.record.status, bench.record.error_code) == (status, code)
+    assert [attempt.outcome for attempt in bench.record.tries] == [code]
 
 
 async def test_a_call_that_waits_for_its_turn_ends_too() -> None:
@@ -201,10 +202,11 @@ async def test_a_client_that_hangs_up_while_it_is_told_leaves_one_record(monkeyp
     assert nothing_is_left(bench)
 
 
-async def test_a_reply_whose_last_words_are_on_their_way_is_not_disturbed() -> None:
+@pytest.mark.parametrize(("body", "code"), [(chat(), None), (b"{", "invalid_request")])
+async def test_a_reply_whose_last_words_are_on_their_way_is_not_disturbed(body: bytes, code: str | None) -> None:
     bench = Bench(CHAT, directory=directory(key()))
     bench.adapters[0].replies(completion())
-    client = Deaf(chat())
+    client = Deaf(body)
     task = asyncio.create_task(bench.gateway.serve(call(bench), client))
     await client.stuck.wait()
     bench.gateway.clientele.replace(directory())
@@ -212,7 +214,7 @@ async def test_a_reply_whose_last_words_are_on_their_way_is_not_disturbed() -> N
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert bench.record.error_code is None
+    assert bench.record.error_code == code
 
 
 async def test_calls_without_a_key_of_a_pool_are_not_remembered() -> None:

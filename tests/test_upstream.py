@@ -94,6 +94,29 @@ async def test_a_slot_that_its_waiter_does_not_take_goes_to_the_next() -> None:
     assert (upstream.in_flight, upstream.promised, len(upstream.waiting)) == (0, 0, 0)
 
 
+async def test_a_free_slot_is_not_kept_for_one_who_has_another_by_now() -> None:
+    upstream = one_at_a_time(ONE).gateway.fleet.upstreams[0]
+    has_one, waits = (asyncio.get_running_loop().create_future() for _ in range(2))
+    has_one.set_result(upstream)
+    for waiter in (has_one, waits):
+        upstream.waiting.put("key", waiter)
+    upstream.wake()
+    assert (waits.done(), upstream.promised) == (True, 1)
+
+
+async def test_so_many_wait_for_a_slot_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fkproxy.attempts._MOST_WAITING", 2)
+    bench = one_at_a_time(ONE)
+    tasks = [await hold(bench), begin(bench), begin(bench)]
+    await turns()
+    async with asyncio.timeout(1):
+        assert (await begin(bench)).status == 429
+    assert len(bench.gateway.fleet.upstreams[0].waiting) == 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @pytest.mark.parametrize("threshold", [1, 1000], ids=["breaker", "standing"])
 async def test_while_one_call_finds_out_the_others_join_it_where_nobody_else_is_left(threshold: int) -> None:
     bench = Bench(ONE, TWO, failure_threshold=threshold, retries=RetryPolicy(max_wait_s=0.0))
@@ -146,6 +169,55 @@ async def test_what_this_host_lacks_is_not_held_against_an_upstream() -> None:
                 lease.close(bench.clock.now_s)
         assert upstream.breaker.state(bench.clock.now_s) == ("closed" if ours else "open")
         assert upstream.in_flight == 0
+
+
+def half_open(upstream: Upstream, now: float) -> Lease:
+    """The one call that finds out whether it is back."""
+    for _ in range(3):
+        upstream.breaker.failure(upstream.breaker.force(now), now)
+    lease = upstream.lease("m", now + 60.0)
+    assert isinstance(lease, Lease)
+    assert upstream.breaker.state(now + 60.0) == "half_open"
+    return lease
+
+
+async def test_who_says_that_the_request_is_wrong_works() -> None:
+    bench = Bench(ONE)
+    upstream, now = bench.gateway.fleet.upstreams[0], bench.clock.now_s
+    lease = half_open(upstream, now)
+    lease.failed(UpstreamRejected(400, "no"), now + 60.0)
+    lease.close(now + 60.0)
+    assert upstream.breaker.state(now + 60.0) == "closed"
+
+
+async def test_who_is_held_does_not_keep_its_breaker_waiting_for_a_call_that_was_not_made() -> None:
+    bench = Bench(ONE)
+    upstream, now = bench.gateway.fleet.upstreams[0], bench.clock.now_s
+    half_open(upstream, now).close(now + 60.0)
+    upstream.standing.failed("m", upstream.standing.serial, "rate_limited", 30.0, now + 60.0)
+    assert not isinstance(upstream.lease("m", now + 60.0), Lease)
+    assert upstream.breaker.retry_after_s(now + 60.0) == 0.0
+
+
+async def test_who_leaves_while_finding_out_leaves_that_to_the_next() -> None:
+    upstream, now = Bench(ONE).gateway.fleet.upstreams[0], 1000.0
+    upstream.standing.failed("m", 0, "rate_limited", 2.0, now)
+    for _ in range(2):
+        lease = upstream.lease("m", now + 3.0)
+        assert isinstance(lease, Lease)
+        assert not isinstance(upstream.lease("m", now + 3.0), Lease)
+        lease.close(now + 3.0)
+
+
+async def test_an_answer_counts_once_and_so_does_an_end() -> None:
+    bench, told = Bench(ONE), list[float]()
+    lease = bench.gateway.fleet.upstreams[0].lease("m", bench.clock.now_s)
+    assert isinstance(lease, Lease)
+    lease.when_answered = lambda: told.append(bench.clock.now_s)
+    for now in (5.0, 6.0):
+        lease.answered(now)
+        lease.close(now)
+    assert (len(told), lease.answered_s, lease.upstream.in_flight) == (1, 5.0, 0)
 
 
 class Leases(RuleBasedStateMachine):

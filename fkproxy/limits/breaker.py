@@ -16,7 +16,8 @@ upstream that fails half of its calls is failing.
 
 A call holds a `Permit` and reports on it once. Every change of state starts a generation, and a report from an earlier one says
 nothing about the present: calls sent before the breaker opened fail late and in numbers, and would otherwise open it again. A
-probe that is not reported within `probe_timeout_s` is given up, and its place goes to the next call.
+probe that is not reported within `probe_timeout_s` is given up, and its place goes to the next call; its success counts when it does
+come, or an upstream whose every answer takes longer would be half-open for ever.
 
 Its clock is a `ForwardClock`: no step of the caller's can freeze it or stretch a cooldown beyond `open_s` of further waiting.
 """
@@ -74,6 +75,7 @@ class Breaker:
         "_clock",
         "_failures",
         "_generation",
+        "_late",
         "_observer",
         "_open_s",
         "_opened_s",
@@ -116,6 +118,8 @@ class Breaker:
         self._opened_s = 0.0
         self._probe: Permit | None = None
         self._probe_s = 0.0
+        self._late: set[Permit] = set()
+        """Probes that were given up and may still report."""
         self._successes = 0
         self._clock = ForwardClock()
 
@@ -150,7 +154,8 @@ class Breaker:
         if self._state == "closed":
             return
         self._advance(now)
-        if self._reported_probe(permit):
+        late = permit in self._late
+        if self._reported_probe(permit) or late:
             self._successes += 1
             if self._successes >= self._success_threshold:
                 self._change("probes_succeeded")
@@ -173,7 +178,6 @@ class Breaker:
     def reset(self) -> None:
         """Closed, and every failure forgotten."""
         self._failures.clear()
-        self._probe = None
         if self._state != "closed":
             self._change("reset")
 
@@ -196,9 +200,11 @@ class Breaker:
         if self._state == "open" and self._clock.now_s - self._opened_s >= self._open_s:
             self._change("cooled_down")
         if self._probe is not None and self._clock.now_s - self._probe_s >= self._probe_timeout_s:
+            self._late.add(self._probe)
             self._probe = None
 
     def _reported_probe(self, permit: Permit) -> bool:
+        self._late.discard(permit)
         if permit is not self._probe:
             return False
         self._probe = None
@@ -212,6 +218,8 @@ class Breaker:
         self._generation += 1
         self._permit = Permit(self._generation)
         self._failures.clear()
+        self._late.clear()
+        self._probe = None
         self._successes = 0
         self._opened_s = self._clock.now_s
         self._observer(old, self._state, reason)

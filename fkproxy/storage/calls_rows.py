@@ -29,7 +29,7 @@ from fkproxy.storage.calls_values import Detail, EndedBy, Family
 from fkproxy.telemetry.entry import Entry, decode_entry
 from fkproxy.telemetry.tally import outcome_of
 
-__all__ = ["FAMILIES", "HOUR_MS", "NANO", "Batch", "Row", "ended_by", "family_of", "row_of"]
+__all__ = ["HOUR_MS", "NANO", "Batch", "Row", "ended_by", "family_of", "row_of"]
 
 Row = tuple[object, ...]
 """In the order of `CALL_COLUMNS`."""
@@ -40,18 +40,16 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 NANO = 1_000_000_000
 HOUR_MS = 3_600_000
 
-FAMILIES: dict[str, Family] = {
-    "/v1/chat/completions": "chat",
-    "/v1/responses": "responses",
-    "/v1/messages": "messages",
-    "/v1/messages/count_tokens": "count",
-    "/v1/completions": "completions",
-    "/v1/embeddings": "embeddings",
-    "/v1beta/models/{target}": "generate",
-    "/v1/models/{target}": "generate",
-    "/v1alpha/models/{target}": "generate",
-}
-"""Route's template → family, for chats."""
+_FAMILIES: tuple[tuple[str, Family], ...] = (
+    ("/chat/completions", "chat"),
+    ("/responses", "responses"),
+    ("/messages", "messages"),
+    ("/completions", "completions"),
+    ("/models/{target}", "generate"),
+    (":rawPredict", "messages"),
+    (":streamRawPredict", "messages"),
+)
+"""How a route's template ends → family, for chats. What stands in front of it is a version, or another vendor's way there."""
 _FAMILIES_OF_OPERATIONS: dict[str, Family] = {"count_tokens": "count", "embeddings": "embeddings"}
 
 _UPSTREAM_SAID_NO = frozenset(
@@ -80,7 +78,9 @@ _encode = msgspec.json.Encoder().encode
 
 def family_of(route: str, operation: str) -> Family:
     """The kind of route; "other" for one that this program does not have."""
-    return _FAMILIES_OF_OPERATIONS.get(operation) or FAMILIES.get(route, "other")
+    if operation in _FAMILIES_OF_OPERATIONS:
+        return _FAMILIES_OF_OPERATIONS[operation]
+    return next((family for ending, family in _FAMILIES if route.endswith(ending)), "other")
 
 
 def ended_by(entry: Entry) -> EndedBy:

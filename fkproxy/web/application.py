@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from typing import Any, Generic, TypeVar
 
 from fkproxy.web.asgi import Endpoint, Receive, Scope, Send
+from fkproxy.web.paths import matcher
 
 __all__ = ["ADMIN_PREFIX", "FALLBACK_PREFIX", "MANAGEMENT_PREFIX", "Application", "Lazy", "Once", "by_method"]
 
@@ -31,8 +32,9 @@ logger = logging.getLogger("fkproxy.web")
 
 
 class Application:
-    """ASGI. `endpoints` by path; one that ends in `{target}` stands for all below it. `admin` answers below the administrator's prefixes,
-    `unknown` whatever is left. `open_` and `close` run before the first request and after the last one."""
+    """ASGI. `endpoints` by path; one that ends in `{target}` stands for all below it, and names in braces before that for what clients say
+    there (see `Route`). `admin` answers below the administrator's prefixes, `unknown` whatever is left. `open_` and `close` run before the
+    first request and after the last one."""
 
     def __init__(
         self,
@@ -44,7 +46,9 @@ class Application:
         close: Callable[[], Awaitable[None]],
     ) -> None:
         self._endpoints = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
-        self._prefixes = tuple((path.partition("{")[0].encode(), endpoint) for path, endpoint in endpoints.items() if "{" in path)
+        named = [(*path.partition("{")[::2], path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
+        self._prefixes = tuple((head.encode(), endpoint) for head, rest, _, endpoint in named if rest == "target}")
+        self._matchers = tuple((matcher(path), endpoint) for _, rest, path, endpoint in named if rest != "target}")
         self._unknown = unknown
         self._admin = admin
         self._open = open_
@@ -63,6 +67,10 @@ class Application:
             return self._admin
         for prefix, endpoint in self._prefixes:
             if raw_path.startswith(prefix) and len(raw_path) > len(prefix):
+                return endpoint
+        asked = raw_path.partition(b"?")[0].decode("latin-1")
+        for matching, endpoint in self._matchers:
+            if matching.fullmatch(asked):
                 return endpoint
         return self._endpoints.get(path, self._unknown)
 
@@ -91,14 +99,14 @@ class Application:
 
 
 class Once(Generic[T]):
-    """What `make` gives, for whoever asks: made when somebody first does, in a thread."""
+    """What `make` gives, for whoever asks: made when somebody first does, in a thread, and anew for who asks after it failed."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._making: asyncio.Future[T] | None = None
 
     async def __call__(self) -> T:
-        if self._making is None:
+        if self._making is None or (self._making.done() and self._making.exception() is not None):
             self._making = asyncio.ensure_future(asyncio.to_thread(self._make))
         # Shielded: whoever asked first may hang up while others wait for the same.
         return await asyncio.shield(self._making)

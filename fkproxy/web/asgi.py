@@ -18,8 +18,9 @@ from fkproxy.access import presented_key
 from fkproxy.call import ClientGone, Headers
 from fkproxy.model.errors import RequestTooLarge
 from fkproxy.telemetry.record import MAX_AGENT_CHARS, known_method
-from fkproxy.web.cors import CorsPolicy
+from fkproxy.web.cors import CorsPolicy, is_another_sites
 from fkproxy.web.peers import address_of
+from fkproxy.wire.inflate import inflate_request, request_inflater
 from fkproxy.wire.jsonarray import JsonArray
 
 __all__ = ["AsgiClient", "Door", "Endpoint", "Inbound", "Message", "Receive", "Rest", "Scope", "Send", "request_id"]
@@ -31,6 +32,7 @@ Send = Callable[[Message], Awaitable[None]]
 Endpoint = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_ID_IN_SCOPE = "fkproxy.request_id"
 _MAX_PEERS = 4096
 _LINGER_S, _LINGER_BYTES, _MAX_LINGERING = 2.0, 64 * 1024 * 1024, 64
 """How long, for how much of a body, and at how many connections at once one is waited for that nobody wants."""
@@ -59,9 +61,9 @@ class Inbound:
 
     @property
     def presented_key(self) -> bytes | None:
-        """See `access.presented_key`."""
-        headers = self.headers
-        return presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"x-goog-api-key"))
+        """See `access.presented_key`. Clients of Azure have it in `api-key`."""
+        header = self.headers.get
+        return presented_key(header(b"authorization"), header(b"x-api-key"), header(b"x-goog-api-key"), header(b"api-key"))
 
 
 def _new_id() -> str:
@@ -72,9 +74,13 @@ def _new_id() -> str:
     return f"{int(time.time() * 1000):012x}{random.getrandbits(48):012x}"
 
 
-def request_id(given: str | None) -> str:
-    """The id that the caller gave, or a new one where it gave none that may be used."""
-    return given if given is not None and _REQUEST_ID.fullmatch(given.encode("latin-1", "replace")) else _new_id()
+def request_id(scope: Scope) -> str:
+    """The id that the caller gave, or one that is made for whoever first asks, where it gave none that may be used."""
+    known: str | None = scope.get(_ID_IN_SCOPE)
+    if known is None:
+        given = dict(scope["headers"]).get(b"x-request-id")
+        known = scope[_ID_IN_SCOPE] = given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else _new_id()
+    return known
 
 
 class Door:
@@ -102,6 +108,13 @@ class Door:
         headers = dict(scope["headers"])
         return Inbound(scope, self._peer(scope, headers), headers)
 
+    def knows(self, inbound: Inbound) -> bool:
+        """No page of another site makes a browser ask, or one that may."""
+        origin = inbound.origin
+        if origin is None or (self.cors is not None and self.cors.allows(origin)):
+            return True
+        return not is_another_sites(origin, inbound.headers.get(b"sec-fetch-site"))
+
     def peer_of(self, scope: Scope) -> str | None:
         """The client's address alone."""
         return self._peer(scope, dict(scope["headers"]))
@@ -109,8 +122,9 @@ class Door:
     def _peer(self, scope: Scope, headers: dict[bytes, bytes]) -> str | None:
         client = scope.get("client")
         peer: str | None = client[0] if client else None
-        if self._trusted and (forwarded := headers.get(b"x-forwarded-for")) is not None and self._is_trusted(peer):
-            return self._forwarded(forwarded, peer)
+        if self._trusted and headers.get(b"x-forwarded-for") is not None and self._is_trusted(peer):
+            # Lines of one name are one list (RFC 9110 §5.3): HAProxy adds its own behind that of the proxy before it.
+            return self._forwarded(b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for"), peer)
         return peer
 
     def _forwarded(self, value: bytes, peer: str | None) -> str | None:
@@ -175,10 +189,12 @@ class AsgiClient:
         A body whose length was declared is not waited for beyond its last byte: the message that it is over is a round trip through the
         server's own thread.
         """
-        declared = self._inbound.headers.get(b"content-length", b"")
+        header = self._inbound.headers.get
+        declared, coding = header(b"content-length", b""), header(b"content-encoding")
         length_bytes = int(declared) if declared.isdigit() else None
         if length_bytes is not None and length_bytes > limit_bytes:
             raise RequestTooLarge(limit_bytes)
+        inflater = request_inflater(coding) if coding is not None else None
         self._asked_for = True
         pieces: list[bytes] = []
         size_bytes = 0
@@ -196,10 +212,9 @@ class AsgiClient:
             if not message.get("more_body", False):
                 break
         self._unread = False
-        if len(pieces) == 1:
-            return pieces[0]
-        self.in_pieces = bool(pieces)
-        return b"".join(pieces)
+        self.in_pieces = len(pieces) > 1
+        body = b"".join(pieces)
+        return inflate_request(inflater, body, limit_bytes) if inflater is not None else body
 
     def as_json_array(self) -> None:
         """See `Client.as_json_array`."""

@@ -6,10 +6,12 @@ Source: Fetch standard, CORS protocol, read 2026-11.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from fkproxy.call import Headers
+from fkproxy.web.peers import is_this_host
 
-__all__ = ["CorsPolicy"]
+__all__ = ["CorsPolicy", "is_another_sites"]
 
 _EXPOSED = (
     *("request-id", "retry-after", "www-authenticate", "x-api-version", "x-fkproxy-explain", "x-fkproxy-losses", "x-fkproxy-provider"),
@@ -19,6 +21,24 @@ _EXPOSED = (
 stands for all is unknown to older web views."""
 
 _EXPOSED_NAMES = ", ".join(_EXPOSED).encode()
+
+
+def is_another_sites(origin: bytes, fetch_site: bytes | None) -> bool:
+    """Whether it is a page from elsewhere that makes a browser ask: what a page sends as a form does needs nobody's leave (Fetch standard,
+    CORS-safelisted request), and a name that is led here makes the page one of ours (DNS rebinding). Apps made of pages have an origin of
+    no site, such as `app://obsidian.md`; `fetch_site` is the header Sec-Fetch-Site, which no page can set.
+    """
+    if fetch_site == b"same-origin":
+        return False
+    try:
+        at = urlsplit(origin.decode("latin-1"))
+        name = at.hostname or ""
+    except ValueError:
+        return True
+    if at.scheme not in ("http", "https"):
+        # Of a page without an origin of its own, as in a frame that may do little: "null".
+        return not at.scheme
+    return not (is_this_host(name) or name.endswith(".localhost"))
 
 
 class CorsPolicy:

@@ -25,6 +25,7 @@ from fkproxy.control.strangers import Heard
 from fkproxy.dialects.base import Dialect, ModelEntry
 from fkproxy.gateway import Gateway, error_headers
 from fkproxy.model.errors import FkproxyError, InternalError, MethodNotAllowed, NotAuthenticated, UnknownModel, UnknownRoute
+from fkproxy.suffix import split_suffix
 from fkproxy.supervision import SUPERVISOR_AGENT
 from fkproxy.telemetry.metrics import Metrics
 from fkproxy.telemetry.provider_stats import ProviderStats
@@ -92,10 +93,15 @@ class Ops:
         self._catalogue = catalogue
         self._default = dialects[0]
         self._paths = Paths(dialects)
-        self._by_path: dict[str, list[Dialect]] = {}
+        # Where clients that say who they are look for the id.
+        self._id_headers = [
+            (each.request_id_header, header) for each in dialects if each.request_id_header for header in each.client_headers
+        ]
+        self._by_start: dict[str, list[Dialect]] = {}
         for dialect in dialects:
-            for path in dialect.models_paths:
-                self._by_path.setdefault(path, []).append(dialect)
+            for start in {_start(path): None for path in (*dialect.models_paths, *(route.path for route in dialect.routes))}:
+                self._by_start.setdefault(start, []).append(dialect)
+        self._models_paths = tuple(dict.fromkeys(path for dialect in dialects for path in dialect.models_paths))
         self._observe = observe
         self._store = store
         self._metrics_token = metrics_token.encode() if metrics_token is not None else None
@@ -115,7 +121,7 @@ class Ops:
             "/v1/metrics/providers": self._endpoint("/v1/metrics/providers", self._providers, _open),
             "/metrics/prometheus": self._endpoint("/metrics/prometheus", self._metrics_prometheus, self._scraper),
         }
-        for path in self._by_path:
+        for path in self._models_paths:
             found[path] = self._endpoint(path, self._list, self._lister)
             found[path + "/{target}"] = self._endpoint(path + "/{target}", self._one(path + "/"), self._lister)
         return found
@@ -199,9 +205,12 @@ class Ops:
     def _one(self, prefix: str) -> _Ask:
         async def answer(inbound: Inbound, caller: Caller) -> _Answer:
             name = unquote(inbound.path[len(prefix) :])
-            for entry in await self._models(caller):
-                if entry.id == name:
-                    return _Answer(_first(self._dialect(inbound), entry))
+            model, _ = split_suffix(name)
+            gateway = self._gateway
+            found = await self._catalogue.model(model, gateway.fleet_of(caller.pool))
+            for entry in gateway.clientele.listed(caller, [found] if found is not None else [], gateway.fleet):
+                if entry.id == model:
+                    return _Answer(_first(self._dialect(inbound), msgspec.structs.replace(entry, id=name)))
             raise UnknownModel(name)
 
         return answer
@@ -250,7 +259,9 @@ class Ops:
                 await client.preflight(methods or _METHODS)
                 return
             auth, caller, error_code = "none", ANONYMOUS, None
-            headers: Headers = [(b"x-request-id", inbound.request_id.encode()), _NO_STORE]
+            request_id = inbound.request_id.encode()
+            headers: Headers = [(b"x-request-id", request_id), _NO_STORE]
+            headers += [(name, request_id) for name, header in self._id_headers if header in inbound.headers]
             try:
                 if methods is not None and inbound.method not in methods:
                     raise MethodNotAllowed(inbound.method, methods)
@@ -299,11 +310,14 @@ class Ops:
 
     def _dialect(self, inbound: Inbound) -> Dialect:
         """Who asks: by the first segment of the path, else by the one that was meant; where dialects share it, by the client's headers."""
-        start = inbound.path.split("/", 2)[1:2]
-        near = [dialect for path, dialects in self._by_path.items() if path.split("/", 2)[1:2] == start for dialect in dialects]
-        near = near or [meant.dialect for meant in self._paths.meant(inbound.path)]
+        near = self._by_start.get(_start(inbound.path)) or [meant.dialect for meant in self._paths.meant(inbound.path)]
         known = [dialect for dialect in near if any(header in inbound.headers for header in dialect.client_headers)]
         return (known or near or [self._default])[0]
+
+
+def _start(path: str) -> str:
+    """The first segment of a path."""
+    return "".join(path.split("/", 2)[1:2])
 
 
 def _open(_: Inbound) -> Caller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-__all__ = ["address_of", "network", "on_this_host", "subscriber"]
+__all__ = ["address_of", "is_this_host", "network", "on_this_host", "subscriber"]
 
 _PREFIXES = {4: 24, 6: 48}
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[(.+)\](?::[0-9]{1,5})?")
@@ -15,6 +15,11 @@ def on_this_host(peer: str) -> bool:
     """Whether it is an address of the loopback interface."""
     address = address_of(peer)
     return address is not None and address.is_loopback
+
+
+def is_this_host(name: str) -> bool:
+    """Whether a URL whose host this is leads to this host, wherever it is looked up."""
+    return name == "localhost" or on_this_host(name)
 
 
 def subscriber(peer: str) -> str:

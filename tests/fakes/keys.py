@@ -83,4 +83,5 @@ def nothing_is_left(bench: Bench) -> bool:
     clientele = bench.gateway.clientele
     held = [spent.held_tokens for windows in clientele.spent().values() for spent in windows]
     in_flight = [upstream.in_flight for upstream in bench.gateway.fleet.upstreams]
-    return not clientele.under_way.counts() and not any(held) and not any(in_flight) and bench.gateway.slots.total == 0
+    waiting = [*in_flight, bench.gateway.slots.total, *bench.gateway._expiries._open]
+    return not clientele.under_way.counts() and not any(held) and not any(waiting)

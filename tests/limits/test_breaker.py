@@ -155,7 +155,7 @@ def test_calls_sent_before_it_opened_do_not_extend_or_repeat_the_cooldown() -> N
     assert len(bench.told) == 3
 
 
-def test_a_probe_that_never_reports_is_given_up_and_its_late_report_means_nothing() -> None:
+def test_a_probe_that_never_reports_is_given_up_and_its_late_failure_means_nothing() -> None:
     bench = Bench().half_opened()
     lost = bench.permit()
     bench.now += 19.9
@@ -165,8 +165,20 @@ def test_a_probe_that_never_reports_is_given_up_and_its_late_report_means_nothin
     second = bench.permit()
     bench.breaker.failure(lost, bench.now)
     bench.breaker.release(lost, bench.now)
+    bench.breaker.success(lost, bench.now)
+    assert bench.state == "half_open", "it has reported"
     assert bench.breaker.acquire(bench.now) is None, "the second probe is still out"
     bench.breaker.success(second, bench.now)
+    assert bench.state == "closed"
+
+
+def test_answers_that_take_longer_than_a_probe_may_close_it_all_the_same() -> None:
+    bench = Bench().half_opened()
+    slow = bench.permit()
+    bench.now += 20.0
+    bench.permit()
+    bench.now += 5.0
+    bench.breaker.success(slow, bench.now)
     assert bench.state == "closed"
 
 
@@ -272,9 +284,11 @@ class BreakerMachine(RuleBasedStateMachine):
         permit, generation = self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
         getattr(self.breaker, verdict)(permit, self.now)
         if permit.probe:
-            if permit is not self.probe:
+            late = permit is not self.probe
+            if late and (verdict != "success" or generation != len(self.changes)):
                 return
-            self.probe = None
+            if not late:
+                self.probe = None
             if verdict == "failure":
                 self.enter("open")
             elif verdict == "success":
@@ -325,6 +339,12 @@ def test_an_operator_closes_it_and_it_forgets() -> None:
     assert bench.state == "open"
     bench.breaker.reset()
     assert (bench.state, bench.told[-1]) == ("closed", ("open", "closed", "reset"))
+    lost = bench.half_opened().permit()
+    bench.breaker.reset()
+    bench.half_opened()
+    bench.breaker.success(lost, bench.now)
+    assert bench.state == "half_open", "a probe from before says nothing"
+    assert bench.breaker.acquire(bench.now) is not None
 
 
 def test_other_limits_hold_from_now_on_and_what_was_seen_counts_on() -> None:

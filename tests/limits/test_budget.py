@@ -122,6 +122,9 @@ def test_a_clock_that_steps_back_over_midnight_gives_nothing_back() -> None:
     assert isinstance(budget.reserve(601, 0.0, after), Shortage)
     budget.add(1, 0.0, at("2038-01-01T00:00"))
     assert isinstance(budget.reserve(601, 0.0, after), Shortage), "a wrong clock changes nothing but its own time"
+    for day in range(100):
+        budget.add(1, 0.0, after + day * 86400.0)
+    assert max(map(len, budget._accounts.values())) <= 4, "what is long over is forgotten"
 
 
 def test_what_was_used_before_is_told_once_or_often_and_counts_once() -> None:

@@ -91,6 +91,23 @@ def test_a_burst_let_in_before_the_hold_counts_once() -> None:
     assert late.state(MODEL) == "limited", "a call from before says nothing about the limit"
 
 
+def test_a_call_that_found_out_something_else_leaves_its_place() -> None:
+    standing = Standing()
+    failing(standing, "quota", 0.0, 10.0)
+    probe = standing.admit(MODEL, 10.0)
+    assert probe is not None
+    standing.failed(MODEL, probe, "rate_limited", 30.0, 10.0)
+    assert (standing.admit(MODEL, 10.0), standing.retry_after_s("other", 10.0)) == (None, 0.0)
+
+
+def test_one_of_two_that_find_out_does_not_give_up_the_others_place() -> None:
+    standing = Standing()
+    failing(standing, "rate_limited", 0.0, 10.0)
+    standing.force(MODEL, 10.0)
+    standing.released(MODEL, standing.force(MODEL, 10.0))
+    assert standing.admit(MODEL, 10.0) is None
+
+
 def test_after_its_time_one_call_at_a_time_finds_out() -> None:
     standing = Standing()
     failing(standing, "rate_limited", 0.0, 10.0)
@@ -112,12 +129,14 @@ def test_after_its_time_one_call_at_a_time_finds_out() -> None:
     assert not standing.holds
 
 
-def test_a_probe_that_is_never_reported_does_not_keep_the_others_out_for_ever() -> None:
+@pytest.mark.parametrize(("held_s", "asked_s", "early_s", "again_s"), [(1.0, 2.0, 100.0, 123.0), (10.0, 10.0, 129.0, 130.0)])
+def test_a_probe_that_is_never_reported_is_followed_by_one_other(held_s: float, asked_s: float, early_s: float, again_s: float) -> None:
     standing = Standing()
-    failing(standing, "rate_limited", 0.0, 1.0)
-    assert standing.admit(MODEL, 2.0) is not None
-    assert standing.admit(MODEL, 100.0) is None
-    assert standing.admit(MODEL, 123.0) is not None
+    failing(standing, "rate_limited", 0.0, held_s)
+    assert standing.admit(MODEL, asked_s) is not None
+    assert standing.admit(MODEL, early_s) is None
+    assert standing.admit(MODEL, again_s) is not None
+    assert standing.admit(MODEL, again_s) is None
 
 
 def test_an_operator_pauses_resumes_and_resets() -> None:

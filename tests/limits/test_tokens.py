@@ -45,3 +45,4 @@ def test_each_key_has_its_own_and_there_are_not_too_many() -> None:
     assert meters.of("a").reserve(60, 0.0) > 0
     meters.of("c")
     assert meters.of("a").reserve(60, 0.0) > 0, "the least recently used went"
+    assert len(meters._meters) == 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fkproxy.dialects import DIALECTS
 from fkproxy.model.events import Choice, Reply
 from fkproxy.model.parts import Text, ToolCall
 from fkproxy.model.request import ChatRequest
@@ -20,6 +21,8 @@ REPORT = {"texts": [], "images": 0, "calls": ["c"], "results": [], "format": Non
 
 class Canned:
     """A client whose gateway always answers the same."""
+
+    dialect = DIALECTS["openai_chat"]
 
     def __init__(self, *parts: Any, reason: Any = "stop", usage: Usage | None = None, **fields: Any) -> None:
         reply = Reply(choices=(Choice(index=0, parts=parts, reason=reason),), usage=usage)

@@ -36,6 +36,14 @@ async def test_nothing_else_does(headers: dict[str, str]) -> None:
         assert (reply.headers["cache-control"], reply.headers["x-frame-options"]) == ("no-store", "DENY")
 
 
+async def test_who_sends_no_key_is_told_how() -> None:
+    reply = await App(APP_AUTH__MASTER_KEY=KEY).ask("GET", "/admin/api/upstreams", headers={"x-api-key": KEY})
+    assert (reply.status, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert reply.json()["error"]["message"] == (
+        "the master key is required: send it as 'Authorization: Bearer <key>', 'X-Management-Secret' or 'X-Management-Key'"
+    )
+
+
 async def test_where_no_key_is_required_only_this_host_may_ask() -> None:
     app = App()
     assert (await app.ask("GET", "/admin/api/upstreams", peer="192.0.2.1")).status == 401
@@ -172,6 +180,9 @@ async def test_mistakes_are_told_in_one_shape(method: str, path: str, status: in
         ("POST", "/admin/api/keys", {"pool": "a", "limits": {"tokens_per_dya": 1}}, "limits"),
         ("POST", "/admin/api/pools", {"name": "a", "strategy": "sk-typed-into-the-wrong-field"}, "strategy"),
         ("GET", "/admin/api/calls?limit=many", {}, "limit"),
+        ("GET", "/admin/api/calls/export?failures=true", {}, "failures"),
+        ("GET", "/admin/api/usage?by=sk-typed-into-the-wrong-field", {}, "by"),
+        ("POST", "/admin/api/upstreams/reset?upstream=sandbox", {}, "upstream"),
     ],
 )
 async def test_what_cannot_be_read_is_told_by_field_and_not_repeated(method: str, path: str, body: dict[str, object], field: str) -> None:
@@ -179,6 +190,12 @@ async def test_what_cannot_be_read_is_told_by_field_and_not_repeated(method: str
     (problem,) = reply.json()["error"]["problems"]
     assert (reply.status, problem["name"]) == (400, field)
     assert "wrong-field" not in reply.body.decode()
+
+
+async def test_that_there_is_no_body_is_told_in_words() -> None:
+    reply = await App(APP_AUTH__MASTER_KEY=KEY).ask("POST", "/admin/api/pools", headers=BEARER)
+    (problem,) = reply.json()["error"]["problems"]
+    assert (reply.status, problem["message"]) == (400, "is not there: a JSON body is expected")
 
 
 async def test_a_call_is_explained_by_its_id() -> None:
@@ -222,6 +239,29 @@ async def test_it_describes_itself() -> None:
             assert operation["responses"]["default"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
     export = found["paths"]["/admin/api/calls/export"]["get"]["responses"]["200"]
     assert set(export["content"]) == {"text/csv", "application/x-ndjson"}
+
+
+async def test_a_change_that_rests_on_an_older_revision_is_refused_where_the_description_says_so(tmp_path: Path) -> None:
+    bodies: dict[str, dict[str, Any]] = {"/admin/api/pools": {"name": "other"}, "/admin/api/providers/order": {"names": []}}
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        await app.ask("POST", "/admin/api/pools", body={"name": "team"}, headers=BEARER)
+        paths = (await app.ask("GET", "/admin/api/openapi.json", headers=BEARER)).json()["paths"]
+        asked = [
+            (method.upper(), path)
+            for path, operations in paths.items()
+            for method, operation in operations.items()
+            if any(parameter["name"] == "If-Match" for parameter in operation.get("parameters", ()))
+        ]
+        for method, path in asked:
+            at = path.format(pool="team", provider="p", revision=1)
+            refused = await app.ask(method, at, body=bodies.get(path, {}), headers={**BEARER, "if-match": '"7"'})
+            assert (refused.status, refused.json()["error"]["code"]) == (409, "conflict"), (method, path)
+        current = await app.ask("GET", "/admin/api/config", headers=BEARER)
+        taken = await app.ask(
+            "PATCH", "/admin/api/pools/team", body={"label": "x"}, headers={**BEARER, "if-match": current.headers["etag"]}
+        )
+    assert (len(asked), taken.status) == (14, 200)
+    assert set(paths["/admin/api/config"]["get"]["responses"]["200"]["headers"]) == {"etag"}
 
 
 async def test_its_description_is_made_once_and_not_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,6 +314,19 @@ async def test_who_guesses_is_counted_logged_and_remembered(tmp_path: Path, monk
     assert [(entry["action"], entry["actor"]) for entry in entries] == [
         (f"admin.{verb}", {"kind": "system", "peer": "192.0.2.0/24"}) for verb in ("slow_down", "refuse")
     ]
+
+
+async def test_an_answer_has_the_id_that_is_written_down_with_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[CallRecord] = []
+    monkeypatch.setattr("fkproxy.app.AccessLog.write", lambda _, record: lines.append(record))
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        refused = await app.ask("GET", "/admin/api/upstreams")
+        done = await app.ask("POST", "/admin/api/pools", headers=BEARER, body={"name": "team"})
+        given = await app.ask("GET", "/admin/api/nothing", headers={"x-request-id": "mine"})
+        entries = (await app.ask("GET", "/admin/api/audit?limit=1", headers=BEARER)).json()
+    assert refused.headers["x-request-id"] in [line.request_id for line in lines if line.status == 401]
+    assert done.headers["x-request-id"] == entries[0]["request_id"]
+    assert given.headers["x-request-id"] == "mine"
 
 
 async def test_who_forgot_his_key_does_not_guess() -> None:

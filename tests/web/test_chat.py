@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
+import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -43,7 +47,83 @@ async def test_the_gemini_dialect_is_served_below_its_prefix() -> None:
     assert refused.json()["error"]["status"]
 
 
-@pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key"])
+@pytest.mark.parametrize("version", ["v1beta1", "v1"])
+@pytest.mark.parametrize("where", ["", "projects/p%2F1/locations/us-central1/"])
+async def test_the_gemini_dialect_is_served_where_vertex_ai_has_it(version: str, where: str) -> None:
+    app = App()
+    models = f"/{version}/{where}publishers/google/models"
+    body = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}], "systemInstruction": {"parts": [{"text": "be brief"}]}}
+    for model in ("sandbox", "sandbox/sandbox", "sandbox%2Fsandbox"):
+        reply = await app.ask("POST", f"{models}/{model}:generateContent", body=body)
+        assert reply.json()["candidates"][0]["content"]["parts"][0]["text"]
+    stream = await app.ask("POST", f"{models}/sandbox:streamGenerateContent?alt=sse", body=body)
+    assert (stream.headers["content-type"].partition(";")[0], stream.finished) == ("text/event-stream", True)
+    assert (await app.ask("POST", f"{models}/sandbox:countTokens", body=body)).json()["totalTokens"] > 0
+    assert (await app.ask("HEAD", f"{models}/sandbox:generateContent")).status == 200
+    for path, status in ((f"{models}/sandbox:computeTokens", 400), (f"{models}/sandbox", 400), (f"{models}/", 404), ("/v1beta1/x", 404)):
+        refused = await app.ask("POST", path, body=body, headers={"x-goog-api-client": "google-genai-sdk/3.4.0"})
+        assert (refused.status, refused.json()["error"]["code"]) == (status, status)
+    assert (await app.ask("POST", f"{models}/sandbox:countTokens", body=b"[")).status == 400
+
+
+@pytest.mark.parametrize("named", ["sandbox", "sandbox/sandbox", "sandbox%2Fsandbox(high)"])
+async def test_what_openai_has_is_served_where_azure_has_it(named: str) -> None:
+    app = App()
+    deployment, version = f"/openai/deployments/{named}", "?api-version=2024-10-21"
+    for at, model in ((deployment, "another"), ("/openai/v1", named.replace("%2F", "/"))):
+        reply = await app.ask("POST", f"{at}/chat/completions{version}", body=chat(model))
+        assert (reply.status, reply.json()["object"]) == (200, "chat.completion")
+        reply = await app.ask("POST", f"{at}/completions{version}", body={"model": model, "prompt": "hello"})
+        assert (reply.status, reply.json()["object"]) == (200, "text_completion")
+    unnamed = await app.ask("POST", f"{deployment}/chat/completions", body={"messages": chat()["messages"], "stream": True})
+    assert (unnamed.headers["content-type"].partition(";")[0], unnamed.finished) == ("text/event-stream", True)
+    for at in ("/openai/responses", "/openai/v1/responses"):
+        reply = await app.ask("POST", f"{at}{version}", body={"model": named.replace("%2F", "/"), "input": "hello", "store": False})
+        assert (reply.status, reply.json()["object"]) == (200, "response")
+    assert (await app.ask("POST", f"{deployment}/chat/completions", body=b"[")).json()["error"]["code"] == "invalid_request"
+    assert (await app.ask("POST", f"{deployment}/images/generations", body={})).status == 404
+
+
+async def test_messages_are_served_where_vertex_ai_has_them() -> None:
+    app = App()
+    models = "/v1/projects/p/locations/us-east5/publishers/anthropic/models"
+    body = {"anthropic_version": "vertex-2023-10-16", "messages": [{"role": "user", "content": "hello"}]}
+    for model in ("sandbox", "sandbox/sandbox", "sandbox%2Fsandbox(high)"):
+        reply = await app.ask("POST", f"{models}/{model}:rawPredict", body={**body, "max_tokens": 9})
+        assert (reply.status, reply.json()["type"]) == (200, "message")
+        assert "anthropic_version" not in reply.headers.get("x-fkproxy-losses", "")
+    stream = await app.ask("POST", f"{models}/sandbox:streamRawPredict", body={**body, "max_tokens": 9, "stream": True})
+    assert (stream.headers["content-type"].partition(";")[0], stream.finished) == ("text/event-stream", True)
+    count = await app.ask("POST", f"{models}/count-tokens:rawPredict", body={**body, "model": "sandbox"})
+    assert count.json()["input_tokens"] > 0
+    for path, sent, status in (("m:rawPredict", body, 400), ("m:rawPredict", b"[", 400), ("count-tokens:rawPredict", body, 400)):
+        refused = await app.ask("POST", f"{models}/{path}", body=sent)
+        assert (refused.status, refused.json()["type"]) == (status, "error")
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)])
+async def test_a_call_may_be_compressed(coding: str, pack: Callable[[bytes], bytes]) -> None:
+    reply = await App().ask("POST", CHAT, body=pack(json.dumps(chat()).encode()), headers={"content-encoding": coding})
+    assert (reply.status, reply.json()["object"]) == (200, "chat.completion")
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status", "code"),
+    [
+        ("zstd", b"\x28\xb5\x2f\xfd", 415, "unsupported_coding"),
+        ("br", b"", 415, "unsupported_coding"),
+        ("gzip", b"{}", 400, "invalid_request"),
+        ("gzip", gzip.compress(bytes(2048)), 413, "request_too_large"),
+    ],
+)
+async def test_who_compresses_otherwise_or_too_much_is_told_so(coding: str, body: bytes, status: int, code: str) -> None:
+    app = App(APP_SERVER__MAX_REQUEST_SIZE="1024")
+    reply = await app.ask("POST", "/v1/messages", body=body, headers={"content-encoding": coding})
+    assert (reply.status, reply.json()["error"]["code"]) == (status, code)
+    assert reply.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key", "api-key"])
 async def test_the_key_is_found_wherever_the_dialects_put_it(header: str) -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     for value, status in ((KEY, 200), (KEY + "x", 401), ("", 401)):
@@ -109,11 +189,25 @@ def test_a_forwarded_address_is_read_however_a_proxy_spells_it(trusted: str, pee
 
 
 @pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        (("203.0.113.9", "192.0.2.2"), "203.0.113.9"),
+        (("198.51.100.1", "203.0.113.9, 192.0.2.3", "192.0.2.2"), "203.0.113.9"),
+        (("192.0.2.2", "203.0.113.9"), "203.0.113.9"),
+    ],
+)
+def test_each_proxy_may_add_a_line_of_its_own(lines: tuple[str, ...], client: str) -> None:
+    scope = {"client": ("192.0.2.1", 40000), "headers": [(b"x-forwarded-for", line.encode()) for line in lines]}
+    assert Door(trusted_proxies=("192.0.2.0/24",), cors=None, static=[]).peer_of(scope) == client
+
+
+@pytest.mark.parametrize(
     "path",
     [
         CHAT,
         "/v1/completions",
         "/v1/responses",
+        "/v1/responses/input_tokens",
         "/v1/messages",
         "/v1/embeddings",
         "/v1/models/sandbox:generateContent",

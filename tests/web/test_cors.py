@@ -62,8 +62,8 @@ async def test_no_page_hears_it_of_the_administrators_routes() -> None:
     ],
 )
 async def test_origins_are_compared_as_a_whole(origin: str, allowed: bool) -> None:
-    app = App(**SETTINGS)
-    for reply in (await preflight(app, origin), await app.ask("POST", CHAT, body=chat(), headers={"origin": origin})):
+    app, headers = App(**SETTINGS, APP_AUTH__MASTER_KEY=KEY), {"origin": origin, "authorization": f"Bearer {KEY}"}
+    for reply in (await preflight(app, origin), await app.ask("POST", CHAT, body=chat(), headers=headers)):
         assert reply.status in (200, 204)
         assert reply.headers.get("access-control-allow-origin") == (origin if allowed else None)
         assert ("access-control-expose-headers" in reply.headers) is allowed
@@ -104,3 +104,32 @@ async def test_nothing_is_said_while_it_is_off() -> None:
     told = await preflight(app)
     assert (told.status, told.headers["allow"]) == (204, "POST, HEAD, OPTIONS")
     assert not [name for name in told.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        *[
+            ({"origin": origin}, 200)
+            for origin in ("http://localhost:5173", "http://app.localhost", "http://127.0.0.1:8000", "http://[::1]:1")
+        ],
+        *[({"origin": origin}, 200) for origin in ("app://obsidian.md", "chrome-extension://abcdef", "vscode-webview://1x2")],
+        ({"origin": "https://ours.example", "sec-fetch-site": "same-origin"}, 200),
+        *[
+            ({"origin": origin}, 403)
+            for origin in (PAGE, "null", "", "http://localhost.example", "http://127.0.0.1.example", "http://[::1")
+        ],
+        *[({"origin": PAGE, "sec-fetch-site": site}, 403) for site in ("cross-site", "same-site", "none")],
+    ],
+)
+async def test_a_page_of_another_site_may_not_use_a_gateway_that_asks_nobody_for_a_key(headers: dict[str, str], status: int) -> None:
+    app = App()
+    reply = await app.ask("POST", CHAT, body=chat(), headers={"content-type": "text/plain", **headers})
+    assert reply.status == status
+    assert status == 200 or reply.json()["error"]["code"] == "origin_not_allowed"
+
+
+async def test_a_page_of_another_site_may_call_with_a_key_or_where_it_is_named() -> None:
+    for app in (App(APP_AUTH__MASTER_KEY=KEY), App(**SETTINGS), App(**ALL)):
+        reply = await app.ask("POST", CHAT, body=chat(), headers={"origin": PAGE, "authorization": f"Bearer {KEY}"})
+        assert reply.status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -61,11 +62,40 @@ async def test_one_model_can_be_asked_for_by_name() -> None:
     assert (await app.ask("GET", "/v1/models", headers=theirs)).json()["models"][0]["name"] == "models/sandbox"
     assert (await app.ask("GET", "/v1/models/sandbox", headers=theirs)).json()["name"] == "models/sandbox"
     assert (await app.ask("GET", "/v1/models/x", headers=theirs)).json()["error"]["status"] == "NOT_FOUND"
+    # As calls name it: the model's provider before it, and how much to think.
+    for name in ("sandbox/sandbox", "sandbox(high)", "sandbox/sandbox(8192)"):
+        assert (await app.ask("GET", f"/v1/models/{name}")).json()["id"] == name
+        assert (await app.ask("GET", f"/v1beta/models/{quote(name, safe='')}")).json()["name"] == f"models/{name}"
+    assert (await app.ask("GET", "/v1/models/sandbox/nobody")).status == 404
     missing = await app.ask("GET", "/v1/models/nobody")
     assert (missing.status, missing.json()["error"]["code"]) == (404, "model_not_found")
     assert [(await app.ask("HEAD", f"/v1/models/{name}")).status for name in ("sandbox", "nobody")] == [200, 404]
     assert (await app.ask("DELETE", "/v1/models/sandbox")).json()["error"]["code"] == "method_not_allowed"
     assert (await app.ask("DELETE", "/v1/models/sandbox", headers=theirs)).json()["error"]["code"] == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/models", 200),
+        ("GET", "/v1/models/nobody", 404),
+        ("GET", "/v1/nothing", 404),
+        ("DELETE", "/v1/models", 405),
+        ("GET", "/v1/messages", 405),
+        ("HEAD", "/v1/messages", 200),
+    ],
+)
+async def test_every_answer_has_an_id_where_its_client_looks_for_it(
+    method: str, path: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int]] = []
+    monkeypatch.setattr("fkproxy.telemetry.logs.AccessLog.write", lambda _, record: written.append((record.request_id, record.status)))
+    app = App()
+    theirs = await app.ask(method, path, headers={"anthropic-version": "2023-06-01"})
+    given = await app.ask(method, path, headers={"x-request-id": "mine"})
+    assert theirs.headers["request-id"] == theirs.headers["x-request-id"]
+    assert given.headers["x-request-id"] == "mine"
+    assert written == [(theirs.headers["request-id"], status), ("mine", status)]
 
 
 async def test_our_own_bug_is_a_500_with_a_line_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -209,6 +239,8 @@ async def test_a_key_sees_the_models_that_it_may_ask_for(
     assert [entry["name"].removeprefix("models/") for entry in theirs] == listed
     for name in ("sandbox", "gpt-echo"):
         assert (await app.ask("GET", f"/v1/models/{name}", headers=headers)).status == (200 if name in listed else 404)
+    served = 200 if "sandbox" in listed and "enforced_model" not in fields else 404
+    assert (await app.ask("GET", "/v1/models/sandbox/sandbox", headers=headers)).status == served
 
 
 @pytest.mark.parametrize("token", ["", "scraper-0123456789"])

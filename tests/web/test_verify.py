@@ -34,7 +34,7 @@ BY_TRAEFIK = {
 }
 
 
-@pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key"])
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key", "api-key"])
 async def test_a_good_key_is_let_in_in_each_place_that_calls_have_it(clienteles: list[Clientele], header: str) -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     clienteles[0].replace(directory(key()))

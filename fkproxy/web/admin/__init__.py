@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, Router, get
 from litestar.connection import ASGIConnection
+from litestar.exceptions import ValidationException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import Message, Scope
+from litestar.types import Message
 
 from fkproxy import __version__
 from fkproxy.control.audit import AuditControl
@@ -52,6 +53,7 @@ from fkproxy.web.admin.settings import setting_routes
 from fkproxy.web.admin.store import store_routes
 from fkproxy.web.admin.upstreams import upstream_routes
 from fkproxy.web.application import ADMIN_PREFIX, Once
+from fkproxy.web.asgi import request_id
 from fkproxy.wire import json
 
 __all__ = ["AdminPlane", "Guard", "admin_app", "asking"]
@@ -100,10 +102,10 @@ def admin_app(plane: AdminPlane) -> Litestar:
         """Litestar makes a deep copy of what a router holds, and a copy of the guard would know the keys of that moment only."""
         plane.guard(connection, handler)
 
-    async def marked(message: Message, _: Scope) -> None:
+    async def marked(message: Message, scope: Any) -> None:
         """Refusals too: Litestar's own headers for responses are not for those."""
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *headers]
+            message["headers"] = [*message["headers"], *headers, (b"x-request-id", request_id(scope).encode())]
 
     async def awaited(_: Request[Any, Any, Any]) -> None:
         await plane.opening()
@@ -133,7 +135,7 @@ def admin_app(plane: AdminPlane) -> Litestar:
     steered = upstream_routes(plane.upstreams, plane.explain, plane.reload, plane.ledger, by)
     app = Litestar(
         [
-            Router(ADMIN_PREFIX, route_handlers=[describe, steered, kept], guards=[guard]),
+            Router(ADMIN_PREFIX, route_handlers=[describe, steered, kept], guards=[guard, _parameters_are_known]),
             fallback_routes(
                 config=plane.config,
                 providers=plane.providers,
@@ -162,3 +164,11 @@ def admin_app(plane: AdminPlane) -> Litestar:
         logging_config=None,
     )
     return app
+
+
+def _parameters_are_known(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard: a misspelt filter leaves everything in, and `upstreams/reset` without its `key` is of all. Raises `ValidationException`."""
+    known = handler.parsed_fn_signature.parameters
+    unknown = [name for name in connection.query_params if name not in known]
+    if unknown:
+        raise ValidationException(extra=[{"key": name, "message": "is no parameter of this request"} for name in unknown])

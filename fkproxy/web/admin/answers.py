@@ -46,8 +46,13 @@ def _misread(_: Request[Any, Any, Any], error: ValidationException) -> Response[
     found = error.extra if isinstance(error.extra, list) else []
     if not found:
         return _told(400, "invalid_request", error.detail)
-    problems = [{"name": each.get("key", ""), "message": each["message"].partition(" '")[0], "hint": None} for each in found]
+    problems = [{"name": each.get("key", ""), "message": _misreading(each["message"]), "hint": None} for each in found]
     return _told(400, "invalid_request", "what was given cannot be read", problems=problems)
+
+
+def _misreading(message: str) -> str:
+    """Without the value; of a body that is not there Litestar tells the name alone."""
+    return message.partition(" '")[0] if message != "'data'" else "is not there: a JSON body is expected"
 
 
 def _too_large(_: Request[Any, Any, Any], __: RequestEntityTooLarge) -> Response[Any]:

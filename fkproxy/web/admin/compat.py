@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from litestar import Request, Response, Router, delete, get, patch, post, put
-from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.exceptions import HTTPException, NotAuthorizedException, NotFoundException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.params import FromQuery, JSONBody
 from litestar.types import ExceptionHandlersMap, Guard
 
 from fkproxy.control.compat import NoCredential, provider_states, states_of
@@ -44,9 +47,11 @@ def _refused_http(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if isinstance(error, NotAuthorizedException):
         given = any(name in request.headers for name in ("authorization", "x-management-key", "x-management-secret"))
         return _told(401, "invalid management key" if given else "missing management key", error.headers)
-    if isinstance(error, ValidationException):
-        return _told(400, "invalid body")
     return _told(error.status_code, error.detail, error.headers)
+
+
+def _misread(_: Asked, __: Exception) -> Response[Any]:
+    return _told(400, "invalid body")
 
 
 def _refused(_: Asked, error: Refused) -> Response[Any]:
@@ -67,7 +72,8 @@ _HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refused_http,
     **dict.fromkeys((Refused, Invalid, Unknown, Forbidden, WrongList, Malformed, NoCredential), _refused),
     SettingsError: _wrong,
-    **dict.fromkeys((RecursionError, UnicodeDecodeError), lambda *_: _told(400, "invalid body")),
+    **dict.fromkeys((ValidationException, RecursionError, UnicodeDecodeError), _misread),
+    RequestEntityTooLarge: _refused_http,
     **dict.fromkeys((StoreError, StoreUnavailable, Conflict), _away),
 }
 """Each one that the application has a handler for as well: the nearest class wins there, whoever names it."""
@@ -106,14 +112,16 @@ def fallback_routes(
         """Provider → failures in a row, the last failure, the last success and the end of its cooldown; times in milliseconds."""
         return provider_states(upstreams.all(), await providers.all(), (PRIMARY, PRIMARY_PROVIDER), now_s())
 
-    @post("/provider-states/{name:str}/reset", status_code=200)
-    async def reset_state(name: FromPath[str], request: Asked) -> dict[str, bool]:
-        """End the cooldowns of a provider and close its breakers."""
+    @post("/provider-states/{name:path}", status_code=200)
+    async def reset_state(request: Asked) -> dict[str, bool]:
+        """`…/NAME/reset`: end the cooldowns of a provider and close its breakers."""
+        name = _to_be_reset(request.scope["raw_path"])
         named = {str(each.entry.get("label") or each.name): each.name for each in await providers.all()}
         key = PRIMARY_PROVIDER if name == PRIMARY else named.get(name, name)
         views = states_of(upstreams.all(), key)
         if not views and name != PRIMARY:
-            raise Unknown("provider", name, named)
+            async with ledger.refusals(by(request), "upstream.reset", "upstream"):
+                raise Unknown("provider", name, named)
         for view in views:
             upstreams.reset(view.key)
             await ledger.note(by(request), "upstream.reset", "upstream", view.key)
@@ -143,6 +151,17 @@ def fallback_routes(
         exception_handlers=_HANDLERS,
         include_in_schema=False,
     )
+
+
+_RESET = re.compile(rf"{FALLBACK_PREFIX}/provider-states/(.+)/reset/?")
+
+
+def _to_be_reset(raw_path: bytes) -> str:
+    """A provider's name there is any text. Decoded here: the router takes a slash in it for one of the path. Raises `NotFoundException`."""
+    found = _RESET.fullmatch(raw_path.decode(errors="replace").partition("?")[0])
+    if found is None:
+        raise NotFoundException
+    return unquote(found[1])
 
 
 # --- /v0/management

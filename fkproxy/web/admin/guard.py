@@ -22,11 +22,12 @@ from fkproxy.model.errors import FkproxyError, NotAllowed, NotAuthenticated, Rat
 from fkproxy.telemetry.record import MAX_AGENT_CHARS, CallRecord
 from fkproxy.web.asgi import request_id
 from fkproxy.web.guesses import Guesses
-from fkproxy.web.peers import on_this_host
+from fkproxy.web.peers import is_this_host, on_this_host
 
 __all__ = ["Guard"]
 
 _SECRET_HEADERS = ("x-management-secret", "x-management-key")
+_MISSING = "the master key is required: send it as 'Authorization: Bearer <key>', 'X-Management-Secret' or 'X-Management-Key'"
 
 _PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """What a proxy adds. One on this host makes the whole world look like this host."""
@@ -65,11 +66,12 @@ class Guard:
             return
         self._guesses.check(peer)
         presented = _presented(connection)
+        if not presented:
+            raise NotAuthenticated(_MISSING)
         try:
             self._keys.check_administrator(presented)
         except NotAuthenticated:
-            if presented:
-                self._guesses.failed(peer)
+            self._guesses.failed(peer)
             raise
         self._guesses.succeeded(peer)
 
@@ -77,7 +79,7 @@ class Guard:
 def _record(connection: ASGIConnection[Any, Any, Any, Any], peer: str | None, error: FkproxyError) -> CallRecord:
     scope: Any = connection.scope
     return CallRecord(
-        request_id=request_id(connection.headers.get("x-request-id")),
+        request_id=request_id(scope),
         started_s=time.time(),
         method=scope["method"],
         route=scope["path_template"],
@@ -104,7 +106,7 @@ def _presented(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | None:
         if secret := connection.headers.get(name):
             return secret.encode()
     bearer = connection.headers.get("authorization")
-    return presented_key(bearer.encode() if bearer else None, None, None)
+    return presented_key(bearer.encode() if bearer else None)
 
 
 def _asks_this_host(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
@@ -120,4 +122,4 @@ def _asks_this_host(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
         from_elsewhere = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
     except ValueError:
         return False
-    return not from_elsewhere and (name == "localhost" or on_this_host(name))
+    return not from_elsewhere and is_this_host(name)

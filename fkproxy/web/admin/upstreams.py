@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery
 from fkproxy.control.ledger import Ledger
 from fkproxy.control.upstreams import UpstreamControl, UpstreamView
 from fkproxy.explain import Explanation
-from fkproxy.settings import Problem
+from fkproxy.settings import Problem, SettingsError
 from fkproxy.web.admin.caller import Asked, Asking
 
 __all__ = ["Reloaded", "upstream_routes"]
@@ -45,6 +45,12 @@ def upstream_routes(
     async def noted(request: Asked, action: str, target: str = "", kind: str = "upstream") -> None:
         await ledger.note(by(request), action, kind, target)
 
+    async def steered(request: Asked, action: str, key: str, act: Callable[[str], UpstreamView]) -> UpstreamView:
+        async with ledger.refusals(by(request), action, "upstream"):
+            view = act(key)
+        await noted(request, action, key)
+        return view
+
     @get("/upstreams", sync_to_thread=False)
     def list_upstreams() -> list[UpstreamView]:
         """Every upstream: its state, its breaker, what it holds."""
@@ -53,28 +59,26 @@ def upstream_routes(
     @post("/upstreams/pause", status_code=200)
     async def pause(key: FromQuery[str], request: Asked) -> UpstreamView:
         """Let no call in until it is resumed."""
-        view = upstreams.pause(key)
-        await noted(request, "upstream.pause", key)
-        return view
+        return await steered(request, "upstream.pause", key, upstreams.pause)
 
     @post("/upstreams/resume", status_code=200)
     async def resume(key: FromQuery[str], request: Asked) -> UpstreamView:
         """End a pause."""
-        view = upstreams.resume(key)
-        await noted(request, "upstream.resume", key)
-        return view
+        return await steered(request, "upstream.resume", key, upstreams.resume)
 
     @post("/upstreams/reset", status_code=200)
     async def reset(request: Asked, key: FromQuery[str | None] = None) -> list[UpstreamView]:
         """End cooldowns and close breakers, of one upstream or of all."""
-        views = upstreams.reset_all() if key is None else [upstreams.reset(key)]
-        await noted(request, "upstream.reset", key or "*")
+        if key is not None:
+            return [await steered(request, "upstream.reset", key, upstreams.reset)]
+        views = upstreams.reset_all()
+        await noted(request, "upstream.reset", "*")
         return views
 
     @post("/upstreams/test", status_code=200)
     async def test(key: FromQuery[str], request: Asked) -> Tested:
         """Ask it for one token, whatever its state. This costs what one token costs."""
-        await noted(request, "upstream.test", key)
+        await steered(request, "upstream.test", key, upstreams.get)
         model_id, duration_ms = await upstreams.test(key)
         return Tested(key=key, model_id=model_id, duration_ms=round(duration_ms, 1))
 
@@ -89,7 +93,11 @@ def upstream_routes(
     @post("/providers/reload", status_code=200)
     async def reload_providers(request: Asked) -> Reloaded:
         """Take the providers file as it is now, whole or not at all."""
-        warnings = await reload()
+        try:
+            warnings = await reload()
+        except SettingsError:
+            await ledger.note(by(request), "provider.reload", "provider", outcome="refused", note="invalid")
+            raise
         await noted(request, "provider.reload", kind="provider")
         return Reloaded(upstreams=upstreams.all(), warnings=[str(warning) for warning in warnings])
 

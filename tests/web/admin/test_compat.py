@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -90,6 +91,17 @@ async def test_a_provider_of_the_list_is_asked(app: App) -> None:
     assert (await ask(app, "POST", "/admin/provider-states/nobody/reset")).status == 404
 
 
+@pytest.mark.parametrize("name", ["Vendor A/B", "https://vendor.example/v1", "100% a%2Fb?", "שלום 😀", "reset", "a/reset"])
+async def test_a_provider_is_reset_whatever_it_is_called(app: App, name: str) -> None:
+    assert (await ask(app, "POST", "/admin/config", [{**ONE, "name": name}])).status == 200
+    await app.ask("POST", "/v1/chat/completions", body=chat("claude-opus-4-6"), headers=BEARER)
+    at = f"/admin/provider-states/{quote(name, safe='')}"
+    assert (await ask(app, "POST", at)).status == 404
+    assert (await ask(app, "GET", "/admin/provider-states")).json()[name]["consecutiveFailures"] >= 1
+    assert (await ask(app, "POST", f"{at}/reset")).json() == {"success": True}
+    assert (await ask(app, "GET", "/admin/provider-states")).json()[name]["consecutiveFailures"] == 0
+
+
 async def test_the_longest_cooldown_is_read_and_set(app: App) -> None:
     assert (await ask(app, "GET", "/admin/settings")).json() == {"cooldownDuration": 300}
     assert (await ask(app, "POST", "/admin/settings", {"cooldownDuration": 60})).json() == {"success": True}
@@ -143,6 +155,21 @@ async def test_toggles_are_kept_and_read_back(app: App, path: str) -> None:
     assert (await ask(app, "GET", f"/v0/management/{path}")).json() == {name: not before}
     refused = await ask(app, "PATCH", f"/v0/management/{path}", {"value": "perhaps"})
     assert (refused.status, refused.json()) == (400, {"error": "invalid body"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("PUT", "/v0/management/debug", b"", 400),
+        ("PUT", "/v0/management/api-keys", b"", 400),
+        ("POST", "/admin/settings", b"[5]", 400),
+        ("POST", "/admin/settings", b"{", 400),
+        ("POST", "/admin/config", b"[" + b"0," * 1024 * 1024 + b"0]", 413),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_told_in_the_known_shape(app: App, method: str, path: str, body: bytes, status: int) -> None:
+    refused = await ask(app, method, path, body)
+    assert (refused.status, type(refused.json()["error"])) == (status, str)
 
 
 async def test_client_keys_are_a_list_whose_secrets_are_never_shown(app: App) -> None:

@@ -17,6 +17,7 @@ from litestar.response import Stream
 
 from fkproxy.app import create_app
 from fkproxy.settings import load
+from fkproxy.storage.values import StoreUnavailable
 from fkproxy.web.admin.files import taken_in_time
 
 PIECE = bytes(1024 * 1024)
@@ -103,3 +104,23 @@ async def test_a_reader_that_stopped_is_given_up_and_sees_that_the_file_has_no_e
             got = (got + some)[-len(END) :]
         assert got != END
     assert [record.levelno for record in caplog.records if "its reader stopped" in record.message] == [logging.WARNING]
+
+
+async def test_where_the_store_goes_away_meanwhile_that_is_told_and_the_file_has_no_end(caplog: pytest.LogCaptureFixture) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise StoreUnavailable("unreachable", "the server is away")
+
+    @get("/file", middleware=[taken_in_time])
+    async def file() -> Stream:
+        return Stream(pieces())
+
+    app = Litestar([file], openapi_config=None, logging_config=None)
+    async with served(app) as port, asked(port, "/file") as reader, asyncio.timeout(20):
+        got = await reader.read(2**20)
+        while some := await reader.read(2**20):
+            got += some
+    assert b"first" in got
+    assert not got.endswith(END)
+    told = [(record.name, record.levelno, vars(record)["reason"]) for record in caplog.records if record.levelno > logging.INFO]
+    assert told == [("fkproxy.web.admin", logging.WARNING, "the server is away")]

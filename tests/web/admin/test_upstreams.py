@@ -98,3 +98,29 @@ async def test_a_provider_that_cannot_be_built_is_told_without_its_secrets(tmp_p
         ):
             reply = await app.ask("PUT", "/admin/api/providers/p", body={**good, **wrong}, headers=BEARER)
             assert (reply.status, SECRET in reply.body.decode()) == (422, False), (wrong, reply.body)
+
+
+async def test_what_is_done_to_upstreams_and_what_is_refused_stand_in_the_audit_log(tmp_path: Path) -> None:
+    file = tmp_path / "providers.toml"
+    file.write_text("")
+    settings = {"APP_PROVIDERS_FILE": str(file), "APP_SANDBOX__ENABLED": "true"}
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path / "state"), **settings) as app:
+
+        async def told(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, list[tuple[str, ...]]]:
+            before = (await app.ask("GET", "/admin/api/audit?limit=1", headers=BEARER)).json()[0]["id"]
+            reply = await app.ask(method, path, body=body or b"", headers=BEARER)
+            rows = (await app.ask("GET", "/admin/api/audit", headers=BEARER)).json()
+            return reply.status, [(row["action"], row["target"], row["outcome"], row["note"]) for row in rows if row["id"] > before]
+
+        for verb in ("pause", "resume", "reset", "test"):
+            path = f"/admin/api/upstreams/{verb}?key="
+            assert await told("POST", f"{path}sandbox") == (200, [(f"upstream.{verb}", "sandbox", "done", "")])
+            assert await told("POST", f"{path}{SECRET}") == (404, [(f"upstream.{verb}", "-", "refused", "not_found")])
+        assert await told("POST", "/admin/api/upstreams/reset") == (200, [("upstream.reset", "*", "done", "")])
+        assert await told("POST", f"/admin/provider-states/{SECRET}/reset") == (404, [("upstream.reset", "-", "refused", "not_found")])
+        for body, verb in (({"name": SECRET, "disabled": True}, "pause"), ({"name": SECRET, "disabled": False}, "resume")):
+            found = await told("PATCH", "/v0/management/auth-files/status", body)
+            assert found == (400, [(f"upstream.{verb}", "-", "refused", "not_found")])
+        assert await told("POST", "/admin/api/providers/reload") == (200, [("provider.reload", "", "done", "")])
+        file.write_text("providers = 1")
+        assert await told("POST", "/admin/api/providers/reload") == (422, [("provider.reload", "", "refused", "invalid")])
