@@ -165,10 +165,11 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _followed(kept: bytes) -> LoadedSettings:
-    """For a worker that follows another: what the first one began with, but the providers file as it is now, reloaded or not."""
+    """For a worker that follows another: what the first one began with, but the providers file as it is now, reloaded or not; where the
+    service reads copies, as of the last reload."""
     loaded: LoadedSettings = pickle.loads(kept)  # noqa: S301 - our own
     try:
-        return load_providers(loaded)
+        return load_providers(loaded, outdated=True)
     except SettingsError as error:
         from fkproxy.telemetry import logs
 
@@ -267,7 +268,7 @@ def _remotely(options: argparse.Namespace, act: remote.Act) -> int:
     try:
         value, lines, remarks = act(remote.Administrator(*_reached_at(options)), options)
     except remote.Refusal as error:
-        print(f"fkllmproxy: {error}", file=sys.stderr)
+        print(f"fkllmproxy: {remote.plain(str(error))}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"fkllmproxy: {error}", file=sys.stderr)
@@ -276,7 +277,7 @@ def _remotely(options: argparse.Namespace, act: remote.Act) -> int:
         print(json.dumps(value, indent=2))
         return 0
     for line in lines:
-        print(line)
+        print(remote.plain(line))
     for remark in remarks:
         print(remark, file=sys.stderr)
     return 0

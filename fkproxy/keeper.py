@@ -90,6 +90,7 @@ class Keeper(Generic[S]):
         self._in_force = asyncio.Event()
         self._state, self._since_s, self._message = "opening", now_s(), ""
         self._undone: dict[str, StoreStatus] = {}
+        self._unsure = True
         self._unkept: Picture | None = None
 
     @property
@@ -126,16 +127,19 @@ class Keeper(Generic[S]):
                 await self._store.close()
 
     async def look(self) -> None:
-        """Put in force what changed since the last look. Raises `StoreUnavailable`."""
+        """Put in force what changed since the last look; at the first one, and after one that failed, whatever there is: a standby that
+        took the server's place may lack the last changes, and have others under their numbers. Raises `StoreUnavailable`."""
         async with self._looking:
             await self._copy()
+            unsure, self._unsure = self._unsure, True
             revision = await self.store.revision()
-            if revision != self._revision:
+            if unsure or revision != self._revision:
                 picture = await self.store.picture()
                 await self._take(picture)
                 self._revision = picture.revision
                 self._unkept = picture
                 await self._copy()
+            self._unsure = False
         self._works()
 
     async def _copy(self) -> None:

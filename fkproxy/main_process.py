@@ -32,11 +32,11 @@ from fkproxy.notices import Notices
 from fkproxy.supervision import READY_VARIABLE, Successor, Watch, own_command
 from fkproxy.systemd import watchdog_s
 
-__all__ = ["Main", "Terms", "run"]
+__all__ = ["Main", "Terms", "have_standard_streams", "run"]
 
 logger = logging.getLogger("fkproxy.main_process")
 
-_LEAVING, _FAILED_HANDOVERS = range(2)
+_LEAVING, _FAILED_HANDOVERS, _TURNS = range(3)
 """Places in the memory that the main process shares with its worker."""
 
 _CRASH_LOOP_S = 5.5
@@ -90,6 +90,10 @@ class Main:
         """How many versions that were to follow did not get ready."""
         return self._shared[_FAILED_HANDOVERS]
 
+    def turn(self) -> None:
+        """The worker's loop goes round."""
+        self._shared[_TURNS] += 1
+
     @property
     def gone(self) -> bool:
         """It was killed: nobody else would ask the worker to end."""
@@ -118,7 +122,7 @@ class _MainProcess:
 
     def __init__(self, work: Callable[[Main], int]) -> None:
         self._work = work
-        self._shared = memoryview(mmap.mmap(-1, 16)).cast("Q")
+        self._shared = memoryview(mmap.mmap(-1, 24)).cast("Q")
         self._seen: dict[int, int] = dict.fromkeys(_SIGNALS, 0)
         self._worker: int | None = None
         self._code: int | None = None
@@ -136,7 +140,6 @@ class _MainProcess:
         self._tell_by_s = self._stop_at_s = self._again_at_s = self._kill_at_s = float("inf")
 
     def run(self) -> int:
-        _have_standard_descriptors()
         woken, wake = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(wake, False)
@@ -244,7 +247,12 @@ class _MainProcess:
             os.close(terms.inherited)
         handler = Notices(format=terms.format, journal=terms.journal)
         logging.basicConfig(level=terms.level.upper(), handlers=[handler])
-        self._watch = Watch(address=(terms.host, terms.port), variables=terms.variables, watchdog_s=watchdog_s(terms.variables))
+        self._watch = Watch(
+            address=(terms.host, terms.port),
+            variables=terms.variables,
+            watchdog_s=watchdog_s(terms.variables),
+            turns=lambda: self._shared[_TURNS],
+        )
         self._watch.start()
 
     def _reap(self) -> None:
@@ -435,13 +443,15 @@ def _not_ours(_number: int, _frame: object) -> None:
     """A hangup is the main process's affair."""
 
 
-def _have_standard_descriptors() -> None:
-    """Where one of them was closed, a socket would get its number, and log lines with it."""
+def have_standard_streams() -> None:
+    """Where one of them was closed, a socket would get its number, and log lines with it; and commands would have nothing to print to."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, closefd=False)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -49,7 +49,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         if self.database is not None:
             return str(self.database)
         server = urlsplit(self.url)
-        return f"PostgreSQL database {server.path.lstrip('/')} on {server.hostname or 'this host'}, and {self.directory}"
+        host = server.hostname or dict(parse_qsl(server.query)).get("host", "/")
+        return f"PostgreSQL database {server.path.lstrip('/')} on {'this host' if host.startswith('/') else host}, and {self.directory}"
 
 
 def place_of(loaded: LoadedSettings) -> Place | None:

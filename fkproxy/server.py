@@ -32,6 +32,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
+from fkproxy import descriptors
 from fkproxy.main_process import Main, Terms
 from fkproxy.scheduling import Scheduling
 from fkproxy.settings import LoadedSettings, Settings, open_to_others
@@ -83,6 +84,9 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
     logs.configure(level=settings.log.level, format=settings.log.format, journal=environment.journal)
     for warning in loaded.warnings:
         logger.warning(str(warning), extra={"setting": warning.name})
+    streams, allowed = settings.concurrency.max_streams, descriptors.allowed()
+    if allowed < (needed := descriptors.needed(streams)):
+        logger.warning("%d descriptors are too few for %d streams: allow %d (LimitNOFILE=, ulimit -n)", allowed, streams, needed)
     terms = Terms(
         host=_REACHED_AT.get(host, host),
         port=port,
@@ -106,6 +110,7 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
         app = create_app(
             loaded,
             leaving=lambda: main.leaving,
+            turn=main.turn,
             stop_accepting=lambda: _stop_accepting(listener.fileno()),
             handovers_failed=lambda: main.failed_handovers,
         )

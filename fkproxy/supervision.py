@@ -1,7 +1,8 @@
 """What the main process asks and tells while its worker serves, and how the next version takes over. Floor 4.
 
     start      a thread asks /health on the real address until this very process answers; then READY=1, and READY to whoever waits
-    watchdog   the same question every third of systemd's interval; no answer, no sign of life
+    watchdog   the same question every third of systemd's interval; no answer, no sign of life, unless the worker's loop goes round: then
+               every connection is taken, which a restart would not mend and calls under way would not survive
     handover   SIGHUP: the file that is on disk now is started with the listening socket and the settings of now; when it is ready it
                becomes the main process, and this one finishes the calls under way. If it does not get ready, nothing changes
 
@@ -55,14 +56,18 @@ logger = logging.getLogger("fkproxy.supervision")
 
 
 class Watch:
-    """A thread that asks for /health at `address`, and tells systemd. `served`: the worker of now has answered."""
+    """A thread that asks for /health at `address`, and tells systemd. `served`: the worker of now has answered. `turns`: how often its loop
+    has gone round."""
 
-    def __init__(self, *, address: tuple[str, int], variables: Mapping[str, str], watchdog_s: float | None) -> None:
+    def __init__(
+        self, *, address: tuple[str, int], variables: Mapping[str, str], watchdog_s: float | None, turns: Callable[[], int]
+    ) -> None:
         self.served = False
         self.note = ""
         self._address = address
         self._variables = dict(variables)
         self._watchdog_s = watchdog_s
+        self._turns = turns
         self._notifier = Notifier(variables)
         self._woken = threading.Event()
         self._ended = self._handed_over = False
@@ -102,6 +107,7 @@ class Watch:
             self._woken.clear()
             if self._ended:
                 return
+            turns = self._turns()
             health = self._ask()
             if health is not None and health.get("pid") == os.getpid():
                 self.served = True
@@ -109,10 +115,16 @@ class Watch:
                 if self.served:
                     self._ready(_status(health or {}))
             elif health is not None:
-                tell = self._notifier.alive if self._watchdog_s is not None else self._notifier.status
-                tell(_status(health) + self.note)
+                self._tell(_status(health))
+            elif self.served and self._turns() != turns:
+                logger.warning("the service goes on with its calls, but takes no new connection")
+                self._tell("it takes no new connection")
             elif self.served:
                 logger.warning("the service did not answer its own health check")
+
+    def _tell(self, status: str) -> None:
+        tell = self._notifier.alive if self._watchdog_s is not None else self._notifier.status
+        tell(status + self.note)
 
     def _ready(self, status: str) -> None:
         self._told_ready = True
@@ -222,6 +234,9 @@ def _become(command: Sequence[str], variables: Callable[[], Mapping[str, str]], 
         os.execve(command[0], [*command], given)  # noqa: S606 - our own file
     except OSError as error:
         logger.error("the next version could not be started", extra={"cause": error.strerror})
+    except ImportError:
+        cause = "what this one was unpacked to is gone from the disk: only a restart helps"
+        logger.error("the next version could not be started", extra={"cause": cause})
     except BaseException as error:  # noqa: BLE001 - whatever it is: this process is not to go on as the one that it was forked from
         logger.error("the next version could not be started", extra={"cause": type(error).__name__})
     finally:

@@ -33,6 +33,11 @@ def fill() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+def keep_to_ourselves() -> None:
+    """What is unpacked, and what Python compiles of it later, is run: others may not write there, whatever umask we were started with."""
+    os.umask(os.umask(0o022) | 0o022)
+
+
 def check() -> None:
     """Leave where the compiled parts could not be loaded."""
     libc, _ = platform.libc_ver()
@@ -55,11 +60,25 @@ def unpack_or_leave(archive: object, target: Path, *options: object) -> None:
 
 
 def place(archive: object, root: object, build_id: str) -> Path:
-    """Where shiv unpacks, by the build alone: a file that was tried under another name is not unpacked again."""
-    return place_by_name(archive, root, build_id).with_name(f"fkllmproxy_{build_id}")
+    """Where shiv unpacks, by the build alone: a file that was tried under another name is not unpacked again.
+
+    Leave where nobody may look, or nothing may be run.
+    """
+    try:
+        target = place_by_name(archive, root, build_id).with_name(f"fkllmproxy_{build_id}")
+    except RuntimeError:
+        leave("this file is unpacked below the home of who starts it, and this user has none; SHIV_ROOT names another folder")
+    try:
+        there = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
+        if os.statvfs(there).f_flag & os.ST_NOEXEC:
+            leave(f"{there} is mounted noexec, and the compiled parts of this file are run from there; SHIV_ROOT names another folder")
+    except OSError as error:
+        leave(f"this file cannot be unpacked to {target.parent}: {error.strerror or error}")
+    return target
 
 
 fill()
+keep_to_ourselves()
 check()
 _bootstrap.cache_path = place
 _bootstrap.extract_site_packages = unpack_or_leave

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fkproxy import __version__
+from fkproxy.installation import places
 
 pytestmark = pytest.mark.e2e
 
@@ -169,6 +170,36 @@ def test_where_it_cannot_be_unpacked_it_says_so(journal: bool, tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"<2>{line}\n" if journal else f"fkllmproxy: {told}\n")
 
 
+def test_where_its_parts_cannot_be_looked_for_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0)
+    # Root may look everywhere, unless it has no capability to.
+    start = ["setpriv", "--bounding-set=-all", BINARY] if os.geteuid() == 0 else [BINARY]
+    done = subprocess.run([*start, "version"], env=environment(tmp_path / "home" / "x"), capture_output=True, text=True)
+    told = f"fkllmproxy: this file cannot be unpacked to {tmp_path}/home/x: Permission denied\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
+def test_who_has_no_home_is_told_so() -> None:
+    started = "import os, runpy, sys\nos.getuid = lambda: 2**31\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    command = ["/usr/bin/python3", "-sE", "-c", started, BINARY, "version"]
+    done = subprocess.run(command, env={}, capture_output=True, text=True)
+    told = "this file is unpacked below the home of who starts it, and this user has none; SHIV_ROOT names another folder"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"fkllmproxy: {told}\n")
+
+
+def test_where_its_parts_could_not_be_run_it_says_so(tmp_path: Path) -> None:
+    started = (
+        "import os, runpy, sys, types\n"
+        "os.statvfs = lambda _: types.SimpleNamespace(f_flag=os.ST_NOEXEC)\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = ["/usr/bin/python3", "-sE", "-c", started, BINARY, "version"]
+    done = subprocess.run(command, env=environment(tmp_path / "x"), capture_output=True, text=True)
+    told = f"fkllmproxy: {tmp_path} is mounted noexec, and the compiled parts of this file are run from there; "
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{told}SHIV_ROOT names another folder\n")
+
+
 @pytest.mark.parametrize("place", ["its header", "its data"])
 def test_a_damaged_file_says_so(place: str, tmp_path: Path) -> None:
     member = next(entry for entry in entries() if entry.filename.startswith("site-packages/"))
@@ -193,6 +224,13 @@ def test_first_starts_at_the_same_time_all_succeed(tmp_path: Path) -> None:
         assert (child.returncode, err) == (0, "")
         assert __version__ in out
     assert len(trees(tmp_path)) == 1
+
+
+def test_others_cannot_write_what_it_unpacks(tmp_path: Path) -> None:
+    subprocess.run([BINARY, "version"], env=environment(tmp_path / "root"), umask=0, check=True, capture_output=True)
+    made = [path for path in (tmp_path / "root").rglob("*") if not path.is_symlink()]
+    assert any(path.suffix == ".pyc" for path in made)
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
 
 
 def test_under_another_name_it_is_not_unpacked_again(shiv_root: Path, tmp_path: Path) -> None:
@@ -224,3 +262,9 @@ def test_it_brings_up_a_store_from_the_file_alone(shiv_root: Path, tmp_path: Pat
         done = subprocess.run([BINARY, *verb], env=settings, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "fkllmproxy.db").exists()
+
+
+@pytest.mark.parametrize("unit", [places.SERVICE, places.SOCKET])
+def test_it_can_be_asked_for_the_units_that_it_brings(unit: str) -> None:
+    assert places.unit_file_in(BINARY, unit) == (ROOT / "packaging" / "systemd" / unit).read_text()
+    assert places.unit_file_in(BINARY, "another.service") is None

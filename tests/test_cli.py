@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import secrets
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ from fkproxy import __version__, cli, smoke
 from fkproxy.app import create_app
 from fkproxy.assembly import Assembly
 from fkproxy.server import CannotListen
+from fkproxy.settings import load
 
 KEY = "0123456789abcdef-the-key"
 PARENT: Any = SimpleNamespace(kept=b"")
@@ -51,6 +55,33 @@ def smoked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str |
 
     monkeypatch.setattr(smoke, "run", run)
     return asked
+
+
+def test_a_worker_that_follows_goes_on_with_what_was_reloaded_and_not_with_what_was_not_yet(
+    served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, copies = tmp_path / "etc", tmp_path / "copies"
+    files.mkdir()
+
+    def readable(path: Path, _: object) -> Path:
+        return copies / path.name if path.parent == files and copies.exists() else path
+
+    for module in ("copies", "providers_file"):
+        monkeypatch.setattr(f"fkproxy.settings.{module}.readable", readable)
+    entry = '[[providers]]\nname = "{0}"\nadapter = "openai"\ncredentials = [{{ file = "key" }}]\n'
+    (files / "key").write_text("first-key")
+    (files / "providers.toml").write_text(entry.format("one"))
+    kept = pickle.dumps(load(environ={"APP_PROVIDERS_FILE": str(files / "providers.toml")}))
+    (files / "providers.toml").write_text(entry.format("one") + entry.format("two"))
+    shutil.copytree(files, copies)
+    (files / "key").write_text("another-key")
+    (files / "providers.toml").write_text("nonsense")
+    parent: Any = SimpleNamespace(kept=kept)
+    assert cli.main(["serve"], parent) == 0
+    assert [(each.name, each.credentials[0].key.get_secret_value()) for each in served[0].providers] == [
+        ("one", "first-key"),
+        ("two", "first-key"),
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["serve"]])
@@ -292,6 +323,21 @@ def test_what_cannot_be_printed_is_one_plain_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([sys.executable, "-m", "fkproxy", *arguments], stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (1, b"fkllmproxy: the system: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "exit_code", "told"),
+    [
+        ("version", ">&-", 0, ""),
+        ("check", ">&- 2>&- <&-", 0, ""),
+        ("check --env-file /nonexistent", "2>&-", 1, ""),
+        ("providers put vendor -", "<&-", 2, "fkllmproxy: - cannot be read as JSON: Expecting value: line 1 column 1 (char 0)\n"),
+    ],
+)
+def test_closed_streams_are_empty_ones(arguments: str, closed: str, exit_code: int, told: str) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m fkproxy {arguments} {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout if "2>&-" in closed else "", done.stderr) == (exit_code, "", told)
 
 
 def test_an_interrupt_ends_it_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,9 +98,10 @@ async def test_what_the_store_says_is_put_in_force_and_its_copy_kept() -> None:
         assert scene.keeper.opened.is_set()
 
 
-async def test_a_process_that_began_from_the_copy_takes_nothing_that_it_has() -> None:
+async def test_a_process_that_began_from_the_copy_takes_what_is_there_under_the_same_number() -> None:
     async with Scene(revision=1) as scene:
-        assert (scene.taken, scene.store.pictures) == ([], 0)
+        await scene.tick()
+        assert (scene.taken, scene.kept, scene.store.pictures) == ([1], [1], 1)
 
 
 async def test_a_change_of_another_process_is_seen_at_the_next_look() -> None:
@@ -137,7 +138,17 @@ async def test_a_store_that_goes_away_is_told_and_comes_back_by_itself() -> None
         assert (status.state, status.since_s, status.message, status.revision) == ("locked", 1005.0, "the database is locked", 1)
         scene.store.fault = None
         await scene.tick()
-        assert (scene.keeper.status.state, scene.keeper.status.message, scene.taken) == ("open", "", [1])
+        assert (scene.keeper.status.state, scene.keeper.status.message) == ("open", "")
+
+
+async def test_a_store_that_comes_back_may_have_another_change_under_the_number_of_the_last_one() -> None:
+    async with Scene() as scene:
+        scene.store.fault = StoreUnavailable("unreachable", "the database server cannot be reached")
+        await scene.tick()
+        scene.store.fault = None
+        await scene.tick()
+        await scene.tick()
+        assert (scene.taken, scene.kept) == ([1, 1], [1, 1])
 
 
 async def test_chores_are_done_at_once_and_then_every_so_often_whatever_becomes_of_them() -> None:
@@ -191,7 +202,7 @@ async def test_a_copy_that_cannot_be_written_is_told_and_tried_again_whether_the
         assert (scene.kept, scene.keeper.status.state) == ([1, 2], "unreachable")
         scene.store.fault = None
         await scene.tick()
-        assert (scene.kept, scene.keeper.status.state, scene.store.pictures) == ([1, 2], "open", 2)
+        assert (scene.kept, scene.keeper.status.state, scene.store.pictures) == ([1, 2, 2], "open", 3)
 
 
 async def test_it_is_closed_at_the_end() -> None:
@@ -222,14 +233,14 @@ async def test_a_mistake_of_ours_is_told_and_ends_nothing(caplog: pytest.LogCapt
 
 
 async def test_what_cannot_be_taken_because_of_a_mistake_is_tried_again() -> None:
-    async with Scene(revision=1) as scene:
+    async with Scene() as scene:
         scene.store.now = Picture(revision=2, document=Document())
         take, scene.keeper._take = scene.keeper._take, None  # type: ignore[assignment]  # cannot be called
         await scene.tick()
-        assert (scene.keeper.status.state, scene.taken) == ("broken", [])
+        assert (scene.keeper.status.state, scene.taken) == ("broken", [1])
         scene.keeper._take = take
         await scene.tick()
-        assert (scene.keeper.status.state, scene.taken) == ("open", [2])
+        assert (scene.keeper.status.state, scene.taken) == ("open", [1, 2])
 
 
 async def test_chores_wait_until_something_is_in_force() -> None:

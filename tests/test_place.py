@@ -24,6 +24,10 @@ SERVER = "postgresql://user:secret@db.example:5433/gateway?sslmode=require"
             STATE | {"APP_STORE__URL": "postgresql://fk@/gateway?host=/run/postgresql"},
             "PostgreSQL database gateway on this host, and /var/lib/x",
         ),
+        (
+            STATE | {"APP_STORE__URL": "postgresql://fk@/gateway?host=db.example"},
+            "PostgreSQL database gateway on db.example, and /var/lib/x",
+        ),
     ],
 )
 def test_it_is_told_without_a_password(variables: dict[str, str], told: str) -> None:

@@ -29,7 +29,9 @@ class _Client(msgspec.Struct, frozen=True):
 _CLIENTS = (
     _Client("OPENAI_BASE_URL", "/v1", ("OPENAI_API_KEY",)),
     _Client("OPENAI_API_BASE", "/v1", ("OPENAI_API_KEY",)),
+    _Client("AZURE_OPENAI_ENDPOINT", "", ("AZURE_OPENAI_API_KEY",)),
     _Client("ANTHROPIC_BASE_URL", "", ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")),
+    _Client("ANTHROPIC_VERTEX_BASE_URL", "/v1", ("ANTHROPIC_AUTH_TOKEN",)),
     _Client("GOOGLE_GEMINI_BASE_URL", "", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
     _Client("GOOGLE_VERTEX_BASE_URL", "", ("GOOGLE_API_KEY",)),
 )

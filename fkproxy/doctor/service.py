@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import http.client
 import json
-import resource
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fkproxy import __version__
+from fkproxy import __version__, descriptors
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.doctor.situation import Situation
 from fkproxy.installation.places import PREVIOUS, SERVICE, SOCKET, UNITS, unit_file
@@ -20,8 +19,6 @@ from fkproxy.installation.places import PREVIOUS, SERVICE, SOCKET, UNITS, unit_f
 __all__ = ["check_address", "check_process", "check_units"]
 
 _TIMEOUT_S = 5.0
-_DESCRIPTORS_PER_STREAM = 2
-_DESCRIPTORS_BESIDE = 256
 
 
 def check_units(situation: Situation) -> Iterable[Finding]:
@@ -59,27 +56,24 @@ def _changed_lines(path: Path, expected: str) -> str:
 
 def check_process(situation: Situation) -> Iterable[Finding]:
     """Up, for how many restarts, with how many descriptors."""
-    service = situation.service
-    state = service.get("ActiveState")
+    service, socket = situation.service, situation.socket
+    state, with_socket = service.get("ActiveState"), socket.get("UnitFileState") == "enabled"
     if service.get("LoadState") != "loaded":
         return
+    # systemd gives up the socket unit together with the service.
+    start = f"systemctl start {SOCKET} {SERVICE}" if with_socket else f"systemctl start {SERVICE}"
     if state == "active":
         yield ok("service", f"active: {service.get('StatusText', '')}")
     elif state == "failed":
-        yield error(
-            "service",
-            f"it has failed ({service.get('Result')})",
-            "journalctl -u fkllmproxy -n 30 -o cat; then: systemctl restart fkllmproxy",
-        )
+        yield error("service", f"it has failed ({service.get('Result')})", f"journalctl -u fkllmproxy -n 30 -o cat; then: {start}")
     else:
-        yield warning("service", f"it is {state}", "systemctl start fkllmproxy")
-    socket = situation.socket
-    if state == "active" and socket.get("UnitFileState") == "enabled" and socket.get("ActiveState") != "active":
+        yield warning("service", f"it is {state}", start)
+    if state == "active" and with_socket and socket.get("ActiveState") != "active":
         # systemd does not start it beside a service that runs already.
         yield warning(
             "service",
             f"it runs without {SOCKET}: on the address of the settings, and clients are refused while it restarts",
-            f"systemctl stop {SERVICE}; systemctl start {SOCKET} {SERVICE}",
+            f"systemctl stop {SERVICE}; {start}",
         )
     restarts = int(service.get("NRestarts") or 0)
     if restarts:
@@ -88,6 +82,9 @@ def check_process(situation: Situation) -> Iterable[Finding]:
             f"systemd has restarted it {restarts} times by itself",
             "journalctl -u fkllmproxy -p warning -o cat tells why it ended",
         )
+    if "takes no new connection" in service.get("StatusText", ""):
+        told = "it goes on with its calls and takes no new connection: it has 4,096, or no descriptor left"
+        yield error("service", told, f"ss -tn sport = :{situation.address[1]} tells whose they are")
     if "did not get ready" in service.get("StatusText", ""):
         yield warning(
             "service", "the last upgrade did not get ready; the version before goes on", "journalctl -t fkllmproxy -p warning -o cat"
@@ -101,16 +98,16 @@ def check_process(situation: Situation) -> Iterable[Finding]:
 
 def _descriptors(pid: int, max_streams: int) -> Iterable[Finding]:
     try:
-        soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    except (OSError, PermissionError):
+        allowed = descriptors.allowed(pid)
+    except OSError:
         yield note("limits", "the limits of the process can only be read by root")
         return
-    needed = max_streams * _DESCRIPTORS_PER_STREAM + _DESCRIPTORS_BESIDE
-    if soft < needed:
+    needed = descriptors.needed(max_streams)
+    if allowed < needed:
         fix = f"LimitNOFILE={needed} in 'systemctl edit fkllmproxy', or a smaller APP_CONCURRENCY__MAX_STREAMS"
-        yield warning("limits", f"{soft} descriptors are too few for {max_streams} streams", fix)
+        yield warning("limits", f"{allowed} descriptors are too few for {max_streams} streams", fix)
     else:
-        yield ok("limits", f"{soft} descriptors for up to {max_streams} streams")
+        yield ok("limits", f"{allowed} descriptors for up to {max_streams} streams")
 
 
 def check_address(situation: Situation) -> Iterable[Finding]:

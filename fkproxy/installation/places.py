@@ -23,6 +23,7 @@ __all__ = [
     "packaged",
     "service_variables",
     "unit_file",
+    "unit_file_in",
 ]
 
 SERVICE = "fkllmproxy.service"
@@ -43,6 +44,7 @@ STATE = Path("/var/lib/fkllmproxy")
 _CREDENTIALS = Path("/run/credentials") / SERVICE
 
 _CARRIED = Path(fkproxy.__file__).parent / "packaged"
+_IN_A_BUILT_FILE = "site-packages/fkproxy/packaged"
 _CHECKOUT = Path(fkproxy.__file__).parent.parent
 """In a checkout the same files stand where they are kept."""
 
@@ -56,6 +58,15 @@ def packaged(name: str) -> str:
 def unit_file(name: str) -> str:
     """The text of a unit, as this version has it."""
     return packaged(f"packaging/systemd/{name}")
+
+
+def unit_file_in(file: Path, name: str) -> str | None:
+    """The text of a unit, as the version in a built file has it; None where it carries none."""
+    with zipfile.ZipFile(file) as archive:
+        try:
+            return archive.read(f"{_IN_A_BUILT_FILE}/packaging/systemd/{name}").decode()
+        except KeyError:
+            return None
 
 
 def service_variables() -> dict[str, str]:

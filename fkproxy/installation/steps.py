@@ -34,6 +34,7 @@ from fkproxy.installation.places import (
     own_file,
     packaged,
     unit_file,
+    unit_file_in,
 )
 from fkproxy.installation.trial import try_out
 
@@ -79,7 +80,7 @@ def install(say: Say, *, start: bool = True, replace_units: bool = False) -> Non
             say(f"the service runs: {show('StatusText')['StatusText']}")
         else:
             say(f"not started; 'systemctl enable --now {SOCKET} {SERVICE}' does that")
-    say(f"settings: {ENV_FILE}, then 'systemctl restart fkllmproxy'; what to do when: {RUNBOOK}")
+    say(f"settings: {ENV_FILE}, then 'systemctl reload fkllmproxy'; what to do when: {RUNBOOK}")
 
 
 def upgrade(file: Path, say: Say) -> None:
@@ -93,8 +94,9 @@ def upgrade(file: Path, say: Say) -> None:
             raise Refused(f"{file} is the file that is installed already")
         _replace_by(file, say)
         for unit in (SERVICE, SOCKET):
-            if (UNITS / unit).is_file() and (UNITS / unit).read_text() != unit_file(unit):
-                say(f"note: {UNITS / unit} is not what this version brings; 'fkllmproxy doctor' tells the difference")
+            brought = unit_file_in(BINARY, unit)
+            if brought is not None and (UNITS / unit).is_file() and (UNITS / unit).read_text(errors="replace") != brought:
+                say(f"note: {UNITS / unit} is not what the new version brings; 'fkllmproxy doctor' tells the difference")
 
 
 def rollback(say: Say) -> None:
@@ -134,10 +136,13 @@ def _alone() -> Iterator[None]:
         except OSError as error:
             raise Refused("another install, upgrade or rollback is under way") from error
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Folders that are missing are for everybody to look into, also where root's umask is 077: what is for root only gets its mode.
+        mask = os.umask(0o022)
         try:
             _keep_replaced()
             yield
         finally:
+            os.umask(mask)
             signal.signal(signal.SIGHUP, before)
 
 
@@ -268,6 +273,9 @@ def _activate(say: Say) -> None:
             say(f"the new file has taken over: {_take_over()}")
         elif state in ("failed", "activating"):
             tell("reset-failed", SERVICE)
+            if state == "failed" and show("ActiveState", unit=SOCKET)["ActiveState"] == "failed":
+                # systemd gives it up together with the service, and opens it only while that one does not run.
+                tell("start", SOCKET)
             tell("restart", SERVICE)
             say(f"the service runs again: {show('StatusText')['StatusText']}")
     except Refused:

@@ -12,6 +12,7 @@ tables.py          what comes back, as lines for people
 
 from fkproxy.remote.administrator import Administrator, Refusal
 from fkproxy.remote.commands import add_commands
+from fkproxy.remote.tables import plain
 from fkproxy.remote.verbs import Act, Result
 
-__all__ = ["Act", "Administrator", "Refusal", "Result", "add_commands"]
+__all__ = ["Act", "Administrator", "Refusal", "Result", "add_commands", "plain"]

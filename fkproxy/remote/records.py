@@ -12,7 +12,7 @@ from typing import Any
 from fkproxy.remote.administrator import LONG_S, Administrator, Refusal
 from fkproxy.remote.tables import Column, explanation_lines, fields, moment, when
 from fkproxy.remote.values import moment_s
-from fkproxy.remote.verbs import Result, Run, family, leaf, rows
+from fkproxy.remote.verbs import Result, Run, family, leaf, path_of, rows
 
 __all__ = ["add_audit", "add_explain", "add_logs", "add_usage"]
 
@@ -30,12 +30,22 @@ _AUDIT: list[Column] = [
     *fields(who="actor.kind", network="actor.peer", action="action", target="target", outcome="outcome", changed="changed", note="note"),
 ]
 _ENDED_BY = ("client", "upstream", "gateway")
+_PAGE = 50
+"""Rows that the gateway gives where nobody says how many."""
 
 
 def _times(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=moment_s, metavar="TIME", help="from then on: 2h for two hours ago, or 2026-01-31T12:00:00Z")
     parser.add_argument("--until", type=moment_s, metavar="TIME", help="up to then")
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many rows")
+
+
+def _key_id(administrator: Administrator, key: str | None) -> str | None:
+    """Calls are remembered under the id of their key, which outlives its secrets; what is shown of them is a secret's prefix."""
+    if key is None or not key.startswith("sk-"):
+        return key
+    found: str = administrator.ask("GET", path_of("keys", key))["id"]
+    return found
 
 
 # --- calls
@@ -46,7 +56,7 @@ def add_logs(commands: Any, parent: argparse.ArgumentParser, run: Run) -> None:
     parser = leaf(commands, [parent], run, "logs", "calls as the store remembers them, the newest first", _calls)
     _times(parser)
     parser.add_argument("--id", metavar="ID", help="the call's x-request-id")
-    parser.add_argument("--key", metavar="ID", help="of one client key, by its id")
+    parser.add_argument("--key", metavar="ID", help="of one client key, by its id or its prefix")
     parser.add_argument("--pool", metavar="POOL", help="of one pool")
     parser.add_argument("--provider", metavar="NAME", help="served by one provider")
     parser.add_argument("--model", metavar="MODEL", help="asked for, or served by, one model")
@@ -61,7 +71,7 @@ def add_logs(commands: Any, parent: argparse.ArgumentParser, run: Run) -> None:
 def _calls(administrator: Administrator, options: argparse.Namespace) -> Result:
     asked = {
         "request_id": options.id,
-        "key_id": options.key,
+        "key_id": _key_id(administrator, options.key),
         "pool": options.pool,
         "provider_key": options.provider,
         "model": options.model,
@@ -99,7 +109,7 @@ def add_usage(commands: Any, parent: argparse.ArgumentParser, run: Run) -> None:
     parser = leaf(commands, [parent], run, "usage", "calls, tokens and money by key, pool, model …; to the hour", _used)
     _times(parser)
     parser.add_argument("--by", choices=("pool", "key", "provider", "model", "hour", "day"), default="key", help="default: key")
-    parser.add_argument("--key", metavar="ID", help="of one client key, by its id")
+    parser.add_argument("--key", metavar="ID", help="of one client key, by its id or its prefix")
     parser.add_argument("--pool", metavar="POOL", help="of one pool")
     parser.add_argument("--provider", metavar="NAME", help="served by one provider")
     parser.add_argument("--model", metavar="MODEL", help="served by one model")
@@ -113,7 +123,7 @@ def _used(administrator: Administrator, options: argparse.Namespace) -> Result:
         since_s=options.since,
         until_s=options.until,
         limit=options.limit,
-        key_id=options.key,
+        key_id=_key_id(administrator, options.key),
         pool=options.pool,
         provider_key=options.provider,
         model_id=options.model,
@@ -167,7 +177,8 @@ def _entries(administrator: Administrator, options: argparse.Namespace) -> Resul
         target=options.target,
         outcome=options.outcome,
     )
-    return rows(_AUDIT, found)
+    more = [f"there may be more: --before {found[-1]['id']}"] if len(found) >= (options.limit or _PAGE) else []
+    return rows(_AUDIT, found, more)
 
 
 def _verify(administrator: Administrator, options: argparse.Namespace) -> Result:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Column", "explanation_lines", "fields", "item_lines", "lines_of", "moment", "upstream_lines", "when"]
+__all__ = ["Column", "explanation_lines", "fields", "item_lines", "lines_of", "moment", "plain", "upstream_lines", "when"]
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 """A heading, and what stands below it for one row."""
@@ -61,6 +61,11 @@ def when(name: str, unit_s: float = 1.0) -> Callable[[Mapping[str, Any]], str]:
 def moment(at_s: float) -> str:
     """Unix seconds as UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_s))
+
+
+def plain(text: str) -> str:
+    """What may go to a terminal. Models are called whatever clients say, and some of what they say steers it."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def item_lines(found: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -159,7 +159,11 @@ def _pool_terms() -> argparse.ArgumentParser:
         "--strategy", metavar="STRATEGY", type=text_or_none, help="which provider of one priority is next; '': as configured"
     )
     parser.add_argument(
-        "--fallback", action="append", type=pair, metavar="MODEL=OTHER", help="ask for another one when everybody failed; again, in order"
+        "--fallback",
+        action="append",
+        type=_fallback,
+        metavar="MODEL=OTHER",
+        help="ask for another one when everybody failed; again, in order; '': none",
     )
     return parser
 
@@ -169,9 +173,13 @@ def _pool_terms_of(options: argparse.Namespace) -> dict[str, Any]:
     terms = {name: _without_blanks(said[name]) for name in _POOL_TERMS if name in said}
     if "fallback" in said:
         terms["fallbacks"] = {}
-        for model, other in said["fallback"]:
+        for model, other in filter(None, said["fallback"]):
             terms["fallbacks"].setdefault(model, []).append(other)
     return terms
+
+
+def _fallback(text: str) -> tuple[str, str] | None:
+    return pair(text) if text else None
 
 
 def _without_blanks(value: Any) -> Any:

@@ -104,6 +104,10 @@ def test_the_socket_unit_decides_the_address() -> None:
         ({"ActiveState": "inactive"}, ("warning", "it is inactive")),
         ({"NRestarts": "3"}, ("warning", "systemd has restarted it 3 times by itself")),
         (
+            {"StatusText": "it takes no new connection"},
+            ("error", "it goes on with its calls and takes no new connection: it has 4,096, or no descriptor left"),
+        ),
+        (
             {"StatusText": "ok; the version that was to follow did not get ready at 1"},
             ("warning", "the last upgrade did not get ready; the version before goes on"),
         ),
@@ -128,9 +132,16 @@ def test_a_socket_unit_that_is_wanted_and_was_left_behind(service: str, socket: 
     assert any("without fkllmproxy.socket" in message for _, message in found) is said
 
 
+@pytest.mark.parametrize("state", ["failed", "inactive"])
+@pytest.mark.parametrize(("socket", "units"), [("enabled", "fkllmproxy.socket fkllmproxy.service"), ("disabled", "fkllmproxy.service")])
+def test_what_does_not_run_is_to_be_started_with_its_socket_unit_where_that_is_wanted(state: str, socket: str, units: str) -> None:
+    found = patient(service={**RUNNING, "ActiveState": state}, socket={"ActiveState": "failed", "UnitFileState": socket})
+    assert next(iter(check_process(found))).fix.endswith(f"systemctl start {units}")
+
+
 @pytest.mark.parametrize(("streams", "severity"), [("100", "ok"), ("4000", "warning")])
 def test_descriptors_for_the_streams_that_are_allowed(streams: str, severity: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resource.prlimit", lambda pid, which: (4096, 4096))
+    monkeypatch.setattr("resource.prlimit", lambda pid, which: (1024, 4096))
     service = {**RUNNING, "MainPID": str(os.getpid())}
     assert told(check_process(patient(settings={"APP_CONCURRENCY__MAX_STREAMS": streams}, service=service)))[-1][0] == severity
 

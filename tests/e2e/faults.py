@@ -30,7 +30,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     whole: Script = ()
     stream: Script = ()
     late: bool = False
-    told: frozenset[int] = frozenset((502, 503))
+    told: frozenset[int] = frozenset((502, 503, 529))
     hold: tuple[str, str] | None = ("limited", "failure")
     of_model: bool = False
     passes: bool = False
@@ -193,7 +193,7 @@ _REFUSING = [
         headers={"retry_after": 7},
         hold=("limited", "rate_limited"),
         of_model=True,
-        told=frozenset((429, 502, 503)),
+        told=frozenset((429, 502, 503, 529)),
     ),
     _status("529 Overloaded", {}, "upstream_overloaded"),
 ]

@@ -201,6 +201,7 @@ class TokenEndpoint:
         self.token = token
         self.grants: list[str] = []
         self.refuses = False
+        self.fails_with: int | None = None
         self.says: bytes | None = None
         """Instead of what it should."""
         outer = self
@@ -211,7 +212,7 @@ class TokenEndpoint:
                 granted = {"access_token": outer.token, "expires_in": 3600, "token_type": "Bearer"}
                 refused = {"error": "invalid_grant", "error_description": "canary: Invalid JWT Signature."}
                 body = json.dumps(refused if outer.refuses else granted).encode() if outer.says is None else outer.says
-                self.send_response(400 if outer.refuses else 200)
+                self.send_response(outer.fails_with or (400 if outer.refuses else 200))
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()

@@ -122,7 +122,7 @@ def calls(key: Key) -> Iterator[tuple[str, object, dict[str, str]]]:
     yield "/v1/chat/completions", f'{{"model": "m", "messages": "{canary("prompt")}'.encode(), good
     yield f"/v1/models/m:{canary('query')}?key={canary('query')}", chat("m"), good
     yield f"/v1beta/models/m:generateContent?key={key.secret}", {"contents": [{"parts": [{"text": canary("prompt")}]}]}, headers
-    for name in ("authorization", "x-api-key", "x-goog-api-key"):
+    for name in ("authorization", "x-api-key", "x-goog-api-key", "api-key"):
         wrong = f"Bearer sk-{canary('wrongkey')}" if name == "authorization" else f"sk-{canary('wrongkey')}"
         yield "/v1/chat/completions", chat("m"), {**headers, name: wrong}
 

@@ -75,14 +75,14 @@ def run(folder: Path, program: str, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-def claude(gateway: Service, folder: Path, model: str, prompt: str, key: str = KEY) -> dict[str, Any]:
+def claude(gateway: Service, folder: Path, model: str, prompt: str, key: str = KEY, **variables: str) -> dict[str, Any]:
+    variables = variables or {"ANTHROPIC_BASE_URL": gateway.url, "ANTHROPIC_API_KEY": key}
     value: dict[str, Any] = json.loads(
         run(
             folder,
             "claude",
             *("-p", prompt, "--model", model, "--output-format", "json", "--allowedTools", "Bash(cat:*)"),
-            ANTHROPIC_BASE_URL=gateway.url,
-            ANTHROPIC_API_KEY=key,
+            **variables,
             CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
             DISABLE_AUTOUPDATER="1",
         )
@@ -90,16 +90,10 @@ def claude(gateway: Service, folder: Path, model: str, prompt: str, key: str = K
     return value
 
 
-def gemini(gateway: Service, folder: Path, model: str, prompt: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(
-        run(
-            folder,
-            "gemini",
-            *("--skip-trust", "--yolo", "-p", prompt, "-m", model, "--output-format", "json"),
-            GEMINI_API_KEY=KEY,
-            GOOGLE_GEMINI_BASE_URL=gateway.url,
-        )
-    )
+def gemini(gateway: Service, folder: Path, model: str, prompt: str, **variables: str) -> dict[str, Any]:
+    variables = variables or {"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": gateway.url}
+    arguments = ("--skip-trust", "--yolo", "-p", prompt, "-m", model, "--output-format", "json")
+    value: dict[str, Any] = json.loads(run(folder, "gemini", *arguments, **variables))
     return value
 
 
@@ -139,6 +133,14 @@ def test_claude_code_answers_and_uses_its_tools(gateway: Service, folder: Path, 
     assert (read["result"], read["num_turns"]) == ("The note says heron.", 2)
 
 
+def test_claude_code_asks_as_for_vertex_ai(gateway: Service, folder: Path) -> None:
+    variables = dict(each.split("=", 1) for each in told("both, as for Claude on Vertex AI") if "=" in each)
+    variables |= {"ANTHROPIC_VERTEX_BASE_URL": gateway.v1, "ANTHROPIC_AUTH_TOKEN": KEY}
+    for model in MODELS.values():
+        read = claude(gateway, folder, model, "claude, read the note", **variables)
+        assert (read["result"], read["num_turns"]) == ("The note says heron.", 2)
+
+
 def test_claude_code_tells_at_once_that_its_key_is_refused(gateway: Service, folder: Path) -> None:
     with pytest.raises(AssertionError, match="the API key is not valid"):
         claude(gateway, folder, MODELS["gemini"], "hello", key="sk-another-key")
@@ -153,3 +155,12 @@ def test_gemini_cli_answers_and_uses_its_tools(gateway: Service, folder: Path, u
     read = gemini(gateway, folder, model, "gemini, read the note")
     assert read["response"] == "The note says heron."
     assert read["stats"]["tools"]["totalSuccess"] == 1
+
+
+def test_gemini_cli_asks_as_for_vertex_ai(gateway: Service, folder: Path) -> None:
+    settings = folder / "home" / ".gemini" / "settings.json"
+    settings.write_text(settings.read_text().replace("gemini-api-key", "vertex-ai"))
+    variables = dict(each.split("=", 1) for each in told("both, as for Vertex AI") if each.startswith("GOOGLE_"))
+    variables |= {"GOOGLE_VERTEX_BASE_URL": gateway.url, "GOOGLE_API_KEY": KEY}
+    for model in ("gemini-2.5-flash", f"publishers/google/models/{MODELS['openai']}"):
+        assert gemini(gateway, folder, model, "gemini, read the note", **variables)["response"] == "The note says heron."

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from google import genai
 from google.genai import errors, types
+from google.oauth2.credentials import Credentials
 
 from tests.e2e.processes import KEY, Aimock, Service, service
 
@@ -21,10 +22,30 @@ def compatible_service(directory: Path, aimock: Aimock) -> Iterator[Service]:
         yield running
 
 
+def client_of(running: Service, mode: str, key: str = KEY) -> genai.Client:
+    """As for the Gemini API, or as for Vertex AI: with a key, which it calls express mode, or with a project and a token."""
+    options = types.HttpOptions(base_url=running.url)
+    match mode:
+        case "express":
+            return genai.Client(vertexai=True, api_key=key, http_options=options)
+        case "project":
+            token = Credentials(key)  # type: ignore[no-untyped-call]  # the library's own
+            return genai.Client(vertexai=True, project="p", location="us-central1", credentials=token, http_options=options)
+    return genai.Client(api_key=key, vertexai=False, http_options=options)
+
+
+MODES = ["gemini", "express", "project"]
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=["gemini_service", "compatible_service"])
-def sdk(request: pytest.FixtureRequest) -> Iterator[genai.Client]:
+def sdk(request: pytest.FixtureRequest, mode: str) -> Iterator[genai.Client]:
     running: Service = request.getfixturevalue(request.param)
-    client = genai.Client(api_key=KEY, vertexai=False, http_options=types.HttpOptions(base_url=running.url))
+    client = client_of(running, mode)
     yield client
     client.close()
 
@@ -74,8 +95,34 @@ def test_errors_are_the_sdks_own(sdk: genai.Client) -> None:
     assert failed.value.code == 502
 
 
-def test_a_wrong_key(gemini_service: Service) -> None:
-    client = genai.Client(api_key="wrong", vertexai=False, http_options=types.HttpOptions(base_url=gemini_service.url))
+def test_a_count_of_tokens(compatible_service: Service, mode: str) -> None:
+    client = client_of(compatible_service, mode)
+    config = None if mode == "gemini" else types.CountTokensConfig(system_instruction="be brief")
+    assert (client.models.count_tokens(model=MODEL, contents="hello", config=config).total_tokens or 0) > 0
+    client.close()
+
+
+def test_a_model_of_a_named_provider(gemini_service: Service, mode: str) -> None:
+    client = client_of(gemini_service, mode)
+    named = f"{'models' if mode == 'gemini' else 'publishers/google/models'}/gemini/{MODEL}"
+    assert client.models.generate_content(model=named, contents="hello").text == "Hello from behind the gateway."
+    client.close()
+
+
+@pytest.mark.parametrize("mode", ["express", "project"])
+def test_what_vertex_ai_has_besides_is_refused_in_its_words(gemini_service: Service, mode: str) -> None:
+    client = client_of(gemini_service, mode)
+    with pytest.raises(errors.ClientError) as refused:
+        client.models.embed_content(model="text-embedding-005", contents="hello")
+    assert (refused.value.code, refused.value.status) == (400, "INVALID_ARGUMENT")
+    with pytest.raises(errors.ClientError) as missing:
+        client.caches.create(model=MODEL, config=types.CreateCachedContentConfig(contents="hello"))
+    assert (missing.value.code, missing.value.status) == (404, "NOT_FOUND")
+    client.close()
+
+
+def test_a_wrong_key(gemini_service: Service, mode: str) -> None:
+    client = client_of(gemini_service, mode, "wrong")
     with pytest.raises(errors.ClientError) as refused:
         client.models.generate_content(model=MODEL, contents="hello")
     assert (refused.value.code, refused.value.status) == (401, "UNAUTHENTICATED")

@@ -82,6 +82,15 @@ def test_a_copy_of_the_settings_with_a_wrong_line_changes_nothing(tmp_path: Path
         assert ask(f"{installed.v1}/models").status == 401
 
 
+def test_where_the_unpacked_program_was_removed_a_reload_says_what_helps(tmp_path: Path) -> None:
+    with installation(tmp_path, SHIV_ROOT=str(tmp_path / "unpacked")) as installed:
+        (tmp_path / "unpacked").rename(tmp_path / "removed")  # at once: what is compiled in these seconds is written beside its source
+        os.kill(installed.first.pid, signal.SIGHUP)
+        installed.wait(lambda: "did not get ready" in installed.log.read_text())
+        assert "is gone from the disk: only a restart helps" in installed.log.read_text()
+        assert ask(f"{installed.url}/health").json()["pid"] == installed.first.pid
+
+
 def test_a_reload_while_another_one_is_under_way_is_not_lost(tmp_path: Path) -> None:
     copy, old, new = tmp_path / "env", "sk-old-0123456789abcdef", "sk-new-0123456789abcdef"
     copy.write_text(f"APP_AUTH__MASTER_KEY={old}\n")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from fkproxy.systemd import LISTEN_VARIABLE
+from tests.e2e.installed import manager
 from tests.e2e.plane import until
 from tests.e2e.processes import BINARY, Service, ask, clean_environment, free_port, service
 from tests.e2e.weather import worker_of
@@ -244,6 +247,14 @@ def test_a_closed_output_is_nobodys_descriptor(tmp_path: Path) -> None:
             assert Path(f"/proc/{pid}/fd/1").readlink() == Path("/dev/null")
 
 
+@pytest.mark.parametrize(("most", "warned"), [(4096, False), (1024, True)])
+def test_the_worker_has_all_descriptors_that_it_may_and_says_where_they_are_too_few(most: int, warned: bool, tmp_path: Path) -> None:
+    with service(tmp_path, before=("prlimit", f"--nofile=512:{most}")) as running:
+        assert resource.prlimit(worker_of(running.pid), resource.RLIMIT_NOFILE) == (most, most)
+    told = [line.get("msg") for line in running.lines()]
+    assert ("1024 descriptors are too few for 1000 streams: allow 2256 (LimitNOFILE=, ulimit -n)" in told) is warned
+
+
 def test_a_hangup_of_the_whole_group_ends_no_worker(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         worker = worker_of(running.pid)
@@ -303,3 +314,20 @@ def test_the_main_process_is_small(tmp_path: Path) -> None:
         own = Path(f"/proc/{running.pid}/maps").read_text()
         # What the service is made of is loaded by the worker alone.
         assert not [name for name in ("pydantic", "granian", "msgspec", "uvloop", "_ssl") if name in own]
+
+
+def test_a_service_that_can_take_no_further_connection_is_alive(tmp_path: Path) -> None:
+    of_process = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (of_process[1], of_process[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, of_process)
+        told = stack.enter_context(manager(tmp_path / "s"))
+        running = stack.enter_context(service(tmp_path, NOTIFY_SOCKET=str(tmp_path / "s"), WATCHDOG_USEC="3000000"))
+        with ExitStack() as idle:
+            for _ in range(4096):
+                idle.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+            until(lambda: "WATCHDOG=1\nSTATUS=it takes no new connection" in told, bool)
+            os.kill(worker_of(running.pid), signal.SIGSTOP)
+            until(lambda: running.lines()[-1].get("msg"), "the service did not answer its own health check".__eq__)
+            os.kill(worker_of(running.pid), signal.SIGCONT)
+        until(lambda: ask(f"{running.url}/livez").status, (200).__eq__)

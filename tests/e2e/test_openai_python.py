@@ -200,3 +200,23 @@ def test_the_model_list_through_the_sdk(vertex_service: Service) -> None:
         names = [model.id for model in sdk.models.list()]
         assert MODEL in names
         assert sdk.models.retrieve(MODEL).id == MODEL
+
+
+@pytest.mark.parametrize("deployment", [None, MODEL, f"gemini/{MODEL}"])
+def test_the_client_for_azure(gemini_service: Service, deployment: str | None) -> None:
+    def azure(key: str) -> openai.AzureOpenAI:
+        return openai.AzureOpenAI(
+            azure_endpoint=gemini_service.url, azure_deployment=deployment, api_key=key, api_version="2024-10-21", max_retries=0
+        )
+
+    model = MODEL if deployment is None else "whatever the deployment is called"
+    with azure(KEY) as sdk:
+        reply = sdk.chat.completions.create(model=model, messages=say("hello"))
+        assert reply.choices[0].message.content == "Hello from behind the gateway."
+        chunks = list(sdk.chat.completions.create(model=model, messages=say("hello"), stream=True))
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "Hello from behind the gateway."
+        assert sdk.responses.create(model=MODEL, input="hello", store=False).output_text == "Hello from behind the gateway."
+        with pytest.raises(openai.RateLimitError):
+            sdk.chat.completions.create(model=model, messages=say("too many requests"))
+    with azure("wrong") as sdk, pytest.raises(openai.AuthenticationError):
+        sdk.chat.completions.create(model=model, messages=say("hello"))

@@ -53,7 +53,7 @@ def sdk(gateway: Service) -> Iterator[openai.OpenAI]:
 @pytest.mark.parametrize("model", MODELS.values())
 def test_a_plain_answer_and_a_stream_agree(sdk: openai.OpenAI, model: str) -> None:
     whole = sdk.responses.create(model=model, instructions="be brief", input="hello")
-    with sdk.responses.stream(model=model, input="hello") as stream:
+    with sdk.responses.stream(model=model, input="hello", text={"format": {"type": "json_object"}}) as stream:
         pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
         streamed = stream.get_final_response()
     assert whole.output_text == streamed.output_text == "".join(pieces) == "Hello from behind the gateway."
@@ -61,6 +61,9 @@ def test_a_plain_answer_and_a_stream_agree(sdk: openai.OpenAI, model: str) -> No
     assert streamed.usage is not None
     assert whole.usage.total_tokens == streamed.usage.total_tokens == 17
     assert (whole.status, streamed.status) == ("completed", "completed")
+    assert streamed.text is not None
+    assert streamed.text.format is not None
+    assert streamed.text.format.type == "json_object"
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -148,9 +148,11 @@ def test_the_database_can_only_be_read(tmp_path: Path) -> None:
         made.running = running
         with under_load(made) as load:
             hold(made, load, "read_only")
-            # Its WAL has the mode that the database had when it was made.
-            for path in state.glob("fkllmproxy.db*"):
-                path.chmod(0o600)
+            made.database.chmod(0o600)
+            # Its WAL has the mode that the database had when it was made, and goes with the last connection.
+            for path in state.glob("fkllmproxy.db-*"):
+                with contextlib.suppress(FileNotFoundError):
+                    path.chmod(0o600)
             recovered(made)
 
 

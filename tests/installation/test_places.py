@@ -63,6 +63,20 @@ def test_a_file_that_cannot_be_copied_leaves_the_copies_before_it(tmp_path: Path
     (etc / "mem").symlink_to("/proc/self/mem")
     assert copied(etc, run) != 0
     assert (run / "env").read_text() == "A=1"
+    assert {path.name for path in tmp_path.iterdir()} == {"etc", "run"}
+
+
+@pytest.mark.parametrize("name", ["env", "etc", "new"])
+def test_a_link_that_the_service_has_put_in_the_way_leads_nowhere(name: str, tmp_path: Path) -> None:
+    etc, run, elsewhere = (tmp_path / each for each in ("etc", "run", "elsewhere"))
+    for folder in (etc, run, elsewhere):
+        folder.mkdir()
+    for file in ("env", "a key"):
+        (etc / file).write_text(file)
+    (run / name).symlink_to(elsewhere)
+    assert copied(etc, run) == 0
+    assert not any(elsewhere.iterdir())
+    assert ((run / "env").read_text(), (run / "etc" / "a key").read_text()) == ("env", "a key")
 
 
 def test_files_that_are_renamed_stand_in_one_folder_and_unpack_under_one_name() -> None:

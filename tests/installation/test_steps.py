@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import socket
 import zipfile
@@ -31,11 +32,13 @@ class Host:
         self._main = (0.0, "version 1")
         self._reloaded = False
 
-    def file(self, name: str, version: str) -> Path:
-        """A built file of that version."""
+    def file(self, name: str, version: str, unit: str | None = None) -> Path:
+        """A built file of that version, which brings `unit` as the service's."""
         path = self.folder / name
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("version", version)
+            if unit is not None:
+                archive.writestr(f"site-packages/fkproxy/packaged/packaging/systemd/{steps.SERVICE}", unit)
         return path
 
     def versions(self) -> dict[str, str]:
@@ -90,6 +93,16 @@ def test_an_upgrade_keeps_the_file_before_for_a_rollback(host: Host) -> None:
     assert host.versions() == {"fkllmproxy": "1", "fkllmproxy.previous": "2"}
 
 
+def test_an_upgrade_tells_where_the_new_version_has_another_unit_than_the_host(host: Host) -> None:
+    installed = (steps.UNITS / steps.SERVICE).read_text()
+    steps.upgrade(host.file("two", "2", unit=installed), host.said.append)
+    (steps.UNITS / steps.SERVICE).write_text("[Service]\n")
+    steps.upgrade(host.file("three", "3", unit="[Service]\n"), host.said.append)
+    assert not any(said.startswith("note:") for said in host.said)
+    steps.upgrade(host.file("four", "4", unit=installed), host.said.append)
+    assert f"{steps.UNITS / steps.SERVICE} is not what the new version brings" in host.said[-1]
+
+
 def test_what_takes_over_is_the_process_that_was_started_since(host: Host) -> None:
     host.taking_over.insert(0, (0.0, "version 1, as somebody else has reloaded it"))
     steps.upgrade(host.file("two", "2"), host.said.append)
@@ -118,6 +131,18 @@ def test_a_file_that_lies_where_files_are_tried_is_what_is_installed(host: Host,
     monkeypatch.setattr(steps, "own_file", lambda: host.file("fkllmproxy.new", "3"))
     steps.install(host.said.append)
     assert host.versions() == {"fkllmproxy": "3", "fkllmproxy.previous": "2"}
+
+
+def test_what_is_installed_can_be_read_and_run_whatever_umask_root_has(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "own_file", lambda: steps.BINARY)
+    monkeypatch.setattr(steps, "RUNBOOK", host.folder / "doc" / "fkllmproxy" / "runbook.md")
+    before = os.umask(0o077)
+    try:
+        steps.install(host.said.append)
+    finally:
+        assert os.umask(before) == 0o077
+    made = (steps.RUNBOOK.parent.parent, steps.RUNBOOK.parent, steps.RUNBOOK, steps.ENV_FILE)
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o755, 0o755, 0o644, 0o600]
 
 
 @pytest.mark.parametrize("refuses", [False, True])
@@ -201,6 +226,20 @@ def test_a_file_that_does_not_get_ready_is_taken_out_again(host: Host) -> None:
     assert host.versions() == {"fkllmproxy": "1"}
 
 
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("failed", ["reset-failed fkllmproxy.service", "start fkllmproxy.socket", "restart fkllmproxy.service"]),
+        ("activating", ["reset-failed fkllmproxy.service", "restart fkllmproxy.service"]),
+        ("inactive", []),
+    ],
+)
+def test_a_service_that_systemd_has_given_up_comes_back_at_the_address_of_its_socket_unit(host: Host, state: str, told: list[str]) -> None:
+    host.state = state
+    steps.upgrade(host.file("two", "2"), host.said.append)
+    assert host.told == told
+
+
 def test_the_address_that_has_to_be_free_is_where_an_operators_socket_unit_listens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "own_file", lambda: steps.BINARY)
     host.state = "inactive"
@@ -214,3 +253,4 @@ def test_the_address_that_has_to_be_free_is_where_an_operators_socket_unit_liste
         host.listens_at = "127.0.0.1:1 (Stream)"
         steps.install(host.said.append)
     assert host.told[-1].startswith("enable --now")
+    assert "then 'systemctl reload fkllmproxy'" in host.said[-1], "a restart would stop the service for settings that are wrong"

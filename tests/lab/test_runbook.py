@@ -102,10 +102,12 @@ def team(machine: Machine) -> None:
 
 
 def other_host(machine: Machine) -> None:
-    """An archive of a gateway with a team, on a host whose own gateway has another store."""
+    """An archive of a gateway with a team, on a host whose own gateway has another store; an older one, and what came out of it."""
     team(machine)
     said(machine, "fkllmproxy store backup")
     said(machine, "cd /var/lib/fkllmproxy && tar -czf /var/backups/gateway-old.tar.gz secrets.key backups/*.db -C / etc/fkllmproxy")
+    said(machine, "touch -d yesterday /var/backups/gateway-older.tar.gz")
+    said(machine, "mkdir -p /var/backups/restored/backups && touch /var/backups/restored/backups/fkllmproxy-older.db")
     said(machine, "systemctl stop fkllmproxy.socket fkllmproxy.service")
     said(machine, "rm -rf /var/lib/fkllmproxy/* && sed -i /MASTER_KEY/d /etc/fkllmproxy/env")
     said(machine, "systemctl start fkllmproxy.socket fkllmproxy.service")

@@ -18,6 +18,7 @@ def test_ready_hardened_told_and_back_after_a_reboot(machine: Machine) -> None:
     assert machine.run("systemd-analyze verify fkllmproxy.service fkllmproxy.socket").returncode == 0
     assert float(said(machine, "systemd-analyze security fkllmproxy | tail -1").split(": ")[1].split()[0]) <= 1.2
     assert said(machine, "journalctl -t fkllmproxy -o cat | grep -c 'woken as usual' || true") == "0"
+    assert said(machine, "systemctl show -P OOMPolicy fkllmproxy") == "continue", "a worker or a child is replaced, without a restart"
     status = said(machine, "systemctl show -P StatusText fkllmproxy")
     assert status.startswith(f"{__version__}, ok, upstreams 1 of 1")
     machine.reboot()

@@ -57,6 +57,15 @@ def test_upstreams_are_a_table(tell: Type, stand_in: Scripted) -> None:
     assert [asked[:3] for asked in stand_in.asked] == [("GET", "/admin/api/upstreams", f"Bearer {KEY}")]
 
 
+def test_a_name_that_a_client_chose_does_not_steer_the_terminal(tell: Type, stand_in: Scripted) -> None:
+    held = {"model_id": "\x1b]0;m\x07\x9b2J\u202eé", "state": "limited", "cause": "model_missing", "retry_after_s": 60.0}
+    stand_in.say("/admin/api/upstreams", [{**UPSTREAM, "models": [held]}])
+    assert tell("upstreams").rows[1][0] == "?]0;m??2J?é"
+    assert tell("upstreams", "--json").json()[0]["models"] == [held]
+    stand_in.say("/admin/api/upstreams", {"error": {"message": "no \x1b[2J"}}, 409)
+    assert tell("upstreams").err == "fkllmproxy: 409 no ?[2J\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "path", "answer"),
     [

@@ -46,6 +46,15 @@ def test_calls_are_found_by_what_is_known_of_them(type_: Type, called: str) -> N
     assert set(type_("logs", "--json", "--id", good).json()) == {"rows", "next"}
 
 
+def test_calls_are_found_by_what_is_shown_of_their_key(type_: Type, called: str) -> None:
+    prefix = type_("keys", "show", called, "--json").json()["prefix"]
+    assert [row[2] for row in type_("logs", "--key", prefix).rows] == [f"{called}-bad", f"{called}-good"]
+    assert len(type_("logs", "--key", prefix, "--export", "jsonl").out.splitlines()) == 2
+    assert [row[0] for row in type_("usage", "--key", prefix).rows] == [called]
+    nobodys = type_("logs", "--key", "sk-fk-0123456789ab")
+    assert (nobodys.code, nobodys.rows, "there is no such key" in nobodys.err) == (1, [], True)
+
+
 def test_calls_leave_as_files(type_: Type, called: str) -> None:
     lines = list(csv.DictReader(type_("logs", "--key", called, "--export", "csv").out.splitlines()))
     assert [line["status"] for line in lines] == ["503", "200"]
@@ -126,6 +135,18 @@ def test_the_audit_log_says_who_did_what(type_: Type, called: str) -> None:
     assert type_("audit", "list", "--before", paused[0], "--since", "1h", "--limit", "1").rows[0][0] == str(int(paused[0]) - 1)
     assert type_("audit", "list", "--until", "1h").rows == []
     assert "families are" in type_("audit", "list", "--action", "keys").err
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "more"), [((), 50, True), ((), 49, False), (("--limit", "2"), 2, True), (("--limit", "3"), 2, False)]
+)
+def test_a_full_page_of_the_audit_log_says_where_the_next_one_begins(
+    options: tuple[str, ...], count: int, more: bool, tell: Type, stand_in: Scripted
+) -> None:
+    stand_in.say("/admin/api/audit", [{"id": 900 - each, "at_s": 1.0, "actor": {}} for each in range(count)])
+    said = tell("audit", "list", *options)
+    assert len(said.rows) == count
+    assert said.err == (f"there may be more: --before {901 - count}\n" if more else "")
 
 
 def test_an_audit_log_that_somebody_changed_is_an_error(type_: Type, tell: Type, stand_in: Scripted) -> None:

@@ -93,6 +93,8 @@ def test_what_a_pool_names_is_replaced_and_a_blank_means_all(type_: Type, team: 
     assert type_("pools", "update", team, "--upstream", "sandbox", "--json").json()["upstreams"] == ["sandbox"]
     assert type_("pools", "update", team, "--upstream", "", "--strategy", "", "--json").json()["upstreams"] == []
     assert [row[4] for row in type_("pools", "list").rows if row[0] == team] == ["all"]
+    assert type_("pools", "update", team, "--fallback", "a=b", "--json").json()["fallbacks"] == {"a": ["b"]}
+    assert type_("pools", "update", team, "--fallback", "", "--json").json()["fallbacks"] == {}
 
 
 @pytest.mark.parametrize(
