@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -18,6 +17,7 @@ from fkproxy.adapters.base import Adapter
 from fkproxy.dialects.base import ModelEntry
 from fkproxy.fleet import Fleet
 from fkproxy.model.errors import UnknownModel, UpstreamError
+from fkproxy.model.names import undated
 from fkproxy.routing import Rule
 
 __all__ = ["Catalogue"]
@@ -25,11 +25,6 @@ __all__ = ["Catalogue"]
 logger = logging.getLogger("fkproxy.catalogue")
 
 _WILDCARDS = frozenset("*?[")
-
-_DATE = re.compile(r"[-@]\d{8}$")
-"""Anthropic's list has `claude-sonnet-4-5-20250929` alone, which is called `claude-sonnet-4-5` as well, and GET finds it under both names
-(platform.claude.com/docs/en/api/models/retrieve, "Model identifier or alias", read 2026-11). Vertex AI writes an @.
-"""
 
 
 class _Listed:
@@ -95,7 +90,9 @@ class Catalogue:
             return None
         for target in targets:
             rule = rules[fleet.upstreams[target.upstream].provider_key]
-            found = next((entry for entry in self._entries(rule) if target.model in (entry.id, _DATE.sub("", entry.id))), None)
+            # Anthropic's list has dated names alone, and GET finds the undated ones, too
+            # (platform.claude.com/docs/en/api/models/retrieve, "Model identifier or alias", read 2026-11).
+            found = next((entry for entry in self._entries(rule) if target.model in (entry.id, undated(entry.id))), None)
             if found is None and not f"/{name}".endswith(f"/{target.model}"):
                 # The name is the client's, and the operator said what it stands for.
                 found = ModelEntry(id=name, owned_by=rule.provider_key)

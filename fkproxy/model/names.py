@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["bare"]
+import re
+
+__all__ = ["bare", "dated", "undated"]
+
+_DATE = re.compile(r"[-@](\d{8})$")
 
 
 def bare(name: str) -> str:
@@ -10,3 +14,13 @@ def bare(name: str) -> str:
     while name.startswith("models/"):
         name = name[len("models/") :]
     return name
+
+
+def dated(name: str, mark: str) -> str:
+    """A model's name with its date behind `mark`: who made a model writes `model-20251001`, and whose cloud it is in `model@20251001`."""
+    return _DATE.sub(rf"{mark}\1", name)
+
+
+def undated(name: str) -> str:
+    """A model's name without its date."""
+    return _DATE.sub("", name)

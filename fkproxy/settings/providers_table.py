@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
+from fkproxy.model.names import dated
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.settings.aliases import codex_aliases
 from fkproxy.settings.checks import google_credentials, is_own_address
@@ -193,9 +194,13 @@ def upstreams_of(provider: Provider) -> list[str]:
 def rule_of(provider: Provider) -> Rule:
     """What routing needs of a provider."""
     names = {entry.alias: entry.name for entry in provider.models if isinstance(entry, ModelEntry)}
+    models = tuple(entry for entry in provider.models if isinstance(entry, str))
+    if provider.adapter == "vertex_claude":
+        # Who is used to the vendor's own API asks for them by the names that they have there.
+        names = {dated(name, "-"): name for name in models if dated(name, "-") not in models} | names
     return Rule(
         provider_key=provider.name,
-        models=tuple(entry for entry in provider.models if isinstance(entry, str)) or (() if names else DEFAULT_MODELS[provider.adapter]),
+        models=models or (() if names else DEFAULT_MODELS[provider.adapter]),
         members=tuple(
             Member(weight=entry.weight, priority=entry.priority, account=entry.name or provider.name if project is not None else "")
             for entry, project in members_of(provider)

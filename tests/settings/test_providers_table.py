@@ -8,7 +8,10 @@ import pytest
 
 from fkproxy.adapters.http import HttpClient
 from fkproxy.assembly import Assembly
+from fkproxy.model.errors import UnknownModel
+from fkproxy.routing import RoutingTable
 from fkproxy.settings import ProvidersFile, SettingsError, load, routing_of
+from fkproxy.settings.providers_table import rule_of
 
 FILE = ProvidersFile.model_validate({"strategy": "weighted", "quota_exceeded": {"switch_project": False}, "force_model_prefix": True})
 
@@ -67,3 +70,13 @@ preview_models = { m = "m-preview" }
     loaded = load(environ={"APP_PROVIDERS_FILE": str(file), "APP_ROUTING__SWITCH_PREVIEW_MODEL": switch})
     fleet = Assembly(HttpClient(), loaded.settings, lambda key, to: None).fleet(loaded)
     assert (fleet.route("m").only is not None) is alone
+
+
+@pytest.mark.parametrize("asked", ["claude-x@20251001", "claude-x-20251001"])
+def test_claude_on_vertex_is_found_by_either_form_of_a_date(asked: str) -> None:
+    variables = {"APP_VERTEX__AMBIENT_CREDENTIALS": "true", "APP_VERTEX__CLAUDE_MODELS": "claude-x@20251001,claude-y"}
+    provider = next(each for each in load(environ=variables).providers if each.adapter == "vertex_claude")
+    table = RoutingTable([rule_of(provider)])
+    assert [target.model for target in table.candidates(asked)] == ["claude-x@20251001"]
+    with pytest.raises(UnknownModel):
+        table.candidates("claude-z-20251001")
