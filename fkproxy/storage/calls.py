@@ -92,7 +92,7 @@ class Calls:
         return await calls_usage.usage(self._database, by, since_s=since_s, until_s=until_s, which=which)
 
     async def spent(self, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
-        """What every key has used since then, by its id."""
+        """What every key has used in the windows that begin then, by its id."""
         return await calls_usage.spent(self._database, day_start_s=day_start_s, week_start_s=week_start_s, month_start_s=month_start_s)
 
     async def spent_by_others(self, own: str, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:

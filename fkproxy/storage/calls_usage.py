@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fkproxy.limits.budget import Window, window_of
 from fkproxy.storage.calls_rows import NANO
 from fkproxy.storage.calls_tables import usage_hourly
 from fkproxy.storage.calls_values import GroupBy, Spent, UsageFilter, UsageRow
 from fkproxy.storage.database import Database
 
-__all__ = ["HOUR_S", "spent", "spent_within", "usage"]
+__all__ = ["HOUR_S", "hours_of", "spent", "spent_within", "usage"]
 
 HOUR_S = 3600
 
@@ -53,24 +54,27 @@ def _usage(row: Any, seconds: int) -> UsageRow:
 
 
 async def spent(database: Database, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
-    """What every key has used since then, by its id; hours are whole, and so should the times be. Raises StoreUnavailable."""
+    """What every key has used in the windows that begin then, by its id; hours are whole, and so should the times be.
+
+    Raises StoreUnavailable.
+    """
     async with database.read() as connection:
         return await spent_within(connection, day_start_s=day_start_s, week_start_s=week_start_s, month_start_s=month_start_s)
 
 
 async def spent_within(connection: AsyncConnection, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
     """`spent`, within the caller's transaction."""
-    day, week, month = (int(start // HOUR_S) for start in (day_start_s, week_start_s, month_start_s))
+    day, week, month = hours_of("day", day_start_s), hours_of("week", week_start_s), hours_of("month", month_start_s)
     tokens = _columns.tokens_input + _columns.tokens_output
     statement = (
         select(
             _columns.key_id,
-            _since(day, tokens),
-            _since(week, tokens),
-            _since(day, _columns.cost_nanousd),
-            _since(month, _columns.cost_nanousd),
+            _within(day, tokens),
+            _within(week, tokens),
+            _within(day, _columns.cost_nanousd),
+            _within(month, _columns.cost_nanousd),
         )
-        .where(_columns.hour >= min(day, week, month), _columns.key_id != "")
+        .where(_columns.hour >= min(day.start, week.start, month.start), _columns.key_id != "")
         .group_by(_columns.key_id)
     )
     rows = (await connection.execute(statement)).all()
@@ -80,5 +84,10 @@ async def spent_within(connection: AsyncConnection, *, day_start_s: float, week_
     }
 
 
-def _since(hour: int, value: ColumnElement[int]) -> ColumnElement[Any]:
-    return func.sum(case((_columns.hour >= hour, value), else_=0))
+def hours_of(window: Window, start_s: float) -> range:
+    """Those from `start_s` to the end of the window: what lies behind it was written by a clock that was wrong, and is no use of now."""
+    return range(int(start_s // HOUR_S), int(window_of(window, start_s)[1] // HOUR_S))
+
+
+def _within(hours: range, value: ColumnElement[int]) -> ColumnElement[Any]:
+    return func.sum(case((_columns.hour.between(hours.start, hours.stop - 1), value), else_=0))

@@ -19,7 +19,7 @@ import msgspec
 from fkproxy.storage.calls_import import PIECE_BYTES, SLICE_LINES
 from fkproxy.storage.calls_rows import NANO, Batch
 from fkproxy.storage.calls_tables import journal_positions, usage_hourly
-from fkproxy.storage.calls_usage import HOUR_S, spent_within
+from fkproxy.storage.calls_usage import hours_of, spent_within
 from fkproxy.storage.calls_values import Spent
 from fkproxy.storage.database import Database
 from fkproxy.telemetry.journal_files import journal_files, read_lines
@@ -84,17 +84,18 @@ def _add(spent: dict[str, Spent], lines: list[bytes], begins: Begins, sign: int)
     """By the hour, as it will be added up when it is in the store."""
     batch = Batch()
     batch.add(lines)
+    day, week, month = hours_of("day", begins.day_s), hours_of("week", begins.week_s), hours_of("month", begins.month_s)
     for row in batch.usage():
-        key_id, began_s = str(row[_KEY]), _number(row[_HOUR]) * HOUR_S
+        key_id, hour = str(row[_KEY]), _number(row[_HOUR])
         if not key_id:
             continue
         tokens, usd = sign * (_number(row[_INPUT]) + _number(row[_OUTPUT])), sign * _number(row[_COST]) / NANO
         before = spent.get(key_id, _NOTHING)
         spent[key_id] = Spent(
-            before.tokens_day + (tokens if began_s >= begins.day_s else 0),
-            before.tokens_week + (tokens if began_s >= begins.week_s else 0),
-            before.cost_day_usd + (usd if began_s >= begins.day_s else 0.0),
-            before.cost_month_usd + (usd if began_s >= begins.month_s else 0.0),
+            before.tokens_day + (tokens if hour in day else 0),
+            before.tokens_week + (tokens if hour in week else 0),
+            before.cost_day_usd + (usd if hour in day else 0.0),
+            before.cost_month_usd + (usd if hour in month else 0.0),
         )
 
 

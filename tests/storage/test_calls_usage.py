@@ -91,6 +91,18 @@ async def test_a_week_may_begin_before_its_month(database: Database, tmp_path: P
     assert found == {"k1": Spent(101, 202, 0.5, 0.5)}
 
 
+async def test_what_a_clock_that_was_ahead_wrote_counts_in_the_windows_it_lies_in(database: Database, tmp_path: Path) -> None:
+    made = [
+        call(MONDAY_S + HOUR_S, tokens=1),
+        call(MONDAY_S + 25 * HOUR_S, tokens=20),  # tomorrow, this week
+        call(MONDAY_S + 8 * 24 * HOUR_S, tokens=300),  # next week, this month
+        call(MONDAY_S + 3000 * 24 * HOUR_S, tokens=4000),  # another decade
+    ]
+    await bring_in(database, tmp_path / "calls", made)
+    found = await spent(database, day_start_s=MONDAY_S, week_start_s=MONDAY_S, month_start_s=MONDAY_S - 10 * 24 * HOUR_S)
+    assert found == {"k1": Spent(2, 23, 0.5, 1.5)}
+
+
 async def test_usage_outlives_the_calls_it_was_made_of(database: Database, tmp_path: Path) -> None:
     async def no_sleep(_: float) -> None:
         return None

@@ -34,6 +34,7 @@ async def test_what_waits_is_added_to_what_is_in_the_store_by_window(database: D
         call(MONDAY_S - 5 * 24 * HOUR_S, tokens=400),  # this month, before this week
         call(MONDAY_S + HOUR_S, tokens=30),  # this week, before today
         call(TODAY_S, tokens=2),
+        call(TODAY_S + 3000 * 24 * HOUR_S, tokens=5000),  # the clock was wrong
         call(TODAY_S, key="k2", tokens=4, cost_usd=None),
         call(TODAY_S, key=None, tokens=5),
     ]
