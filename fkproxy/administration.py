@@ -25,6 +25,7 @@ from fkproxy.control.ledger import Ledger
 from fkproxy.directory import Directory, Document
 from fkproxy.keeper import Chore, Keeper, StoreStatus
 from fkproxy.limits.budget import WINDOWS, Spent, window_of
+from fkproxy.limits.steady import SteadyClock
 from fkproxy.place import Place
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
 from fkproxy.settings.managed import effective
@@ -66,6 +67,7 @@ class Administration:
         self._calls: Calls | None = None
         self._seeded = False
         self._uses: dict[str, float] = {}
+        self._clock = SteadyClock()
         self.ledger = Ledger(self.store, keeps=place is not None)
         self._apply: Callable[[LoadedSettings, Directory], None] = lambda loaded, directory: None
         self.journal = Journal(place.journal, max_bytes=declared.settings.store.journal_max_size) if place is not None else None
@@ -359,15 +361,15 @@ class Administration:
             self._uses = uses
 
     async def _prune_audit(self, store: Store) -> None:
-        """What cannot be taken away stays; that is no reason to call the store unusable."""
-        days = self.loaded.settings.store.keep_audit_days
-        if not days:
+        """As far as the clock can be believed. What cannot be taken away stays; that is no reason to call the store unusable."""
+        days, now_s = self.loaded.settings.store.keep_audit_days, self._clock.read(time.time(), time.monotonic())
+        if not days or now_s is None:
             return
         from fkproxy.storage.audit_pruning import Altered  # a database library, which is loaded by now
 
         removed = 0
         try:
-            while some := await store.prune_audit(time.time() - days * 86400):
+            while some := await store.prune_audit(now_s - days * 86400):
                 removed += some
         except (Altered, StoreError) as error:
             logger.warning("the audit log is not shortened", extra={"reason": str(error)})

@@ -21,6 +21,7 @@ from fkproxy.administration import Administration
 from fkproxy.clientele import Clientele
 from fkproxy.control.ledger import By
 from fkproxy.directory import ClientKey, Directory, Document, KeySecret, Pool
+from fkproxy.limits.steady import SteadyClock
 from fkproxy.model.errors import NotAuthenticated
 from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
@@ -475,9 +476,16 @@ def test_calls_and_sums_are_kept_as_the_settings_say(tmp_path: Path, environ: di
     assert Administration(declared, place_of(declared))._retention() == kept
 
 
-@pytest.mark.parametrize(("days", "there"), [("0", ["store.create", "secret.make", "key.update"]), ("30", ["key.update", "audit.prune"])])
-async def test_the_audit_log_goes_back_as_far_as_it_is_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: str, there: list[str]
+@pytest.mark.parametrize(
+    ("days", "steady_s", "there"),
+    [
+        ("0", 0.0, ["store.create", "secret.make", "key.update"]),
+        ("30", 0.0, ["key.update", "audit.prune"]),
+        ("30", 3000.0, ["store.create", "secret.make", "key.update"]),
+    ],
+)
+async def test_the_audit_log_goes_back_as_far_as_it_is_to_by_a_clock_that_made_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: str, steady_s: float, there: list[str]
 ) -> None:
     declared = loaded(tmp_path, APP_STORE__KEEP_AUDIT_DAYS=days)
     made = Administration(declared, place_of(declared))
@@ -486,6 +494,7 @@ async def test_the_audit_log_goes_back_as_far_as_it_is_to(
         later_s = time.time() + 40 * 86400
         await made.store().record([AuditEntry(actor=BY.actor, action="key.update", at_s=later_s)])
         monkeypatch.setattr("fkproxy.administration.time.time", lambda: later_s)
+        made._clock = SteadyClock(steady_s)
         await made._prune_audit(made.store())
         assert [row.action for row in reversed(await made.store().audit())] == there
         assert (await made.store().verify_audit()).ok

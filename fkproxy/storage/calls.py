@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+from fkproxy.limits.steady import SteadyClock
 from fkproxy.storage import calls_export, calls_search, calls_usage, calls_waiting
 from fkproxy.storage.calls_import import Importer, ImporterFigures
 from fkproxy.storage.calls_retention import retain
@@ -53,12 +54,15 @@ class Calls:
         *,
         retention: Callable[[], Retention] = Retention,
         now: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._database = database
         self._directory = directory
         self._retention = retention
         self._now = now
+        self._ticks = ticks
+        self._clock = SteadyClock()
         self._sleep = sleep
         self._importer = Importer(database, directory, now=now, sleep=sleep)
 
@@ -101,11 +105,15 @@ class Calls:
         return await calls_waiting.spent_by_others(self._database, self._directory, begins, own, sleep=self._sleep)
 
     async def retain(self, keep: Retention) -> Removed:
-        """Remove what is older, or more, than `keep` says."""
-        return await retain(self._database, keep, self._now(), sleep=self._sleep)
+        """Remove what is older, as far as the clock can be believed, or more, than `keep` says."""
+        return await retain(self._database, keep, self._time(), sleep=self._sleep)
+
+    def _time(self) -> float | None:
+        return self._clock.read(self._now(), self._ticks())
 
     async def _keep_retaining(self) -> None:
         while True:
+            self._time()
             await self._sleep(_RETAIN_EVERY_S)
             if not self.figures.working:
                 continue

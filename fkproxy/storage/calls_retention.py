@@ -28,22 +28,27 @@ _POSITIONS_DAYS = 400
 Sleep = Callable[[float], Awaitable[object]]
 
 
-async def retain(database: Database, keep: Retention, now_s: float, *, sleep: Sleep = asyncio.sleep) -> Removed:
-    """Remove what is older, or more, than `keep` says. Raises StoreUnavailable; what was removed until then is."""
+async def retain(database: Database, keep: Retention, now_s: float | None, *, sleep: Sleep = asyncio.sleep) -> Removed:
+    """Remove what is older, or more, than `keep` says; what is more alone while nobody knows the time.
+
+    Raises StoreUnavailable; what was removed until then is.
+    """
     removed = 0
     if (oldest_ms := await _oldest_kept_ms(database, keep, now_s)) is not None:
         old = select(calls.c.id).where(calls.c.started_ms < oldest_ms).order_by(calls.c.started_ms).limit(_ROWS_AT_ONCE)
         statement = calls.delete().where(calls.c.id.in_(old))
         while count := await _delete(database, statement, sleep):
             removed += count
+    if now_s is None:
+        return Removed(calls=removed, usage=0)
     sums = await _forget_sums(database, int((now_s - keep.usage_days * _DAY_S) // HOUR_S), sleep) if keep.usage_days is not None else 0
     await _delete(database, journal_positions.delete().where(journal_positions.c.updated_s < now_s - _POSITIONS_DAYS * _DAY_S), sleep)
     return Removed(calls=removed, usage=sums)
 
 
-async def _oldest_kept_ms(database: Database, keep: Retention, now_s: float) -> int | None:
+async def _oldest_kept_ms(database: Database, keep: Retention, now_s: float | None) -> int | None:
     """The time before which all calls go; None where none do."""
-    by_age = int((now_s - keep.days * _DAY_S) * 1000) if keep.days is not None else None
+    by_age = int((now_s - keep.days * _DAY_S) * 1000) if keep.days is not None and now_s is not None else None
     if keep.max_rows is None:
         return by_age
     first_too_many = select(calls.c.started_ms).order_by(calls.c.started_ms.desc()).offset(keep.max_rows).limit(1)

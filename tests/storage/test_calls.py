@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from sqlalchemy import select
 
 from fkproxy.storage.calls import Calls
 from fkproxy.storage.calls_import import Importer
+from fkproxy.storage.calls_tables import journal_positions
 from fkproxy.storage.calls_values import CallFilter, ExportFormat, Retention
 from fkproxy.storage.database import Database
 from fkproxy.telemetry.journal import Journal
@@ -51,7 +53,7 @@ async def test_it_runs_by_itself_and_takes_away_what_is_old(database: Database, 
             now += 3 * 86400
             pause.clear()
 
-    calls = Calls(database, tmp_path / "calls", retention=lambda: keep, now=lambda: now, sleep=sleep)
+    calls = Calls(database, tmp_path / "calls", retention=lambda: keep, now=lambda: now, ticks=lambda: now, sleep=sleep)
     journal = Journal(tmp_path / "calls", gather_s=0.001)
     journal.write(record(started_s=NOW_S))
 
@@ -70,6 +72,40 @@ async def test_it_runs_by_itself_and_takes_away_what_is_old(database: Database, 
     assert not calls.figures.working
     journal.close()
     assert {1.0, 600.0} <= set(waits)
+
+
+async def test_a_clock_that_is_wrong_for_a_while_takes_nothing_away(database: Database, tmp_path: Path) -> None:
+    """Nor the positions, without which every line would be imported again."""
+    monotonic, wrong_s, ahead, pauses = 0.0, 3000 * 86400.0, {600.0, 1200.0, 4800.0}, 0
+    over = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        nonlocal monotonic, pauses
+        await asyncio.sleep(0.001)
+        if seconds >= 600:
+            calls.figures.working = True
+            monotonic += seconds
+            pauses += 1
+            if pauses > 10:
+                over.set()
+                await asyncio.Event().wait()
+
+    def now() -> float:
+        return NOW_S + monotonic + (wrong_s if monotonic in ahead else 0.0)
+
+    keep = Retention(days=1, usage_days=1)
+    calls = Calls(database, tmp_path / "calls", retention=lambda: keep, now=now, ticks=lambda: monotonic, sleep=sleep)
+    await bring_in(database, tmp_path / "calls", [record(started_s=NOW_S)])
+    async with database.begin() as connection:
+        await connection.execute(journal_positions.insert().values(file="here", read_bytes=1, updated_s=NOW_S))
+    retaining = asyncio.create_task(calls._keep_retaining())
+    async with asyncio.timeout(20):
+        await over.wait()
+    retaining.cancel()
+    assert len((await calls.search(CallFilter())).rows) == 1
+    assert len(await calls.usage("key")) == 1
+    async with database.read() as connection:
+        assert (await connection.execute(select(journal_positions.c.file))).scalars().all() == ["here"]
 
 
 async def test_nothing_that_anybody_said_is_anywhere(database: Database, tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ async def test_calls_that_are_too_old_or_too_many_go(database: Database, tmp_pat
     assert removed == Removed(calls=20 - len(kept), usage=0)
 
 
+async def test_while_nobody_knows_the_time_only_those_that_are_too_many_go(database: Database, tmp_path: Path) -> None:
+    await fill(database, tmp_path, 20)
+    assert await retain(database, Retention(days=5, max_rows=15, usage_days=5), None, sleep=Sleeper()) == Removed(calls=5, usage=0)
+
+
 async def test_many_go_a_few_at_a_time_with_pauses(database: Database, tmp_path: Path) -> None:
     await bring_in(database, tmp_path / "calls", [record(request_id=str(number), started_s=NOW_S - 40 * DAY_S) for number in range(1200)])
     sleeper = Sleeper()
