@@ -24,7 +24,7 @@ from fkproxy.control.key_views import Spending
 from fkproxy.control.ledger import Ledger
 from fkproxy.directory import Directory, Document
 from fkproxy.keeper import Chore, Keeper, StoreStatus
-from fkproxy.limits.budget import WINDOWS, Spent, window_of
+from fkproxy.limits.budget import WINDOWS, Spent, Window, window_of
 from fkproxy.limits.steady import SteadyClock
 from fkproxy.place import Place
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
@@ -65,7 +65,7 @@ class Administration:
         self._reloading = asyncio.Lock()
         self._clientele: Clientele | None = None
         self._calls: Calls | None = None
-        self._seeded = False
+        self._seeded: set[tuple[Window, float]] = set()
         self._uses: dict[str, float] = {}
         self._clock = SteadyClock()
         self.ledger = Ledger(self.store, keeps=place is not None)
@@ -325,6 +325,7 @@ class Administration:
         return [
             Chore("the audit log", 5.0, self.ledger.catch_up),
             Chore("the log of calls", 5.0, lambda: self._log_calls(store)),
+            Chore("what keys have used", 1.0, self._seed_what_began),
             Chore("the last uses of keys", 2.0, lambda: self._note_uses(store)),
             Chore("the end of the audit log", 3600.0, lambda: self._prune_audit(store)),
         ]
@@ -337,21 +338,31 @@ class Administration:
         calls = self._calls = Calls(store.database, self.place.journal, retention=self._retention)
         if self._clientele is not None and not self._seeded:
             await self._seed(calls, self._clientele)
-            self._seeded = True
         await calls.run()
+
+    async def _seed_what_began(self) -> None:
+        """A clock that was set, after a start before its time too, has come to windows that were used already."""
+        if self._seeded and self._calls is not None and self._clientele is not None:
+            await self._seed(self._calls, self._clientele)
 
     async def _seed(self, calls: Calls, clientele: Clientele) -> None:
         """What is in the store is told at once; what waits in the journal, which may be much, when it was read: of the windows that were
-        those of now when this began, for one may end meanwhile."""
+        those of now when this began, for one may end meanwhile. Each is told once: the calls of this process that are no longer in the
+        journal would be counted twice."""
         assert self.journal is not None
         at_s = time.time()
-        day_s, week_s, month_s = (window_of(window, at_s)[0] for window in WINDOWS)
-        begins = {"day_start_s": day_s, "week_start_s": week_s, "month_start_s": month_s}
-        _tell(clientele, await calls.spent(**begins), at_s)
+        starts = {window: window_of(window, at_s)[0] for window in WINDOWS}
+        new = [window for window in WINDOWS if (window, starts[window]) not in self._seeded]
+        if not new:
+            return
+        begins = {f"{window}_start_s": start_s for window, start_s in starts.items()}
+        if not self._seeded:
+            _tell(clientele, new, await calls.spent(**begins), at_s)
         try:
-            _tell(clientele, await calls.spent_by_others(self.journal.ending, **begins), at_s)
+            _tell(clientele, new, await calls.spent_by_others(self.journal.ending, **begins), at_s)
         except OSError as error:
             logger.warning("budgets begin without what waits in the journal: it cannot be read", extra={"reason": error.strerror})
+        self._seeded.update((window, starts[window]) for window in new)
 
     async def _note_uses(self, store: Store) -> None:
         """Those that called since they were noted last."""
@@ -381,10 +392,15 @@ class Administration:
         return Retention(days=kept.keep_calls_days or None, max_rows=kept.keep_calls or None, usage_days=kept.keep_usage_days or None)
 
 
-def _tell(clientele: Clientele, spent: Mapping[str, KeySpent], at_s: float) -> None:
-    clientele.seed("day", {key: (used.tokens_day, used.cost_day_usd) for key, used in spent.items()}, at_s)
-    clientele.seed("week", {key: (used.tokens_week, 0.0) for key, used in spent.items()}, at_s)
-    clientele.seed("month", {key: (0, used.cost_month_usd) for key, used in spent.items()}, at_s)
+def _tell(clientele: Clientele, windows: Sequence[Window], spent: Mapping[str, KeySpent], at_s: float) -> None:
+    for window in windows:
+        clientele.seed(window, {key: _used(window, used) for key, used in spent.items()}, at_s)
+
+
+def _used(window: Window, used: KeySpent) -> tuple[int, float]:
+    """(tokens, USD), where there is a limit of them."""
+    day, week, month = (used.tokens_day, used.cost_day_usd), (used.tokens_week, 0.0), (0, used.cost_month_usd)
+    return {"day": day, "week": week, "month": month}[window]
 
 
 def _spending(windows: Sequence[Spent]) -> Spending:

@@ -76,23 +76,6 @@ async def change(made: Administration, document: Document, *keys: ClientKey) -> 
     await made.changed()
 
 
-@pytest.mark.parametrize(
-    ("environ", "url"),
-    [
-        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "sqlite:///var/lib/a/fkllmproxy.db"),
-        ({"XDG_STATE_HOME": "/x"}, "sqlite:///x/fkllmproxy/fkllmproxy.db"),
-        ({"HOME": "/home/me"}, "sqlite:///home/me/.local/state/fkllmproxy/fkllmproxy.db"),
-        ({"HOME": "/h", "APP_STORE__DIRECTORY": "/own"}, "sqlite:///own/fkllmproxy.db"),
-        ({"HOME": "/h", "APP_STORE__URL": "postgresql://u:p@h/d"}, "postgresql://u:p@h/d"),
-        ({"HOME": "/h", "APP_STORE__URL": "none"}, None),
-        ({}, None),
-    ],
-)
-def test_where_it_remembers(environ: dict[str, str], url: str | None) -> None:
-    place = place_of(load(environ=environ))
-    assert (place.url if place is not None else None) == url
-
-
 async def test_without_a_place_every_verb_says_why_not(caplog: pytest.LogCaptureFixture) -> None:
     made = Administration(load(environ={}), None)
     with pytest.raises(StoreUnavailable, match="keeps nothing"):
@@ -424,14 +407,16 @@ async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path)
     assert ((day.tokens, week.tokens), (day.usd, month.usd)) == ((680, 680), (0.5, 0.5)), "its own call is counted by itself"
 
 
-async def test_what_was_used_stays_in_its_windows_when_the_journal_is_read_over_their_end(
+async def test_what_was_used_is_told_of_each_window_once_also_when_the_clock_goes_on_or_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now_s = datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp()
+    now_s, asked = datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp(), 0
 
     class Slow:
         async def spent(self, **_: float) -> dict[str, Spent]:
-            return {"k": Spent(1000, 5000, 9.0, 290.0)}
+            nonlocal asked
+            asked += 1
+            return {"k": Spent(asked, 5000 * asked, 9.0 * asked, 290.0)}
 
         async def spent_by_others(self, _: str, **begins: float) -> dict[str, Spent]:
             nonlocal now_s
@@ -443,10 +428,23 @@ async def test_what_was_used_stays_in_its_windows_when_the_journal_is_read_over_
     who = Directory(pools=(Pool(name="team"),), keys=(ClientKey(id="k", pool="team"),))
     clientele = Clientele(KeyRing((), required=False, directory=who), now_s=lambda: now_s)
     monkeypatch.setattr("fkproxy.administration.time.time", lambda: now_s)
-    await made._seed(Slow(), clientele)  # type: ignore[arg-type]  # it only asks
+    made.use(Applied(), clientele)
+    await made._seed_what_began()
+    assert clientele.spent() == {}, "nothing is imported before what was used is known"
+    made._calls = Slow()  # type: ignore[assignment]  # it is only asked
+    await made._seed(made._calls, clientele)
     day, week, month = clientele.spent()["k"]
     assert (day.tokens, day.usd, month.usd) == (0, 0.0, 0.0), "another year has begun"
-    assert week.tokens == 5000, "the week goes on"
+    assert week.tokens == 10000, "the week goes on"
+    await made._seed_what_began()
+    day, week, month = clientele.spent()["k"]
+    assert (day.tokens, week.tokens, day.usd, month.usd) == (3, 10000, 27.0, 290.0)
+    now_s -= 86400.0
+    await made._seed_what_began()
+    assert asked == 3, "and so is the day before"
+    now_s -= 86400.0
+    await made._seed_what_began()
+    assert [window.tokens for window in clientele.spent()["k"]] == [4, 10000, 0]
 
 
 async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> None:

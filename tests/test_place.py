@@ -46,3 +46,20 @@ def test_files_stand_beside_the_database(tmp_path: Path) -> None:
     assert place.database == tmp_path / "fkllmproxy.db"
     beside = (place.snapshot, place.key_file, place.journal, place.backups)
     assert beside == (tmp_path / "in-force.json", tmp_path / "secrets.key", tmp_path / "journal", tmp_path / "backups")
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "sqlite:///var/lib/a/fkllmproxy.db"),
+        ({"XDG_STATE_HOME": "/x"}, "sqlite:///x/fkllmproxy/fkllmproxy.db"),
+        ({"HOME": "/home/me"}, "sqlite:///home/me/.local/state/fkllmproxy/fkllmproxy.db"),
+        ({"HOME": "/h", "APP_STORE__DIRECTORY": "/own"}, "sqlite:///own/fkllmproxy.db"),
+        ({"HOME": "/h", "APP_STORE__URL": "postgresql://u:p@h/d"}, "postgresql://u:p@h/d"),
+        ({"HOME": "/h", "APP_STORE__URL": "none"}, None),
+        ({}, None),
+    ],
+)
+def test_where_it_remembers(environ: dict[str, str], url: str | None) -> None:
+    place = place_of(load(environ=environ))
+    assert (place.url if place is not None else None) == url
