@@ -50,7 +50,10 @@ class _Upstream:
         self.requests += 1
         self.last_seen_s = now_s
         here = self.here
-        if now_s - here.began_s >= _SLICE_S:
+        since_s = now_s - here.began_s
+        if not -_SLICE_S < since_s < _SLICE_S:
+            if since_s < 0:
+                self.slices.clear()  # the clock was set back
             here = self.here = _Slice(now_s)
             self.slices.append(here)
         outcome = attempt.outcome
@@ -112,7 +115,7 @@ class ProviderStats:
 def _figures(upstreams: list[_Upstream], now_s: float) -> dict[str, Any]:
     requests = sum(upstream.requests for upstream in upstreams)
     failures = sum(upstream.failures for upstream in upstreams)
-    recent = [each for upstream in upstreams for each in upstream.slices if each.began_s > now_s - _WINDOW_S]
+    recent = [each for upstream in upstreams for each in upstream.slices if abs(now_s - each.began_s) < _WINDOW_S]
     outcomes = sum((each.outcomes for each in recent), Counter[str]())
     statuses = sum((each.statuses for each in recent), Counter[int]())
     total = outcomes.total() + sum(each.served for each in recent)

@@ -76,3 +76,18 @@ def test_the_window_forgets_and_the_totals_do_not() -> None:
     assert figures["failure_count"] == 60
     assert stats.of("p", START + 5000)["requests"] == 0
     assert len(next(iter(stats._upstreams.values())).slices) <= 61
+
+
+@pytest.mark.parametrize("step_s", [3600.0, 3000 * 86400.0])
+def test_a_clock_that_is_set_back_begins_the_window_anew(step_s: float) -> None:
+    stats = ProviderStats()
+    for number in range(3):
+        stats.observe(record(started_s=START + step_s + number, tries=(attempt("upstream_error", 500),)))
+    assert stats.of("p", START + step_s + 5)["error_rate"] == 1.0
+    assert stats.of("p", START)["requests"] == 0
+    for number in range(1000):
+        stats.observe(record(started_s=START + number, tries=(attempt(),)))
+        stats.observe(record(started_s=START + number - 0.5, tries=(attempt(),)))
+    assert stats.of("p", START + 1000)["error_rate"] == 0.0
+    assert 1180 <= stats.of("p", START + 1000)["requests"] <= 1200, "not those before, and none that came a little late begins it anew"
+    assert stats.of("p", START + step_s + 5)["errors"] == {}
