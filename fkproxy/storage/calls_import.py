@@ -198,7 +198,7 @@ class Importer:
                 # Its writer may have written again before it went.
                 data = read_lines(handle, offset, self._piece_bytes)
                 now = self._now()
-                if not data and now - self._done_s.setdefault(path.name, now) >= self._keep_s:
+                if not data and not 0 <= now - self._done_s.setdefault(path.name, now) < self._keep_s:
                     path.unlink()
                     return _Piece(path=path, offset=offset, torn=os.fstat(handle).st_size > offset)
             return _Piece(path=path, offset=offset, data=data) if data else None

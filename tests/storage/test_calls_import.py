@@ -178,7 +178,8 @@ async def test_many_rows_come_in_in_their_order(database: Database, importer: Im
     assert rows[0] == 2503
 
 
-async def test_a_file_stays_for_a_while_after_it_came_in(database: Database, directory: Path) -> None:
+@pytest.mark.parametrize("later_s", [2.0, -3600.0])
+async def test_a_file_stays_for_a_while_after_it_came_in(database: Database, directory: Path, later_s: float) -> None:
     now = 1_000.0
     importer = Importer(database, directory, now=lambda: now)
     path = leave(directory, named(1))
@@ -186,7 +187,7 @@ async def test_a_file_stays_for_a_while_after_it_came_in(database: Database, dir
     now += 59
     assert not await importer.step()
     assert path.exists()
-    now += 2
+    now += later_s
     assert await importer.step()
     assert not path.exists()
     assert await ids(database) == ["1"]
