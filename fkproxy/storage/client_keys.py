@@ -22,10 +22,11 @@ _DELETE_KEY = delete(client_keys).where(client_keys.c.id == bindparam("name"))
 """Its secrets go with it."""
 _DELETE_TOMBSTONE = delete(key_tombstones).where(key_tombstones.c.id == bindparam("name"))
 
-# The same words in both databases. Never back in time: several processes report.
+# The same words in both databases. Never back in time: several processes report. But for a time to come: some clock was wrong.
 _TOUCH = text(
     "INSERT INTO key_uses (key_id, last_used_s) VALUES (:key_id, :at_s) ON CONFLICT (key_id) "
-    "DO UPDATE SET last_used_s = excluded.last_used_s WHERE key_uses.last_used_s < excluded.last_used_s"
+    "DO UPDATE SET last_used_s = excluded.last_used_s "
+    "WHERE key_uses.last_used_s < excluded.last_used_s OR key_uses.last_used_s > :now_s"
 )
 
 
@@ -72,6 +73,6 @@ async def uses(connection: AsyncConnection) -> dict[str, float]:
     return {row.key_id: row.last_used_s for row in await connection.execute(select(key_uses))}
 
 
-async def touch(connection: AsyncConnection, seen: Mapping[str, float]) -> None:
+async def touch(connection: AsyncConnection, seen: Mapping[str, float], now_s: float) -> None:
     """Note uses. In one order, so that two processes that do this cannot wait for each other."""
-    await connection.execute(_TOUCH, [{"key_id": key_id, "at_s": at_s} for key_id, at_s in sorted(seen.items())])
+    await connection.execute(_TOUCH, [{"key_id": key_id, "at_s": at_s, "now_s": now_s} for key_id, at_s in sorted(seen.items())])

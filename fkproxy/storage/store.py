@@ -163,11 +163,11 @@ class Store:
             return await client_keys.uses(connection)
 
     async def touch_keys(self, uses: Mapping[str, float]) -> None:
-        """Note when keys were used; an earlier time than the one noted changes nothing."""
+        """Note when keys were used; an earlier time than the one noted changes nothing, unless that is still to come."""
         if not uses:
             return
         async with self.database.begin() as connection:
-            await client_keys.touch(connection, uses)
+            await client_keys.touch(connection, uses, self._clock())
 
     async def record(self, entries: Sequence[AuditEntry]) -> None:
         """Write in the audit log what changed nothing in the store."""

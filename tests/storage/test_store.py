@@ -195,6 +195,12 @@ async def test_the_last_use_of_a_key_never_goes_back(store: Store) -> None:
     assert await store.revision() == 0
 
 
+async def test_a_last_use_that_is_still_to_come_was_told_by_a_wrong_clock(store: Store) -> None:
+    await store.touch_keys({"k1": 5000.0, "k2": 1000.0})
+    await store.touch_keys({"k1": 900.0, "k2": 900.0})
+    assert await store.key_uses() == {"k1": 900.0, "k2": 1000.0}
+
+
 async def test_a_picture_and_its_revision_are_of_one_moment(store: Store, url: str) -> None:
     other, _ = await open_at(url, secret_keys=KEYS)
     wrong = []
