@@ -180,6 +180,7 @@ RESPONSES: dict[str, Probe] = {
     "file, by address": _inputs({"type": "input_file", "file_url": "https://example.com/a.pdf"}),
     "tools": _response(tools=[_FLAT]),
     "tools in a namespace": _response(tools=[{"type": "namespace", "name": "n", "tools": [_FLAT]}]),
+    "tools that an item makes known": _response(input=[{"type": "additional_tools", "role": "developer", "tools": [_FLAT]}, _USER]),
     "custom tool": _response(tools=[{"type": "custom", "name": "run", "format": {"type": "text"}}]),
     "tool choice: one tool": _response(tools=[_FLAT], tool_choice={"type": "function", "name": "f"}),
     "tool call and its result": _response(input=[_USER, _FUNCTION, {"type": "function_call_output", "call_id": "call_1", "output": "sun"}]),

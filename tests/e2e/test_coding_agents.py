@@ -122,6 +122,14 @@ def test_codex_answers_and_uses_its_tools(gateway: Service, folder: Path, upstre
     assert events[-1]["usage"]["output_tokens"] > 0
 
 
+def test_codex_makes_its_tools_known_as_to_models_of_its_own_vendor(gateway: Service, folder: Path) -> None:
+    """It knows this one, and has it call all its tools from a script."""
+    events = codex(gateway, folder, "openai/gpt-6-sol", "codex, read it in a script")
+    items = [event["item"] for event in events if event["type"] == "item.completed"]
+    assert [item["exit_code"] for item in items if item["type"] == "command_execution"] == [0]
+    assert items[-1]["text"] == "The note says heron."
+
+
 @pytest.mark.parametrize("upstream", [*MODELS, "responses"])
 def test_claude_code_answers_and_uses_its_tools(gateway: Service, folder: Path, upstream: str, request: pytest.FixtureRequest) -> None:
     gateway = request.getfixturevalue("responses_only") if upstream == "responses" else gateway

@@ -20,6 +20,11 @@ __all__ = ["NAME", "decode_items", "joined_name"]
 
 NAME = "openai_responses"
 
+_MORE_TOOLS = "additional_tools"
+
+_NO_NAMESPACE = "functions"
+"""What the vendor calls the place of the tools that are in none. The Codex CLI (0.169) has its own there, and is called without it."""
+
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _PLAIN = ("id", "status", "type", "phase", "internal_chat_message_metadata_passthrough")
 """Fields of an item that say nothing to a model."""
@@ -27,18 +32,19 @@ _PLAIN = ("id", "status", "type", "phase", "internal_chat_message_metadata_passt
 
 def joined_name(namespace: str | None, name: str) -> str:
     """One name for a function in a namespace, for dialects that have none."""
-    return f"{namespace}__{name}" if namespace else name
+    return f"{namespace}__{name}" if namespace and namespace != _NO_NAMESPACE else name
 
 
-def decode_items(items: list[Any], path: str) -> list[Message]:
-    """Messages, those of the model joined. Raises `InvalidRequest`."""
+def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Fields]]:
+    """Messages, those of the model joined, and the tools that are made known among them. Raises `InvalidRequest`."""
     messages: list[Message] = []
+    tools: list[Fields] = []
     names: dict[str, str] = {}
     said: list[Part] = []
     raw: list[Any] = []
 
     def close() -> None:
-        if raw:
+        if any(item.get("type") != _MORE_TOOLS for item in raw):
             searched = {"web_search_call": True} if any(item.get("type") == "web_search_call" for item in raw) else {}
             messages.append(Message(role="assistant", parts=tuple(said), extra={"$items": list(raw), **searched}))
             said.clear()
@@ -49,24 +55,34 @@ def decode_items(items: list[Any], path: str) -> list[Message]:
         kind = fields.text("type") or "message"
         if kind == "message" and fields.text("role") != "assistant":
             close()
-            messages.append(_message(fields, item))
+            messages.append(_message(fields, [*raw, item]))
+            raw.clear()
         elif kind in ("function_call_output", "custom_tool_call_output"):
             close()
             result = _result(fields, names)
-            messages.append(Message(role="tool", parts=(result,), extra={"$items": [item]}))
+            messages.append(Message(role="tool", parts=(result,), extra={"$items": [*raw, item]}))
+            raw.clear()
+        elif kind == _MORE_TOOLS:
+            # Nobody says it: it goes with what is said next, or was said last.
+            tools += fields.each("tools")
+            raw.append(item)
         else:
             said += _said(fields, kind, names, item)
             raw.append(item)
     close()
-    return messages
+    if raw and messages:
+        messages[-1].extra["$items"] += raw
+    elif raw:
+        messages.append(Message(role="system", parts=(), extra={"$items": raw}))
+    return messages, tools
 
 
-def _message(fields: Fields, item: Any) -> Message:
+def _message(fields: Fields, items: list[Any]) -> Message:
     role = fields.needed_text("role")
     if role not in _ROLES:
         raise InvalidRequest(fields.at("role"), f"expected one of {', '.join(_ROLES)}")
     parts = _content(fields, "content")
-    return Message(role=_ROLES[role], parts=parts, extra={"$items": [item], **_rest(fields)})
+    return Message(role=_ROLES[role], parts=parts, extra={"$items": items, **_rest(fields)})
 
 
 def _rest(fields: Fields) -> Extra:

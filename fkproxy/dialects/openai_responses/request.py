@@ -1,7 +1,7 @@
 """A Responses request, decoded. Floor 1. Pure.
 
-Source: OpenAI API reference, "Create a model response", and the typed models of openai 3.52, read 2026-11. `namespace` tools and
-`client_metadata` are what the Codex CLI 0.169 sends.
+Source: OpenAI API reference, "Create a model response", and the typed models of openai 3.52, read 2026-11. `namespace` tools,
+`additional_tools` and `client_metadata` are what the Codex CLI 0.169 sends.
 
 Notes that the decoder leaves for its own encoder, and for that of the reply, stand in `extra` under `$name`.
 """
@@ -43,7 +43,8 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     fields = Fields(json.decode_request(body))
     fields.any("model")
     kept: Extra = {}
-    messages = [*_instructions(fields), *_input(fields, kept)]
+    said, more_tools = _input(fields, kept)
+    messages = [*_instructions(fields), *said]
     request = ChatRequest(
         dialect=NAME,
         model=model,
@@ -57,7 +58,7 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
             top_logprobs=fields.integer("top_logprobs", 0, 20),
         ),
         reasoning=_reasoning(fields, kept),
-        tools=tuple(tool for entry in fields.each("tools") for tool in _tools(entry)),
+        tools=_all_tools(fields, more_tools),
         tool_choice=_tool_choice(fields, kept),
         parallel_tool_calls=fields.boolean("parallel_tool_calls"),
         output=_output(fields, kept),
@@ -77,11 +78,12 @@ def _instructions(fields: Fields) -> list[Message]:
     return [] if text is None else [Message(role="system", parts=(Text(text=text),), extra={"$instructions": True})]
 
 
-def _input(fields: Fields, kept: Extra) -> list[Message]:
+def _input(fields: Fields, kept: Extra) -> tuple[list[Message], list[Fields]]:
+    """Messages, and tools that items make known."""
     value = fields.any("input")
     if isinstance(value, str):
         kept["$string"] = True
-        return [Message(role="user", parts=(Text(text=value),), extra={"$items": [value]})]
+        return [Message(role="user", parts=(Text(text=value),), extra={"$items": [value]})], []
     if not isinstance(value, list) or (not value and "previous_response_id" not in fields):
         raise InvalidRequest("input", "expected a string or an array with at least one item")
     return decode_items(value, "input")
@@ -98,6 +100,15 @@ def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
         kept["reasoning.*"] = more
     shown = (summary or older) not in (None, "none")
     return ReasoningConfig(effort=effort, include_thoughts=True if shown else None) if effort is not None or shown else None
+
+
+def _all_tools(fields: Fields, more: list[Fields]) -> tuple[Tool, ...]:
+    """`more` are known from somewhere in the conversation on: of one name the last one is meant."""
+    tools = [tool for entry in fields.each("tools") for tool in _tools(entry)]
+    if not more:
+        return tuple(tools)
+    tools += (tool for entry in more for tool in _tools(entry))
+    return tuple({(tool.kind, tool.name): tool for tool in tools}.values())
 
 
 def _tools(entry: Fields) -> list[Tool]:
@@ -151,7 +162,7 @@ def _custom(entry: Fields, namespace: str | None) -> Tool:
 
 def _form(namespace: str | None, name: str, *, custom: bool) -> Extra:
     """How the client knows the tool, where that is not its plain name."""
-    form: Extra = {"$namespace": namespace, "$name": name} if namespace is not None else {}
+    form: Extra = {"$namespace": namespace, "$name": name} if joined_name(namespace, name) != name else {}
     return {**form, "$custom": True} if custom else form
 
 

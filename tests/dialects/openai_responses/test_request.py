@@ -43,6 +43,7 @@ def into(dialect: str, request: ChatRequest, model: str = "m") -> Any:
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
         ({"input": [{"type": "image_generation_call", "result": "!"}]}, "input[0].result"),
         ({"input": [{"type": "function_call_output", "call_id": "1"}]}, "input[0].output"),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]}, "input[0].tools[0].name"),
         ({"tools": [{"name": "f"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tool_choice": "any"}, "tool_choice"),
@@ -108,6 +109,36 @@ def test_a_namespace_becomes_part_of_the_names() -> None:
     tool = {"type": "function", "name": "close", "parameters": {"type": "object"}}
     request = decoded(tools=[{"type": "namespace", "name": "agents", "tools": [tool]}])
     assert into("openai_chat", request)["tools"][0]["function"]["name"] == "agents__close"
+
+
+def more_tools(*tools: dict[str, Any]) -> dict[str, Any]:
+    """As the Codex CLI has them for its vendor's own models, in front of all messages."""
+    return {"type": "additional_tools", "id": "at_1", "role": "developer", "tools": list(tools)}
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "gemini", "anthropic"])
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4])
+def test_tools_that_an_item_makes_known_are_those_of_the_request_and_nobody_says_them(dialect: str, at: int) -> None:
+    call = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}
+    items = [USER, {"role": "assistant", "content": "y"}, call, {"type": "function_call_output", "call_id": "1", "output": "z"}]
+    function = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    items.insert(at, more_tools({"type": "namespace", "name": "functions", "description": "", "tools": [function]}))
+    request = decoded(input=items)
+    plain = decoded(input=[item for item in items if item.get("type") != "additional_tools"], tools=[function])
+    assert into(dialect, request) == into(dialect, plain)
+    assert into("openai_responses", request)["input"] == items
+    assert "tools" not in into("openai_responses", request)
+
+
+def test_of_tools_with_one_name_the_one_that_is_made_known_last_is_meant() -> None:
+    old, new = ({"type": "function", "name": "f", "description": text} for text in ("old", "new"))
+    request = decoded(input=[more_tools(old, {"type": "custom", "name": "run"}), USER, more_tools(new)], tools=[{"type": "web_search"}])
+    assert [(tool.name, tool.description) for tool in request.tools] == [("web_search", None), ("f", "new"), ("run", None)]
+
+
+def test_tools_may_be_made_known_to_a_conversation_that_the_vendor_keeps() -> None:
+    items = [more_tools({"type": "function", "name": "f"})]
+    assert into("openai_responses", decoded(input=items, previous_response_id="resp_1"))["input"] == items
 
 
 def test_a_tool_that_only_the_vendor_has_may_be_left_out_and_is_told() -> None:

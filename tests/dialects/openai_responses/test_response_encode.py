@@ -149,6 +149,17 @@ def test_custom_tools_and_namespaces_are_called_by_the_names_the_client_knows() 
     assert broken["input"] == "no json"
 
 
+def test_a_tool_that_is_in_the_vendors_place_for_those_in_no_namespace_is_called_without_one() -> None:
+    tools = [{"type": "namespace", "name": "functions", "description": "", "tools": [{"type": "custom", "name": "exec"}]}]
+    asked = [{"type": "additional_tools", "role": "developer", "tools": tools}, {"role": "user", "content": "x"}]
+    request = DIALECTS["openai_responses"].decode_request(json.dumps({"model": "m", "input": asked}).encode(), Peek(model="m"))
+    context = ReplyContext(reply_id="r", model="m", created_s=1, tools=request.tools)
+    call = ToolCallStarted(index=0, id="c", name="exec"), ToolCallDelta(index=0, arguments='{"input": "1"}')
+    (item,) = told(whole(*call, reason="tool_calls"), context)[-1]["response"]["output"]
+    assert {"type": "custom_tool_call", "name": "exec", "input": "1"}.items() <= item.items()
+    assert "namespace" not in item
+
+
 @pytest.mark.parametrize(
     ("reason", "why"), [("length", "max_output_tokens"), ("content_filter", "content_filter"), ("refusal", "content_filter")]
 )
