@@ -56,6 +56,12 @@ class Asked:
         messages = [item for item in self.items if item.get("type", "message") == "message"]
         return [(item["role"], "".join(part.get("text", "") for part in item["content"])) for item in messages]
 
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """What the model may use: those of the request, and for the newer models an item's, within their namespace."""
+        told = [*self.body.get("tools", ()), *(tool for item in self.items for tool in item.get("tools", ()))]
+        return [inner for tool in told for inner in tool.get("tools", (tool,))]
+
     def script(self) -> dict[str, str]:
         text = next((text for role, text in reversed(self.said) if role == "user"), "")
         return dict(parse_qsl(text.partition("?")[2], keep_blank_values=True))
@@ -177,7 +183,7 @@ def _output(asked: Asked, script: dict[str, str], number: int) -> Iterator[dict[
     if thoughts or seal:
         summary = [{"type": "summary_text", "text": f"thought {index}"} for index in range(thoughts)]
         yield {"type": "reasoning", "id": f"rs_{number}", "summary": summary, "encrypted_content": seal}
-    names = [tool["name"] for tool in asked.body.get("tools", ()) if tool.get("type") == "function"]
+    names = [tool["name"] for tool in asked.tools if tool["type"] == "function"]
     count = 0 if results else int(script.get("tools", 0))
     for index in range(count):
         call = {

@@ -159,6 +159,18 @@ def test_its_vendor_is_told_what_the_client_says_and_nothing_else(codex: Stage, 
         assert word not in json.dumps([asked.body["input"], asked.body["tools"]]), word
 
 
+def test_models_that_it_knows_get_no_tools_of_its_own_and_nothing_is_asked_of_them(tmp_path: Path) -> None:
+    asked: Any = {"messages": [{"role": "user", "content": "weather?tools=1"}], "tools": [TOOL]}
+    with stage(tmp_path, APP_CODEX__MODELS="gpt-*") as codex, openai.OpenAI(base_url=codex.service.v1, api_key=KEY, max_retries=0) as sdk:
+        for model in ("gpt-5.5", "gpt-6-sol"):
+            (call,) = sdk.chat.completions.create(model=model, **asked).choices[0].message.tool_calls or ()
+            assert (call.type, call.id.startswith("call_")) == ("function", True)
+            told = codex.endpoint.asked[-1]
+            assert [tool["name"] for tool in told.tools] == ["get_weather"]
+            assert not {"text", "service_tier"} & set(told.body)
+            assert "effort" not in told.body["reasoning"]
+
+
 def test_without_tools_and_a_system_text_it_gets_none(codex: Stage, sdk: openai.OpenAI) -> None:
     sdk.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "alone"}])
     asked = codex.endpoint.asked[-1]

@@ -54,6 +54,7 @@ from typing import Any
 VERSION = "0.169.0"
 SELF = set(os.environ.get("FAKE_CODEX", "").split())
 MODELS = [{"id": f"fake-{number}", "hidden": False} for number in range(1, 6)]
+CATALOGUE = [{"slug": "fake-1", "tool_mode": "code_mode_only", "default_verbosity": "low", "context_window": 272000}]
 KIB = 1024
 COUNTS = {"totalTokens": 18, "inputTokens": 11, "cachedInputTokens": 3, "cacheWriteInputTokens": 0, "outputTokens": 7}
 LONG_PIECE = "word " * 200
@@ -395,6 +396,9 @@ class Server:
 def main() -> int:
     if sys.argv[1:] == ["--version"]:
         print(f"codex-cli {VERSION}")
+        return 0
+    if sys.argv[1:3] == ["debug", "models"]:
+        print(json.dumps({"models": CATALOGUE}))
         return 0
     if "dying" in SELF:
         print("error: the configuration\nis not to my taste", file=sys.stderr)

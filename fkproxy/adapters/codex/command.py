@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from fkproxy.adapters.codex.catalogue import catalogue_args
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.wire import json
@@ -60,7 +61,8 @@ class Command(msgspec.Struct, frozen=True):
         return tuple(_seen(self.home / name) for name in _READ_AT_START)
 
     async def start(self, args_in: Callable[[Path], Sequence[str]]) -> tuple[Process, Path]:
-        """A process and its directory, which the caller removes. `args_in`: what it is started with in a directory, where it may write.
+        """A process and its directory, which the caller removes. `args_in`: what it is started with in a directory, where it may write;
+        its subcommand stands first.
 
         Raises `UpstreamSpawnFailed`, and what `args_in` raises; nothing is left then.
         """
@@ -76,7 +78,9 @@ class Command(msgspec.Struct, frozen=True):
         # What it would write down of each call grows without end, and is of no use to anybody.
         environment = {**self.environment, "CODEX_SQLITE_HOME": str(directory)}
         try:
-            return await Process.start(binary, args_in(directory), environment, directory), directory
+            subcommand, *args = args_in(directory)
+            known = await catalogue_args(binary, self.arguments(), environment, directory) if self.bare else ()
+            return await Process.start(binary, (subcommand, *known, *args), environment, directory), directory
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None

@@ -205,13 +205,18 @@ class Crew:
         command = self.command
         # Before it starts: what changes meanwhile it may have missed.
         found = command.found()
-        process, directory = await command.start(lambda _: ("app-server", *command.arguments()))
+        late = f"no handshake within {self.limits.start_s:g} s"
+        try:
+            async with asyncio.timeout(self.limits.start_s):
+                process, directory = await command.start(lambda _: ("app-server", *command.arguments()))
+        except TimeoutError:
+            raise UpstreamSpawnFailed(command.binary, f"{late}: it did not tell its models") from None
         server = AppServer(process, directory, self._ended, found)
         try:
             async with asyncio.timeout(self.limits.start_s):
                 await server.shake_hands(self._version)
         except (UpstreamError, TimeoutError) as error:
-            how = f"no handshake within {self.limits.start_s:g} s" if isinstance(error, TimeoutError) else str(error)
+            how = late if isinstance(error, TimeoutError) else str(error)
             await server.aclose(0.0)
             raise UpstreamSpawnFailed(process.binary, f"{how}: {process.why_ended()}") from None
         except BaseException:
