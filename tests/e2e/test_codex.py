@@ -168,7 +168,10 @@ def test_models_that_it_knows_get_no_tools_of_its_own_and_nothing_is_asked_of_th
             told = codex.endpoint.asked[-1]
             assert [tool["name"] for tool in told.tools] == ["get_weather"]
             assert not {"text", "service_tier"} & set(told.body)
-            assert "effort" not in told.body["reasoning"]
+            assert (told.body["parallel_tool_calls"], told.body["reasoning"]) == (True, {})
+            messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "alone"}]
+            sdk.chat.completions.create(model=model, messages=messages)
+            assert codex.endpoint.asked[-1].said == [("developer", SYSTEM), ("user", "alone")]
 
 
 def test_without_tools_and_a_system_text_it_gets_none(codex: Stage, sdk: openai.OpenAI) -> None:

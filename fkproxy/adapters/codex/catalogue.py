@@ -31,6 +31,8 @@ _NOTHING_OF_ITS_OWN: dict[str, Any] = {
     "default_reasoning_level": None,
     "default_service_tier": None,
     "default_verbosity": None,
+    # In its vendor's lighter form it repeats the instructions where there are no tools, and never asks for calls at once (0.169).
+    "use_responses_lite": False,
 }
 """What a model is taken for of which the catalogue knows nothing. Only what an entry has is changed: other releases have other fields."""
 

@@ -29,7 +29,12 @@ def arguments_of(pid: int) -> list[str]:
 
 async def test_a_model_gives_a_client_no_tools_and_asks_for_nothing_on_its_own(tmp_path: Path, tidy: None) -> None:
     entry = {"slug": "m", "context_window": 5, "tool_mode": "code_mode_only", "apply_patch_tool_type": "freeform"}
-    entry |= {"default_verbosity": "low", "default_service_tier": "priority", "experimental_supported_tools": ["clock"]}
+    entry |= {
+        "use_responses_lite": True,
+        "default_verbosity": "low",
+        "default_service_tier": "priority",
+        "experimental_supported_tools": ["clock"],
+    }
     (tmp_path / "told").write_text(json.dumps({"models": [entry, {"slug": "older"}]}) + "\n")
     said = await catalogue_args(
         program(tmp_path, f'echo "$@" > {tmp_path}/args; cat {tmp_path}/told'), ("-c", "a=1"), ENVIRONMENT, tmp_path
@@ -37,7 +42,7 @@ async def test_a_model_gives_a_client_no_tools_and_asks_for_nothing_on_its_own(t
     assert (tmp_path / "args").read_text() == "debug models -c a=1\n"
     assert said == ("-c", f'model_catalog_json="{tmp_path}/models.json"')
     given = {"slug": "m", "context_window": 5, "tool_mode": "direct", "apply_patch_tool_type": None}
-    given |= {"default_verbosity": None, "default_service_tier": None, "experimental_supported_tools": []}
+    given |= {"use_responses_lite": False, "default_verbosity": None, "default_service_tier": None, "experimental_supported_tools": []}
     assert json.loads((tmp_path / "models.json").read_bytes()) == {"models": [given, {"slug": "older"}]}
 
 
