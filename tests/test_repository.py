@@ -25,7 +25,7 @@ MANY_AT_ONCE: dict[str, set[str]] = {
     "adapters/codex": {"crew_starts", "stand_in"},
     "adapters/token_file": {"sharing"},
     "dialects/codex": {"seals"},
-    "dialects": {"conversations", "golden", "matrix", "mutations", "peek", "schema"},
+    "dialects": {"conversations", "golden", "growth", "matrix", "mutations", "peek", "schema"},
 }
 """Package → tests that speak of several of its modules, or of one deeper down."""
 

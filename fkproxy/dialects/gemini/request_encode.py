@@ -216,12 +216,13 @@ class _Writer:
     def _add(self, contents: list[dict[str, Any]], content: dict[str, Any]) -> None:
         """Put a content behind the others, or into the last one of the same role: some models want the roles to alternate.
 
-        The results of functions stay by themselves: what a user says right behind them in the same content is taken for a part of them.
+        The results of functions stay by themselves, and stand in front there: what a user says right behind them in the same content is
+        taken for a part of them.
         """
         last = contents[-1] if contents else None
         if not content["parts"]:
             return
-        if last is None or self._own or last["role"] != content["role"] or any("functionResponse" in part for part in last["parts"]):
+        if last is None or self._own or last["role"] != content["role"] or any("functionResponse" in part for part in last["parts"][:1]):
             contents.append(content)
         else:
             last["parts"] += content["parts"]

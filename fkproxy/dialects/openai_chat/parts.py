@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -47,7 +48,8 @@ class Calls:
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
-        self.unanswered_functions: list[str] = []
+        self.unanswered_functions: dict[str, deque[str]] = {}
+        """Name of a function → its calls that have no result yet, in their order."""
 
 
 def decode_message(fields: Fields, calls: Calls) -> Message:
@@ -203,7 +205,7 @@ def _assistant(fields: Fields, calls: Calls) -> tuple[Part, ...]:
         name = legacy.needed_text("name")
         call_id = f"function_{len(calls.names)}_{name}"
         calls.names[call_id] = name
-        calls.unanswered_functions.append(call_id)
+        calls.unanswered_functions.setdefault(name, deque()).append(call_id)
         parts.append(ToolCall(id=call_id, name=name, arguments=legacy.text("arguments") or "{}", extra={"$legacy": True}))
     return tuple(parts)
 
@@ -237,13 +239,12 @@ def _tool_call(fields: Fields, calls: Calls) -> Part:
 
 
 def _tool_result(fields: Fields, role: str, calls: Calls) -> ToolResult:
+    name: str | None
     if role == "function":
-        name: str | None = fields.needed_text("name")
+        name = fields.needed_text("name")
         fields.any("tool_call_id")
-        waiting = [call_id for call_id in calls.unanswered_functions if calls.names[call_id] == name]
-        call_id = waiting[0] if waiting else f"function_{name}"
-        if waiting:
-            calls.unanswered_functions.remove(call_id)
+        waiting = calls.unanswered_functions.get(name)
+        call_id = waiting.popleft() if waiting else f"function_{name}"
     else:
         call_id = fields.needed_text("tool_call_id")
         name = calls.names.get(call_id) or fields.text("name")
