@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses
-from fkproxy.dialects.gemini.schema import clean_parameters, clean_schema
+from fkproxy.dialects.gemini.schema import Nodes, clean_parameters, clean_schema
 from fkproxy.dialects.gemini.thinking import (
     NO_SIGNATURE,
     encode_thinking,
@@ -137,22 +137,23 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
 def _tools(request: ChatRequest, own: bool) -> list[dict[str, Any]]:
     declarations: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
+    nodes = Nodes()
     for tool in request.tools:
         if tool.kind == "function":
-            declarations.append(_declaration(tool, own))
+            declarations.append(_declaration(tool, own, nodes))
         elif own:
             others.append({tool.kind: tool.value})
     return [*([{"functionDeclarations": declarations}] if declarations else []), *others]
 
 
-def _declaration(tool: Tool, own: bool) -> dict[str, Any]:
+def _declaration(tool: Tool, own: bool, nodes: Nodes) -> dict[str, Any]:
     declaration: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         declaration["description"] = tool.description
     if tool.parameters is not None:
         if own:
             declaration |= tool.extra["$schema"]
-        elif (parameters := clean_parameters(tool.parameters)) is not None:
+        elif (parameters := clean_parameters(tool.parameters, nodes)) is not None:
             declaration["parameters"] = parameters
     return {**declaration, **carried(tool.extra, own)}
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
-__all__ = ["KEYWORDS", "clean_parameters", "clean_schema"]
+__all__ = ["KEYWORDS", "Nodes", "clean_parameters", "clean_schema"]
 
 Schema = dict[str, Any]
 
@@ -46,22 +46,41 @@ _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "m
 _MAX_DEPTH = 32
 _MAX_BRANCHES = 64
 _INDEX = re.compile(r"[0-9]{1,4}")
-_MAX_NODES = 20_000
-"""A schema may grow by its references being written out; this is far above any real one."""
+_MAX_NODES = 50_000
+"""Schemas may grow by their references being written out; this is far above what any real request's come to."""
 
 
-def clean_schema(schema: Schema) -> Schema:
-    """A new schema that Gemini takes. Raises `InvalidRequest` for one that grows beyond all bounds."""
-    return _Cleaner(schema).clean(schema, ())
+class Nodes:
+    """How many nodes the schemas of a request have come to, together."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self) -> None:
+        """One more. Raises `InvalidRequest` when they are too many."""
+        self._count += 1
+        if self._count > _MAX_NODES:
+            told = f"the JSON schemas of the request grow to more than {_MAX_NODES} nodes when their references are written out"
+            raise InvalidRequest(None, told)
 
 
-def clean_parameters(schema: Schema) -> Schema | None:
+def clean_schema(schema: Schema, nodes: Nodes | None = None) -> Schema:
+    """A new schema that Gemini takes. `nodes`: those of the others with it.
+
+    Raises `InvalidRequest` when they grow beyond all bounds.
+    """
+    return _Cleaner(schema, nodes or Nodes()).clean(schema, ())
+
+
+def clean_parameters(schema: Schema, nodes: Nodes | None = None) -> Schema | None:
     """The parameters of a function, None for a function without any. Raises like `clean_schema`.
 
     Gemini wants one object there. Where the schema offers several, whatever any of them allows is allowed, and only what all of them
     require is required.
     """
-    cleaned = clean_schema(schema)
+    cleaned = clean_schema(schema, nodes)
     offered = [branch for branch in cleaned.get("anyOf", [cleaned]) if branch["type"] == "OBJECT"]
     properties: dict[str, Schema] = {}
     for branch in offered:
@@ -76,15 +95,13 @@ def clean_parameters(schema: Schema) -> Schema | None:
 
 
 class _Cleaner:
-    def __init__(self, root: Schema) -> None:
+    def __init__(self, root: Schema, nodes: Nodes) -> None:
         self._root = root
-        self._nodes = 0
+        self._nodes = nodes
 
     def clean(self, schema: Any, seen: tuple[str, ...], depth: int = 0) -> Schema:
         """`seen`: the references that led here."""
-        self._nodes += 1
-        if self._nodes > _MAX_NODES:
-            raise InvalidRequest(None, f"a JSON schema grows to more than {_MAX_NODES} nodes when its references are written out")
+        self._nodes.add()
         if depth > _MAX_DEPTH:
             return {"type": "OBJECT"}
         if not isinstance(schema, dict) or not schema:

@@ -176,6 +176,21 @@ def test_the_choice_of_tools(choice: Any, expected: dict[str, Any]) -> None:
     assert body["tools"] == [{"functionDeclarations": [{"name": "f"}]}]
 
 
+def test_tools_whose_references_double_at_every_step_are_refused_together() -> None:
+    definitions: dict[str, Any] = {
+        f"d{level}": {"type": "object", "properties": {side: {"$ref": f"#/$defs/d{level + 1}"} for side in "ab"}} for level in range(10)
+    }
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**definitions, "d10": {"type": "string"}}}
+
+    def tools(many: int) -> list[dict[str, Any]]:
+        return [{"type": "function", "function": {"name": f"f{number}", "parameters": schema}} for number in range(many)]
+
+    user = [{"role": "user", "content": "x"}]
+    assert len(encoded(user, tools=tools(20))["tools"][0]["functionDeclarations"]) == 20
+    with pytest.raises(InvalidRequest, match="grow"):
+        encoded(user, tools=tools(30))
+
+
 @pytest.mark.parametrize(
     "alternatives",
     [
