@@ -56,19 +56,17 @@ def _changed_lines(path: Path, expected: str) -> str:
 
 def check_process(situation: Situation) -> Iterable[Finding]:
     """Up, for how many restarts, with how many descriptors."""
-    service, socket = situation.service, situation.socket
-    state, with_socket = service.get("ActiveState"), socket.get("UnitFileState") == "enabled"
+    service, socket, start = situation.service, situation.socket, _start(situation)
+    state = service.get("ActiveState")
     if service.get("LoadState") != "loaded":
         return
-    # systemd gives up the socket unit together with the service.
-    start = f"systemctl start {SOCKET} {SERVICE}" if with_socket else f"systemctl start {SERVICE}"
     if state == "active":
         yield ok("service", f"active: {service.get('StatusText', '')}")
     elif state == "failed":
         yield error("service", f"it has failed ({service.get('Result')})", f"journalctl -u fkllmproxy -n 30 -o cat; then: {start}")
     else:
         yield warning("service", f"it is {state}", start)
-    if state == "active" and with_socket and socket.get("ActiveState") != "active":
+    if state == "active" and _with_socket(situation) and socket.get("ActiveState") != "active":
         # systemd does not start it beside a service that runs already.
         yield warning(
             "service",
@@ -96,6 +94,17 @@ def check_process(situation: Situation) -> Iterable[Finding]:
         yield from _descriptors(pid, situation.loaded.settings.concurrency.max_streams)
 
 
+def _start(situation: Situation) -> str:
+    """What starts it. systemd gives up the socket unit together with the service, and takes no start of one that failed too often for a
+    minute."""
+    start = f"systemctl start {SOCKET} {SERVICE}" if _with_socket(situation) else f"systemctl start {SERVICE}"
+    return f"systemctl reset-failed {SERVICE}; {start}" if situation.service.get("ActiveState") == "failed" else start
+
+
+def _with_socket(situation: Situation) -> bool:
+    return situation.socket.get("UnitFileState") == "enabled"
+
+
 def _descriptors(pid: int, max_streams: int) -> Iterable[Finding]:
     try:
         allowed = descriptors.allowed(pid)
@@ -119,9 +128,7 @@ def check_address(situation: Situation) -> Iterable[Finding]:
     except ConnectionRefusedError:
         running = situation.service.get("ActiveState") == "active"
         found = error if running else note
-        yield found(
-            "address", f"nobody listens on {at}", "journalctl -t fkllmproxy -n 20 -o cat" if running else "systemctl start fkllmproxy"
-        )
+        yield found("address", f"nobody listens on {at}", "journalctl -t fkllmproxy -n 20 -o cat" if running else _start(situation))
         return
     except (OSError, http.client.HTTPException, ValueError) as failure:
         if situation.socket.get("ActiveState") == "active" and situation.service.get("ActiveState") != "active":
