@@ -169,7 +169,7 @@ def _followed(kept: bytes) -> LoadedSettings:
     service reads copies, as of the last reload."""
     loaded: LoadedSettings = pickle.loads(kept)  # noqa: S301 - our own
     try:
-        return load_providers(loaded, outdated=True)
+        return load_providers(loaded, trust="whatever")
     except SettingsError as error:
         from fkproxy.telemetry import logs
 

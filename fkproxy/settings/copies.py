@@ -9,10 +9,15 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["ETC", "is_older", "is_outdated", "readable"]
+__all__ = ["ETC", "Trust", "is_older", "is_outdated", "readable"]
 
 ETC = Path("/etc/fkllmproxy")
+
+Trust = Literal["whatever", "just_made", "seen"]
+"""Which copies will do: of whatever time; any that is not seen to be out of date, for who starts and was given them a moment ago; those
+alone that are seen to be as their files are."""
 
 _AT_ONCE_NS = 1_000_000_000
 """A copy whose content is no older than this when its inode is done has no time but its own."""
@@ -27,10 +32,18 @@ def readable(path: Path, environ: Mapping[str, str], etc: Path = ETC) -> Path:
     return copy if copy.is_file() else path
 
 
-def is_outdated(path: Path, environ: Mapping[str, str]) -> bool:
-    """What is read in its place is a copy of how it was before."""
+def is_outdated(path: Path, environ: Mapping[str, str]) -> bool | None:
+    """What is read in its place is a copy of how it was before. None where that cannot be seen, as in a folder that is for root only."""
     copy = readable(path, environ)
-    return copy != path and is_older(copy, path)
+    if copy == path:
+        return False
+    try:
+        path.stat()
+    except PermissionError:
+        return None
+    except OSError:
+        return False
+    return is_older(copy, path)
 
 
 def is_older(copy: Path, path: Path) -> bool:

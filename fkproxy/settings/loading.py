@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from fkproxy.adapters.http import Proxies
 from fkproxy.settings.checks import check_together
-from fkproxy.settings.copies import ETC
+from fkproxy.settings.copies import ETC, Trust
 from fkproxy.settings.envfile import read_environment_file
 from fkproxy.settings.problems import Problem, SettingsError
 from fkproxy.settings.profiles import lay
@@ -139,16 +139,16 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     )
 
 
-def load_providers(loaded: LoadedSettings, *, outdated: bool = False) -> LoadedSettings:
+def load_providers(loaded: LoadedSettings, *, trust: Trust = "seen") -> LoadedSettings:
     """The same settings with the providers file as it is now. Raises `SettingsError` with every problem.
 
-    `outdated` True: as it was when the service was given its copies, where it reads those.
+    `trust`: in the copies that the service reads where it may not read the files.
     """
     path = loaded.settings.providers.file
     if path is None:
         return loaded
     beside = named_by_variables(loaded.settings)
-    source = _checked_file(path, loaded.environment.secrets, beside, loaded.settings, outdated=outdated)
+    source = _checked_file(path, loaded.environment.secrets, beside, loaded.settings, trust=trust)
     problems = [*source.problems, *(homeless(source.file.providers) if loaded.environment.state_directory is None else ())]
     if problems:
         raise SettingsError(problems)
@@ -161,10 +161,10 @@ def load_providers(loaded: LoadedSettings, *, outdated: bool = False) -> LoadedS
 
 
 def _checked_file(
-    path: Path, variables: Mapping[str, str], beside: Sequence[Provider], settings: Settings, *, outdated: bool = False
+    path: Path, variables: Mapping[str, str], beside: Sequence[Provider], settings: Settings, *, trust: Trust = "just_made"
 ) -> ProvidersSource:
     """The providers file, read, and checked against the rest where it could be."""
-    source = read_providers(path, variables, outdated=outdated)
+    source = read_providers(path, variables, trust=trust)
     if not source.problems:
         check_providers(source, beside, settings)
     return source

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from fkproxy.settings.copies import is_outdated, readable
+from fkproxy.settings.copies import Trust, is_outdated, readable
 from fkproxy.settings.locating import Document, NotADocument, Place, read_toml, read_yaml
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
@@ -41,16 +41,16 @@ _WRONG: Mapping[str, str] = {
 }
 
 _CHANGED = ("has changed since the service was given its copy", "systemctl reload fkllmproxy gives it the new one")
+_UNSEEN = ("may have changed since the service was given its copy, for it may not look there", _CHANGED[1])
 
 
 class ProvidersSource:
-    """What was read: the entries, where each part stands, and what is wrong with it. `outdated`: the service's copies will do, whatever has
-    become of the files since."""
+    """What was read: the entries, where each part stands, and what is wrong with it. `trust`: in the service's copies."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], *, outdated: bool = False) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], *, trust: Trust = "just_made") -> None:
         self.path = path
         self._environ = environ
-        self._outdated = outdated
+        self._trust = trust
         self.file = ProvidersFile()
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -90,8 +90,8 @@ class ProvidersSource:
             return None
         try:
             source = readable(self.path, self._environ)
-            if self._changed(self.path):
-                self.problems.append(Problem(str(self.path), *_CHANGED))
+            if against := self._against(self.path):
+                self.problems.append(Problem(str(self.path), *against))
                 return None
             if source.stat().st_size > _MAX_FILE_BYTES:
                 self.problems.append(Problem(str(self.path), f"is larger than {_MAX_FILE_BYTES} bytes"))
@@ -150,8 +150,8 @@ class ProvidersSource:
     def _secret(self, place: Place, entry: CredentialEntry) -> str | None:
         for field in ("file", "credentials_file"):
             given = getattr(entry, field)
-            if given is not None and self._changed(self.path.parent / given):
-                self.problem((*place, field), *_CHANGED)
+            if given is not None and (against := self._against(self.path.parent / given)):
+                self.problem((*place, field), *against)
         if entry.env is not None:
             value = self._environ.get(entry.env, "").strip()
             if not value:
@@ -169,8 +169,14 @@ class ProvidersSource:
             return None
         return value
 
-    def _changed(self, path: Path) -> bool:
-        return not self._outdated and is_outdated(path, self._environ)
+    def _against(self, path: Path) -> tuple[str, str] | None:
+        """What speaks against the copy that is read in its place."""
+        if self._trust == "whatever":
+            return None
+        outdated = is_outdated(path, self._environ)
+        if outdated is None and self._trust == "seen":
+            return _UNSEEN
+        return _CHANGED if outdated else None
 
     def _from_file(self, place: Place, entry: CredentialEntry) -> str | None:
         field = "file" if entry.file is not None else "systemd_credential"
@@ -192,9 +198,9 @@ class ProvidersSource:
         return value
 
 
-def read_providers(path: Path, environ: Mapping[str, str], *, outdated: bool = False) -> ProvidersSource:
-    """The file at `path`. `environ` holds the secrets that entries name. `outdated`: see `ProvidersSource`."""
-    source = ProvidersSource(path, environ, outdated=outdated)
+def read_providers(path: Path, environ: Mapping[str, str], *, trust: Trust = "just_made") -> ProvidersSource:
+    """The file at `path`. `environ` holds the secrets that entries name. `trust`: see `ProvidersSource`."""
+    source = ProvidersSource(path, environ, trust=trust)
     source.read()
     return source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -279,6 +280,32 @@ def test_a_secret_that_is_newer_than_the_services_copy_of_it_is_told(
         load_providers(loaded)
     path.write_text(path.read_text().replace("[[providers.", "disabled = true\n[[providers."))
     load_providers(loaded)
+
+
+@pytest.mark.parametrize("hidden", ["providers.toml", "vendor-key"])
+def test_a_reload_takes_no_copy_of_a_file_that_the_service_may_not_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    """It would say that all is well, and have read what was there before. A start has just been given its copies."""
+    path, original, copy = tmp_path / "providers.toml", tmp_path / hidden, tmp_path / f"copy-of-{hidden}"
+    (tmp_path / "vendor-key").write_text("first-key")
+    path.write_text(ONE + '[[providers.credentials]]\nfile = "vendor-key"\n')
+    shutil.copy2(original, copy)
+    copy = copy.rename(copy.with_suffix(original.suffix))
+    for module in ("copies", "providers_file"):
+        monkeypatch.setattr(f"fkproxy.settings.{module}.readable", lambda path, _: copy if path == original else path)
+    look = os.stat
+
+    def refused(path: object, *args: object, **options: object) -> os.stat_result:
+        if path == original:
+            raise PermissionError
+        return look(path, *args, **options)  # type: ignore[arg-type]  # whatever it takes
+
+    monkeypatch.setattr(os, "stat", refused)
+    loaded = load(environ={"APP_PROVIDERS_FILE": str(path)})
+    with pytest.raises(SettingsError, match=r"may have changed since the service was given its copy.* systemctl reload fkllmproxy"):
+        load_providers(loaded)
+    assert load_providers(loaded, trust="whatever").providers == loaded.providers
 
 
 def test_a_secret_may_stand_in_the_environment_file(tmp_path: Path) -> None:
