@@ -34,6 +34,8 @@ _LAST = "(continue)"
 """What the user says where somebody has to say something."""
 _MEDIA = ("image", "document")
 _THOUGHTS = ("thinking", "redacted_thinking")
+_RESULT = "tool_result"
+_LOOP = ("tool_use", _RESULT)
 
 
 def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[list[Block], list[Turn]]:
@@ -61,15 +63,17 @@ def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[lis
 
 
 def lacks_thoughts(turns: Sequence[Turn | msgspec.Raw]) -> bool:
-    """The last calls are being answered, and the thoughts before them are not there. A turn is decoded, or as it came.
+    """Calls are being answered, and no thoughts led to them, nor to those before them in the turn. A message is decoded, or as it came.
 
-    "When `thinking` is enabled, a final `assistant` message must start with a thinking block", says the 400 of models with a budget.
+    "If thinking is enabled, the final assistant turn must start with a thinking block", and "tool use loops are part of the assistant turn"
+    (…/build-with-claude/extended-thinking, of models with a budget): without interleaved thinking there is none before its later calls.
     """
-    return [_begins_with(turn) for turn in turns[-2:]] == ["tool_use", "tool_result"]
+    kinds = map(_begins_with, reversed(turns))
+    return next(kinds, None) == _RESULT and next((kind for kind in kinds if kind not in _LOOP), None) not in _THOUGHTS
 
 
 def _begins_with(turn: Turn | msgspec.Raw) -> str | None:
-    """The type of a turn's first block that is no text; None where there is none."""
+    """The type of a message's first block that is no text; None where there is none."""
     value = json.try_object(bytes(turn)) if isinstance(turn, msgspec.Raw) else turn
     content = value.get("content") if value is not None else None
     kinds = [block.get("type") for block in content if isinstance(block, dict)] if isinstance(content, list) else []

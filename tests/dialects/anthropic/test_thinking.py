@@ -145,6 +145,21 @@ def test_what_is_applied_is_no_budget_where_calls_are_answered_that_no_thoughts_
     assert (body.get("thinking"), losses) == (thinking, [] if thinking is not None else ["reasoning dropped"])
 
 
+CALL, RESULT = {"type": "tool_use", "id": "a", "name": "f", "input": {}}, {"type": "tool_result", "tool_use_id": "a", "content": "r"}
+CALLS_AGAIN = [{"role": "assistant", "content": [CALL]}, {"role": "user", "content": [RESULT]}]
+
+
+@pytest.mark.parametrize(
+    ("between", "thinking"),
+    [([], BUDGET), (CALLS_AGAIN, BUDGET), ([{"role": "assistant", "content": "Done."}, {"role": "user", "content": "More."}], None)],
+)
+def test_thoughts_lead_to_all_the_calls_up_to_what_the_user_says_next(between: Any, thinking: Any) -> None:
+    """ "Tool use loops are part of the assistant turn", which "must start with a thinking block"; most go on without another one."""
+    thought = {"role": "assistant", "content": [THOUGHT, CALL]}
+    body, _ = applied(messages=[{"role": "user", "content": "q"}, thought, {"role": "user", "content": [RESULT]}, *between, *CALLS_AGAIN])
+    assert body.get("thinking") == thinking
+
+
 CLEARING, TRIMMING = {"type": "clear_thinking_20251015", "keep": "all"}, {"type": "clear_tool_uses_20250919"}
 
 
