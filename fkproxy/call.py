@@ -70,6 +70,10 @@ class Client(Protocol):
         """Send a piece of the body. None when it was taken, else what to await before the next one."""
         ...
 
+    def keep_alive(self, data: bytes) -> Awaitable[None] | None:
+        """Send what a dialect has for it (see `Dialect.keep_alive`), between two events. See `write`."""
+        ...
+
     async def finish(self, data: bytes = b"") -> None:
         """Send the last piece."""
         ...

@@ -101,7 +101,7 @@ class Relay:
         if self.now() < call.written_at + patience_s:
             return
         await self._commit(call, client)
-        await self._write(call, client, call.dialect.keep_alive)
+        await self._write(call, client.keep_alive, call.dialect.keep_alive)
 
     async def read(self, call: Call, client: Client, exchange: Exchange, limit_bytes: int) -> bytes:
         body = exchange.at_once()
@@ -228,7 +228,7 @@ class Relay:
             call.content_sent = True
             call.forget_request()
         if data:
-            await self._write(call, client, data)
+            await self._write(call, client.write, data)
 
     async def _commit(self, call: Call, client: Client) -> None:
         if call.committed:
@@ -238,9 +238,9 @@ class Relay:
         call.watch(client)
         await client.start(200, [*_EVENT_STREAM, *call.reply_headers()])
 
-    async def _write(self, call: Call, client: Client, data: bytes) -> None:
+    async def _write(self, call: Call, write: Callable[[bytes], Awaitable[None] | None], data: bytes) -> None:
         call.response_bytes += len(data)
-        blocked = client.write(data)
+        blocked = write(data)
         if blocked is not None:
             await blocked
         call.written_at = self.now()

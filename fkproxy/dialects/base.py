@@ -392,7 +392,7 @@ class Dialect(Protocol):
     known_fields: frozenset[str]
     """Names that the fields of a request may have; any other name is the client's own word and must not be logged."""
     keep_alive: bytes
-    """Bytes that keep a client's stream alive and mean nothing."""
+    """Bytes that keep a client's stream alive and mean nothing: a whole event or comment, or `late_event.BEGINNING`."""
 
     @property
     def counter(self) -> TokenCounter | None:

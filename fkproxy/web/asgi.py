@@ -22,6 +22,7 @@ from fkproxy.web.cors import CorsPolicy, is_another_sites
 from fkproxy.web.peers import address_of
 from fkproxy.wire.inflate import inflate_request, request_inflater
 from fkproxy.wire.jsonarray import JsonArray
+from fkproxy.wire.late_event import BEGINNING, LateEvent
 
 __all__ = ["AsgiClient", "Door", "Endpoint", "Inbound", "Message", "Receive", "Rest", "Scope", "Send", "request_id"]
 
@@ -170,7 +171,7 @@ class Rest:
 class AsgiClient:
     """`Client` of the pipeline over one ASGI request."""
 
-    __slots__ = ("_array", "_asked_for", "_door", "_inbound", "_last", "_receive", "_send", "_unread", "_watcher", "gone", "in_pieces")
+    __slots__ = ("_asked_for", "_door", "_form", "_inbound", "_last", "_receive", "_send", "_unread", "_watcher", "gone", "in_pieces")
 
     def __init__(self, door: Door, inbound: Inbound, receive: Receive, send: Send) -> None:
         self._door = door
@@ -178,7 +179,7 @@ class AsgiClient:
         self._receive = receive
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
-        self._array: JsonArray | None = None
+        self._form: JsonArray | LateEvent | None = None
         self._unread, self._asked_for = True, False
         self._last = b""
         self.gone = self.in_pieces = False
@@ -218,7 +219,7 @@ class AsgiClient:
 
     def as_json_array(self) -> None:
         """See `Client.as_json_array`."""
-        self._array = JsonArray()
+        self._form = JsonArray()
 
     def watch(self) -> None:
         """See `Client.watch`."""
@@ -234,11 +235,11 @@ class AsgiClient:
 
     async def start(self, status: int, headers: Headers) -> None:
         """See `Client.start`."""
-        if self._array is not None:
+        if self._form is not None:
             if status == 200:
                 headers = [(name, b"application/json; charset=utf-8" if name == b"content-type" else value) for name, value in headers]
             else:
-                self._array = None
+                self._form = None
         headers += self._door.static
         if self._door.leaving():
             headers.append((b"connection", b"close"))
@@ -248,18 +249,26 @@ class AsgiClient:
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """See `Client.write`."""
-        if self._array is not None:
-            data = self._array.feed(data)
+        if self._form is not None:
+            data = self._form.feed(data)
         steps = self._send({"type": "http.response.body", "body": data, "more_body": True}).__await__()
         first = next(steps, _OVER)
         return Rest(first, steps) if first is not _OVER else None
+
+    def keep_alive(self, data: bytes) -> Awaitable[None] | None:
+        """See `Client.keep_alive`."""
+        form = LateEvent() if self._form is None and data == BEGINNING else self._form
+        self._form = None
+        blocked = self.write(form.pad() if form is not None else data)
+        self._form = form
+        return blocked
 
     async def finish(self, data: bytes = b"") -> None:
         """See `Client.finish`."""
         # What the server tells from now on is that the reply is over, in the word for a client that has left.
         self.close()
-        if self._array is not None:
-            data = self._array.feed(data) + self._array.end()
+        if self._form is not None:
+            data = self._form.feed(data) + self._form.end()
         if self._inbound.method == "HEAD":
             data = b""
         if self._unread and data and self._sends_on():

@@ -11,8 +11,7 @@ __all__ = ["JsonArray"]
 
 
 class JsonArray:
-    """Events in, elements out. What is no data, a comment or a blank line that keeps the line alive, becomes a blank, which means nothing
-    in JSON."""
+    """Events in, elements out. What is no data, such as a comment, becomes a blank, which means nothing in JSON."""
 
     __slots__ = ("_begun", "_framer")
 
@@ -20,13 +19,14 @@ class JsonArray:
         self._framer = SseDecoder()
         self._begun = False
 
+    def pad(self) -> bytes:
+        """What keeps the stream alive, between two elements."""
+        return b"\n"
+
     def feed(self, data: bytes) -> bytes:
         """The bytes for some bytes of the stream."""
         if not data:
             return b""
-        return self._elements(data) or (b"" if self._framer.rest else b"\n")
-
-    def _elements(self, data: bytes) -> bytes:
         out: list[bytes] = []
         for frame in self._framer.feed(data):
             if frame.data:
@@ -38,4 +38,4 @@ class JsonArray:
 
     def end(self) -> bytes:
         """The bytes for the end of the stream, and for an event whose blank line did not come."""
-        return self._elements(b"\n\n") + (b"]" if self._begun else b"[]")
+        return self.feed(b"\n\n") + (b"]" if self._begun else b"[]")

@@ -190,6 +190,9 @@ class ListClient:
         self.pieces.append(data)
         return None
 
+    def keep_alive(self, data: bytes) -> Awaitable[None] | None:
+        return self.write(data)
+
     async def finish(self, data: bytes = b"") -> None:
         assert not self.finished, "a reply ends once"
         self.pieces.append(data)

@@ -12,6 +12,7 @@ import pytest
 
 from fkproxy.model.errors import RequestTooLarge
 from fkproxy.web.asgi import AsgiClient, Door, Inbound, Message, Receive, Send
+from fkproxy.wire.late_event import BEGINNING
 from tests.web.asking import App, chat
 
 KEY = "sk-web-tests-0123456789"
@@ -361,6 +362,33 @@ async def test_who_does_not_send_what_nobody_wants_is_not_waited_for_long_nor_in
     await client.finish(b"no")
     await client.linger()
     assert (sent[2]["body"], sent[2]["more_body"], len(sent)) == (b"no", False, 3)
+
+
+@pytest.mark.parametrize(
+    ("array", "alive", "sent"),
+    [
+        (False, b": x\n\n", b": x\n\n: x\n\ndata: 1\n\ndata: 2\n\n: x\n\ndata: 3\n\n"),
+        (False, BEGINNING, b"data:   1\n\ndata: 2\n\ndata:  3\n\n"),
+        (True, BEGINNING, b"\n\n[1\n,2\n\n,3\n]"),
+    ],
+)
+async def test_what_keeps_a_stream_alive_stands_between_its_events(array: bool, alive: bytes, sent: bytes) -> None:
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    client = _client({}, _never, send)
+    if array:
+        client.as_json_array()
+    for data in (None, None, b"data: 1\n\n", b"data: 2\n\n", None):
+        assert (client.keep_alive(alive) if data is None else client.write(data)) is None
+    await client.finish(b"data: 3\n\n")
+    assert b"".join(message["body"] for message in messages) == sent
+
+
+async def _never() -> Message:
+    raise AssertionError("nothing is read")
 
 
 def _client(headers: dict[bytes, bytes], receive: Receive, send: Send, door: Door | None = None) -> AsgiClient:

@@ -24,7 +24,7 @@ from fkproxy.dialects.gemini.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Failed, Reply
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
-from fkproxy.wire import json
+from fkproxy.wire import json, late_event
 from fkproxy.wire.sse import Frame
 
 __all__ = ["DIALECT", "Gemini"]
@@ -66,8 +66,7 @@ class Gemini:
     known_fields = request.KNOWN_FIELDS
     counter = Counter()
     embedder = Embedder()
-    # No comment: @google/genai 1, which Gemini CLI 0.61 has, looks for `/^\s*data: /` and reads nothing of what stands behind another line.
-    keep_alive = b"\n\n"
+    keep_alive = late_event.BEGINNING
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
