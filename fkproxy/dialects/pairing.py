@@ -41,7 +41,7 @@ def with_results(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[Mes
     """The messages, and behind each call that has no result one that says so, which is reported as converted."""
     if not [part for message in messages for part in message.parts if isinstance(part, ToolCall)]:
         return messages
-    results = Counter(part.call_id for message in messages for part in message.parts if isinstance(part, ToolResult))
+    answered = _answered(messages)
     found: list[Message] = []
     missing: list[Message] = []
     for message in messages:
@@ -50,11 +50,21 @@ def with_results(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[Mes
             missing = []
         found.append(message)
         for call in message.parts:
-            if isinstance(call, ToolCall):
-                if results[call.id]:
-                    results[call.id] -= 1
-                else:
-                    losses.append(Loss(field="tool_calls[]", action="converted"))
-                    result = ToolResult(call_id=call.id, name=call.name, parts=(Text(text=NO_RESULT),), is_error=True)
-                    missing.append(Message(role="tool", parts=(result,)))
+            if isinstance(call, ToolCall) and not answered.pop():
+                losses.append(Loss(field="tool_calls[]", action="converted"))
+                result = ToolResult(call_id=call.id, name=call.name, parts=(Text(text=NO_RESULT),), is_error=True)
+                missing.append(Message(role="tool", parts=(result,)))
     return (*found, *missing)
+
+
+def _answered(messages: tuple[Message, ...]) -> list[bool]:
+    """Of each call, the last one first: it has a result. Some servers use an id again: a result is that of the last call before it."""
+    found: list[bool] = []
+    results: Counter[str] = Counter()
+    for part in chain.from_iterable(reversed(message.parts) for message in reversed(messages)):
+        if isinstance(part, ToolResult):
+            results[part.call_id] += 1
+        elif isinstance(part, ToolCall):
+            found.append(results[part.id] > 0)
+            results[part.id] -= found[-1]
+    return found

@@ -58,8 +58,10 @@ REPORTED = Loss(field="tool_calls[]", action="converted")
     [
         ((SAID, CALL), (SAID, CALL, NONE)),
         ((CALL, SAID), (CALL, NONE, SAID)),
+        ((CALL, SAID, CALL, RESULT), (CALL, NONE, SAID, CALL, RESULT)),
+        ((CALL, RESULT, CALL, SAID), (CALL, RESULT, CALL, NONE, SAID)),
         ((CALL, CALL, RESULT, SAID), (CALL, CALL, RESULT, NONE, SAID)),
-        ((CALL, STRAY, CALL, SAID, RESULT), (CALL, STRAY, CALL, NONE, SAID, RESULT)),
+        ((CALL, STRAY, CALL, SAID, RESULT), (CALL, STRAY, NONE, CALL, SAID, RESULT)),
     ],
 )
 def test_a_call_without_a_result_gets_one_that_says_so(messages: tuple[Message, ...], expected: tuple[Message, ...]) -> None:
