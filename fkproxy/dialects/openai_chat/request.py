@@ -10,6 +10,7 @@ under `$name`: this dialect gives it back as it came, another one need not repor
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from fkproxy.dialects.openai_chat.parts import Calls, decode_message
@@ -188,6 +189,10 @@ def _function(entry: Fields, outer: dict[str, Any]) -> Tool:
     return tool
 
 
+_CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
+"""`any` is Mistral's first word for `required`, and what clients made for its API say (mistralai, ToolChoiceEnum; read 2026-11)."""
+
+
 def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
     for name in ("tool_choice", "function_call"):
         value = fields.any(name)
@@ -196,9 +201,9 @@ def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
         if name == "function_call":
             kept["$function_call"] = value
         if isinstance(value, str):
-            if value not in ("auto", "none", "required"):
+            if value not in _CHOICES:
                 raise InvalidRequest(name, "expected auto, none, required or an object")
-            return ToolChoice(mode=value)  # type: ignore[arg-type]  # checked above
+            return ToolChoice(mode=_CHOICES[value])
         return _chosen(Fields(value, name), "function" if name == "tool_choice" else None)
     return None
 

@@ -141,6 +141,7 @@ def test_reasoning_in_every_place_that_is_in_use(fields: dict[str, Any], expecte
     ("fields", "expected"),
     [
         ({"tool_choice": "none"}, ToolChoice(mode="none")),
+        ({"tool_choice": "any"}, ToolChoice(mode="required")),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, ToolChoice(mode="required", names=("f",))),
         ({"function_call": {"name": "f"}}, ToolChoice(mode="required", names=("f",))),
         ({"function_call": "auto"}, ToolChoice(mode="auto")),
