@@ -17,7 +17,7 @@ from tests.e2e.processes import BINARY, ask, clean_environment, free_port
 
 __all__ = ["Installed", "installation", "manager"]
 
-SETTINGS = {"APP_RATE_LIMIT__ENABLED": "false", "APP_SERVER__DRAIN_TIMEOUT_SECS": "20", "APP_SERVER__LAME_DUCK_SECS": "1"}
+SETTINGS = {"APP_RATE_LIMIT__ENABLED": "false", "APP_SERVER__DRAIN_TIMEOUT_SECS": "60", "APP_SERVER__LAME_DUCK_SECS": "1"}
 
 
 class Installed:
@@ -50,7 +50,7 @@ class Installed:
         except (OSError, KeyError):
             return None
 
-    def wait(self, condition: object, timeout_s: float = 40.0) -> None:
+    def wait(self, condition: object, timeout_s: float = 90.0) -> None:
         deadline = time.monotonic() + timeout_s
         assert callable(condition)
         while not condition():
@@ -83,7 +83,7 @@ def installation(directory: Path, **settings: str) -> Iterator[Installed]:
         yield running
     finally:
         running.wait(all_gone)
-        running.first.wait(30)
+        running.first.wait(90)
 
 
 @contextmanager

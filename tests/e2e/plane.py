@@ -86,8 +86,8 @@ class Admin:
         return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
-def until(look: Callable[[], T], good: Callable[[T], object] = bool, timeout_s: float = 15.0) -> T:
-    """What `look` gives as soon as it is good."""
+def until(look: Callable[[], T], good: Callable[[T], object] = bool, timeout_s: float = 60.0) -> T:
+    """What `look` gives as soon as it is good. Only what hangs meets the deadline, however busy the machine is."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = look()
@@ -105,7 +105,7 @@ def vendors(count: int = 1) -> Iterator[list[Vendor]]:
     thread.start()
 
     def run(work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
     found = [Vendor(free_port()) for _ in range(count)]
     for vendor in found:
@@ -116,7 +116,7 @@ def vendors(count: int = 1) -> Iterator[list[Vendor]]:
     for vendor in found:
         run(vendor.aclose())
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(60)
     loop.close()
 
 

@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "dist" / "fkllmproxy"
 FIXTURES = Path(__file__).parent / "fixtures"
 KEY = "sk-end-to-end-0123456789"
-_START_S = 30.0
-_STOP_S = 20.0
+_START_S = 60.0
+_STOP_S = 60.0
+_LINES_S = 60.0
 _PORTS = range(10_000, 32_000)
 """Below those that Linux gives to whoever asks for any (ip_local_port_range, ip(7)): nobody else comes by them meanwhile."""
 _first = random.choice(_PORTS)
@@ -126,6 +127,7 @@ class Service(Process):
             **clean_environment(),
             "APP_SERVER__PORT": str(self.port),
             "APP_SERVER__LAME_DUCK_SECS": "0",
+            "APP_SERVER__DRAIN_TIMEOUT_SECS": "300",  # who is not through by himself does not stop in time
             "APP_STORE__DIRECTORY": str(state),
         }
         env |= settings
@@ -138,7 +140,7 @@ class Service(Process):
 
     def access_lines(self, count: int) -> list[dict[str, Any]]:
         """The lines of calls, once there are `count` of them."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + _LINES_S
         while True:
             found = [line for line in self.lines() if line.get("kind") == "access" and str(line.get("route")).startswith("/v1")]
             if len(found) >= count or time.monotonic() > deadline:
@@ -229,7 +231,7 @@ class TokenEndpoint:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join()
 
 
 def service_account(directory: Path, token_uri: str) -> Path:

@@ -19,7 +19,7 @@ from tests.e2e.conftest import gemini_settings
 from tests.e2e.processes import KEY, ROOT, Aimock, Service, clean_environment, node, service
 
 MODELS = {"gemini": "gemini/gemini-2.5-flash", "openai": "openai/gpt-4.1", "anthropic": "anthropic/claude-sonnet-4-5"}
-_TIMEOUT_S = 90
+_TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")

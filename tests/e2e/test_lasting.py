@@ -42,7 +42,7 @@ def house(tmp_path: Path) -> House:
 
 
 def opened(admin: Admin) -> Admin:
-    until(lambda: admin.store()["state"], lambda state: state == "open", timeout_s=40)
+    until(lambda: admin.store()["state"], lambda state: state == "open")
     return admin
 
 
@@ -83,7 +83,7 @@ def test_both_processes_of_a_handover_know_what_is_revoked(tmp_path: Path) -> No
                 assert running.main_pid() != first
                 pieces = untouched.pieces
                 until(lambda: untouched.pieces > pieces + 5)
-            assert running.first.wait(20) == 0
+            assert running.first.wait(50) == 0
             rows = until(lambda: admin.calls(f"&key_id={key.id}"), lambda rows: len(rows) == 3)
             assert {row["error_code"] for row in rows} == {None, "invalid_api_key", "key_revoked"}
             assert until(lambda: admin.calls(f"&key_id={other.id}"))[0]["ended_by"] == "client"
