@@ -22,7 +22,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     `told`: the statuses that clients may see when it is everywhere. `hold`: (state, cause) of an upstream that has it, None where that
     depends on the order of events; `of_model`: the hold is the model's. `passes`: a stream of the same dialect goes on as it came.
-    `at`: where it is, if it is not in the reply.
+    `at`: where it is, if it is not in the reply. `waits_for`: what a deadline must pass for before anybody notices it.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     of_model: bool = False
     passes: bool = False
     at: Literal["reply", "refused", "reset", "expired", "unknown"] = "reply"
+    waits_for: Literal["", "head", "body"] = ""
     scopes: tuple[Scope, ...] = _EVERYWHERE
 
 
@@ -70,13 +71,21 @@ _CONNECTING = [
 ]
 
 _SILENT = [
-    Fault(name="hang before the head", outcome="timeout", **_both([HANG]), told=OF_TIMEOUTS),
-    Fault(name="hang after the head", outcome="timeout:200", whole=[_HEAD, HANG], stream=[_EVENTS, HANG], told=OF_TIMEOUTS),
+    Fault(name="hang before the head", outcome="timeout", **_both([HANG]), told=OF_TIMEOUTS, waits_for="head"),
+    Fault(
+        name="hang after the head",
+        outcome="timeout:200",
+        whole=[_HEAD, HANG],
+        stream=[_EVENTS, HANG],
+        told=OF_TIMEOUTS,
+        waits_for="body",
+    ),
     Fault(
         name="hang in the middle",
         outcome="timeout:200",
         whole=[_HEAD + _HALF, HANG],
         stream=[_BEGUN, HANG],
+        waits_for="body",
         late=True,
         told=OF_TIMEOUTS,
         hold=None,
@@ -86,6 +95,7 @@ _SILENT = [
         outcome="timeout:200",
         whole=[_HEAD, HANG],
         stream=[OPENING, repeat(bare(b": waiting\n\n"), 0.1)],
+        waits_for="body",
         told=OF_TIMEOUTS,
     ),
     Fault(
@@ -93,6 +103,7 @@ _SILENT = [
         outcome="timeout:200",
         whole=[_HEAD + _HALF, HANG],
         stream=[_BEGUN, repeat(chunk(delta()), 0.1)],
+        waits_for="body",
         late=True,
         told=OF_TIMEOUTS,
         hold=None,

@@ -29,6 +29,8 @@ ENDLESS_BYTES = 200 * 1024 * 1024
 """More than a reply may be long, and far more than an event of a stream."""
 ENDLESS_CALLS = 3
 PIECE = b"x" * 1024 * 1024
+PIECES = 10
+"""After which somebody else must have been served before there are more."""
 MOST_MEMORY_OF_A_CALL_MB = 160
 """The limit for a whole reply, and room for copies of the last piece."""
 
@@ -45,7 +47,12 @@ class Before:
 async def weather(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Weather]:
     directory: Path = tmp_path_factory.mktemp("chaos")
     certificates = Certificates(directory)
-    pairs = Pair(), Pair("-tls", certificates)
+    waiting = [
+        Pair(f"-{what}{'-everywhere' * everywhere}", impatient_for=what, everywhere=everywhere)
+        for what in ("head", "body")
+        for everywhere in (False, True)
+    ]
+    pairs = [Pair(), Pair("-tls", certificates), *waiting]
     file = directory / "providers.toml"
     file.write_text("".join(pair.toml for pair in pairs))
     for pair in pairs:
@@ -59,10 +66,11 @@ async def weather(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wea
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def before(weather: Weather) -> Before:
-    for pair in (weather.plain, weather.secured):
+    for pair in weather.pairs.values():
         for _ in range(3):
             answers = await storm(weather.port, pair.model)
-            assert verdicts(answers) == {"ok"}, answers
+            assert not pair.stands or verdicts(answers) == {"ok"}, answers
+        await recovered(weather, pair, strict=False)
         await weather.settled()
         await pair.heal()
     await weather.settled()
@@ -70,9 +78,9 @@ async def before(weather: Weather) -> Before:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def calm(weather: Weather, before: Before, fault: Fault) -> AsyncIterator[Pair]:
+async def calm(weather: Weather, before: Before, fault: Fault, scope: Scope) -> AsyncIterator[Pair]:
     """The pair that a fault is for, well before and after it, whatever the test found."""
-    pair = weather.pair(fault)
+    pair = weather.pair(fault, scope)
     yield pair
     await pair.heal()
     await recovered(weather, pair, strict=False)
@@ -140,18 +148,23 @@ async def test_a_fault(weather: Weather, calm: Pair, before: Before, fault: Faul
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[3]], ids=lambda kind: kind.name)
 async def test_a_reply_without_end_costs_bounded_memory_and_nobody_else_waits(weather: Weather, before: Before, kind: Kind) -> None:
     pair = weather.plain
-    if kind.stream:
-        endless: Script = [OPENING + bare(b'data: {"a":"'), flood(ENDLESS_BYTES, bare(PIECE))]
-    else:
-        endless = [head(content_length=ENDLESS_BYTES), flood(ENDLESS_BYTES, PIECE)]
+    others: list[Answer] = []
+
+    async def endlessly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(ENDLESS_BYTES // len(PIECE) // PIECES):
+            served = len(others)
+            await flood(PIECES * len(PIECE), bare(PIECE) if kind.stream else PIECE)(reader, writer)
+            await until(lambda: asyncio.sleep(0, len(others)), lambda now, served=served: now > served)
+
+    begin = OPENING + bare(b'data: {"a":"') if kind.stream else head(content_length=ENDLESS_BYTES)
+    endless: Script = [begin, endlessly]
     pair.first.faults = {"key-a": (endless, endless), "key-b": (endless, endless)}
     weather.forget_peak()
     suffering = asyncio.create_task(storm(weather.port, pair.model, ENDLESS_CALLS, [kind]))
-    others: list[Answer] = []
     while not suffering.done():
         others += await storm(weather.port, f"{pair.names[1]}/{pair.model}", 1, [kind])
     assert verdicts(await suffering) == verdicts(others) == {"ok"}
-    assert max(other.took_s for other in others) < 3
+    assert len(others) > 2
     # The allocator may keep what it got, but the next kind's calls must find it free.
     assert weather.memory_mb()["HWM"] < before.memory_mb + ENDLESS_CALLS * MOST_MEMORY_OF_A_CALL_MB
     await pair.heal()
@@ -160,7 +173,7 @@ async def test_a_reply_without_end_costs_bounded_memory_and_nobody_else_waits(we
 
 
 def _late(tried: str) -> bool:
-    """A machine that is busy otherwise may let one of the short deadlines pass."""
+    """A machine that is busy otherwise may let one of the short deadlines pass, where there is one."""
     return ":timeout" in tried
 
 

@@ -24,7 +24,16 @@ __all__ = ["COMMIT_AFTER_S", "Certificates", "Pair", "Weather", "until", "worker
 COMMIT_AFTER_S = 0.2
 """Sooner than any deadline of a vendor: a stream that waits for one has its head, and somebody else may serve it all the same."""
 
-_SETTLE_S = 10.0
+_PATIENT = "connect = 60, first_byte = 60, silence = 60, stall = 60"
+"""Only what hangs meets these deadlines, however busy the machine is."""
+
+_IMPATIENT = {
+    "head": "connect = 60, first_byte = 0.4, silence = 60, stall = 60",
+    "body": "connect = 60, first_byte = 60, silence = 0.4, stall = 0.6",
+}
+"""By what is waited for."""
+
+_SETTLE_S = 60.0
 _BUSY = re.compile(r'^fkproxy_upstream_connections\{state="busy"\} (\d+)', re.MULTILINE)
 _MEMORY = re.compile(r"^Vm(RSS|HWM):\s+(\d+) kB", re.MULTILINE)
 
@@ -54,12 +63,20 @@ class Pair:
 
     KEYS = (("first", "a"), ("first", "b"), ("second", "c"))
 
-    def __init__(self, suffix: str = "", certificates: Certificates | None = None) -> None:
+    def __init__(
+        self, suffix: str = "", certificates: Certificates | None = None, *, impatient_for: str = "", everywhere: bool = False
+    ) -> None:
+        """`impatient_for`: what the first one is soon given up for; the second one, if not `everywhere`, is waited for."""
         self.model = f"m{suffix}"
         self.names = (f"one{suffix}", f"two{suffix}")
         self.certificates = certificates
         tls = certificates.good if certificates is not None else None
         self.first, self.second = Vendor(free_port(), tls), Vendor(free_port(), tls)
+        self.first.at_once = self.second.at_once = bool(impatient_for)
+        impatient = _IMPATIENT.get(impatient_for, _PATIENT)
+        self._timeouts = impatient, impatient if everywhere else _PATIENT
+        self.stands = not (impatient_for and everywhere)
+        """Whoever asks is served, however busy the machine is."""
 
     @property
     def vendors(self) -> tuple[Vendor, Vendor]:
@@ -67,8 +84,8 @@ class Pair:
 
     @property
     def toml(self) -> str:
-        """Short deadlines; the second provider's are longer, so that it stands where only the first is slow."""
         one, two = self.names
+        of_one, of_two = self._timeouts
         return f"""
 [[providers]]
 name = "{one}"
@@ -76,7 +93,7 @@ adapter = "openai"
 base_url = "{self.first.url}"
 models = ["{self.model}"]
 strategy = "round_robin"
-timeouts = {{ connect = 2, first_byte = 0.4, silence = 0.4, stall = 0.6 }}
+timeouts = {{ {of_one} }}
 credentials = [{{ name = "a", key = "key-a" }}, {{ name = "b", key = "key-b" }}]
 
 [[providers]]
@@ -84,7 +101,7 @@ name = "{two}"
 adapter = "openai"
 base_url = "{self.second.url}"
 models = ["{self.model}"]
-timeouts = {{ connect = 2, first_byte = 1, silence = 1, stall = 1.1 }}
+timeouts = {{ {of_two} }}
 credentials = [{{ name = "c", key = "key-c" }}]
 """
 
@@ -138,13 +155,16 @@ class Weather:
     def __init__(self, service: Service, pairs: Iterable[Pair]) -> None:
         self.service = service
         self.port = service.port
-        self.plain, self.secured = pairs
+        self.pairs = {pair.model: pair for pair in pairs}
+        self.plain = self.pairs["m"]
         self.worker = worker_of(service.pid)
         self._lines: list[dict[str, Any]] = []
         self._read_bytes = 0
 
-    def pair(self, fault: Fault) -> Pair:
-        return self.secured if fault.at in ("expired", "unknown") else self.plain
+    def pair(self, fault: Fault, scope: Scope) -> Pair:
+        if fault.waits_for:
+            return self.pairs[f"m-{fault.waits_for}{'-everywhere' * (scope == 'everywhere')}"]
+        return self.pairs["m-tls"] if fault.at in ("expired", "unknown") else self.plain
 
     def upstreams(self) -> dict[str, dict[str, Any]]:
         """What /health says of each."""

@@ -53,6 +53,8 @@ class Vendor:
         self.port = port
         self.faults: dict[str, tuple[Script, Script]] = {}
         self.resets = False
+        self.at_once = False
+        """Whoever is served well gets all of a stream with one write, between whose parts no busy machine can make a pause."""
         self.asked: Counter[str] = Counter()
         self.accepts: Callable[[str], bool] = lambda _: True
         self.tls = tls
@@ -121,7 +123,7 @@ class Vendor:
         key = headers["authorization"].removeprefix("bearer ")
         self.asked[key] += 1
         fault = self.faults.get(key) if self.accepts(key) else REFUSED
-        scripts = fault or (whole(completion(asked["model"])), stream(asked["model"]))
+        scripts = fault or (whole(completion(asked["model"])), self._well(asked["model"]))
         for step in scripts[bool(asked.get("stream"))]:
             if isinstance(step, bytes):
                 writer.write(step)
@@ -129,6 +131,9 @@ class Vendor:
             else:
                 await step(reader, writer)
         return fault is None
+
+    def _well(self, model: str) -> Script:
+        return [b"".join(stream(model))] if self.at_once else stream(model)
 
 
 # --- steps
