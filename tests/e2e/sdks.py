@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -67,7 +66,6 @@ class Streaming:
         self._read = self._openai if dialect == "openai" else self._anthropic
         self.pieces = 0
         self.error: Exception | None = None
-        self.ended_s = 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._close: Callable[[], object] = lambda: None
 
@@ -78,12 +76,12 @@ class Streaming:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def ended_with(self) -> str:
         """The code of the error in the stream, when it has come."""
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the stream goes on"
         assert isinstance(self.error, openai.APIError | anthropic.APIError), self.error
         body: Any = self.error.body
@@ -94,7 +92,6 @@ class Streaming:
             self._read()
         except Exception as error:  # noqa: BLE001 - whatever a client raises is what is looked at
             self.error = error
-        self.ended_s = time.time()
 
     def _openai(self) -> None:
         with openai.OpenAI(base_url=self._running.v1, api_key=self._key.secret, max_retries=0) as sdk:

