@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fkproxy import __version__
 from tests.e2e.conftest import GEMINI_KEY, gemini_settings
+from tests.e2e.plane import Admin, until
 from tests.e2e.processes import BINARY, KEY, Aimock, Service, ask, clean_environment, free_port, node, service
 
 
@@ -59,7 +61,7 @@ def test_a_refusal_reaches_a_client_that_sends_everything_before_it_reads(
     keyed: Service, path: str, key: str, status: int, chunked: bool
 ) -> None:
     pieces = [b"a" * 65536] * 176
-    connection = http.client.HTTPConnection("127.0.0.1", keyed.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", keyed.port, timeout=60)
     body: Any = iter(pieces) if chunked else b"".join(pieces)
     connection.request("POST", path, body, {"authorization": f"Bearer {key}"}, encode_chunked=chunked)
     refused = connection.getresponse()
@@ -92,18 +94,13 @@ def test_a_request_id_is_taken_over_returned_and_logged(sandbox: Service) -> Non
     assert answer.headers["x-request-id"] == "from-the-client-1"
     answer = ask(f"{sandbox.v1}/chat/completions", body=chat(), headers={"x-request-id": 'bad"id with spaces'})
     assert answer.headers["x-request-id"] != 'bad"id with spaces'
-    deadline = time.monotonic() + 5
-    while not any(line["req_id"] == "from-the-client-1" for line in sandbox.access_lines(1)):
-        assert time.monotonic() < deadline, "the log is written beside the calls"
-        time.sleep(0.05)
+    # The log is written beside the calls.
+    until(lambda: any(line["req_id"] == "from-the-client-1" for line in sandbox.access_lines(1)))
 
 
 def test_every_line_is_json_and_an_access_line_says_what_happened(sandbox: Service) -> None:
     ask(f"{sandbox.v1}/chat/completions", body=chat(stream=True), headers={"user-agent": "the-tests/1"})
-    deadline = time.monotonic() + 5
-    while not (found := [line for line in sandbox.access_lines(1) if line.get("ua") == "the-tests/1"]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    line = found[0]
+    line = until(lambda: [line for line in sandbox.access_lines(1) if line.get("ua") == "the-tests/1"])[0]
     assert (line["level"], line["kind"], line["method"], line["route"], line["status"]) == (
         "INFO",
         "access",
@@ -144,9 +141,13 @@ def test_limits_and_sizes_are_refused_in_the_clients_words(directory: Path) -> N
         url = f"{running.v1}/chat/completions"
         big = ask(url, body=chat(content="x" * 3000))
         assert (big.status, big.json()["error"]["code"]) == (413, "request_too_large")
-        answers = [ask(url, body=chat()) for _ in range(5)]
-        assert [answer.status for answer in answers][:2] == [200, 200]
-        refused = [answer for answer in answers if answer.status == 429]
+        # So many at once that some are refused, however long a busy machine takes for them.
+        began = time.monotonic()
+        with ThreadPoolExecutor(50) as pool:
+            answers = list(pool.map(lambda _: ask(url, body=chat()), range(100)))
+        served, refused = ([answer for answer in answers if answer.status == status] for status in (200, 429))
+        assert 2 <= len(served) <= 3 + time.monotonic() - began
+        assert len(served) + len(refused) == 100
         assert refused
         assert int(refused[0].headers["retry-after"]) >= 1
         assert refused[0].headers["x-ratelimit-remaining"] == "0"
@@ -170,10 +171,7 @@ def test_an_endless_body_is_cut_off_at_the_limit(sandbox: Service) -> None:
     finally:
         connection.close()
     assert status in (413, None)
-    deadline = time.monotonic() + 5
-    while not any(line["status"] == 413 for line in sandbox.access_lines(1)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert any(line["status"] == 413 for line in sandbox.access_lines(1))
+    until(lambda: any(line["status"] == 413 for line in sandbox.access_lines(1)))
 
 
 def test_a_body_with_broken_framing_is_answered_in_the_clients_dialect(sandbox: Service) -> None:
@@ -190,19 +188,22 @@ def test_the_breaker_opens_is_told_and_closes_again(directory: Path) -> None:
         "OPENAI_BASE_URL": f"http://127.0.0.1:{dead}/v1",
         "APP_OPENAI__MODELS": "model-*",
         "APP_CIRCUIT_BREAKER__FAILURE_THRESHOLD": "2",
-        "APP_CIRCUIT_BREAKER__TIMEOUT_SECS": "1",
         "APP_CIRCUIT_BREAKER__SUCCESS_THRESHOLD": "1",
+        "APP_AUTH__MASTER_KEY": KEY,
     }
     with service(directory, **settings) as running:
-        url = f"{running.v1}/chat/completions"
-        assert [ask(url, body=chat("model-a")).status for _ in range(3)] == [502, 502, 503]
+        url, admin = f"{running.v1}/chat/completions", Admin.of(running)
+        # It is over when we say so, not while we look.
+        admin.patch("/settings", {"APP_CIRCUIT_BREAKER__TIMEOUT_SECS": 3600})
+        assert [ask(url, key=KEY, body=chat("model-a")).status for _ in range(3)] == [502, 502, 503]
         health = ask(f"{running.url}/health")
         assert health.status == 503
         assert health.json()["upstreams"][0]["breaker"] == "open"
         assert health.json()["upstreams"][0]["last_error"] == "bad_gateway"
         with service(directory, APP_SERVER__PORT=str(dead), APP_SANDBOX__ENABLED="true"):
-            time.sleep(1.1)
-            assert ask(url, body=chat("model-a")).status == 200
+            assert ask(url, key=KEY, body=chat("model-a")).status == 503, "it is not asked"
+            admin.patch("/settings", {"APP_CIRCUIT_BREAKER__TIMEOUT_SECS": 1})
+            until(lambda: ask(url, key=KEY, body=chat("model-a")).status, lambda status: status == 200)
             assert ask(f"{running.url}/health").json()["upstreams"][0]["breaker"] == "closed"
         transitions = [line for line in running.lines() if line.get("msg") == "circuit breaker"]
         assert [(line["from"], line["to"]) for line in transitions] == [("closed", "open"), ("open", "half_open"), ("half_open", "closed")]
@@ -217,9 +218,9 @@ def test_a_client_that_leaves_takes_its_upstream_call_with_it(directory: Path) -
                 head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
                 client = socket.create_connection(("127.0.0.1", running.port))
                 client.sendall(head + body)
-                upstream.settimeout(10)
+                upstream.settimeout(60)
                 connection, _ = upstream.accept()
-                connection.settimeout(10)
+                connection.settimeout(60)
                 got = b""
                 while b"gpt-x" not in got:
                     got += connection.recv(65536)
@@ -231,7 +232,7 @@ def test_a_client_that_leaves_takes_its_upstream_call_with_it(directory: Path) -
                 else:
                     time.sleep(0.3)
                 client.close()
-                # The upstream sees its connection end within seconds although it never said a word more.
+                # The upstream sees its connection end although it never said a word more.
                 while connection.recv(65536):
                     pass
                 connection.close()
@@ -240,7 +241,7 @@ def test_a_client_that_leaves_takes_its_upstream_call_with_it(directory: Path) -
 
 
 def _until(sock: socket.socket, mark: bytes) -> bytes:
-    sock.settimeout(10)
+    sock.settimeout(60)
     got = b""
     while mark not in got:
         piece = sock.recv(65536)
@@ -326,14 +327,14 @@ def test_a_worker_that_dies_is_replaced(directory: Path) -> None:
         children = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=True).stdout.split()
         for child in children:
             os.kill(int(child), signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        status = None
-        while status != 200 and time.monotonic() < deadline:
+
+        def status() -> int:
             try:
-                status = ask(f"{running.v1}/chat/completions", body=chat()).status
+                return ask(f"{running.v1}/chat/completions", body=chat()).status
             except OSError:
-                time.sleep(0.1)
-        assert status == 200
+                return 0
+
+        until(status, lambda found: found == 200)
 
 
 def test_settings_of_the_tests_are_those_of_the_product() -> None:
