@@ -30,11 +30,11 @@ SETTINGS = {
     "APP_RATE_LIMIT__ENABLED": "false",
     "APP_COOLDOWN__MAX_SECS": str(COOLDOWN_S),
     "APP_CIRCUIT_BREAKER__TIMEOUT_SECS": str(BREAKER_S),
-    "APP_SERVER__DRAIN_TIMEOUT_SECS": "20",
+    "APP_SERVER__DRAIN_TIMEOUT_SECS": "60",
 }
 CALLS_A_SECOND = 50
-OUTAGE_S = 10.0
-SLACK_S = 1.0
+OUTAGE_CALLS = 250
+"""Of each half of an outage."""
 PROBE_INTERVAL_S = max(COOLDOWN_S, BREAKER_S)
 """The longest that an upstream is left alone before a call finds out."""
 
@@ -101,12 +101,14 @@ async def test_a_refused_token_is_renewed_once_for_fifty_calls(vendors: tuple[Ve
 async def test_nobody_sees_the_limit_of_one_of_three_credentials(vendors: tuple[Vendor, Vendor], tmp_path: Path) -> None:
     file = tmp_path / "providers.toml"
     file.write_text(provider("one", vendors[0], key("a"), key("b"), key("c"), more='strategy = "round_robin"'))
-    limited = whole(b'{"error":{"message":"slow down","code":"rate_limit_exceeded"}}', "429 Too Many Requests")
-    vendors[0].faults["key-b"] = (limited, limited)
-    with service(tmp_path, APP_PROVIDERS_FILE=str(file), **SETTINGS) as running:
-        answers = [answer for _ in range(6) for answer in await storm(running.port, "m")]
-        assert not failures(answers)
-        assert vendors[0].asked["key-b"] < 100, "its hold keeps calls away"
+
+    def limited(after_s: int) -> list[bytes]:
+        body = b'{"error":{"message":"slow down","code":"rate_limit_exceeded"}}'
+        return whole(body, "429 Too Many Requests", retry_after=after_s)
+
+    with service(tmp_path, APP_PROVIDERS_FILE=str(file), **{**SETTINGS, "APP_COOLDOWN__MAX_SECS": "3600"}) as running:
+        vendors[0].faults["key-b"] = (limited(1), limited(1))
+        assert not failures(await storm(running.port, "m"))
         entry = in_use(running)["b"]["models"]["m"]
         assert (entry["state"], entry["cause"]) == ("limited", "rate_limited")
         vendors[0].faults.clear()
@@ -118,6 +120,12 @@ async def test_nobody_sees_the_limit_of_one_of_three_credentials(vendors: tuple[
 
         await until(again, lambda asked: asked >= 2)
         assert in_use(running)["b"]["state"] == "active"
+        vendors[0].faults["key-b"] = (limited(3600), limited(3600))
+        assert not failures(await storm(running.port, "m"))
+        asked = vendors[0].asked["key-b"]
+        answers = [answer for _ in range(5) for answer in await storm(running.port, "m")]
+        assert not failures(answers)
+        assert vendors[0].asked["key-b"] == asked, "its hold keeps calls away"
 
 
 class Steady:
@@ -160,31 +168,41 @@ class Steady:
         assert not failures(self.answers), failures(self.answers)[:3]
 
 
+async def more(vendor: Vendor, calls: int) -> None:
+    """Until so many more have come to this vendor."""
+    before = vendor.asked.total()
+    await until(lambda: asyncio.sleep(0, vendor.asked), lambda asked: asked.total() >= before + calls)
+
+
 async def test_a_dead_primary_is_not_noticed_and_comes_back(vendors: tuple[Vendor, Vendor], tmp_path: Path) -> None:
-    """For five seconds it refuses connections, for five it takes them and says nothing."""
+    """First it refuses connections, then it takes them and says nothing."""
     primary, spare = vendors
     file = tmp_path / "providers.toml"
-    more = "timeouts = { connect = 1, first_byte = 0.5, silence = 0.5 }"
-    file.write_text(provider("one", primary, key("a"), key("b"), more=more) + provider("two", spare, key("c")))
-    loop = asyncio.get_running_loop()
+    timeouts = "timeouts = { connect = 20, first_byte = 2, silence = 20 }"
+    file.write_text(provider("one", primary, key("a"), key("b"), more=timeouts) + provider("two", spare, key("c")))
     with service(tmp_path, APP_PROVIDERS_FILE=str(file), **SETTINGS) as running:
         async with Steady(running.port, CALLS_A_SECOND).going() as load:
             await until(lambda: asyncio.sleep(0, primary.asked), lambda asked: len(asked) == 2)
             await primary.down()
-            await asyncio.sleep(OUTAGE_S / 2)
+            await more(spare, OUTAGE_CALLS)
             primary.faults = dict.fromkeys(("key-a", "key-b"), ([HANG], [HANG]))
             await primary.up()
-            await asyncio.sleep(OUTAGE_S / 2)
-            assert spare.asked["key-c"] > OUTAGE_S * CALLS_A_SECOND / 2
+            await more(spare, OUTAGE_CALLS)
+            states = await asyncio.to_thread(in_use, running)
+            assert {states[name]["state"] for name in "ab"} == {"limited"}
+            assert max(states[name].get("retry_after_s", 0.0) for name in "ab") <= PROBE_INTERVAL_S
             primary.faults.clear()
             primary.asked.clear()
-            began = loop.time()
             await until(lambda: asyncio.sleep(0, primary.asked), lambda asked: len(asked) == 2)
-            assert loop.time() - began < PROBE_INTERVAL_S + SLACK_S
             await until(lambda: asyncio.to_thread(in_use, running), all_well)
-            served = spare.asked["key-c"]
-            await until(lambda: asyncio.sleep(0, primary.asked), lambda asked: asked.total() > 2 * CALLS_A_SECOND)
-            assert spare.asked["key-c"] <= served + 2, "all of it is back, but what was under way"
+
+            async def elsewhere() -> int:
+                served = spare.asked["key-c"]
+                await more(primary, 2 * CALLS_A_SECOND)
+                return spare.asked["key-c"] - served
+
+            # On a busy machine one or the other may be late once more.
+            await until(elsewhere, lambda asked: asked <= 2)
         load.check()
         lines = await asyncio.to_thread(running.access_lines, len(load.answers))
         assert len(lines) == len(load.answers)
@@ -200,8 +218,9 @@ async def test_a_spare_that_nobody_asked_since_an_outage_serves_everybody_at_onc
     primary.faults["key-a"] = spare.faults["key-c"] = (broken, broken)
     with service(tmp_path, APP_PROVIDERS_FILE=str(file), **SETTINGS, APP_ROUTING__MAX_WAIT_SECS="0") as running:
         assert len(failures(await storm(running.port, "m"))) == 50
-        states = in_use(running)
-        assert {(entry["state"], entry["breaker"]) for entry in states.values()} == {("limited", "open")}
+        assert {entry["state"] for entry in in_use(running).values()} == {"limited"}
+        opened = [line for line in running.lines() if line.get("msg") == "circuit breaker" and line["to"] == "open"]
+        assert len(opened) == 2
         primary.faults.clear()
         await until(lambda: storm(running.port, "m", 4), lambda answers: not failures(answers))
         thinks = pause(2 * PROBE_INTERVAL_S)
@@ -228,13 +247,17 @@ class Reloaded(Service):
     def logged(self, words: str) -> bool:
         return words in self.log.read_text()
 
+    def first_ends(self) -> int:
+        """Its exit code, when what was under way is over."""
+        return self._child.wait(50)
+
     def end(self) -> None:
         """Stop whoever serves now. Where that is another process the first one ends by itself, with its calls."""
         if (main := self.main) != self.pid:
             os.kill(main, signal.SIGTERM)
-            self._child.wait(20)
+            self._child.wait(60)
         assert self.stop() == 0
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while Path(f"/proc/{main}").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -257,9 +280,10 @@ async def test_a_changed_file_is_taken_under_load_and_a_broken_one_is_not(vendor
             os.kill(running.pid, signal.SIGHUP)
             await until(lambda: asyncio.to_thread(lambda: running.main), lambda main: main != running.pid)
             await until(lambda: asyncio.sleep(0, new.asked), lambda asked: asked["key-b"] > 10)
+            assert await asyncio.to_thread(running.first_ends) == 0
             served = old.asked.total()
-            await until(lambda: asyncio.sleep(0, new.asked), lambda asked: asked["key-b"] > 10 + CALLS_A_SECOND)
-            assert old.asked.total() <= served + 2, "only what was under way"
+            await more(new, CALLS_A_SECOND)
+            assert old.asked.total() == served, "only what was under way"
         load.check()
     finally:
         await asyncio.to_thread(running.end)
