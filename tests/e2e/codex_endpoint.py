@@ -12,6 +12,7 @@ failed=code        the stream ends with response.failed
 incomplete=why     the stream ends with response.incomplete
 drop_after=n       the connection breaks after n pieces
 hang_after=n       nothing more comes after n pieces
+held=1             nothing is said before `release`
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["CACHED_TOKENS", "INPUT_TOKENS", "OUTPUT_TOKENS", "REASONING_TOKENS",
 
 INPUT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS, REASONING_TOKENS = 11, 2, 7, 1
 _ARGUMENTS = '{"city":"Paris"}', '{"city":"Oslo"}', '{"city":"Rome"}'
-_HANG_S = 60.0
+_HANG_S = 300.0
 
 
 def numbers(count: int) -> str:
@@ -72,6 +73,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.release = threading.Event()
         self._lock = threading.Lock()
         outer = self
 
@@ -122,6 +124,8 @@ class Endpoint:
                                 asked.left = self._left_within(_HANG_S)
                                 return
                             pieces += 1
+                            if "held" in script:
+                                outer.release.wait(_HANG_S)
                             if delay_s:
                                 time.sleep(delay_s)
                                 if self._left_within(0.0):
@@ -150,7 +154,7 @@ class Endpoint:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join()
 
 
 def _events(asked: Asked, script: dict[str, str], number: int) -> Iterator[dict[str, Any]]:

@@ -306,7 +306,7 @@ def test_results_are_understood_after_a_restart(tmp_path: Path) -> None:
 
         def restarted() -> openai.OpenAI:
             assert first.service.stop() == 0
-            first.nothing_left(3.0)
+            first.nothing_left()
             again = running.enter_context(service(tmp_path, **settings_of(first.home)))
             return running.enter_context(openai.OpenAI(base_url=again.v1, api_key=KEY, max_retries=0))
 
