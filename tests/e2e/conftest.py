@@ -38,13 +38,11 @@ def aimock(directory: Path) -> Iterator[Aimock]:
 
 
 def gemini_settings(base_url: str) -> dict[str, str]:
-    """Settings of a service that calls the Gemini API at `base_url` and waits seconds, not minutes."""
+    """Settings of a service that calls the Gemini API at `base_url`."""
     return {
         "APP_AUTH__MASTER_KEY": KEY,
         "GOOGLE_API_KEY": GEMINI_KEY,
         "APP_VERTEX__API_KEY_BASE_URL": base_url,
-        "APP_TIMEOUT__FIRST_BYTE_SECS": "3",
-        "APP_TIMEOUT__SILENCE_SECS": "3",
         "APP_CIRCUIT_BREAKER__FAILURE_THRESHOLD": "1000",
         "APP_RATE_LIMIT__CAPACITY": "100000",
     }
@@ -53,6 +51,14 @@ def gemini_settings(base_url: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def gemini_service(directory: Path, aimock: Aimock) -> Iterator[Service]:
     with service(directory, **gemini_settings(aimock.url)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def impatient_service(directory: Path, aimock: Aimock) -> Iterator[Service]:
+    """Waits for seconds, not minutes; who is asked says nothing at all."""
+    timeouts = {"APP_TIMEOUT__FIRST_BYTE_SECS": "1", "APP_TIMEOUT__SILENCE_SECS": "1"}
+    with service(directory, **gemini_settings(aimock.url), **timeouts) as running:
         yield running
 
 

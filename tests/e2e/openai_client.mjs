@@ -1,8 +1,9 @@
 // Drives the unmodified `openai` package for node and prints what it saw as one JSON object.
 import OpenAI from "openai";
 
-const [baseURL, apiKey, model] = process.argv.slice(2);
+const [baseURL, apiKey, model, impatientURL] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
+const impatient = new OpenAI({ baseURL: impatientURL, apiKey, maxRetries: 0 });
 const say = (text) => [{ role: "user", content: text }];
 const tools = [
   {
@@ -15,7 +16,7 @@ const tools = [
 ];
 const seen = {};
 
-async function failure(name, request) {
+async function failure(name, request, client) {
   try {
     const reply = await client.chat.completions.create(request);
     if (request.stream) for await (const _ of reply);
@@ -59,9 +60,9 @@ seen.image = image.choices[0].message.content;
 const thought = await client.chat.completions.create({ model, messages: say("think first"), reasoning_effort: "low" });
 seen.thought = { thought: thought.choices[0].message.reasoning_content, text: thought.choices[0].message.content };
 
-await failure("limited", { model, messages: say("too many requests") });
-await failure("failed", { model, messages: say("break inside") });
-await failure("hang", { model, messages: say("say nothing") });
-await failure("cut", { model, messages: say("cut the stream"), stream: true });
+await failure("limited", { model, messages: say("too many requests") }, client);
+await failure("failed", { model, messages: say("break inside") }, client);
+await failure("hang", { model, messages: say("say nothing") }, impatient);
+await failure("cut", { model, messages: say("cut the stream"), stream: true }, client);
 
 console.log(JSON.stringify(seen));

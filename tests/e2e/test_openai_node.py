@@ -11,9 +11,9 @@ from tests.e2e.processes import KEY, ROOT, Service, clean_environment, node
 SCRIPT = Path(__file__).parent / "openai_client.mjs"
 
 
-def test_the_node_sdk_sees_what_it_would_see_without_a_gateway(google_service: Service) -> None:
+def test_the_node_sdk_sees_what_it_would_see_without_a_gateway(google_service: Service, impatient_service: Service) -> None:
     ended = subprocess.run(
-        [node(), str(SCRIPT), google_service.v1, KEY, "gemini-2.5-flash"],
+        [node(), str(SCRIPT), google_service.v1, KEY, "gemini-2.5-flash", impatient_service.v1],
         capture_output=True,
         text=True,
         timeout=120,

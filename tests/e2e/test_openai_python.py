@@ -167,8 +167,8 @@ def test_a_failing_upstream_is_a_bad_gateway(google_service: Service) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_silent_upstream_is_given_up_at_the_deadline(gemini_service: Service, stream: bool) -> None:
-    with client(gemini_service) as sdk, pytest.raises(openai.InternalServerError) as caught:
+def test_a_silent_upstream_is_given_up_at_the_deadline(impatient_service: Service, stream: bool) -> None:
+    with client(impatient_service) as sdk, pytest.raises(openai.InternalServerError) as caught:
         sdk.chat.completions.create(model=MODEL, messages=say("say nothing"), stream=stream)
     assert caught.value.status_code == 504
     assert caught.value.code == "timeout"
