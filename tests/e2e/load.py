@@ -1,6 +1,7 @@
 """Bounded load on loopback: short calls and long streams at the same time, and whatever went wrong with them.
 
-Standard library only, for it also runs inside a booted machine: `load.py PORT SECONDS` prints its figures as JSON.
+Standard library only, for it also runs inside a booted machine: `load.py PORT` says each time when so many more calls and streams have
+been answered as a line of its input asks for, and at its end the figures as JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Mapping
 PAUSE_S = 0.02
 """Of a caller between two calls. They shall be many and never be missing; that they take all of the processor is not asked."""
 
+HANGS_S = 120.0
+
 
 class Load:
     """Threads that call until `stop`. Connections are kept, as every SDK keeps them."""
@@ -23,7 +26,6 @@ class Load:
     def __init__(self, port: int, *, callers: int = 8, streams: int = 20, headers: Mapping[str, str] = {}) -> None:
         self.answered = 0
         self.streamed = 0
-        self.slowest_s = 0.0
         self.failures: Counter[str] = Counter()
         self._port = port
         self._headers = {"content-type": "application/json", **headers}
@@ -40,20 +42,18 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(90)
         assert not any(thread.is_alive() for thread in self._threads)
 
     def _call(self) -> None:
         connection = self._connect()
         while not self._end.is_set():
-            began = time.monotonic()
             try:
                 reply = self._ask(connection, "sandbox", stream=False)
                 json.loads(reply.read())
                 assert reply.status == 200, reply.status
                 with self._lock:
                     self.answered += 1
-                    self.slowest_s = max(self.slowest_s, time.monotonic() - began)
                 if reply.getheader("connection") == "close":
                     connection.close()
             except (OSError, http.client.HTTPException, ValueError, AssertionError) as error:
@@ -78,7 +78,7 @@ class Load:
             connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
 
     def _ask(self, connection: http.client.HTTPConnection, model: str, *, stream: bool) -> http.client.HTTPResponse:
         body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "x"}]}
@@ -92,9 +92,15 @@ class Load:
 
 def main() -> None:
     with Load(int(sys.argv[1])) as load:
-        time.sleep(float(sys.argv[2]))
-    slowest_s = round(load.slowest_s, 3)
-    print(json.dumps({"answered": load.answered, "streamed": load.streamed, "failures": load.failures, "slowest_s": slowest_s}))
+        for line in sys.stdin:
+            calls, streams = map(int, line.split())
+            calls, streams = load.answered + calls, load.streamed + streams
+            deadline = time.monotonic() + HANGS_S
+            while load.answered < calls or load.streamed < streams:
+                assert time.monotonic() < deadline, load.failures
+                time.sleep(0.05)
+            print("going on", flush=True)
+    print(json.dumps({"answered": load.answered, "streamed": load.streamed, "failures": load.failures}))
 
 
 if __name__ == "__main__":

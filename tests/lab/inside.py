@@ -9,6 +9,9 @@ from typing import Any
 
 from tests.lab.machine import Machine
 
+CALLS, STREAMS = 500, 20
+"""Until which a load goes on, again and again."""
+
 
 def said(machine: Machine, command: str) -> str:
     """What a command that must succeed prints."""
@@ -41,16 +44,24 @@ def until(condition: Any, timeout_s: float = 180.0) -> None:
         time.sleep(0.1)
 
 
-def under_load(machine: Machine, seconds: float, *commands: str) -> dict[str, Any]:
-    """Run commands, one after another with pauses, while the load goes on; the load's figures."""
+def under_load(machine: Machine, *commands: str) -> dict[str, Any]:
+    """Run commands, one after another, while the load goes on, before and after each for many calls and streams; the load's figures."""
     enter = machine._enter()
     assert enter is not None
-    load = subprocess.Popen([*enter, "/usr/bin/python3", "/opt/load.py", "4000", str(seconds)], stdout=subprocess.PIPE)
-    time.sleep(2.0)
+    load = subprocess.Popen([*enter, "/usr/bin/python3", "/opt/load.py", "4000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert load.stdin is not None
+    assert load.stdout is not None
+
+    def goes_on() -> None:
+        print(CALLS, STREAMS, file=load.stdin, flush=True)
+        assert load.stdout is not None
+        assert load.stdout.readline() == "going on\n"
+
+    goes_on()
     for command in commands:
         done = machine.run(command, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        time.sleep(1.5)
-    out, _ = load.communicate(timeout=seconds + 90)
+        goes_on()
+    out, _ = load.communicate(timeout=180)
     figures: dict[str, Any] = json.loads(out)
     return figures

@@ -8,7 +8,7 @@ import pytest
 
 from fkproxy import __version__
 from tests.e2e.processes import BINARY
-from tests.lab.inside import health, main_pid, said, under_load, until
+from tests.lab.inside import CALLS, STREAMS, health, main_pid, said, under_load, until
 from tests.lab.machine import Machine
 
 
@@ -30,7 +30,7 @@ def test_every_line_in_the_journal_is_json_with_its_priority(machine: Machine) -
     body = json.dumps({"model": "sandbox", "messages": [{"role": "user", "content": "x"}]})
     said(machine, f"curl -sf http://127.0.0.1:4000/v1/chat/completions -d '{body}'")
     said(machine, "systemctl restart fkllmproxy")
-    assert said(machine, "journalctl -t fkllmproxy -o cat | jq -e -r .level | sort -u").split() == ["INFO", "WARNING"]
+    until(lambda: said(machine, "journalctl -t fkllmproxy -o cat | jq -e -r .level | sort -u").split() == ["INFO", "WARNING"])
     until(lambda: machine.run('journalctl -t fkllmproxy -o cat | grep -q \'"kind":"access"\'').returncode == 0)
     assert said(machine, "journalctl -t fkllmproxy -p warning -o cat | jq -r .level | sort -u") == "WARNING"
 
@@ -42,10 +42,10 @@ def test_restart_and_upgrade_under_load_drop_nothing(machine: Machine) -> None:
     other = "while [ $(systemctl show -P MainPID fkllmproxy) = $before ]; do sleep 0.05; done"
     # The last one comes while the process that has handed over has calls under way, and so do both main processes.
     over = f"{swap} && {reload} && {other} && kill -0 $before && systemctl restart fkllmproxy"
-    figures = under_load(machine, 22.0, "systemctl restart fkllmproxy", f"{swap} && {reload}", over)
+    figures = under_load(machine, "systemctl restart fkllmproxy", f"{swap} && {reload}", over)
     assert figures["failures"] == {}
-    assert figures["answered"] >= 2000
-    assert figures["streamed"] >= 40
+    assert figures["answered"] >= 4 * CALLS
+    assert figures["streamed"] >= 4 * STREAMS
     assert main_pid(machine) != first
 
 
@@ -54,10 +54,10 @@ def test_a_broken_upgrade_leaves_the_old_one_serving(machine: Machine) -> None:
     broken = (
         "printf '#!/bin/sh\\nexit 3\\n' > /usr/local/bin/b && chmod 755 /usr/local/bin/b && mv /usr/local/bin/b /usr/local/bin/fkllmproxy"
     )
-    figures = under_load(machine, 8.0, f"{broken} && systemctl reload fkllmproxy")
+    figures = under_load(machine, f"{broken} && systemctl reload fkllmproxy")
     assert figures["failures"] == {}
+    until(lambda: "the next version did not get ready" in said(machine, "journalctl -t fkllmproxy -o cat | jq -r .msg"))
     assert main_pid(machine) == before
-    assert "the next version did not get ready" in said(machine, "journalctl -t fkllmproxy -o cat | jq -r .msg")
     machine.copy_in(BINARY, "/usr/local/bin/fkllmproxy", 0o755)
     said(machine, "systemctl reload fkllmproxy")
     until(lambda: main_pid(machine) != before)
@@ -67,7 +67,7 @@ def test_a_broken_upgrade_leaves_the_old_one_serving(machine: Machine) -> None:
 def test_a_reload_takes_new_settings_and_refuses_wrong_ones(machine: Machine) -> None:
     env, models = "/etc/fkllmproxy/env", "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/v1/models"
     said(machine, f"echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> {env}")
-    figures = under_load(machine, 4.0, "true")
+    figures = under_load(machine, "true")
     assert figures["failures"] == {}
     first = main_pid(machine)
     said(machine, "systemctl reload fkllmproxy")
@@ -80,7 +80,7 @@ def test_a_reload_takes_new_settings_and_refuses_wrong_ones(machine: Machine) ->
     until(lambda: "did not get ready" in said(machine, "systemctl show -P StatusText fkllmproxy"))
     assert main_pid(machine) == second
     assert said(machine, f"{models} -H 'x-api-key: sk-0123456789abcdef'") == "200", "the old settings serve on"
-    assert "did you mean APP_SERVER__PORT" in said(machine, "journalctl -t fkllmproxy -o cat")
+    until(lambda: "did you mean APP_SERVER__PORT" in said(machine, "journalctl -t fkllmproxy -o cat"))
     # What is no longer in the file is no longer set.
     said(machine, f"sed -i '/PROT/d; /MASTER_KEY/d' {env} && systemctl reload fkllmproxy")
     until(lambda: main_pid(machine) not in (0, second))
@@ -113,14 +113,15 @@ def test_no_key_is_lost_with_a_line_that_systemd_passes_over_or_a_copy_that_fail
     assert machine.run("systemctl reload fkllmproxy", capture_output=True).returncode != 0
     said(machine, "mount -o remount,size=50% /run")
     assert (main_pid(machine), said(machine, models)) == (first, "401")
-    assert "No space left on device" in said(machine, "journalctl -u fkllmproxy -o cat")
+    until(lambda: "No space left on device" in said(machine, "journalctl -u fkllmproxy -o cat"))
     # A comment in another encoding is one to systemd, too.
     said(machine, f"printf '# caf\\351\\n' >> {env} && systemctl reload fkllmproxy")
     until(lambda: main_pid(machine) not in (0, first))
     until(lambda: said(machine, models) == "401")
     said(machine, f"sed -i 's/^APP_AUTH/export &/' {env}")
     assert machine.run("systemctl restart fkllmproxy", capture_output=True).returncode != 0
-    assert f"not started: {env}:2: expected NAME=value" in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -r .msg | tail -n 1")
+    last = "journalctl -t fkllmproxy -p crit -o cat | jq -r .msg | tail -n 1"
+    until(lambda: f"not started: {env}:2: expected NAME=value" in said(machine, last))
 
 
 @pytest.mark.parametrize("signal", ["KILL", "ABRT"])
@@ -133,7 +134,7 @@ def test_a_main_process_that_dies_is_started_again(machine: Machine, signal: str
 
 def test_a_worker_that_hangs_is_noticed_by_the_watchdog(machine: Machine) -> None:
     said(machine, "mkdir -p /etc/systemd/system/fkllmproxy.service.d")
-    said(machine, "printf '[Service]\\nWatchdogSec=3\\n' > /etc/systemd/system/fkllmproxy.service.d/quick.conf")
+    said(machine, "printf '[Service]\\nWatchdogSec=20\\n' > /etc/systemd/system/fkllmproxy.service.d/quick.conf")
     said(machine, "systemctl daemon-reload && systemctl restart fkllmproxy")
     before = main_pid(machine)
     said(machine, f"kill -STOP $(pgrep -P {before})")
@@ -143,9 +144,9 @@ def test_a_worker_that_hangs_is_noticed_by_the_watchdog(machine: Machine) -> Non
 
 def test_reloads_one_after_another_are_no_silence_to_the_watchdog(machine: Machine) -> None:
     said(machine, "mkdir -p /etc/systemd/system/fkllmproxy.service.d")
-    said(machine, "printf '[Service]\\nWatchdogSec=9\\n' > /etc/systemd/system/fkllmproxy.service.d/quick.conf")
+    said(machine, "printf '[Service]\\nWatchdogSec=20\\n' > /etc/systemd/system/fkllmproxy.service.d/quick.conf")
     said(machine, "systemctl daemon-reload && systemctl restart fkllmproxy")
-    said(machine, "for each in 1 2 3 4 5 6 7 8; do systemctl reload fkllmproxy; sleep 2; done")
+    said(machine, "for each in 1 2 3 4 5 6 7 8 9 10 11; do systemctl reload fkllmproxy; sleep 2; done")
     assert said(machine, "systemctl show -P NRestarts fkllmproxy") == "0"
     assert "Watchdog timeout" not in said(machine, "journalctl -u fkllmproxy -o cat")
 
@@ -170,14 +171,15 @@ def test_a_socket_unit_that_must_not_be_served_is_not_and_the_journal_says_why(m
     said(machine, f"printf '[Socket]\\n{lines}\\n' > /etc/systemd/system/fkllmproxy.socket.d/other.conf && systemctl daemon-reload")
     said(machine, "systemctl stop -q fkllmproxy.socket fkllmproxy.service && systemctl start fkllmproxy.socket")
     assert machine.run("systemctl start fkllmproxy.service", capture_output=True).returncode != 0
-    assert said_of_it in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -e -r .msg")
+    until(lambda: said_of_it in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -r .msg"))
 
 
 def test_a_bad_configuration_does_not_start_and_says_why(machine: Machine) -> None:
     said(machine, "echo APP_SERVER__PROT=1 >> /etc/fkllmproxy/env")
     assert machine.run("systemctl restart fkllmproxy", capture_output=True).returncode != 0
-    assert "did you mean APP_SERVER__PORT" in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -e -r .msg")
-    assert said(machine, "journalctl -t fkllmproxy -o cat | jq -e -r .level | sort -u").split() == ["CRITICAL", "INFO", "WARNING"]
+    until(lambda: "did you mean APP_SERVER__PORT" in said(machine, "journalctl -t fkllmproxy -p crit -o cat | jq -r .msg"))
+    levels = "journalctl -t fkllmproxy -o cat | jq -e -r .level | sort -u"
+    until(lambda: said(machine, levels).split() == ["CRITICAL", "INFO", "WARNING"])
 
 
 def test_a_key_comes_as_a_credential(machine: Machine) -> None:
