@@ -30,8 +30,23 @@ _PIECES = re.compile(r"^(?P<title>##+ [^\n]+)$|^<!-- scene: (?P<scene>[^\n]+) --
 _PROMISE = re.compile(r"# shows: (.+)$", re.MULTILINE)
 _NAMES = {"<new version>": _NEW_VERSION, "<old version>": __version__}
 _BODY = '{"model": "%s", "stream": %s, "messages": [{"role": "user", "content": "x"}]}'
-_PATIENCE = "sleep() { command sleep $((2 * $1)); }"
-"""What is a matter of seconds takes longer here, where other tests run beside these."""
+_PATIENCE = """
+systemctl() {
+  [ "$1" != reload ] || before=$(command systemctl show -P MainPID fkllmproxy)
+  command systemctl "$@"
+}
+sleep() {
+  command sleep "$1"
+  for each in $(seq 600); do
+    command sleep 0.1
+    kill -0 "${before:-none}" 2> /dev/null && continue
+    curl -s http://127.0.0.1:4000/health | jq -e '.store.state == "open"' > /dev/null && break
+  done
+  before=
+}
+"""
+"""What is a matter of seconds takes longer here, where other tests run beside these: until the process before a reload has gone, and the
+store is open."""
 _RELAY = Path(__file__).with_name("relay.py")
 _CALL = f"curl -s -o /dev/null http://127.0.0.1:4000/v1/chat/completions -d '{_BODY}'"
 
@@ -89,6 +104,7 @@ def with_key(machine: Machine) -> None:
     said(machine, "echo APP_AUTH__MASTER_KEY=sk-0123456789abcdef >> /etc/fkllmproxy/env && systemctl restart fkllmproxy")
     said(machine, "curl -s -o /dev/null http://127.0.0.1:4000/v1/models")
     until(lambda: machine.run("journalctl -t fkllmproxy -o cat | grep -q invalid_api_key", capture_output=True).returncode == 0)
+    until(lambda: health(machine)["store"]["state"] == "open")
 
 
 def team(machine: Machine) -> None:
@@ -263,7 +279,7 @@ def machine(section: Section, installation: Path) -> Iterator[Machine]:
 def test_the_commands_do_what_they_promise(machine: Machine, section: Section) -> None:
     SCENES[section.scene](machine)
     for block in section.blocks:
-        done = machine.run(["timeout", "180", "/bin/bash", "-c", f"cd /opt\n{_PATIENCE}\n{block}"], capture_output=True, text=True)
+        done = machine.run(["timeout", "400", "/bin/bash", "-c", f"cd /opt\n{_PATIENCE}\n{block}"], capture_output=True, text=True)
         output = done.stdout + done.stderr
         assert done.returncode == 0, f"{block}\n{output}"
         at = 0
