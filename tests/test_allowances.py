@@ -13,6 +13,8 @@ from fkproxy.model.errors import AdmissionError, ConcurrencyExceeded, RateLimite
 from fkproxy.terms import ModelPolicy, Terms
 from tests.fakes.keys import key
 
+pytestmark = pytest.mark.leaps
+
 NOON = 1_795_003_200.0
 TOKENS = 200
 

@@ -28,6 +28,8 @@ from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, USAGE, chat, completion
 from tests.test_hedging import hedging, late
 from tests.test_upstream import until
 
+pytestmark = pytest.mark.leaps
+
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case_it_listens() -> None:
     bench = Bench(CHAT)

@@ -21,6 +21,8 @@ from fkproxy.routing import RoutingTable, Rule
 from fkproxy.upstream import Terms, Upstream
 from tests.fakes.pipeline import Clock, ScriptedAdapter
 
+pytestmark = pytest.mark.leaps
+
 PATIENCE_S = 0.05
 
 

@@ -18,6 +18,8 @@ from tests.fakes.keys import GOLDEN, SPOKEN, asking, call, code_of, directory, k
 from tests.fakes.pipeline import KEY, Bench, Hang, ListClient, Timeouts
 from tests.test_gateway import ROLE, chat, completion, delta, sse
 
+pytestmark = pytest.mark.leaps
+
 CHAT = ("compatible", "openai_chat")
 SECOND = ("second", "openai_chat")
 

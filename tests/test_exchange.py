@@ -19,6 +19,8 @@ from fkproxy.upstream import Terms
 from tests.fakes.pipeline import Bench, Hang, ListClient, Pause, ScriptedAdapter
 from tests.test_attempts import Renewed, chat, completion, error_of, failing
 
+pytestmark = pytest.mark.leaps
+
 CLAUDE, CHAT = ("claude", "anthropic"), ("chat", "openai_chat")
 
 
@@ -194,8 +196,7 @@ async def test_streams_that_an_upstream_serves_hold_nothing_of_the_budget() -> N
         hang = Hang()
         bench.adapters[1].streams(b"data: %s\n\n" % json.dumps(piece).encode(), hang)
         tasks.append(asyncio.create_task(bench.send(chat(stream=True))))
-        async with asyncio.timeout(1):
-            await hang.reached.wait()
+        await asyncio.wait_for(hang.reached.wait(), 1)
     assert bench.gateway.budget.left == 2
     for task in tasks:
         task.cancel()
@@ -213,8 +214,7 @@ async def test_clients_that_leave_change_nothing_of_the_budget(failed: int) -> N
         hang = Hang()
         bench.adapters[failed].replies(completion(), head=[hang])
         task = asyncio.create_task(bench.send(chat()))
-        async with asyncio.timeout(1):
-            await hang.reached.wait()
+        await asyncio.wait_for(hang.reached.wait(), 1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert [attempt.outcome for attempt in bench.record.tries] == ["upstream_error"] * failed + ["client_ended"]

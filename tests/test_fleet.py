@@ -21,6 +21,8 @@ from tests.fakes.pipeline import Bench, Hang
 from tests.test_attempts import ONE, TWO, chat, completion, error_of, failing
 from tests.test_upstream import until
 
+pytestmark = pytest.mark.leaps
+
 
 async def test_names_of_models_that_callers_make_up_are_not_kept() -> None:
     bench = Bench(ONE, TWO, ("three/a", "openai_chat"), ("three/b", "openai_chat"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
@@ -20,11 +19,13 @@ from fkproxy.upstream import Terms
 from tests.fakes.pipeline import Bench, Hang, ScriptedAdapter, ScriptedExchange
 from tests.test_attempts import chat, completion, error_of, outcomes, states
 
+pytestmark = pytest.mark.leaps
+
 AFTER_S = 0.02
 
 
 class Late(ScriptedExchange):
-    """Its head comes after a real while."""
+    """Its head comes after a while."""
 
     late_s = 0.0
 
@@ -39,10 +40,10 @@ class Late(ScriptedExchange):
 
 
 def hedging(*dialects: str, policy: HedgePolicy | None = None, **more: Any) -> Bench:
-    """A bench on a real clock whose replies can be late."""
+    """A bench on the loop's clock whose replies can be late."""
     names = [(name, dialect) for name, dialect in zip("abc", dialects or ("openai_chat",) * 2, strict=False)]
     bench = Bench(*names, **more)
-    now = time.monotonic
+    now = asyncio.get_running_loop().time
     bench.gateway._now = bench.gateway._attempts._now = bench.gateway._attempts._exchanger._now = now
     bench.gateway._attempts._exchanger._relay.now = now
     bench.clock.now_s = now()
@@ -82,7 +83,7 @@ async def test_the_first_may_win_all_the_same() -> None:
 
 async def test_one_that_is_quick_is_asked_alone() -> None:
     bench = hedging()
-    late(bench, 0, 0.0)
+    late(bench, 0, AFTER_S / 2)
     assert (await bench.send(chat())).status == 200
     assert (len(bench.adapters[1].calls), bench.record.notes) == (0, ())
 

@@ -12,6 +12,8 @@ from fkproxy.turnstile import Turnstile
 from tests.fakes.pipeline import Bench, Hang
 from tests.test_attempts import chat, completion
 
+pytestmark = pytest.mark.leaps
+
 
 async def test_places_go_to_those_who_wait_in_their_order() -> None:
     turnstile, order = Turnstile(1, 5.0), []

@@ -18,6 +18,8 @@ from tests.fakes.keys import SPOKEN, asking, begun, call, code_of, directory, ke
 from tests.fakes.pipeline import KEY, NOON_S, Bench, Hang, ListClient
 from tests.test_gateway import ROLE, chat, completion, delta, sse
 
+pytestmark = pytest.mark.leaps
+
 CHAT = ("compatible", "openai_chat")
 DONE = b"[DONE]"
 

@@ -27,6 +27,8 @@ from fkproxy.upstream import Lease, Terms, Upstream
 from tests.fakes.pipeline import Bench, Hang, ListClient, ScriptedAdapter
 from tests.test_attempts import ONE, TWO, chat, completion, failing
 
+pytestmark = pytest.mark.leaps
+
 PATIENT = RetryPolicy(max_wait_s=5.0)
 
 

@@ -13,6 +13,8 @@ from fkproxy.adapters.sandbox import Sandbox
 from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.wire.sse import SseDecoder
 
+pytestmark = pytest.mark.leaps
+
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g", "h")]
 
 

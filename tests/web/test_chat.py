@@ -15,6 +15,8 @@ from fkproxy.web.asgi import AsgiClient, Door, Inbound, Message, Receive, Send
 from fkproxy.wire.late_event import BEGINNING
 from tests.web.asking import App, chat
 
+pytestmark = pytest.mark.leaps
+
 KEY = "sk-web-tests-0123456789"
 CHAT = "/v1/chat/completions"
 

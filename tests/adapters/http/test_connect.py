@@ -10,6 +10,8 @@ import pytest
 
 from fkproxy.adapters.http import connect
 
+pytestmark = pytest.mark.leaps
+
 ADDRESSES = [(socket.AF_INET, (f"192.0.2.{number}", 443)) for number in range(3)]
 
 

@@ -15,6 +15,8 @@ from fkproxy.adapters.http.origin import Address
 from fkproxy.adapters.http.resolver import Resolver
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamUnavailable
 
+pytestmark = pytest.mark.leaps
+
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nhalf"
 
