@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.fakes.loops import LeapingLoop
 
-# How long an example takes says something about the machine and its neighbours, not about the code.
-settings.register_profile("untimed", deadline=None)
+# How long an example takes, or the making of one, says something about the machine and its neighbours, not about the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 
