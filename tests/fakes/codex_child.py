@@ -16,6 +16,7 @@ What it does in a turn stands in the model's name, words joined by `-`, such as 
     unreadable    asks for a tool with arguments that are no JSON
     approval      wants a command approved, and says the decision
     slow          0.05 s between two messages
+    waits         says nothing more, until it is interrupted, once its tools have given something
     silent        says nothing more once the turn has started
     retries       breaks off within its answer and asks its vendor again
     fails         the turn fails: the vendor is overloaded
@@ -134,6 +135,8 @@ class Turn(threading.Thread):
         if "grows" in words:
             _memory.append(b"x" * (100 * KIB * KIB))
         given = [self.use(calls) for calls in self.rounds()]
+        if "waits" in words:
+            self.wait()
         self.answer(json.dumps(given) if given else self.text())
         return None
 
@@ -404,7 +407,8 @@ def main() -> int:
         print("error: the configuration\nis not to my taste", file=sys.stderr)
         return 3
     if "loud" in SELF:
-        os.write(2, b"noise\n" * (200 * KIB))
+        sys.stderr.buffer.write(b"noise\n" * (200 * KIB))
+        sys.stderr.buffer.flush()
     Server().run()
     while "stubborn" in SELF:
         time.sleep(1)

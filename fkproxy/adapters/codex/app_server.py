@@ -96,7 +96,14 @@ class AppServer:
     `limits`: what it said last of those of its login. `leaving`: no new turns, and when the last one is over it ends. Times are monotonic.
     """
 
-    def __init__(self, process: Process, directory: Path, ended: Callable[[AppServer], None], found: Found = ()) -> None:
+    def __init__(
+        self,
+        process: Process,
+        directory: Path,
+        ended: Callable[[AppServer], None],
+        found: Found = (),
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.process = process
         self.directory = directory
         self.found = found
@@ -105,13 +112,14 @@ class AppServer:
         self.limits: bytes | None = None
         self.turns = 0
         self.served = 0
-        self.since = time.monotonic()
+        self.since = now()
         self.idle_since = self.since
         self.leaving = False
         self.leave_by = 0.0
         self.resident_bytes = 0
         self.lost: UpstreamError | None = None
         self._ended = ended
+        self._now = now
         self._replies: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._asked_at: dict[int, float] = {}
         self._number = 0
@@ -137,7 +145,7 @@ class AppServer:
         self._number += 1
         number = self._number
         reply: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
-        self._replies[number], self._asked_at[number] = reply, time.monotonic()
+        self._replies[number], self._asked_at[number] = reply, self._now()
         try:
             await self.send({"id": number, "method": method, "params": params})
             async with asyncio.timeout(timeout_s):
@@ -154,7 +162,7 @@ class AppServer:
 
     def silent_s(self) -> float:
         """How long it has owed an answer; what it is asked it answers at once, unless it hangs."""
-        return time.monotonic() - next(iter(self._asked_at.values())) if self._asked_at else 0.0
+        return self._now() - next(iter(self._asked_at.values())) if self._asked_at else 0.0
 
     async def send(self, message: dict[str, Any]) -> None:
         """Raises `UpstreamError`."""

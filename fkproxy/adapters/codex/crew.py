@@ -211,7 +211,7 @@ class Crew:
                 process, directory = await command.start(lambda _: ("app-server", *command.arguments()))
         except TimeoutError:
             raise UpstreamSpawnFailed(command.binary, f"{late}: it did not tell its models") from None
-        server = AppServer(process, directory, self._ended, found)
+        server = AppServer(process, directory, self._ended, found, self._now)
         try:
             async with asyncio.timeout(self.limits.start_s):
                 await server.shake_hands(self._version)

@@ -7,7 +7,6 @@ import json
 import os
 import select
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,13 @@ WAIT_S = 20.0
 
 
 class Clock:
-    """Monotonic seconds that can be moved on."""
+    """Monotonic seconds that stand still until they are moved on."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
 
     def __call__(self) -> float:
-        return time.monotonic() + self.ahead_s
+        return 1000.0 + self.ahead_s
 
 
 def command(home: Path, nature: str = "", *, environ: dict[str, str] | None = None, **options: Any) -> Command:
@@ -51,7 +50,7 @@ def command(home: Path, nature: str = "", *, environ: dict[str, str] | None = No
 
 
 def crew(home: Path, nature: str = "", *, clock: Clock | None = None, **limits: Any) -> Crew:
-    return Crew(command(home, nature), Limits(**limits), "1.0", now=clock or time.monotonic)
+    return Crew(command(home, nature), Limits(**limits), "1.0", now=clock or Clock())
 
 
 def upstream(children: Crew, *, own_tools: bool = False, tool_wait_s: float = 100.0) -> CodexCli:

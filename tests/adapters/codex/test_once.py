@@ -65,8 +65,8 @@ class Program:
         exchange = await self.upstream.send(UpstreamCall(model=model, stream=False, body=plan, request_id="r"))
         reply = b""
         try:
-            assert await exchange.head(10)
-            while (piece := await exchange.chunk(10)) != b"":
+            assert await exchange.head(30)
+            while (piece := await exchange.chunk(30)) != b"":
                 reply += piece or b""
         finally:
             exchange.close()
@@ -206,7 +206,7 @@ async def test_who_leaves_ends_it(tmp_path: Path) -> None:
         CHAT.decode_request(b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}', Peek(model="m")), "m"
     )
     exchange = await program.upstream.send(UpstreamCall(model="m", stream=True, body=plan.body, request_id="r"))
-    while not await exchange.chunk(10):
+    while not await exchange.chunk(30):
         pass
     assert program.upstream.children.processes == 1
     exchange.close()

@@ -15,7 +15,7 @@ import pytest
 from fkproxy.adapters.codex import process
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
-from tests.adapters.codex.playing import CHILD, PATH, is_gone, pipes, until
+from tests.adapters.codex.playing import CHILD, PATH, WAIT_S, is_gone, pipes, until
 
 HELLO = b'{"id":1,"method":"initialize","params":{"clientInfo":{"name":"t"}}}'
 
@@ -33,7 +33,7 @@ async def test_it_is_spoken_with_line_by_line_and_ends_with_its_input(tmp_path: 
     child = await start(tmp_path)
     assert b'"id": 1' in await said(child)
     assert (child.running, child.ended()) == (True, "running")
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
     assert (child.running, child.ended()) == (False, "exit code 0")
     assert await child.read_line() == b""
     with pytest.raises((OSError, TimeoutError)):
@@ -48,7 +48,7 @@ async def test_sigterm_is_not_for_it(tmp_path: Path, tidy: None) -> None:
     os.kill(child.pid, signal.SIGTERM)
     os.killpg(child.pid, signal.SIGTERM)
     assert b"userAgent" in await said(child)
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
     assert child.ended() == "exit code 0"
 
 
@@ -63,7 +63,7 @@ async def test_one_that_does_not_end_is_ended_with_all_that_it_started(tmp_path:
 async def test_what_a_child_leaves_behind_when_it_ends_by_itself_is_ended(tmp_path: Path, tidy: None) -> None:
     child = await start(tmp_path, "", "/bin/sh", "-c", "sleep 600 </dev/null >/dev/null 2>&1 & echo $!; read x")
     grandchild = int(await child.read_line())
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
     assert child.ended() == "exit code 1"
     assert is_gone(grandchild)
 
@@ -102,18 +102,18 @@ def test_it_dies_with_its_parent_however_that_dies(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert [is_gone(pid, within_s=2.0) for pid in pids] == [True, True, True]
+    assert [is_gone(pid) for pid in pids] == [True, True, True]
 
 
 async def test_its_last_words_are_kept_and_have_a_bound(tmp_path: Path, tidy: None) -> None:
     child = await start(tmp_path, "dying")
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
     assert (child.ended(), child.complaint) == ("exit code 3", b"error: the configuration\nis not to my taste\n")
     child = await start(tmp_path, "loud")
     assert b"userAgent" in await said(child)
     await until(lambda: child.stderr_bytes >= 1024 * 1024)
     assert len(child.complaint) == 2000
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
 
 
 async def test_what_it_says_on_stderr_when_it_is_ready_is_dropped(tmp_path: Path, tidy: None) -> None:
@@ -122,7 +122,7 @@ async def test_what_it_says_on_stderr_when_it_is_ready_is_dropped(tmp_path: Path
     await child.write(b"")
     await until(lambda: child.stderr_bytes == 7)
     assert child.complaint == b""
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
 
 
 async def test_a_child_that_does_not_read_is_noticed(tmp_path: Path, tidy: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ async def test_a_line_has_a_bound(tmp_path: Path, tidy: None) -> None:
 async def test_the_last_line_needs_its_end(tmp_path: Path, tidy: None) -> None:
     child = await start(tmp_path, "", "/bin/sh", "-c", "printf 'whole\\nhalf'")
     assert [await child.read_line(), await child.read_line()] == [b"whole\n", b""]
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
 
 
 async def test_lines_of_several_writers_do_not_mix(tmp_path: Path, tidy: None) -> None:
@@ -156,14 +156,14 @@ async def test_lines_of_several_writers_do_not_mix(tmp_path: Path, tidy: None) -
             group.create_task(child.write(line))
         echoed = [await child.read_line() for _ in lines]
     assert sorted(echoed) == [line + b"\n" for line in lines]
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
 
 
 async def test_its_directory_and_environment_are_those_that_were_said(tmp_path: Path, tidy: None) -> None:
     child = await start(tmp_path, "", "/bin/sh", "-c", "pwd; env | cut -d= -f1 | sort | tr '\\n' ' '; echo")
     assert (await child.read_line()).strip() == str(tmp_path).encode()
     assert set((await child.read_line()).split()) <= {b"PATH", b"FAKE_CODEX", b"PWD", b"SHLVL", b"_", b"OLDPWD"}
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ async def test_a_program_that_cannot_be_started_is_told(tmp_path: Path, tidy: No
     closed = tmp_path / "codex"
     closed.write_text("#!/bin/sh\n")
     child = await start(tmp_path, "", str(closed))
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
     assert child.ended() == "it cannot be executed"
     child = await start(tmp_path, "", str(tmp_path / "gone"))
-    await child.stop(10.0)
+    await child.stop(WAIT_S)
     assert child.ended() == "it was not found"
     assert b"gone" in child.complaint

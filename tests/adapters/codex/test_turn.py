@@ -18,7 +18,7 @@ from fkproxy.dialects.codex.response import PAUSED_FOR_TOOLS
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamRejected, UpstreamUnavailable
 from fkproxy.model.events import ChoiceFinished, UsageReported
 from fkproxy.wire.sse import SseDecoder
-from tests.adapters.codex.playing import ASK, TOOLS, body_of, events_of, until
+from tests.adapters.codex.playing import ASK, TOOLS, WAIT_S, body_of, events_of, until
 from tests.adapters.codex.scripted import Scripted
 
 FUNCTION = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -48,7 +48,7 @@ class Played:
 
     async def begin(self, *, own_tools: bool = False) -> Leg:
         leg = self.leg(self.turn.begin(SETTINGS, own_tools))
-        assert await leg.head(10.0)
+        assert await leg.head(WAIT_S)
         self.say("turn/started", turn={"id": "turn1"})
         return leg
 
@@ -114,7 +114,7 @@ async def test_a_child_that_refuses_to_begin_is_told_no_more_than_it_must(played
     played.server.script.replies[method] = {"error": {"code": -32600, "message": "no"}}
     leg = played.leg(played.turn.begin(SETTINGS, False))
     with pytest.raises(UpstreamRejected):
-        await leg.head(10.0)
+        await leg.head(WAIT_S)
     leg.close()
     assert played.left == ["running"]
     await played.turn.end()
@@ -162,7 +162,7 @@ async def test_what_a_client_is_told(played: Played) -> None:
 async def test_history_that_the_child_repeats_is_nobodys_news(played: Played) -> None:
     played.turn.plan = plan(ASK, CALL, RESULT, ASK)
     leg = played.leg(played.turn.begin(SETTINGS, False))
-    await leg.head(10.0)
+    await leg.head(WAIT_S)
     played.call()
     played.say("rawResponse/completed")
     assert await played.told() == []
@@ -172,7 +172,7 @@ async def test_history_that_the_child_repeats_is_nobodys_news(played: Played) ->
 
 async def test_a_turn_that_ends_before_it_began_is_over(played: Played) -> None:
     leg = played.leg(played.turn.begin(SETTINGS, False))
-    await leg.head(10.0)
+    await leg.head(WAIT_S)
     played.say("turn/completed", turn={"status": "failed", "error": {"message": "no"}})
     assert await played.told() == ["turn/completed"]
     assert await leg.chunk(0.0) == b""
@@ -182,7 +182,7 @@ async def test_silence_is_told_after_its_time(played: Played) -> None:
     leg = await played.begin()
     await played.told()
     assert await leg.chunk(0.01) is None
-    waiting = asyncio.create_task(leg.chunk(10.0))
+    waiting = asyncio.create_task(leg.chunk(WAIT_S))
     await asyncio.sleep(0)
     played.say("item/agentMessage/delta", delta="x")
     assert b"delta" in (await waiting or b"")
@@ -194,7 +194,7 @@ async def test_a_head_is_waited_for(played: Played) -> None:
     assert await leg.head(0.01) is False
     assert leg.status == 200
     played.server.script.say({"id": played.server.script.told[0]["id"], "result": {"thread": {"id": "t1"}}})
-    assert await leg.head(10.0) is True
+    assert await leg.head(WAIT_S) is True
     assert leg.headers["content-type"] == "text/event-stream"
 
 
@@ -240,9 +240,9 @@ async def test_a_child_that_is_gone_is_told_after_what_it_said(played: Played) -
     played.say("item/agentMessage/delta", delta="x")
     await played.server.settled()
     played.server.fail(UpstreamUnavailable("the child ended"))
-    assert b"delta" in (await leg.chunk(10.0) or b"")
+    assert b"delta" in (await leg.chunk(WAIT_S) or b"")
     with pytest.raises(UpstreamUnavailable, match="the child ended"):
-        await leg.chunk(10.0)
+        await leg.chunk(WAIT_S)
     leg.close()
     await played.turn.end()
     assert (played.released, played.turn.directory.exists()) == (1, False)
@@ -318,7 +318,7 @@ async def paused(played: Played) -> Leg:
 
 async def test_a_reply_ends_where_the_model_waits_for_tools(played: Played) -> None:
     leg = await paused(played)
-    assert await leg.chunk(10.0) == b""
+    assert await leg.chunk(WAIT_S) == b""
     assert played.turn.state == "paused"
     assert played.turn.call_ids == {"c1"}
     assert played.turn.answerable
@@ -330,7 +330,7 @@ async def test_a_reply_ends_where_the_model_waits_for_tools(played: Played) -> N
 async def test_a_turn_goes_on_with_what_the_tools_gave(played: Played) -> None:
     (await paused(played)).close()
     leg = played.leg(played.turn.go_on(plan(ASK, CALL, RESULT), lambda: None))
-    assert await leg.head(10.0)
+    assert await leg.head(WAIT_S)
     assert played.server.script.answers() == {7: {"success": True, "contentItems": [{"type": "inputText", "text": "18C"}]}}
     played.say("item/agentMessage/delta", delta="warm")
     played.say("turn/completed")
@@ -345,7 +345,7 @@ async def test_a_tool_that_is_asked_for_late_is_not_told_again(played: Played) -
     leg = played.leg(played.turn.go_on(plan(ASK, CALL, RESULT), lambda: None))
     await asyncio.sleep(0)
     played.say("item/tool/call", 7, callId="c1", tool="f", arguments={})
-    assert await leg.head(10.0)
+    assert await leg.head(WAIT_S)
     played.call("c2", "g")
     played.say("rawResponse/completed")
     assert await played.told() == ["rawResponseItem/completed", "rawResponse/completed", PAUSED_FOR_TOOLS]
@@ -366,7 +366,7 @@ async def test_a_child_that_asks_for_one_only_when_another_is_answered_gets_both
     assert list(played.server.script.answers()) == [7]
     assert await leg.head(0.0) is False
     played.say("item/tool/call", 8, callId="c1", tool="f", arguments={})
-    assert await leg.head(10.0)
+    assert await leg.head(WAIT_S)
     assert list(played.server.script.answers()) == [7, 8]
 
 
@@ -393,7 +393,7 @@ async def test_a_tool_that_the_child_never_asks_for_is_not_waited_for_long(playe
     await played.told()
     leg = played.leg(played.turn.go_on(plan(ASK, CALL, RESULT), lambda: None))
     with pytest.raises(UpstreamUnavailable, match="did not ask"):
-        await leg.head(10.0)
+        await leg.head(WAIT_S)
 
 
 async def test_a_child_that_is_lost_meanwhile_is_told(played: Played) -> None:
@@ -405,7 +405,7 @@ async def test_a_child_that_is_lost_meanwhile_is_told(played: Played) -> None:
     await asyncio.sleep(0)
     played.server.fail(UpstreamUnavailable("the child ended"))
     with pytest.raises(UpstreamError, match="the child ended"):
-        await leg.head(10.0)
+        await leg.head(WAIT_S)
 
 
 @pytest.mark.parametrize(
