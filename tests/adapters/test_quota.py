@@ -73,7 +73,7 @@ Make = Callable[..., QuotaProbe]
 
 @pytest.fixture
 async def client() -> AsyncIterator[HttpClient]:
-    made = HttpClient(connect_timeout_s=2.0)
+    made = HttpClient(connect_timeout_s=30.0)
     yield made
     await made.aclose()
 

@@ -29,7 +29,7 @@ class Zone:
     def ask(self, host: Any, *arguments: Any, **options: Any) -> Any:
         self.asked.append(host)
         if host == "dead.test":
-            self.given_up.wait(30)
+            self.given_up.wait(120)
             raise socket.gaierror(socket.EAI_AGAIN, "try again")
         return ASK(host, *arguments, **options)
 
@@ -48,10 +48,10 @@ async def test_a_dead_name_has_one_thread_and_nobody_else_waits_for_it(zone: Zon
         dead = client.origin(f"http://dead.test:{upstream.port}")
         failed = await asyncio.gather(*(client.send(dead, "GET", "/", (), b"") for _ in range(MANY)), return_exceptions=True)
         assert {type(error) for error in failed} == {UpstreamTimeout}
-        client.tune(10.0)
+        client.tune(60.0)
         waiting = asyncio.create_task(client.send(dead, "GET", "/", (), b""))
         exchange = await client.send(client.origin(f"http://localhost:{upstream.port}"), "GET", "/", (), b"")
-        assert await exchange.head(5.0)
+        assert await exchange.head(30.0)
         exchange.close()
         assert not waiting.done()
         assert zone.asked.count("dead.test") == 1
@@ -88,6 +88,6 @@ async def test_a_thread_that_cannot_be_had_is_told_and_the_next_one_asks_anew(mo
             with pytest.raises(UpstreamUnavailable, match="may not have another thread"):
                 await client.send(origin, "GET", "/", (), b"")
         exchange = await client.send(origin, "GET", "/", (), b"")
-        assert await exchange.head(5.0)
+        assert await exchange.head(30.0)
         exchange.close()
         await client.aclose()

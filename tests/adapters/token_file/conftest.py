@@ -16,7 +16,7 @@ from tests.fakes.upstream import FakeUpstream
 
 @pytest.fixture
 async def client() -> AsyncIterator[HttpClient]:
-    made = HttpClient(connect_timeout_s=2.0)
+    made = HttpClient(connect_timeout_s=30.0)
     yield made
     await made.aclose()
 
