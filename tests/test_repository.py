@@ -26,6 +26,7 @@ MANY_AT_ONCE: dict[str, set[str]] = {
     "adapters/token_file": {"sharing"},
     "dialects/codex": {"seals"},
     "dialects": {"conversations", "golden", "growth", "matrix", "mutations", "peek", "schema"},
+    "storage": {"calls_import_rests"},
 }
 """Package → tests that speak of several of its modules, or of one deeper down."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from fkproxy.storage.opening import open_at
 from fkproxy.storage.store import Store
 from fkproxy.storage.values import ACTIONS, Actor, AuditEntry, AuditVerdict, StoreError
-from tests.storage.conftest import KEYS, SHORT
+from tests.storage.conftest import KEYS, PATIENT
 
 ADMIN = Actor(kind="administrator", name="master", peer="192.0.2.0/24")
 Tamper = Callable[[str], Awaitable[None]]
@@ -190,7 +190,7 @@ async def test_after_tampering_the_log_goes_on_and_still_tells(filled: Store, ta
 
 
 async def test_another_process_carries_the_chain_on(filled: Store, url: str) -> None:
-    other, _ = await open_at(url, secret_keys=KEYS, deadlines=SHORT)
+    other, _ = await open_at(url, secret_keys=KEYS, deadlines=PATIENT)
     await other.record([entry(10)])
     await filled.record([entry(11)])
     assert await other.verify_audit() == AuditVerdict(ok=True, rows=12)

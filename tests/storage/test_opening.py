@@ -10,7 +10,7 @@ import pytest
 from fkproxy.storage import open_store
 from fkproxy.storage.opening import open_at
 from fkproxy.storage.values import AuditVerdict, Opened, SecretLost, StoreUnavailable
-from tests.storage.conftest import KEYS, SHORT
+from tests.storage.conftest import KEYS, PATIENT
 
 
 async def test_a_new_store_is_made_with_a_key_file_and_says_so(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ async def test_a_store_that_was_there_is_not_made_anew(url: str, tmp_path: Path)
 
 async def test_another_key_is_refused(store: object, url: str) -> None:
     with pytest.raises(SecretLost, match="version 1"):
-        await open_at(url, secret_keys="1:" + "A" * 42 + "E=", deadlines=SHORT)
+        await open_at(url, secret_keys="1:" + "A" * 42 + "E=", deadlines=PATIENT)
 
 
 async def test_a_lost_key_file_is_refused_and_no_other_is_made(url: str, tmp_path: Path) -> None:
@@ -87,6 +87,6 @@ async def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 async def test_a_server_that_is_away_is_told() -> None:
     with pytest.raises(StoreUnavailable) as caught:
-        await open_at("postgresql://u:hidden@127.0.0.1:1/x", secret_keys=KEYS, deadlines=SHORT)
+        await open_at("postgresql://u:hidden@127.0.0.1:1/x", secret_keys=KEYS, deadlines=PATIENT)
     assert caught.value.reason == "unreachable"
     assert "hidden" not in str(caught.value)

@@ -18,12 +18,11 @@ from sqlalchemy import text
 import fkproxy.storage.calls_tables  # noqa: F401 - its tables are of METADATA too
 from fkproxy import __version__
 from fkproxy.storage.database import Database
-from fkproxy.storage.engines import Deadlines
 from fkproxy.storage.opening import open_at
 from fkproxy.storage.schema import KEPT_BACKUPS, THIS, Migrated, Program, bring_up, level_of
 from fkproxy.storage.tables import LEVEL, METADATA
 from fkproxy.storage.values import Actor, AuditEntry, StoreUnavailable
-from tests.storage.conftest import KEYS, SHORT
+from tests.storage.conftest import KEYS, PATIENT
 from tests.storage.postgres import Server
 
 NEXT = LEVEL + 1
@@ -89,7 +88,7 @@ asyncio.run(main())
 
 
 async def test_two_processes_that_migrate_at_once_do_it_once(url: str) -> None:
-    both = [Database(url, SHORT), Database(url, SHORT)]
+    both = [Database(url, PATIENT), Database(url, PATIENT)]
     done = await asyncio.gather(*(bring_up(database) for database in both))
     assert sorted(migrated is None for migrated in done) == [False, True]
     for database in both:
@@ -118,11 +117,11 @@ async def test_a_migration_that_fails_leaves_everything_as_it_was(database: Data
 
 
 async def test_after_a_rollback_the_older_program_works_on_the_newer_schema(url: str, tmp_path: Path) -> None:
-    database = Database(url, SHORT)
+    database = Database(url, PATIENT)
     await bring_up(database)
     await bring_up(database, program(tmp_path, oldest_reader=LEVEL))
     await database.close()
-    store, opened = await open_at(url, secret_keys=KEYS, deadlines=SHORT)
+    store, opened = await open_at(url, secret_keys=KEYS, deadlines=PATIENT)
     assert opened.migrated_from is None
     async with store.change(ENTRY) as change:
         change.put_document(change.document, "by the older program")
@@ -132,9 +131,9 @@ async def test_after_a_rollback_the_older_program_works_on_the_newer_schema(url:
 
 
 async def test_an_older_program_works_on_while_the_newer_one_migrates(url: str, tmp_path: Path) -> None:
-    store, _ = await open_at(url, secret_keys=KEYS, deadlines=SHORT)
+    store, _ = await open_at(url, secret_keys=KEYS, deadlines=PATIENT)
     await store.picture()
-    newer = Database(url, SHORT)
+    newer = Database(url, PATIENT)
     await bring_up(newer, program(tmp_path, oldest_reader=LEVEL))
     async with store.change(ENTRY) as change:
         change.put_document(change.document, "by the older program")
@@ -146,7 +145,7 @@ async def test_an_older_program_works_on_while_the_newer_one_migrates(url: str, 
 async def test_a_schema_the_older_program_cannot_use_is_refused_with_the_way_out(database: Database, url: str, tmp_path: Path) -> None:
     await bring_up(database, program(tmp_path, oldest_reader=NEXT))
     with pytest.raises(StoreUnavailable) as caught:
-        await open_at(url, secret_keys=KEYS, deadlines=SHORT)
+        await open_at(url, secret_keys=KEYS, deadlines=PATIENT)
     assert caught.value.reason == "too_new"
     said = str(caught.value)
     for word in (f"level {NEXT}", f"level {LEVEL}", "version 9.9.9", f"version {__version__}"):
@@ -206,7 +205,7 @@ async def test_whoever_else_migrates_is_waited_for(database: Database, tmp_path:
 
 async def test_a_database_that_cannot_hold_every_name_is_not_begun_with(postgres: Server) -> None:
     await postgres.execute("CREATE DATABASE narrow ENCODING 'LATIN1' TEMPLATE template0")
-    database = Database(postgres.url("narrow"), SHORT)
+    database = Database(postgres.url("narrow"), PATIENT)
     with pytest.raises(StoreUnavailable, match="has the encoding LATIN1"):
         await bring_up(database)
     assert (await level_of(database)).level == 0
@@ -217,6 +216,6 @@ async def test_a_database_that_cannot_hold_every_name_is_not_begun_with(postgres
 async def test_migrations_are_found_and_run_from_another_directory(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = nowhere\n")
     monkeypatch.chdir(tmp_path)
-    database = Database(url, Deadlines())
+    database = Database(url, PATIENT)
     assert await bring_up(database) is not None
     await database.close()
