@@ -63,7 +63,7 @@ async def running(made: Administration) -> AsyncIterator[Administration]:
 
 
 async def opened(made: Administration) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while made.status is None or made.status.state != "open":  # noqa: ASYNC110 - a status has no event
             await asyncio.sleep(0.01)
 
@@ -174,7 +174,7 @@ async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: 
     kept = copy.read_bytes()
     after = Administration(declared, place_of(declared))
     async with running(after):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while after.status.state == "opening":  # noqa: ASYNC110 - a status has no event
                 await asyncio.sleep(0.01)
         assert after.status.state == "gone"
@@ -250,7 +250,7 @@ async def test_who_may_call_is_taken_although_everything_is_sealed_with_a_key_th
         with pytest.raises(NotAuthenticated):
             clientele.keys.check(b"sk-1", 0.0)
         assert [provider.name for provider in made.loaded.providers] == ["managed"], "what was in force goes on"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while made.status.state != "broken":  # noqa: ASYNC110 - a status has no event
                 await asyncio.sleep(0.01)
         async with made.store().change(AuditEntry(actor=BY.actor, action="key.delete")) as transaction:
@@ -398,9 +398,9 @@ async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path)
     clientele = Clientele(KeyRing((), required=False, directory=after.directory), now_s=lambda: now_s)
     after.use(Applied(), clientele)
     after.journal.write(call)
-    after.journal.close()
+    after.journal.close(60.0)
     async with running(after):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while after.status.state != "open" or after.waiting_bytes:  # noqa: ASYNC110 - nor has the importer
                 await asyncio.sleep(0.01)
     day, week, month = clientele.spent()["k"]
@@ -453,7 +453,7 @@ async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> 
     await made.ledger.note(BY, "upstream.pause", "upstream", "one")
     async with running(made):
         await opened(made)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "upstream.pause" not in [row.action for row in await made.store().audit()]:  # noqa: ASYNC110 - nor has the database
                 await asyncio.sleep(0.02)
 

@@ -59,7 +59,7 @@ async def test_what_this_process_counted_itself_is_left_out(database: Database, 
     leave(tmp_path / "calls", [call(TODAY_S, tokens=10)])
     journal = Journal(tmp_path / "calls", gather_s=0)
     journal.write(call(TODAY_S, tokens=1000))
-    journal.close()
+    journal.close(60.0)
     if imported:
         importer = Importer(database, tmp_path / "calls")
         await import_all(importer)

@@ -38,7 +38,7 @@ def start() -> Iterator[Start]:
 
         def lines() -> list[str]:
             assert logs._State.output is not None
-            assert logs._State.output.flush(5.0)
+            assert logs._State.output.flush(30)
             try:
                 return os.read(read_end, 1 << 20).decode().removesuffix("\n").split("\n")
             except BlockingIOError:
@@ -190,11 +190,11 @@ def test_a_reader_that_sleeps_holds_nobody_up_and_what_is_lost_is_told() -> None
     began = time.monotonic()
     for _ in range(5000):
         output.write(b"x" * 99 + b"\n")
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 30.0, "who waits for this reader waits for ever"
     assert output.dropped > 0
     os.set_blocking(read_end, False)
     data = b""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while b"lost" not in data and time.monotonic() < deadline:
         try:
             data += os.read(read_end, 1 << 16)
@@ -208,7 +208,7 @@ def test_a_reader_that_sleeps_holds_nobody_up_and_what_is_lost_is_told() -> None
     assert output.flush(0)
     os.close(read_end)
     output.write(b"nobody reads this\n")
-    assert output.flush(5.0)
+    assert output.flush(30)
     os.close(write_end)
 
 
@@ -221,12 +221,12 @@ def test_lines_that_are_made_later_keep_their_place_and_one_that_cannot_be_made_
         output.write_later(partial(b"later %d\n".__mod__, number), 100)
     output.write_later(partial(int, "no number"), 100)
     output.write(b"end\n")
-    assert output.flush(10)
+    assert output.flush(30)
     expected = b"".join(b"now %d\nlater %d\n" % (number, number) for number in range(5))
     assert os.read(read_end, 4096) == expected + b"end\n"
     output.write_later(partial(bytes, b"too large\n"), 10_001)
     output.write(b"more\n")
-    assert output.flush(10)
+    assert output.flush(30)
     assert os.read(read_end, 4096) == b"2 lost\nmore\n"
     assert output.dropped == 2
     os.close(read_end)
@@ -239,14 +239,14 @@ def test_lines_that_cannot_be_written_are_counted_and_told_when_there_is_room_ag
     output.notice = lambda count: b"%d lost\n" % count
     for line in (b"a\n", b"b\n", b"x" * 5000 + b"\n", b"c\n"):
         output.write(line)
-    assert output.flush(10)
+    assert output.flush(30)
     output.write(b"d\n")
-    assert output.flush(10)
+    assert output.flush(30)
     assert output.dropped == 5, "what tells of them is none"
     read_end, write_end = os.pipe()
     os.dup2(write_end, descriptor)
     output.write(b"more\n")
-    assert output.flush(10)
+    assert output.flush(30)
     assert os.read(read_end, 4096) == b"5 lost\nmore\n"
     assert output.dropped == 5
     for each in (descriptor, read_end, write_end):
@@ -262,7 +262,7 @@ child = os.fork()
 letter = b"c" if child == 0 else b"p"
 for number in range(2000):
     output.write(letter * 150 + b"\\n")
-assert output.flush(10)
+assert output.flush(30)
 if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
