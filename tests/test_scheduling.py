@@ -45,16 +45,17 @@ def test_the_loop_is_not_interrupted_by_those_it_wakes(tasks: Path, thread: int)
 
 
 def test_who_has_waited_for_a_stranger_is_woken_as_usual_for_a_while(tasks: Path, thread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
     scheduling = Scheduling(tasks)
     scheduling.look()
     waits(tasks, thread, 60.0)
     scheduling.look()
     assert os.sched_getscheduler(thread) == os.SCHED_OTHER
-    later = time.monotonic() + 59
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    now_s += 59
     scheduling.look()
     assert os.sched_getscheduler(thread) == os.SCHED_OTHER
-    monkeypatch.setattr(time, "monotonic", lambda: later + 2)
+    now_s += 2
     scheduling.look()
     assert os.sched_getscheduler(thread) == os.SCHED_BATCH
 

@@ -15,7 +15,7 @@ def test_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
-        manager.settimeout(5)
+        manager.settimeout(30)
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         notifier = Notifier({"NOTIFY_SOCKET": str(path)})
         notifier.ready("0.1.0, ok\nnot a second line")

@@ -73,7 +73,7 @@ async def test_nothing_is_left_of_a_file_that_was_taken_although_the_connection_
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readuntil(END)
         assert head.startswith(b"HTTP/1.1 200")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while at_work():  # noqa: ASYNC110 - it is the server's
                 await asyncio.sleep(0.01)
         assert not reader.at_eof(), "it is kept alive"
