@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fkproxy.storage.calls_import import SLICE_LINES, Importer
+from fkproxy.storage.calls_import import Importer
 from fkproxy.storage.database import Database
 from tests.storage.journal import import_all, leave
 from tests.telemetry.records import record
@@ -55,9 +55,7 @@ async def test_other_tasks_go_on_while_rows_come_in(database: Database, director
         sys.settrace(None)
     watcher.cancel()
     importer.close()
-    turns.sort()
-    assert len(turns) > 4000 / SLICE_LINES
-    assert turns[-len(turns) // 100] < 200 * SLICE_LINES
+    assert max(turns) < 4000
 
 
 async def first_rest_s(database: Database, directory: Path) -> float:
