@@ -53,6 +53,12 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 logger = logging.getLogger("fkproxy.codex")
 
 
+class _NotNow(UpstreamOverloaded):
+    """No child was asked, and it is known when one can be. Calls that come before count for no breaker, which would keep out longer."""
+
+    breaker = False
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`turns`: at once in one child. `calls`: that one child serves before another takes its place. 0 is no limit for `age_s`."""
 
@@ -110,7 +116,7 @@ class Crew:
             if self._starting is not None or (not self._closed and len(self._present) < self.limits.processes):
                 await self._start()
             elif self._closed or not await self._freed_before(until):
-                raise UpstreamOverloaded("all children are busy", retry_after_s=1.0)
+                raise _NotNow("all children are busy", retry_after_s=1.0)
 
     def _look_at_home(self) -> None:
         """Who has signed in, or changed the settings, means the next call."""
@@ -160,7 +166,7 @@ class Crew:
         """Whoever needs a child now shares the one that is being started. Raises `UpstreamError`."""
         if self._starting is None:
             if (wait_s := self._not_before - self._now()) > 0:
-                raise UpstreamOverloaded("the child is being restarted", retry_after_s=wait_s)
+                raise _NotNow("the child is being restarted", retry_after_s=wait_s)
             self._start_beside()
         assert self._starting is not None
         # Somebody else may wait for it, too, and it is of use to the next one.
@@ -186,7 +192,7 @@ class Crew:
             self._dismissed -= 1
         elif not (verdict := self._bucket.take(now)).allowed:
             self._not_before = now + verdict.retry_after_s
-            raise UpstreamOverloaded("the child was restarted too often", retry_after_s=verdict.retry_after_s)
+            raise _NotNow("the child was restarted too often", retry_after_s=verdict.retry_after_s)
         try:
             server = await self._launch()
         except UpstreamError as error:

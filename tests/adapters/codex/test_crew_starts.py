@@ -8,7 +8,10 @@ import pytest
 
 from fkproxy.adapters.codex import Command, Crew, Limits
 from fkproxy.model.errors import UpstreamOverloaded, UpstreamSpawnFailed
+from fkproxy.upstream import Lease
 from tests.adapters.codex.playing import Clock
+from tests.fakes.pipeline import Bench
+from tests.test_attempts import ONE
 
 
 def failing(tmp_path: Path, clock: Clock) -> Crew:
@@ -48,6 +51,24 @@ async def test_the_pause_between_two_tries_doubles_and_ends(tmp_path: Path, tidy
             assert 0 < caught.value.retry_after_s <= pauses[-1]
         clock.ahead_s += pauses[-1]
     assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+    await children.aclose()
+
+
+async def test_who_comes_within_the_pause_keeps_nobody_out_for_longer(tmp_path: Path, tidy: None, clock: Clock) -> None:
+    children = failing(tmp_path, clock)
+    for _ in range(2):
+        with pytest.raises(UpstreamSpawnFailed):
+            await children.take()
+    bench = Bench(ONE)
+    now, upstream = bench.clock.now_s, bench.gateway.fleet.upstreams[0]
+    for _ in range(20):
+        with pytest.raises(UpstreamOverloaded) as caught:
+            await children.take()
+        lease = upstream.lease("m", now, force=True)
+        assert isinstance(lease, Lease)
+        lease.failed(caught.value, now)
+        lease.close(now)
+    assert upstream.breaker.state(now) == "closed"
     await children.aclose()
 
 
