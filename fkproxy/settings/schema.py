@@ -24,6 +24,7 @@ from fkproxy.settings.values import (
     Credential,
     HeaderValues,
     Host,
+    LogLevel,
     MasterKey,
     Names,
     Networks,
@@ -247,9 +248,7 @@ class Cooldown(Section):
 class Log(Section):
     """What it writes to stdout."""
 
-    level: Literal["debug", "info", "warning", "error"] = _live(
-        "info", "Least level that is written; of libraries other than the server warning, or above."
-    )
+    level: LogLevel = _live("info", "Least level that is written; of libraries other than the server warning, or above.")
     format: Literal["json", "pretty"] = _setting("json", "One JSON object a line, or text for a terminal.")
 
 

@@ -9,7 +9,7 @@ import base64
 import ipaddress
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -26,6 +26,7 @@ __all__ = [
     "HeaderName",
     "HeaderValues",
     "Host",
+    "LogLevel",
     "MasterKey",
     "Names",
     "Networks",
@@ -45,6 +46,9 @@ _LEAST_KEY_CHARACTERS = 16
 _SEALING_KEY_BYTES = 32
 
 _WORDS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
+
+_LEVELS = {"trace": "debug", "warn": "warning"}
+"""What other programs call them."""
 
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 """Of a header's name, in lower case (RFC 9110 §5.6.2)."""
@@ -81,6 +85,10 @@ def _boolean(value: object) -> object:
         return _WORDS[value.strip().lower()]
     except KeyError:
         raise ValueError("expected true, 1, yes or on, or false, 0, no or off") from None
+
+
+def _level(value: object) -> object:
+    return _LEVELS.get(word := value.strip().lower(), word) if isinstance(value, str) else value
 
 
 def _listed(value: object) -> object:
@@ -271,6 +279,7 @@ def _sealing_keys(value: SecretStr) -> SecretStr:
 
 
 Bool = Annotated[bool, BeforeValidator(_boolean)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$"), AfterValidator(_header_to_set)]
 ClientHeader = Annotated[HeaderName, AfterValidator(_header_to_pass)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]

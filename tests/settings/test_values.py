@@ -50,6 +50,9 @@ def fault(name: str, text: str) -> str:
             ("http://app.example:443", "https://app.example:80"),
         ),
         ("APP_LOG__LEVEL", "warning", "warning"),
+        ("APP_LOG__LEVEL", "warn", "warning"),
+        ("APP_LOG__LEVEL", " INFO", "info"),
+        ("APP_LOG__LEVEL", "trace", "debug"),
     ],
 )
 def test_a_text_becomes_a_value(name: str, text: str, expected: object) -> None:
