@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
 from itertools import groupby, zip_longest
 from typing import Any
@@ -16,19 +17,28 @@ from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, 
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["NAME", "REDACTED", "decode_message", "decode_system"]
+__all__ = ["BILLING", "NAME", "REDACTED", "decode_message", "decode_system"]
 
 NAME = "anthropic"
 
 REDACTED = "redacted_thinking:"
 """In front of the data of a thought that is redacted, where it is the seal of one in a reply: it has to come back like any other."""
 
+BILLING = "billing.*"
+_BILLED = re.compile(r"x-anthropic-billing-header:(?:\s*[\w.-]+=[^;\s]*;){0,32}\s*")
+"""What Claude Code tells its vendor in front of the system prompt. It is another one in other conversations, in some releases in each
+request, and whose prompt cache goes by the beginning, as most others' do, would find nothing in it."""
+
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 
 
 def decode_system(value: Any, path: str) -> Message:
-    """The `system` field, marked `$top`."""
+    """The `system` field, marked `$top`. A block in front that is the vendor's own stands in `BILLING`."""
     parts, notes = _content(value, path, {})
+    first = parts[0] if len(parts) > 1 else None
+    if isinstance(first, Text) and _BILLED.fullmatch(first.text):
+        notes[BILLING] = {"type": "text", "text": first.text, **first.extra}
+        parts = parts[1:]
     return Message(role="system", parts=parts, extra={"$top": True, **notes})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fkproxy.dialects.anthropic.blocks import NAME
+from fkproxy.dialects.anthropic.blocks import BILLING, NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
 from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema
@@ -57,7 +57,7 @@ def _own(request: ChatRequest, model: str) -> dict[str, Any]:
         blocks = writer.blocks(message.parts)
         content = blocks[0]["text"] if "$string" in message.extra else blocks
         if "$top" in message.extra:
-            body["system"] = content
+            body["system"] = [message.extra[BILLING], *blocks] if BILLING in message.extra else content
         elif "$joined" in message.extra:
             messages[-1]["content"] += blocks
         else:

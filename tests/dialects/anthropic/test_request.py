@@ -282,6 +282,34 @@ def test_a_file_by_its_id_goes_to_no_other_vendor(dialect: str, kind: str, in_re
     assert caught.value.param == "a file by its id"
 
 
+BILLED = ("x-anthropic-billing-header: cc_version=2.1.37.0d9; cc_entrypoint=cli; cch=", ";")
+
+
+def with_bill(nonce: str, *more: str) -> Any:
+    return decode(system=[{"type": "text", "text": text} for text in (nonce.join(BILLED), *more)])
+
+
+@pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "anthropic"])
+def test_what_a_client_tells_the_vendor_for_its_bill_does_not_begin_another_ones_prompt(dialect: str) -> None:
+    encode = DIALECTS[dialect].encode_request
+    first, second = (encode(with_bill(nonce, "Be brief.", "Be kind."), "m") for nonce in ("fa690", "1c8b4"))
+    assert first.body == second.body
+    assert (b"billing" in first.body, b"Be brief." in first.body, b"Be kind." in first.body) == (False, True, True)
+    assert Loss(field="messages[].*") in first.losses
+
+
+@pytest.mark.parametrize("text", ["x-anthropic-billing-header: cch=1; Be brief.", "About x-anthropic-billing-header: cch=1;", ""])
+def test_what_is_more_than_that_is_everybodys(text: str) -> None:
+    request = decode(system=[{"type": "text", "text": text}, {"type": "text", "text": "Be kind."}])
+    assert request.messages[0].parts == (Text(text=text), Text(text="Be kind."))
+
+
+@pytest.mark.parametrize("more", [(), ("Be brief.",)])
+def test_its_vendor_is_told(more: tuple[str, ...]) -> None:
+    encoded = MESSAGES.encode_request(with_bill("fa690", *more), "m")
+    assert [block["text"] for block in json.loads(encoded.body)["system"]] == ["fa690".join(BILLED), *more]
+
+
 # --- what comes in this dialect goes out in it unchanged
 
 text = st.text(max_size=12)
@@ -301,7 +329,7 @@ sources = st.one_of(
     st.just({"type": "url", "url": "https://example.com/x"}),
     st.just({"type": "file", "file_id": "file_1"}),
 )
-texts = with_cache(type=st.just("text"), text=text)
+texts = with_cache(type=st.just("text"), text=text | st.just("x-anthropic-billing-header: cch=1;"))
 images = with_cache(type=st.just("image"), source=sources)
 documents = st.one_of(
     with_cache(type=st.just("document"), source=sources, title=text, citations=st.just({"enabled": True})),
