@@ -72,7 +72,7 @@ def _prompt(fields: dict[str, Any]) -> str:
     if isinstance(prompt, str) and prompt:
         return prompt
     if isinstance(prompt, list) and prompt:
-        raise Unrepresentable("more than one prompt, or one of token numbers,", "chat", "send one text")
+        raise Unrepresentable("prompt", "chat", "send one text, not several or token numbers")
     raise InvalidRequest("prompt", "expected a string")
 
 

@@ -45,8 +45,9 @@ def test_a_prompt_is_a_message_of_a_user(prompt: Any) -> None:
     ],
 )
 def test_what_a_chat_cannot_do_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(Unrepresentable):
+    with pytest.raises(Unrepresentable) as caught:
         decoded(**fields)
+    assert caught.value.param in fields
 
 
 @pytest.mark.parametrize("fields", [{}, {"prompt": ""}, {"prompt": 1}, {"prompt": []}])
