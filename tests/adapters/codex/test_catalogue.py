@@ -10,7 +10,7 @@ import pytest
 from fkproxy.adapters.codex import catalogue
 from fkproxy.adapters.codex.catalogue import catalogue_args
 from fkproxy.model.errors import UpstreamSpawnFailed
-from tests.adapters.codex.playing import PATH, command
+from tests.adapters.codex.playing import PATH, command, until
 from tests.fakes.codex_child import CATALOGUE
 
 ENVIRONMENT = {"PATH": PATH}
@@ -63,6 +63,7 @@ async def test_a_program_that_hangs_is_ended_and_told_of(tmp_path: Path, tidy: N
 async def test_a_child_without_tools_of_its_own_starts_with_it(tmp_path: Path, tidy: None, own_tools: bool) -> None:
     process, directory = await command(tmp_path, own_tools=own_tools).start(lambda _: ("app-server", "-c", "a=1"))
     try:
+        await until(lambda: "app-server" in arguments_of(process.pid))  # who is about to start it is the same process
         said = arguments_of(process.pid)
         given = json.loads((directory / "models.json").read_bytes())["models"] if not own_tools else None
     finally:
