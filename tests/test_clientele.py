@@ -148,8 +148,8 @@ HIDDEN: list[tuple[str, dict[str, Any], tuple[bytes, bytes]]] = [
     ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingLevel": "low", "thinkingBudget": 20000}}}, (b"", b"")),
     ("anthropic", {"max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": 20000}}, (b'"thinking"', b'"\\u0074hinking"')),
     ("anthropic", {"max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": 20000.5}}, (b"", b"")),
-    ("openai_chat", {"reasoning_effort": "high"}, (b'"reasoning', b'"\\u0072easoning')),
-    ("openai_chat", {"reasoning_effort": "high", "reasoning": "x"}, (b"", b"")),
+    ("openai_chat", {"model": "gpt-5", "reasoning_effort": "high"}, (b'"reasoning', b'"\\u0072easoning')),
+    ("openai_chat", {"model": "gpt-5", "reasoning_effort": "high", "reasoning": "x"}, (b"", b"")),
     ("openai_responses", {"reasoning": {"effort": "high"}}, (b'"effort"', b'"\\u0065ffort"')),
 ]
 
@@ -179,6 +179,8 @@ MUCH: dict[str, dict[str, Any]] = {
     "anthropic": {"thinking": {"type": "enabled", "budget_tokens": 20000}},
     "gemini": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 20000}}},
 }
+ABLE: dict[str, dict[str, Any]] = {"openai_chat": {"model": "gpt-5"}, "anthropic": {"max_tokens": 32000}}
+"""What makes a request one that may think."""
 LITTLE: dict[str, Any] = {
     "openai_chat": "low",
     "openai_responses": {"effort": "low"},
@@ -203,7 +205,7 @@ async def test_thinking_is_what_the_key_allows_also_where_bytes_pass_through(
 ) -> None:
     bench = Bench(("own", dialect), directory=directory(key(**policy)))
     bench.adapters[0].streams((GOLDEN / dialect / "text_streamed" / "response.sse").read_bytes())
-    body = asking(dialect, **({"max_tokens": 32000} if dialect == "anthropic" else {}), **MUCH[dialect] if asked else {})
+    body = asking(dialect, **ABLE.get(dialect, {}), **MUCH[dialect] if asked else {})
     assert (await send(bench, body, dialect)).status == 200
     sent = bench.adapters[0].calls[0].body
     assert thought(sent) == (LITTLE[dialect] if lowered else thought(body))

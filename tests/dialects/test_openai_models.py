@@ -124,6 +124,28 @@ def test_a_stop_sequence_that_the_model_refuses_is_refused_here() -> None:
 @pytest.mark.parametrize(
     ("model", "asked", "told", "lost"),
     [
+        ("gpt-5", {"effort": "none"}, "minimal", ["reasoning.effort converted"]),
+        ("o3", {"effort": "xhigh"}, "high", ["reasoning.effort converted"]),
+        ("gpt-5", {"effort": "low"}, "low", []),
+        ("gpt-5", {"budget_tokens": 8192}, "medium", ["reasoning.budget_tokens converted"]),
+        ("gpt-5", {"budget_tokens": -1}, None, []),
+        ("gpt-4o", {"effort": "high"}, None, ["reasoning dropped"]),
+        ("gpt-4o", {"effort": "none"}, None, []),
+        ("llama-3", {"effort": "none"}, "none", []),
+    ],
+)
+@pytest.mark.parametrize("target", ["openai_chat", "openai_responses"])
+def test_a_body_that_passes_is_told_an_effort_that_the_model_takes(target: str, model: str, asked: Any, told: Any, lost: list[str]) -> None:
+    body = json.dumps({"model": "m", "reasoning": {"effort": "max"}}).encode()
+    found = DIALECTS[target].apply_reasoning(body, ReasoningConfig(**asked), model)
+    said = json.loads(found.body)
+    assert (said.get("reasoning_effort") if target == "openai_chat" else said.get("reasoning", {}).get("effort")) == told
+    assert [f"{loss.field} {loss.action}" for loss in found.losses] == lost
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told", "lost"),
+    [
         ("o4-mini", "none", {"effort": "low"}, ["reasoning.effort converted"]),
         ("gpt-5", "none", {"effort": "minimal"}, ["reasoning.effort converted"]),
         ("gpt-5", "max", {"effort": "high", "summary": "auto"}, ["reasoning.effort converted"]),

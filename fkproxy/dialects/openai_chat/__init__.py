@@ -21,9 +21,10 @@ from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_chat import azure, peek, reasoning, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_chat.embedding import Embedder
+from fkproxy.dialects.openai_models import taken_effort
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.request import ChatRequest, ReasoningConfig
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
 from fkproxy.wire.times import read_time
@@ -75,7 +76,8 @@ class OpenAiChat:
 
     def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
         """See `Dialect.apply_reasoning`."""
-        return Encoded(reasoning.apply_reasoning(body, config))
+        losses: list[Loss] = []
+        return Encoded(reasoning.apply_effort(body, taken_effort(config, model, losses)), tuple(losses))
 
     def decode_reply(self, body: bytes) -> list[Event]:
         """See `Dialect.decode_reply`."""

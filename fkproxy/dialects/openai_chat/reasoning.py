@@ -7,14 +7,10 @@ from typing import get_args
 import msgspec
 
 from fkproxy.dialects.base import UNREADABLE_REASONING, may_say
-from fkproxy.model.request import Effort, ReasoningConfig
+from fkproxy.model.request import Effort
 from fkproxy.wire import json
 
-__all__ = ["EFFORT_UP_TO", "apply_reasoning", "effort_of", "reasoning_of"]
-
-EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
-"""Efforts that budgets in tokens mean, as Google's own compatible endpoint has them (ai.google.dev, "OpenAI compatibility", read 2026-11);
-above it is high."""
+__all__ = ["apply_effort", "reasoning_of"]
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
@@ -31,14 +27,6 @@ class _Body(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
-
-
-def effort_of(reasoning: ReasoningConfig) -> Effort | None:
-    """The effort that is asked for, or that a budget means; None for "as the model likes"."""
-    budget = reasoning.budget_tokens
-    if reasoning.effort is None and budget is not None and budget >= 0:
-        return next((word for limit, word in EFFORT_UP_TO if budget <= limit), "high")
-    return reasoning.effort
 
 
 def reasoning_of(body: bytes) -> str | None:
@@ -64,10 +52,9 @@ def _known(word: str) -> str:
     return word if word in _EFFORTS else "other"
 
 
-def apply_reasoning(body: bytes, reasoning: ReasoningConfig) -> bytes:
-    """The body with that instead of what it says itself. Raises `InvalidRequest`."""
+def apply_effort(body: bytes, effort: Effort | None) -> bytes:
+    """The body with that effort instead of what it says itself. Raises `InvalidRequest`."""
     fields = json.raw_fields(body)
     fields.pop("reasoning", None)
     fields.pop("reasoning_effort", None)
-    effort = effort_of(reasoning)
     return json.encode(fields if effort is None else {**fields, "reasoning_effort": effort})

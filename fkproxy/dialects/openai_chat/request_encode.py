@@ -15,9 +15,8 @@ from fkproxy.dialects.json_mode import asked_in_words, schema_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_chat.mistral import fit_body, is_mistral
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
-from fkproxy.dialects.openai_chat.reasoning import effort_of
 from fkproxy.dialects.openai_ids import with_plain_ids, with_short_ids
-from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, takes_stop, thinks
+from fkproxy.dialects.openai_models import drop_sampling, effort_of, is_openai, taken_effort, taken_tokens, takes_schema, takes_stop, thinks
 from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.dialects.pairing import results_behind_calls, with_results
@@ -158,15 +157,8 @@ def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss
     kept = {name.removeprefix("$"): extra[name] for name in ("$reasoning", "$extra_body", "$google") if name in extra}
     if reasoning is None or kept:
         return kept
-    effort = effort_of(reasoning)
-    if effort != reasoning.effort:
-        losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
-    taken = effort if request.dialect == _NAME or effort is None else taken_effort(effort, model)
-    if taken is None and effort not in (None, "none"):
-        losses.append(Loss(field="reasoning"))
-    elif taken is not None and taken != effort:
-        losses.append(Loss(field="reasoning.effort", action="converted"))
-    return {"reasoning_effort": taken} if taken is not None else {}
+    effort = effort_of(reasoning) if request.dialect == _NAME else taken_effort(reasoning, model, losses)
+    return {"reasoning_effort": effort} if effort is not None else {}
 
 
 # --- messages

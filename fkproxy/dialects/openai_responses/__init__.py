@@ -16,11 +16,12 @@ from typing import get_args
 from fkproxy.dialects import openai_errors as errors
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
 from fkproxy.dialects.conversation import ConversationMarks
+from fkproxy.dialects.openai_models import taken_effort
 from fkproxy.dialects.openai_responses import peek, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_responses.counting import Counter
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.request import ChatRequest, Effort, ReasoningConfig
+from fkproxy.model.request import ChatRequest, Effort, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
 
@@ -76,7 +77,8 @@ class OpenAiResponses:
 
     def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
         """See `Dialect.apply_reasoning`."""
-        return Encoded(peek.apply_effort(body, request_encode.effort_for(config.effort, config.budget_tokens)))
+        losses: list[Loss] = []
+        return Encoded(peek.apply_effort(body, taken_effort(config, model, losses)), tuple(losses))
 
     def decode_reply(self, body: bytes) -> list[Event]:
         """See `Dialect.decode_reply`."""

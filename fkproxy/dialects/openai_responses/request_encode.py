@@ -14,7 +14,7 @@ from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words, schema_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_ids import with_short_ids
-from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, thinks
+from fkproxy.dialects.openai_models import drop_sampling, effort_of, is_openai, taken_effort, taken_tokens, takes_schema, thinks
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
 from fkproxy.dialects.openai_user import encode_user
@@ -22,23 +22,14 @@ from fkproxy.dialects.pairing import with_results
 from fkproxy.dialects.tool_names import with_taken_names
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Message, Opaque, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
-from fkproxy.model.request import ChatRequest, Effort, Loss, OutputFormat, Tool, ToolChoice
+from fkproxy.model.request import ChatRequest, Loss, OutputFormat, Tool, ToolChoice
 from fkproxy.wire import json
 
-__all__ = ["effort_for", "encode_format", "encode_request"]
+__all__ = ["encode_format", "encode_request"]
 
 _MAX_CALL_ID_CHARS = 64
 _LEAST_TOKENS = 16
 """Fewer are refused."""
-
-_EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
-
-
-def effort_for(effort: Effort | None, budget_tokens: int | None) -> Effort | None:
-    """The effort that is asked for, or that a budget means; None for "as the model likes"."""
-    if effort is None and budget_tokens is not None and budget_tokens >= 0:
-        return next((word for limit, word in _EFFORT_UP_TO if budget_tokens <= limit), "high")
-    return effort
 
 
 def encode_request(request: ChatRequest, model: str, *, whole: bool = True) -> Encoded:
@@ -243,13 +234,8 @@ def _reasoning(request: ChatRequest, model: str, losses: list[Loss]) -> dict[str
     if not thinks(model):
         losses.append(Loss(field="reasoning"))
         return {}
-    effort = effort_for(reasoning.effort, reasoning.budget_tokens)
-    if effort != reasoning.effort:
-        losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
-    taken = taken_effort(effort, model) if effort is not None else None
-    if taken != effort:
-        losses.append(Loss(field="reasoning.effort", action="converted"))
-    told: dict[str, Any] = {"effort": taken} if taken is not None else {}
-    if reasoning.include_thoughts is not False and effort != "none":
+    effort = taken_effort(reasoning, model, losses)
+    told: dict[str, Any] = {"effort": effort} if effort is not None else {}
+    if reasoning.include_thoughts is not False and effort_of(reasoning) != "none":
         told["summary"] = "auto"
     return {"reasoning": told} if told else {}
