@@ -99,7 +99,7 @@ A conversation is known by a header (`session-id` and its kin), by a field (`pro
 | OpenRouter's and xAI's 403 for what a request says | `active` | nothing, and nobody else is asked: the client is told | |
 | 402, a spent quota | `exhausted` | the credential, or the model where the quota is its own | what the vendor says, else 60 s, doubling |
 | 429, 503 with `Retry-After` | `limited` | the model | what the vendor says, else 1 s, doubling |
-| 404 for the model | `limited` | the model | 30 s, doubling |
+| 404 for the model, or another answer that says there is none | `limited` | the model | 30 s, doubling |
 | three, five, ten failures in a row | `limited` | the credential | 30, 60, 300 s |
 | too many failures in a while | circuit breaker | the credential | `APP_CIRCUIT_BREAKER__TIMEOUT_SECS` |
 

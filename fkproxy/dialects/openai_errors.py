@@ -96,6 +96,12 @@ _TOO_LONG_WORDS = re.compile(_TOO_LONG_HERE, re.IGNORECASE)
 _TOO_LONG_BEGINS = "This model's maximum context length is exceeded"
 """How a client is told of it that asked an upstream of other words: programs on LiteLLM, as aider, look for these and not at the code."""
 
+_NO_MODEL_CODES = frozenset(("model_not_found", "model_not_supported", "model_decommissioned", "invalid_model"))
+_NO_MODEL = re.compile(r"^Model Not Exist$|^\S+ is not a valid model ID$")
+"""How a model that is not there is told by others than with a 404: codes of OpenAI's 400 and 403, Copilot's, Groq's, and Mistral's `type`;
+words of DeepSeek's 400 and OpenRouter's. Read in reports of their users, 2026-11.
+"""
+
 _NOT_OFFERED = "No endpoints found that support"
 """How a 404 of OpenRouter begins that is about tools, images or a parameter; the model is there."""
 
@@ -140,10 +146,12 @@ def error_event(inner: Any) -> Failed:
 def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
     message, param, code = _words(inner)
     refused_key = code == "invalid_api_key" or (message is not None and _BAD_KEY.search(message) is not None)
+    kind = inner.get("type") if isinstance(inner, dict) else None
+    no_model = not _NO_MODEL_CODES.isdisjoint((code, str(kind))) or (message is not None and _NO_MODEL.search(message) is not None)
     match status:
         case 402:
             return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
-        case 429 if code in _QUOTA_CODES or (isinstance(inner, dict) and inner.get("type") in _QUOTA_CODES):
+        case 429 if not _QUOTA_CODES.isdisjoint((code, str(kind))):
             return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
         case 403 if message is not None and _FLAGGED.search(message):
             return UpstreamRejected(status, message, param=param, native_code=code)
@@ -155,6 +163,11 @@ def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
             return UpstreamRejected(status, message or "the upstream has no room for now", param=param, native_code=code, elsewhere=True)
         case 404 if param in (None, "model"):
             return UpstreamModelMissing(status, message or "the upstream answered 404", param=param, native_code=code)
+        case 400 if no_model:
+            return UpstreamModelMissing(404, message or "the upstream does not have the model", param=param, native_code=code)
+        case 403 if no_model:
+            # Its words name the account's project.
+            return UpstreamModelMissing(404, "the gateway's account at the upstream may not use the model", param=param, native_code=code)
         case 401 | 403:
             return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
         case 400 if refused_key:

@@ -60,6 +60,37 @@ def test_what_a_404_is_about(fields: dict[str, str | None], kind: type[FkproxyEr
     assert (type(error), error.retry) == (kind, elsewhere)
 
 
+GONE = "The model `m` has been decommissioned and is no longer supported. Please refer to https://console.groq.com/docs/deprecations …"
+NO_ACCESS = "Project `proj_secret` does not have access to model `m`"
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "told"),
+    [
+        (400, {"message": "The requested model 'm' does not exist.", "param": "model", "code": "model_not_found"}, "The requested model"),
+        (400, {"message": GONE, "code": "model_decommissioned"}, "The model `m` has been"),
+        (400, {"message": "The requested model is not supported.", "code": "model_not_supported"}, "The requested model is"),
+        (400, {"object": "error", "message": "Invalid model: m", "type": "invalid_model", "code": "1500"}, "Invalid model"),
+        (400, {"message": "Model Not Exist", "type": "invalid_request_error", "code": "invalid_request_error"}, "Model Not Exist"),
+        (400, {"message": "m is not a valid model ID", "code": 400}, "m is not"),
+        (403, {"message": NO_ACCESS, "type": "invalid_request_error", "code": "model_not_found"}, "the gateway's account"),
+    ],
+)
+def test_a_model_that_is_not_there_is_known_by_code_and_words_too(status: int, fields: dict[str, Any], told: str) -> None:
+    error = decode_error(status, {}, json.dumps({"error": fields} if "object" not in fields else fields).encode())
+    assert (type(error), error.status, error.retry) == (UpstreamModelMissing, 404, True)
+    assert str(error).startswith(told)
+
+
+def test_a_400_that_only_speaks_of_a_model_is_the_requests() -> None:
+    for message in (
+        "Invalid value: 'm' is not a valid model ID for images",
+        "Unsupported value: this model",
+        "The Model Not Exist tool failed",
+    ):
+        assert type(decode_error(400, {}, json.dumps({"error": {"message": message}}).encode())) is UpstreamRejected
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
