@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from fkproxy.dialects.base import Peek, ReplyContext, Route
 from fkproxy.dialects.openai_chat import OpenAiChat, azure, request
 from fkproxy.dialects.openai_errors import encode_error
@@ -23,6 +25,7 @@ _KEPT = (
     *("model", "stream", "stream_options", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "user"),
     *("presence_penalty", "frequency_penalty", "logit_bias"),
 )
+_OWN = frozenset(("prompt", "suffix", "echo", "best_of"))
 _FINISH_REASONS: dict[FinishReason, str] = {
     "length": "length",
     "content_filter": "content_filter",
@@ -38,10 +41,13 @@ class OpenAiCompletions(OpenAiChat):
     routes: tuple[Route, ...] = (Route("/v1/completions", "completions"), *azure.routes("/completions", "completions"))
     models_paths: tuple[str, ...] = ()
     tells_media = False
-    known_fields = request.KNOWN_FIELDS | {"prompt", "suffix", "echo", "best_of"}
+    known_fields = request.KNOWN_FIELDS | _OWN
 
     def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
-        """See `Dialect.decode_request`. Raises `Unrepresentable` for what a chat cannot do."""
+        """See `Dialect.decode_request`. Raises `Unrepresentable` for what a chat cannot do.
+
+        Chat is another dialect to it: a model is asked in the form that it takes, which these clients do not know.
+        """
         fields = json.decode_request(body)
         for name in ("suffix", "echo"):
             if fields.get(name):
@@ -49,7 +55,9 @@ class OpenAiCompletions(OpenAiChat):
         if (fields.get("best_of") or 1) != 1:
             raise Unrepresentable("best_of", "chat")
         chat = {name: fields[name] for name in _KEPT if fields.get(name) is not None}
-        return request.decode_request(json.encode({**chat, "messages": [{"role": "user", "content": _prompt(fields)}]}), asked.model)
+        decoded = request.decode_request(json.encode({**chat, "messages": [{"role": "user", "content": _prompt(fields)}]}), asked.model)
+        left = {name: value for name, value in fields.items() if name not in _KEPT and name not in _OWN}
+        return msgspec.structs.replace(decoded, dialect=self.name, extra=left)
 
     def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
         """See `Dialect.encode_reply`."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai.types import Completion
 
-from fkproxy.dialects import CLIENT_DIALECTS
+from fkproxy.dialects import CLIENT_DIALECTS, DIALECTS
 from fkproxy.dialects.base import Peek, ReplyContext
 from fkproxy.model.errors import InvalidRequest, Unrepresentable, UpstreamFailed
 from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, Started, TextDelta, UsageReported, collect
@@ -55,6 +55,17 @@ def test_a_prompt_must_be_there(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decoded(**fields)
     assert caught.value.param == "prompt"
+
+
+def test_a_model_is_asked_in_the_form_that_it_takes_and_what_is_left_out_is_told() -> None:
+    request = decoded(prompt="a", max_tokens=50, temperature=0.2, seed=7, logprobs=2, top_k=None, best_of=1, echo=False, mine=1)
+    for model, said, lost in (
+        ("gpt-4o", {"max_tokens": 50, "temperature": 0.2, "seed": 7}, []),
+        ("gpt-5", {"max_completion_tokens": 50, "seed": 7}, ["temperature"]),
+    ):
+        found = DIALECTS["openai_chat"].encode_request(request, model)
+        assert json.loads(found.body) == {"model": model, "messages": [{"role": "user", "content": "a"}], **said}
+        assert sorted(loss.field for loss in found.losses) == ["logprobs", "mine", *lost]
 
 
 def test_whole_and_streamed_say_the_same_in_the_vendors_own_types() -> None:
