@@ -128,8 +128,8 @@ class Fields:
             yield Fields(value, f"{self.at(name)}[{index}]")
 
     def rest(self) -> dict[str, Any]:
-        """What was not taken. Names that begin with `$` are left out: they are how decoders mark their own notes."""
-        return {name: value for name, value in self._data.items() if name not in self._taken and not name.startswith("$")}
+        """What was not taken. Names that begin with `$` or end with `.*` are left out: they are how decoders mark their own notes."""
+        return {name: value for name, value in self._data.items() if name not in self._taken and name[:1] != "$" and name[-2:] != ".*"}
 
 
 def _bounds(low: float | None, high: float | None) -> str:

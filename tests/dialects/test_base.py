@@ -160,6 +160,9 @@ def test_who_refers_to_an_item_is_told_what_helps() -> None:
         ("openai_chat", {"extra_body": {"google": {"thinking_config": None}}}, ()),
         ("openai_chat", {"google": {"safety_settings": []}}, ("google.*",)),
         ("openai_chat", {"extra_body": {"foo": 1, "google": {}}}, ("extra_body.*",)),
+        # A name such as decoders have for their own notes.
+        *((dialect, {"generationConfig.*": "x", "metadata.*": 1}, ()) for dialect in DIALECTS),
+        ("gemini", {"generationConfig": {"mine": 1}, "generationConfig.*": "x"}, ("generationConfig.*",)),
     ],
 )
 def test_nothing_is_left_out_unsaid(dialect: str, fields: dict[str, Any], losses: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from fkproxy.model.parts import Refusal, Text
 from fkproxy.model.request import ChatRequest
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json, sse
+from fkproxy.wire.fields import Fields
 
 __all__ = ["DIALECT", "OpenAiCompletions", "StreamEncoder"]
 
@@ -56,8 +57,8 @@ class OpenAiCompletions(OpenAiChat):
             raise Unrepresentable("best_of", "chat")
         chat = {name: fields[name] for name in _KEPT if fields.get(name) is not None}
         decoded = request.decode_request(json.encode({**chat, "messages": [{"role": "user", "content": _prompt(fields)}]}), asked.model)
-        left = {name: value for name, value in fields.items() if name not in _KEPT and name not in _OWN}
-        return msgspec.structs.replace(decoded, dialect=self.name, extra=left)
+        others = Fields({name: value for name, value in fields.items() if name not in _KEPT and name not in _OWN})
+        return msgspec.structs.replace(decoded, dialect=self.name, extra=others.rest())
 
     def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
         """See `Dialect.encode_reply`."""

@@ -58,7 +58,18 @@ def test_a_prompt_must_be_there(fields: dict[str, Any]) -> None:
 
 
 def test_a_model_is_asked_in_the_form_that_it_takes_and_what_is_left_out_is_told() -> None:
-    request = decoded(prompt="a", max_tokens=50, temperature=0.2, seed=7, logprobs=2, top_k=None, best_of=1, echo=False, mine=1)
+    request = decoded(
+        prompt="a",
+        max_tokens=50,
+        temperature=0.2,
+        seed=7,
+        logprobs=2,
+        top_k=None,
+        best_of=1,
+        echo=False,
+        mine=1,
+        **{"generationConfig.*": "x"},
+    )
     for model, said, lost in (
         ("gpt-4o", {"max_tokens": 50, "temperature": 0.2, "seed": 7}, []),
         ("gpt-5", {"max_completion_tokens": 50, "seed": 7}, ["temperature"]),
