@@ -181,6 +181,14 @@ RESPONSES: dict[str, Probe] = {
     "tools": _response(tools=[_FLAT]),
     "tools in a namespace": _response(tools=[{"type": "namespace", "name": "n", "tools": [_FLAT]}]),
     "tools that an item makes known": _response(input=[{"type": "additional_tools", "role": "developer", "tools": [_FLAT]}, _USER]),
+    "a search for tools that the client runs": _response(
+        tools=[{"type": "tool_search", "execution": "client", "parameters": SCHEMA}],
+        input=[
+            _USER,
+            {"type": "tool_search_call", "call_id": "call_1", "execution": "client", "arguments": {"city": "Paris"}},
+            {"type": "tool_search_output", "call_id": "call_1", "execution": "client", "tools": [_FLAT]},
+        ],
+    ),
     "custom tool": _response(tools=[{"type": "custom", "name": "run", "format": {"type": "text"}}]),
     "tool choice: one tool": _response(tools=[_FLAT], tool_choice={"type": "function", "name": "f"}),
     "tool call and its result": _response(input=[_USER, _FUNCTION, {"type": "function_call_output", "call_id": "call_1", "output": "sun"}]),

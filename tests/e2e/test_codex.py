@@ -245,7 +245,7 @@ def two_legs(
     return str(sdk.chat.completions.create(**asked, messages=history).choices[0].message.content)
 
 
-@pytest.mark.parametrize("name", ["exec_command", "shell_command", "write_stdin", "shell", "apply_patch", "mcp__a__b"])
+@pytest.mark.parametrize("name", ["exec_command", "shell_command", "write_stdin", "shell", "apply_patch", "mcp__a__b", "tool_search"])
 def test_a_tool_may_be_called_as_the_childs_own_are(codex: Stage, sdk: openai.OpenAI, name: str) -> None:
     tool: Any = {"type": "function", "function": {**TOOL["function"], "name": name}}
     history: list[Any] = [{"role": "user", "content": "do it?tools=1"}]

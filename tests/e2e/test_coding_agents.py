@@ -97,11 +97,11 @@ def gemini(gateway: Service, folder: Path, model: str, prompt: str, **variables:
     return value
 
 
-def codex(gateway: Service, folder: Path, model: str, prompt: str) -> list[dict[str, Any]]:
-    """Its events; `agent_message` items hold what was said."""
+def codex(gateway: Service, folder: Path, model: str, prompt: str, *settings: str) -> list[dict[str, Any]]:
+    """Its events; `agent_message` items hold what was said. `settings`: further lines of its `config.toml`."""
     (folder / "home" / ".codex").mkdir(exist_ok=True)
     lines = [each for each in told("Codex CLI") if each.startswith("[") or " = " in each]
-    text = "\n".join([f'model = "{model}"', *lines]).replace("http://127.0.0.1:4000", gateway.url)
+    text = "\n".join([f'model = "{model}"', *lines, *settings]).replace("http://127.0.0.1:4000", gateway.url)
     (folder / "home" / ".codex" / "config.toml").write_text(text)
     arguments = ("exec", "--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox", prompt)
     return [json.loads(line) for line in run(folder, "codex", *arguments, GATEWAY_KEY=KEY).splitlines() if line.startswith("{")]
@@ -128,6 +128,18 @@ def test_codex_makes_its_tools_known_as_to_models_of_its_own_vendor(gateway: Ser
     items = [event["item"] for event in events if event["type"] == "item.completed"]
     assert [item["exit_code"] for item in items if item["type"] == "command_execution"] == [0]
     assert items[-1]["text"] == "The note says heron."
+
+
+@pytest.mark.parametrize("upstream", MODELS)
+def test_codex_finds_the_tools_of_its_mcp_servers_for_the_model(gateway: Service, folder: Path, aimock: Aimock, upstream: str) -> None:
+    """To a model that it knows it offers a tool that finds them in their place."""
+    server = ROOT / "tests" / "fakes" / "mcp_server.py"
+    events = codex(gateway, folder, f"{upstream}/gpt-5.5", "codex, ask the birds", f'[mcp_servers.birds]\ncommand = "{server}"')
+    items = [event["item"] for event in events if event["type"] == "item.completed"]
+    assert [(item["tool"], item["status"]) for item in items if item["type"] == "mcp_tool_call"] == [("secret_word", "completed")]
+    assert items[-1]["text"] == "The note says heron."
+    offered = [tool["function"]["name"] for tool in aimock.last()["body"]["tools"]]
+    assert {"tool_search", "mcp__birds__secret_word"} <= set(offered)
 
 
 @pytest.mark.parametrize("upstream", [*MODELS, "responses"])

@@ -16,11 +16,15 @@ from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, 
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["NAME", "decode_items", "joined_name"]
+__all__ = ["NAME", "TOOL_SEARCH", "decode_items", "joined_name"]
 
 NAME = "openai_responses"
 
+TOOL_SEARCH = "tool_search"
+"""The tool that finds tools, run by the vendor or by the client. Its call and its result have items of their own, and no name."""
+
 _MORE_TOOLS = "additional_tools"
+_FOUND_TOOLS = "tool_search_output"
 
 _NO_NAMESPACE = "functions"
 """What the vendor calls the place of the tools that are in none. The Codex CLI (0.169) has its own there, and is called without it."""
@@ -44,7 +48,7 @@ def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Field
     raw: list[Any] = []
 
     def close() -> None:
-        if any(item.get("type") != _MORE_TOOLS for item in raw):
+        if any(item.get("type") not in (_MORE_TOOLS, _FOUND_TOOLS) for item in raw):
             searched = {"web_search_call": True} if any(item.get("type") == "web_search_call" for item in raw) else {}
             messages.append(Message(role="assistant", parts=tuple(said), extra={"$items": list(raw), **searched}))
             said.clear()
@@ -62,7 +66,12 @@ def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Field
             result = _result(fields, names)
             messages.append(Message(role="tool", parts=(result,), extra={"$items": [*raw, item]}))
             raw.clear()
-        elif kind == _MORE_TOOLS:
+        elif kind == _FOUND_TOOLS and "call_id" in fields:
+            close()
+            tools += fields.each("tools")
+            messages.append(Message(role="tool", parts=(_found(fields, names),), extra={"$items": [*raw, item]}))
+            raw.clear()
+        elif kind in (_MORE_TOOLS, _FOUND_TOOLS):
             # Nobody says it: it goes with what is said next, or was said last.
             tools += fields.each("tools")
             raw.append(item)
@@ -109,11 +118,18 @@ def _said(fields: Fields, kind: str, names: dict[str, str], item: Any) -> list[P
             names[call_id] = name
             arguments = json.encode({"input": fields.text("input") or ""}).decode()
             return [ToolCall(id=call_id, name=name, arguments=arguments, extra=_rest(fields))]
+        case "tool_search_call" if "call_id" in fields:
+            call_id = fields.needed_text("call_id")
+            names[call_id] = TOOL_SEARCH
+            given = fields.any("arguments") or {}
+            # Text where the model wrote no JSON.
+            arguments = given if isinstance(given, str) else json.encode(given).decode()
+            return [ToolCall(id=call_id, name=TOOL_SEARCH, arguments=arguments)]
         case "image_generation_call" if fields.text("result"):
             data = base64_text(fields.needed_text("result"), fields.at("result"))
             return [Media(kind="image", mime_type=f"image/{fields.text('output_format') or 'png'}", data=data)]
-        case "web_search_call":
-            # What was looked for; what was found is not in it, and what the model made of that comes behind it.
+        case "web_search_call" | "tool_search_call":
+            # What the vendor looked for; what was found is not in it, and what the model made of that comes behind it.
             return []
         case _:
             return [Opaque(dialect=NAME, kind=kind, value=item)]
@@ -127,6 +143,17 @@ def _result(fields: Fields, names: dict[str, str]) -> ToolResult:
             raise InvalidRequest(fields.at("output"), "a tool's result holds text, images and files only")
         parts.append(part)
     return ToolResult(call_id=call_id, name=names.get(call_id), parts=tuple(parts), extra=_rest(fields))
+
+
+def _found(fields: Fields, names: dict[str, str]) -> ToolResult:
+    """What a search of the client gave: names. What stands behind them are tools of the request."""
+    call_id = fields.needed_text("call_id")
+    found = [
+        joined_name(tool.text("name") if inside is not tool else None, inside.text("name") or inside.needed_text("type"))
+        for tool in fields.each("tools")
+        for inside in (tool.each("tools") if tool.text("type") == "namespace" else (tool,))
+    ]
+    return ToolResult(call_id=call_id, name=names.get(call_id), structured={"tools": found})
 
 
 def _content(fields: Fields, name: str) -> tuple[Part, ...]:

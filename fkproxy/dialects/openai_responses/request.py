@@ -1,7 +1,7 @@
 """A Responses request, decoded. Floor 1. Pure.
 
 Source: OpenAI API reference, "Create a model response", and the typed models of openai 3.52, read 2026-11. `namespace` tools,
-`additional_tools` and `client_metadata` are what the Codex CLI 0.169 sends.
+`additional_tools`, a `tool_search` of its own and `client_metadata` are what the Codex CLI 0.169 sends.
 
 Notes that the decoder leaves for its own encoder, and for that of the reply, stand in `extra` under `$name`.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from fkproxy.dialects.openai_responses.items import NAME, decode_items, joined_name
+from fkproxy.dialects.openai_responses.items import NAME, TOOL_SEARCH, decode_items, joined_name
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Message, Text
 from fkproxy.model.request import ChatRequest, Effort, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
@@ -122,6 +122,9 @@ def _tools(entry: Fields) -> list[Tool]:
             namespace = entry.needed_text("name")
             inner = list(entry.each("tools"))
             return [_custom(tool, namespace) if tool.text("type") == "custom" else _function(tool, namespace) for tool in inner]
+        case "tool_search" if entry.text("execution") == "client":
+            described, parameters = entry.text("description"), entry.mapping("parameters")
+            return [Tool(name=TOOL_SEARCH, description=described, parameters=parameters, extra={"$search": True})]
         case _:
             # What the vendor runs itself. The model may use it and need not: without it, it is the same question.
             return [Tool(name=kind, kind=kind, value={"type": kind, **entry.rest()}, optional=True)]

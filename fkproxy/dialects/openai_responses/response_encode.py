@@ -347,10 +347,14 @@ class StreamEncoder:
         out = self._begin() + self._close()
         tool = self._tools.get(event.name)
         form = tool.extra if tool is not None else {}
-        value: dict[str, Any] = {"status": "in_progress", "call_id": event.id, "name": form.get("$name", event.name)}
+        value: dict[str, Any] = {"status": "in_progress", "call_id": event.id}
+        if "$search" not in form:
+            value["name"] = form.get("$name", event.name)
         if "$namespace" in form:
             value["namespace"] = form["$namespace"]
-        if "$custom" in form:
+        if "$search" in form:
+            item, added = self._start("tsc", {"type": "tool_search_call", "execution": "client", "arguments": {}, **value}, tool)
+        elif "$custom" in form:
             item, added = self._start("ctc", {"type": "custom_tool_call", "input": "", **value}, tool)
         else:
             item, added = self._start("fc", {"type": "function_call", "arguments": "", **value}, tool)
@@ -363,7 +367,7 @@ class StreamEncoder:
             return b""
         self._grown[event.index] = item
         item.pieces.append(event.arguments)
-        if item.value["type"] == "custom_tool_call" or not event.arguments:
+        if item.value["type"] != "function_call" or not event.arguments:
             return b""
         return self._event("response.function_call_arguments.delta", {**item.place, "delta": event.arguments})
 
@@ -376,6 +380,9 @@ class StreamEncoder:
             done = {**item.place, "name": item.value["name"], "arguments": item.value["arguments"]}
             return self._event("response.function_call_arguments.done", done) + self._done(item)
         given = json.try_object(item.text)
+        if item.value["type"] == "tool_search_call":
+            item.value["arguments"] = given if given is not None else item.text or {}
+            return self._done(item)
         text = given.get("input") if given is not None else item.text
         item.value["input"] = text if isinstance(text, str) else item.text
         out = self._event("response.custom_tool_call_input.delta", {**item.place, "delta": item.value["input"]})

@@ -43,6 +43,7 @@ def into(dialect: str, request: ChatRequest, model: str = "m") -> Any:
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
         ({"input": [{"type": "image_generation_call", "result": "!"}]}, "input[0].result"),
         ({"input": [{"type": "function_call_output", "call_id": "1"}]}, "input[0].output"),
+        ({"input": [{"type": "tool_search_output", "call_id": "1", "tools": [{}]}]}, "input[0].tools[0].type"),
         ({"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]}, "input[0].tools[0].name"),
         ({"tools": [{"name": "f"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
@@ -139,6 +140,66 @@ def test_of_tools_with_one_name_the_one_that_is_made_known_last_is_meant() -> No
 def test_tools_may_be_made_known_to_a_conversation_that_the_vendor_keeps() -> None:
     items = [more_tools({"type": "function", "name": "f"})]
     assert into("openai_responses", decoded(input=items, previous_response_id="resp_1"))["input"] == items
+
+
+SEARCH: dict[str, Any] = {
+    "type": "tool_search",
+    "execution": "client",
+    "description": "Finds tools.",
+    "parameters": {"type": "object", "properties": {"query": {"type": "string"}}},
+}
+"""As the Codex CLI offers it in place of its MCP servers' tools."""
+SEARCHED: dict[str, Any] = {"type": "tool_search_call", "call_id": "1", "execution": "client", "arguments": {"query": "birds"}}
+DEFERRED: dict[str, Any] = {"type": "function", "name": "f", "defer_loading": True, "parameters": {"type": "object"}}
+FOUND: dict[str, Any] = {
+    "type": "tool_search_output",
+    "call_id": "1",
+    "execution": "client",
+    "tools": [{"type": "namespace", "name": "birds", "description": "", "tools": [DEFERRED]}, {**DEFERRED, "name": "g"}],
+}
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "gemini", "anthropic"])
+def test_a_search_for_tools_that_the_client_runs_is_a_function_and_what_it_finds_are_tools(dialect: str) -> None:
+    items = [USER, SEARCHED, FOUND]
+    request = decoded(input=items, tools=[SEARCH])
+    functions = [{**DEFERRED, "name": name} for name in ("birds__f", "g")]
+    plain = decoded(
+        input=[
+            USER,
+            {"type": "function_call", "call_id": "1", "name": "tool_search", "arguments": '{"query":"birds"}'},
+            {"type": "function_call_output", "call_id": "1", "output": '{"tools":["birds__f","g"]}'},
+        ],
+        tools=[{**SEARCH, "type": "function", "name": "tool_search"}, *functions],
+    )
+    assert into("openai_responses", request) == {"model": "m", "input": items, "tools": [SEARCH]}
+    assert into(dialect, request) == into(dialect, plain)
+
+
+def test_the_call_of_a_search_may_be_no_json() -> None:
+    request = decoded(input=[USER, {**SEARCHED, "arguments": '{"query'}, {**FOUND, "tools": []}], tools=[SEARCH])
+    assert into("openai_chat", request)["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"query'
+    assert into("gemini", request)["contents"][1]["parts"][0]["functionCall"]["name"] == "tool_search"
+    assert into("anthropic", request)["messages"][1]["content"][0]["name"] == "tool_search"
+
+
+def test_a_search_for_tools_may_find_none_and_be_the_tool_that_is_chosen() -> None:
+    request = decoded(input=[USER, SEARCHED, {**FOUND, "tools": []}], tools=[SEARCH], tool_choice={"type": "tool_search"})
+    told = into("openai_chat", request)
+    assert (told["messages"][-1]["content"], told["tool_choice"]["function"]["name"]) == ('{"tools":[]}', "tool_search")
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_what_the_vendor_searched_for_itself_is_said_to_nobody_and_its_tools_are_known(at: int) -> None:
+    run = [{**item, "execution": "server", "call_id": None} for item in (SEARCHED, FOUND)]
+    items = [USER, {"role": "assistant", "content": "y"}, {"type": "function_call", "call_id": "2", "name": "g", "arguments": "{}"}]
+    items += [{"type": "function_call_output", "call_id": "2", "output": "z"}]
+    request = decoded(input=[*items[:at], *run, *items[at:]], tools=[{"type": "tool_search"}])
+    assert [tool.name for tool in request.tools] == ["tool_search", "birds__f", "g"]
+    told = into("openai_chat", request)
+    assert [each["function"]["name"] for each in told["tools"]] == ["birds__f", "g"]
+    assert [message["role"] for message in told["messages"] if message.get("content") or "tool_calls" in message][-1] == "tool"
+    assert into("openai_responses", request)["input"] == [*items[:at], *run, *items[at:]]
 
 
 def test_a_tool_that_only_the_vendor_has_may_be_left_out_and_is_told() -> None:

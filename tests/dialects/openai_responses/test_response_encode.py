@@ -160,6 +160,20 @@ def test_a_tool_that_is_in_the_vendors_place_for_those_in_no_namespace_is_called
     assert "namespace" not in item
 
 
+@pytest.mark.parametrize(("text", "arguments"), [('{"query": "birds"}', {"query": "birds"}), ("", {}), ('{"query', '{"query')])
+def test_a_search_for_tools_that_the_client_runs_is_asked_for_in_an_item_of_its_own(text: str, arguments: Any) -> None:
+    asked = {"model": "m", "input": "x", "tools": [{"type": "tool_search", "execution": "client", "parameters": {"type": "object"}}]}
+    request = DIALECTS["openai_responses"].decode_request(json.dumps(asked).encode(), Peek(model="m"))
+    context = ReplyContext(reply_id="r", model="m", created_s=1, tools=request.tools)
+    call = ToolCallStarted(index=0, id="c", name="tool_search"), *(ToolCallDelta(index=0, arguments=piece) for piece in text)
+    events = told(whole(*call, reason="tool_calls"), context)
+    item = {"type": "tool_search_call", "id": "tsc_r_0", "call_id": "c", "execution": "client", "arguments": arguments}
+    assert events[-1]["response"]["output"] == [{**item, "status": "completed"}]
+    started = {"type": "response.output_item.added", "item": {**item, "arguments": {}, "status": "in_progress"}}
+    ended = {"type": "response.output_item.done", "item": {**item, "status": "completed"}}
+    assert [{name: event[name] for name in ("type", "item")} for event in events[2:-1]] == [started, ended]
+
+
 @pytest.mark.parametrize(
     ("reason", "why"), [("length", "max_output_tokens"), ("content_filter", "content_filter"), ("refusal", "content_filter")]
 )
