@@ -181,6 +181,7 @@ RESPONSES: dict[str, Probe] = {
     "tools": _response(tools=[_FLAT]),
     "tools in a namespace": _response(tools=[{"type": "namespace", "name": "n", "tools": [_FLAT]}]),
     "tools that an item makes known": _response(input=[{"type": "additional_tools", "role": "developer", "tools": [_FLAT]}, _USER]),
+    "settings that an item changes": _response(input=[_USER, {"type": "configuration_update", "reasoning": {"effort": "low"}}]),
     "a search for tools that the client runs": _response(
         tools=[{"type": "tool_search", "execution": "client", "parameters": SCHEMA}],
         input=[

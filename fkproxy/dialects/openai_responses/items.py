@@ -23,8 +23,9 @@ NAME = "openai_responses"
 TOOL_SEARCH = "tool_search"
 """The tool that finds tools, run by the vendor or by the client. Its call and its result have items of their own, and no name."""
 
-_MORE_TOOLS = "additional_tools"
 _FOUND_TOOLS = "tool_search_output"
+_UNSAID = ("additional_tools", "configuration_update", _FOUND_TOOLS)
+"""Items that nobody says: they make tools known, or change settings. One of the last kind is a result, too, where the client searched."""
 
 _NO_NAMESPACE = "functions"
 """What the vendor calls the place of the tools that are in none. The Codex CLI (0.169) has its own there, and is called without it."""
@@ -40,15 +41,15 @@ def joined_name(namespace: str | None, name: str) -> str:
 
 
 def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Fields]]:
-    """Messages, those of the model joined, and the tools that are made known among them. Raises `InvalidRequest`."""
+    """Messages, those of the model joined, and the items among them that nobody says. Raises `InvalidRequest`."""
     messages: list[Message] = []
-    tools: list[Fields] = []
+    unsaid: list[Fields] = []
     names: dict[str, str] = {}
     said: list[Part] = []
     raw: list[Any] = []
 
     def close() -> None:
-        if any(item.get("type") not in (_MORE_TOOLS, _FOUND_TOOLS) for item in raw):
+        if any(item.get("type") not in _UNSAID for item in raw):
             searched = {"web_search_call": True} if any(item.get("type") == "web_search_call" for item in raw) else {}
             messages.append(Message(role="assistant", parts=tuple(said), extra={"$items": list(raw), **searched}))
             said.clear()
@@ -68,12 +69,12 @@ def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Field
             raw.clear()
         elif kind == _FOUND_TOOLS and "call_id" in fields:
             close()
-            tools += fields.each("tools")
+            unsaid.append(fields)
             messages.append(Message(role="tool", parts=(_found(fields, names),), extra={"$items": [*raw, item]}))
             raw.clear()
-        elif kind in (_MORE_TOOLS, _FOUND_TOOLS):
-            # Nobody says it: it goes with what is said next, or was said last.
-            tools += fields.each("tools")
+        elif kind in _UNSAID:
+            # It goes with what is said next, or was said last.
+            unsaid.append(fields)
             raw.append(item)
         else:
             said += _said(fields, kind, names, item)
@@ -83,7 +84,7 @@ def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Field
         messages[-1].extra["$items"] += raw
     elif raw:
         messages.append(Message(role="system", parts=(), extra={"$items": raw}))
-    return messages, tools
+    return messages, unsaid
 
 
 def _message(fields: Fields, items: list[Any]) -> Message:

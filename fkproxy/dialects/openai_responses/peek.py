@@ -35,10 +35,12 @@ class _Reasoning(msgspec.Struct):
 
 class _Body(msgspec.Struct):
     reasoning: _Reasoning | None = None
+    input: msgspec.Raw = ABSENT
 
 
 _decode = msgspec.json.Decoder(_Head).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
+_UPDATE = b'"configuration_update"'
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _FOREIGN = re.compile(rb'"encrypted_content"\s*:\s*"fkproxy1\.|"rs_[^"]+_[0-9]+"')
 _OWN_ID = re.compile("rs_.+_[0-9]+")
@@ -51,7 +53,8 @@ def peek(body: bytes) -> Peek:
     if head.background and not head.stream:
         raise InvalidRequest("background", "a reply cannot be fetched later here; wait for it, or ask for a stream")
     seen = Seen(head, limit_of(head.max_output_tokens))
-    return Peek(model=head.model, stream=bool(head.stream), may_think=head.reasoning is not None, seen=seen)
+    may_think = head.reasoning is not None or may_say(body, _UPDATE)
+    return Peek(model=head.model, stream=bool(head.stream), may_think=may_think, seen=seen)
 
 
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
@@ -87,20 +90,43 @@ def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:
     if not may_say(body, b'"effort"'):
         return None
     try:
-        found = _decode_body(body).reasoning
+        found = _decode_body(body)
+        said = [found.reasoning]
+        if may_say(body, _UPDATE) and bytes(found.input).startswith(b"["):
+            said += [_decode_body(item).reasoning for item in _decode_items(found.input) if _is_update(bytes(item))]
     except json.MALFORMED:
         return UNREADABLE_REASONING
-    if found is None or found.effort is None:
+    efforts_said = [reasoning.effort for reasoning in said if reasoning is not None and reasoning.effort is not None]
+    if not efforts_said:
         return None
-    return f"effort {found.effort if found.effort in efforts else 'other'}"
+    return f"effort {efforts_said[-1] if efforts_said[-1] in efforts else 'other'}"
+
+
+def _is_update(raw: bytes) -> bool:
+    """An item that changes settings from there on."""
+    if not may_say(raw, _UPDATE):
+        return False
+    item = json.loads(raw)
+    return isinstance(item, dict) and item.get("type") == "configuration_update"
 
 
 def apply_effort(body: bytes, effort: str | None) -> bytes:
-    """The body with that effort instead of what it says itself. Raises `InvalidRequest`."""
+    """The body with that effort instead of what it says itself, in its items too. Raises `InvalidRequest`."""
     fields = json.raw_fields(body)
+    if may_say(body, _UPDATE) and bytes(fields.get("input", b"")).startswith(b"["):
+        left = (_without_effort(bytes(item)) for item in _decode_items(fields["input"]))
+        fields["input"] = [msgspec.Raw(item) for item in left if item]
     reasoning = json.inner_fields(fields, "reasoning")
     fields.pop("reasoning", None)
     reasoning.pop("effort", None)
     if effort is not None:
         reasoning["effort"] = effort
     return json.encode({**fields, "reasoning": reasoning} if reasoning else fields)
+
+
+def _without_effort(raw: bytes) -> bytes:
+    """An item without what it changes about thinking; nothing if it changes nothing else, which the vendor would not take."""
+    if not _is_update(raw):
+        return raw
+    fields = {name: value for name, value in json.raw_fields(raw).items() if name != "reasoning"}
+    return json.encode(fields) if "text" in fields else b""

@@ -43,7 +43,7 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     fields = Fields(json.decode_request(body))
     fields.any("model")
     kept: Extra = {}
-    said, more_tools = _input(fields, kept)
+    said, unsaid = _input(fields, kept)
     messages = [*_instructions(fields), *said]
     request = ChatRequest(
         dialect=NAME,
@@ -57,11 +57,11 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
             logprobs=True if fields.integer("top_logprobs", 0, 20) or _LOGPROBS in fields.texts("include") else None,
             top_logprobs=fields.integer("top_logprobs", 0, 20),
         ),
-        reasoning=_reasoning(fields, kept),
-        tools=_all_tools(fields, more_tools),
+        reasoning=_reasoning(fields, kept, unsaid),
+        tools=_all_tools(fields, unsaid),
         tool_choice=_tool_choice(fields, kept),
         parallel_tool_calls=fields.boolean("parallel_tool_calls"),
-        output=_output(fields, kept),
+        output=_output(fields, kept, unsaid),
         user=fields.text("user"),
         extra=kept,
     )
@@ -79,7 +79,7 @@ def _instructions(fields: Fields) -> list[Message]:
 
 
 def _input(fields: Fields, kept: Extra) -> tuple[list[Message], list[Fields]]:
-    """Messages, and tools that items make known."""
+    """See `decode_items`."""
     value = fields.any("input")
     if isinstance(value, str):
         kept["$string"] = True
@@ -89,25 +89,30 @@ def _input(fields: Fields, kept: Extra) -> tuple[list[Message], list[Fields]]:
     return decode_items(value, "input")
 
 
-def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
+def _reasoning(fields: Fields, kept: Extra, unsaid: list[Fields]) -> ReasoningConfig | None:
+    """An item that changes the effort holds "until another configuration update replaces it", whatever the request says."""
     entry = fields.within("reasoning")
-    if entry is None:
-        return None
-    kept["$reasoning"] = fields.any("reasoning")
-    effort = entry.choice("effort", _EFFORTS)
-    summary, older = entry.text("summary"), entry.text("generate_summary")
-    if more := entry.rest():
-        kept["reasoning.*"] = more
-    shown = (summary or older) not in (None, "none")
+    effort: Effort | None = None
+    shown = False
+    if entry is not None:
+        kept["$reasoning"] = fields.any("reasoning")
+        effort = entry.choice("effort", _EFFORTS)
+        summary, older = entry.text("summary"), entry.text("generate_summary")
+        if more := entry.rest():
+            kept["reasoning.*"] = more
+        shown = (summary or older) not in (None, "none")
+    for update in unsaid:
+        if (changed := update.within("reasoning")) is not None:
+            effort = changed.choice("effort", _EFFORTS) or effort
     return ReasoningConfig(effort=effort, include_thoughts=True if shown else None) if effort is not None or shown else None
 
 
-def _all_tools(fields: Fields, more: list[Fields]) -> tuple[Tool, ...]:
-    """`more` are known from somewhere in the conversation on: of one name the last one is meant."""
+def _all_tools(fields: Fields, unsaid: list[Fields]) -> tuple[Tool, ...]:
+    """What items make known is so from somewhere in the conversation on: of one name the last one is meant."""
     tools = [tool for entry in fields.each("tools") for tool in _tools(entry)]
-    if not more:
+    if not unsaid:
         return tuple(tools)
-    tools += (tool for entry in more for tool in _tools(entry))
+    tools += (tool for item in unsaid for entry in item.each("tools") for tool in _tools(entry))
     return tuple({(tool.kind, tool.name): tool for tool in tools}.values())
 
 
@@ -186,14 +191,17 @@ def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
     return ToolChoice(mode="required", names=(joined_name(entry.text("namespace"), entry.text("name") or kind),))
 
 
-def _output(fields: Fields, kept: Extra) -> OutputFormat | None:
+def _output(fields: Fields, kept: Extra, unsaid: list[Fields]) -> OutputFormat | None:
     entry = fields.within("text")
-    if entry is None:
-        return None
-    kept["$text"] = fields.any("text")
-    form = entry.within("format")
-    if more := entry.rest():
-        kept["text.*"] = more
+    form: Fields | None = None
+    if entry is not None:
+        kept["$text"] = fields.any("text")
+        form = entry.within("format")
+        if more := entry.rest():
+            kept["text.*"] = more
+    for update in unsaid:
+        if (changed := update.within("text")) is not None:
+            form = changed.within("format") or form
     if form is None:
         return None
     kind = form.choice("type", ("text", "json_object", "json_schema"))

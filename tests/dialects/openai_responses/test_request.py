@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.base import Peek
+from fkproxy.dialects.base import UNREADABLE_REASONING, Peek
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.parts import Media, Reasoning, Seal
@@ -44,6 +44,7 @@ def into(dialect: str, request: ChatRequest, model: str = "m") -> Any:
         ({"input": [{"type": "image_generation_call", "result": "!"}]}, "input[0].result"),
         ({"input": [{"type": "function_call_output", "call_id": "1"}]}, "input[0].output"),
         ({"input": [{"type": "tool_search_output", "call_id": "1", "tools": [{}]}]}, "input[0].tools[0].type"),
+        ({"input": [{"type": "configuration_update", "reasoning": {"effort": "huge"}}]}, "input[0].reasoning.effort"),
         ({"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]}, "input[0].tools[0].name"),
         ({"tools": [{"name": "f"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
@@ -200,6 +201,40 @@ def test_what_the_vendor_searched_for_itself_is_said_to_nobody_and_its_tools_are
     assert [each["function"]["name"] for each in told["tools"]] == ["birds__f", "g"]
     assert [message["role"] for message in told["messages"] if message.get("content") or "tool_calls" in message][-1] == "tool"
     assert into("openai_responses", request)["input"] == [*items[:at], *run, *items[at:]]
+
+
+def update(**settings: Any) -> dict[str, Any]:
+    return {"type": "configuration_update", "id": "cu_1", **settings}
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "gemini", "anthropic"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_settings_that_an_item_changes_are_those_of_the_request_and_nobody_says_it(dialect: str, at: int) -> None:
+    schema = {"type": "json_schema", "name": "a", "schema": {"type": "object"}}
+    items = [USER, {"role": "assistant", "content": "y"}]
+    items.insert(at, update(reasoning={"effort": "high"}))
+    items += [USER, update(text={"format": schema}), update(reasoning={"effort": "low"}), update(reasoning={"effort": None})]
+    request = decoded(input=items, reasoning={"effort": "medium"}, text={"format": {"type": "text"}})
+    said = [item for item in items if item.get("type") != "configuration_update"]
+    plain = decoded(input=said, reasoning={"effort": "low"}, text={"format": schema})
+    assert into(dialect, request, FOREIGN[dialect]) == into(dialect, plain, FOREIGN[dialect])
+    assert into("openai_responses", request)["input"] == items
+    assert into("openai_responses", request)["reasoning"] == {"effort": "medium"}
+    assert decoded(input=items).reasoning == plain.reasoning
+
+
+def test_the_effort_that_an_item_asks_for_is_what_is_asked_and_gives_way_to_the_gateways() -> None:
+    both = update(reasoning={"effort": "high"}, text={"format": {"type": "text"}})
+    items = [update(reasoning={"effort": "max"}), USER, both, {"role": "user", "content": '"configuration_update"'}, update(reasoning={})]
+    body = json.dumps({"model": "m", "input": items, "reasoning": {"effort": "low", "summary": "auto"}}).encode()
+    assert RESPONSES.reasoning_of(body) == "effort high"
+    alone = json.dumps({"model": "m", "input": items}).encode()
+    assert (RESPONSES.peek(alone, "", "").may_think, RESPONSES.reasoning_of(alone)) == (True, "effort high")
+    applied = RESPONSES.apply_reasoning(body, ReasoningConfig(effort="minimal"), "m").body
+    assert RESPONSES.reasoning_of(applied) == "effort minimal"
+    assert json.loads(applied)["input"] == [USER, update(text={"format": {"type": "text"}}), items[3]]
+    assert RESPONSES.reasoning_of(json.dumps({"input": '"configuration_update" "effort"'}).encode()) is None
+    assert RESPONSES.reasoning_of(b'{"input": [{"type": "configuration_update", "reasoning": {"effort": 1}}]}') == UNREADABLE_REASONING
 
 
 def test_a_tool_that_only_the_vendor_has_may_be_left_out_and_is_told() -> None:
