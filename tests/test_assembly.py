@@ -246,7 +246,7 @@ async def test_the_projects_of_one_credential_are_one_account_whether_it_has_a_n
 
 async def test_closing_waits_for_what_calls_have_left(tmp_path: Path) -> None:
     program = tmp_path / "codex"
-    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.write_text('#!/bin/sh\n[ "$1" != debug ] || exit 2\nexec sleep 60\n')
     program.chmod(0o755)
     home = tmp_path / "home"
     client = HttpClient()
