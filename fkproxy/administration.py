@@ -44,6 +44,9 @@ __all__ = ["Administration"]
 
 logger = logging.getLogger("fkproxy.administration")
 
+_WATCHED_S = 60.0
+"""Between two looks at the clock: who looked so lately has seen the windows begin that did meanwhile."""
+
 _FIRST_OPENING_S = 10.0
 """How long a process without a copy waits for a store that is there already, before it serves without its keys."""
 
@@ -66,6 +69,7 @@ class Administration:
         self._clientele: Clientele | None = None
         self._calls: Calls | None = None
         self._seeded: set[tuple[Window, float]] = set()
+        self._looked_s = float("-inf")
         self._uses: dict[str, float] = {}
         self._clock = SteadyClock()
         self.ledger = Ledger(self.store, keeps=place is not None)
@@ -348,10 +352,13 @@ class Administration:
     async def _seed(self, calls: Calls, clientele: Clientele) -> None:
         """What is in the store is told at once; what waits in the journal, which may be much, when it was read: of the windows that were
         those of now when this began, for one may end meanwhile. Each is told once: the calls of this process that are no longer in the
-        journal would be counted twice."""
+        journal would be counted twice. Nothing was used before in one that this process has seen begin, as at each midnight."""
         assert self.journal is not None
-        at_s = time.time()
+        at_s, looked_s = time.time(), self._looked_s
+        self._looked_s = at_s
         starts = {window: window_of(window, at_s)[0] for window in WINDOWS}
+        if self._seeded and at_s - looked_s < _WATCHED_S:
+            self._seeded.update((window, start_s) for window, start_s in starts.items() if looked_s < start_s)
         new = [window for window in WINDOWS if (window, starts[window]) not in self._seeded]
         if not new:
             return

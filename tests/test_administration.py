@@ -39,6 +39,11 @@ def loaded(directory: Path, **settings: str) -> LoadedSettings:
     return load(environ={"APP_STORE__DIRECTORY": str(directory / "state"), **settings})
 
 
+def administered(directory: Path, **settings: str) -> Administration:
+    declared = loaded(directory, **settings)
+    return Administration(declared, place_of(declared))
+
+
 class Applied:
     """What was put in force, in order; `fault` refuses it."""
 
@@ -90,8 +95,7 @@ async def test_without_a_place_every_verb_says_why_not(caplog: pytest.LogCapture
 
 async def test_a_change_is_in_force_when_it_is_done(tmp_path: Path) -> None:
     applied = Applied()
-    declared = loaded(tmp_path)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path)
     made.use(applied, None)
     async with running(made):
         await opened(made)
@@ -124,13 +128,12 @@ async def test_a_change_of_keys_alone_builds_nothing_anew(tmp_path: Path) -> Non
 
 
 async def test_a_start_without_the_store_goes_on_with_what_was_in_force(tmp_path: Path) -> None:
-    declared = loaded(tmp_path)
-    before = Administration(declared, place_of(declared))
+    before = administered(tmp_path)
     async with running(before):
         await opened(before)
         await change(before, Document(providers=(PROVIDER,), pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
     (tmp_path / "state" / "fkllmproxy.db").rename(tmp_path / "elsewhere.db")
-    after = Administration(declared, place_of(declared))
+    after = administered(tmp_path)
     assert [provider.name for provider in after.loaded.providers] == ["managed"]
     assert [key.id for key in after.directory.keys] == ["k"]
     assert after.directory.pepper == before.directory.pepper
@@ -141,8 +144,7 @@ async def test_a_start_without_the_store_goes_on_with_what_was_in_force(tmp_path
 async def test_a_copy_that_could_not_be_written_is_written_when_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, state: str
 ) -> None:
-    declared = loaded(tmp_path)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path)
     async with running(made):
         await opened(made)
         with monkeypatch.context() as patched:
@@ -154,14 +156,13 @@ async def test_a_copy_that_could_not_be_written_is_written_when_it_can_be(
             await change(made, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team", state="revoked"))
             assert (made.status.state, made.status.message) == (state, "in-force.json cannot be written (OSError)")
         await opened(made)
-    assert [key.state for key in Administration(declared, place_of(declared)).directory.keys] == ["revoked"]
+    assert [key.state for key in administered(tmp_path).directory.keys] == ["revoked"]
 
 
 @pytest.mark.parametrize("damaged", [False, True], ids=["copy", "damaged_copy"])
 @pytest.mark.parametrize("emptied", [False, True], ids=["removed", "emptied"])
 async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: Path, emptied: bool, damaged: bool) -> None:
-    declared = loaded(tmp_path)
-    before = Administration(declared, place_of(declared))
+    before = administered(tmp_path)
     async with running(before):
         await opened(before)
         await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
@@ -172,7 +173,7 @@ async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: 
     if damaged:
         copy.write_bytes(b"half a file")
     kept = copy.read_bytes()
-    after = Administration(declared, place_of(declared))
+    after = administered(tmp_path)
     async with running(after):
         async with asyncio.timeout(30):
             while after.status.state == "opening":  # noqa: ASYNC110 - a status has no event
@@ -183,13 +184,12 @@ async def test_a_store_that_was_there_is_waited_for_and_not_made_anew(tmp_path: 
 
 
 async def test_a_damaged_copy_is_waited_for_and_made_again(tmp_path: Path) -> None:
-    declared = loaded(tmp_path)
-    before = Administration(declared, place_of(declared))
+    before = administered(tmp_path)
     async with running(before):
         await opened(before)
         await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
     (tmp_path / "state" / "in-force.json").write_bytes(b"half a file")
-    after = Administration(declared, place_of(declared))
+    after = administered(tmp_path)
     assert after.directory.keys == ()
     async with running(after):
         await after.ready()
@@ -202,8 +202,7 @@ def everybody(made: Administration) -> Clientele:
 
 async def test_who_may_call_is_taken_although_the_rest_cannot_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     applied = Applied()
-    declared = loaded(tmp_path)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path)
     clientele = everybody(made)
     made.use(applied, clientele)
     document = Document(providers=(PROVIDER,), pools=(Pool(name="team"),))
@@ -232,8 +231,7 @@ async def test_who_may_call_is_taken_although_the_rest_cannot_be(tmp_path: Path,
 async def test_who_may_call_is_taken_although_everything_is_sealed_with_a_key_that_is_not_here(
     tmp_path: Path, keys: str, reason: str
 ) -> None:
-    declared = loaded(tmp_path)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path)
     clientele = everybody(made)
     made.use(lambda _, directory: clientele.replace(directory), clientele)
     document = Document(providers=(PROVIDER,), pools=(Pool(name="team"),))
@@ -342,13 +340,12 @@ async def test_a_reload_of_the_file_keeps_what_is_managed(tmp_path: Path) -> Non
 
 
 async def test_the_key_of_the_secrets_is_needed_for_the_copy_too(tmp_path: Path) -> None:
-    declared = loaded(tmp_path)
-    before = Administration(declared, place_of(declared))
+    before = administered(tmp_path)
     async with running(before):
         await opened(before)
         await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
     shutil.move(tmp_path / "state" / "secrets.key", tmp_path / "secrets.key")
-    after = Administration(declared, place_of(declared))
+    after = administered(tmp_path)
     assert (after.directory.keys, after.directory.known) == ((), False)
 
 
@@ -371,8 +368,7 @@ def test_what_is_managed_is_given_up_for_what_is_declared(tmp_path: Path) -> Non
 
 
 async def test_what_a_newer_program_kept_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    declared = loaded(tmp_path)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path)
     made.use(Applied(), None)
     async with running(made):
         await opened(made)
@@ -385,8 +381,7 @@ async def test_what_a_newer_program_kept_is_named_once(tmp_path: Path, caplog: p
 
 
 async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path) -> None:
-    declared = loaded(tmp_path)
-    before = Administration(declared, place_of(declared))
+    before = administered(tmp_path)
     async with running(before):
         await opened(before)
         await change(before, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team"))
@@ -394,7 +389,7 @@ async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path)
     call = record(started_s=now_s, key_id="k", pool="team", usage=used, cost_usd=0.25)
     journal = tmp_path / "state" / "journal"
     leave(journal, [call, call])
-    after = Administration(declared, place_of(declared))
+    after = administered(tmp_path)
     clientele = Clientele(KeyRing((), required=False, directory=after.directory), now_s=lambda: now_s)
     after.use(Applied(), clientele)
     after.journal.write(call)
@@ -410,7 +405,7 @@ async def test_budgets_begin_with_what_waits_in_the_journal_once(tmp_path: Path)
 async def test_what_was_used_is_told_of_each_window_once_also_when_the_clock_goes_on_or_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now_s, asked = datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp(), 0
+    now_s, took_s, asked = datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp(), 100.0, 0
 
     class Slow:
         async def spent(self, **_: float) -> dict[str, Spent]:
@@ -420,11 +415,10 @@ async def test_what_was_used_is_told_of_each_window_once_also_when_the_clock_goe
 
         async def spent_by_others(self, _: str, **begins: float) -> dict[str, Spent]:
             nonlocal now_s
-            now_s += 10.0
+            now_s += took_s
             return await self.spent(**begins)
 
-    declared = loaded(tmp_path)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path)
     who = Directory(pools=(Pool(name="team"),), keys=(ClientKey(id="k", pool="team"),))
     clientele = Clientele(KeyRing((), required=False, directory=who), now_s=lambda: now_s)
     monkeypatch.setattr("fkproxy.administration.time.time", lambda: now_s)
@@ -445,11 +439,15 @@ async def test_what_was_used_is_told_of_each_window_once_also_when_the_clock_goe
     now_s -= 86400.0
     await made._seed_what_began()
     assert [window.tokens for window in clientele.spent()["k"]] == [4, 10000, 0]
+    took_s, now_s = 0.0, datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+    for step_s in (0.0, 1.0, 1.0, 2 * 86400.0):
+        now_s += step_s
+        await made._seed_what_began()
+    assert asked == 6, "of a window that was seen to begin, as at each midnight, nobody is asked; of one that began while the host slept"
 
 
 async def test_an_audit_entry_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
-    declared = loaded(tmp_path)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path)
     await made.ledger.note(BY, "upstream.pause", "upstream", "one")
     async with running(made):
         await opened(made)
@@ -485,8 +483,7 @@ def test_calls_and_sums_are_kept_as_the_settings_say(tmp_path: Path, environ: di
 async def test_the_audit_log_goes_back_as_far_as_it_is_to_by_a_clock_that_made_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: str, steady_s: float, there: list[str]
 ) -> None:
-    declared = loaded(tmp_path, APP_STORE__KEEP_AUDIT_DAYS=days)
-    made = Administration(declared, place_of(declared))
+    made = administered(tmp_path, APP_STORE__KEEP_AUDIT_DAYS=days)
     async with running(made):
         await opened(made)
         later_s = time.time() + 40 * 86400
