@@ -51,7 +51,8 @@ class _Upstream:
         self.last_seen_s = now_s
         here = self.here
         since_s = now_s - here.began_s
-        if not -_SLICE_S < since_s < _SLICE_S:
+        # One that is a little behind began before the clock was set on, or the clock was set back a little.
+        if not -_WINDOW_S < since_s < _SLICE_S:
             if since_s < 0:
                 self.slices.clear()  # the clock was set back
             here = self.here = _Slice(now_s)

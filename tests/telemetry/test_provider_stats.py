@@ -91,3 +91,14 @@ def test_a_clock_that_is_set_back_begins_the_window_anew(step_s: float) -> None:
     assert stats.of("p", START + 1000)["error_rate"] == 0.0
     assert 1180 <= stats.of("p", START + 1000)["requests"] <= 1200, "not those before, and none that came a little late begins it anew"
     assert stats.of("p", START + step_s + 5)["errors"] == {}
+
+
+def test_a_call_that_began_before_a_step_of_the_clock_takes_nothing_away() -> None:
+    stats = ProviderStats()
+    for number in range(100):
+        stats.observe(record(started_s=START + 30 + number, tries=(attempt("upstream_error", 500),)))
+        stats.observe(record(started_s=START + number - 500, duration_ms=500_000.0, tries=(attempt(),)))
+    assert stats.of("p", START + 130)["requests"] == 200
+    assert stats.of("p", START + 130)["error_rate"] == 0.5
+    assert len(next(iter(stats._upstreams.values())).slices) == 10
+    assert stats.of("p", START + 731)["requests"] == 0
