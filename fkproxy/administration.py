@@ -331,7 +331,7 @@ class Administration:
             Chore("the log of calls", 5.0, lambda: self._log_calls(store)),
             Chore("what keys have used", 1.0, self._seed_what_began),
             Chore("the last uses of keys", 2.0, lambda: self._note_uses(store)),
-            Chore("the end of the audit log", 3600.0, lambda: self._prune_audit(store)),
+            Chore("the end of the audit log", 600.0, lambda: self._prune_audit(store)),
         ]
 
     async def _log_calls(self, store: Store) -> None:

@@ -491,5 +491,7 @@ async def test_the_audit_log_goes_back_as_far_as_it_is_to_by_a_clock_that_made_n
         monkeypatch.setattr("fkproxy.administration.time.time", lambda: later_s)
         made._clock = SteadyClock(steady_s)
         await made._prune_audit(made.store())
+        every_s = {chore.name: chore.every_s for chore in made._chores(made.store())}["the end of the audit log"]
+        assert every_s <= 600.0, "who is handed over each hour is to know the time before, as with the calls"
         assert [row.action for row in reversed(await made.store().audit())] == there
         assert (await made.store().verify_audit()).ok

@@ -16,7 +16,7 @@ _STEP_S = 60.0
 
 
 class SteadyClock:
-    """To be read from the start on, and again and again. By default the wait is less than an hour, for those who read once an hour."""
+    """To be read from the start on, and again and again. By default the wait is less than an hour, for those who live for one."""
 
     __slots__ = ("_ahead_s", "_since_s", "_steady_s")
 
