@@ -33,16 +33,15 @@ def readable(path: Path, environ: Mapping[str, str], etc: Path = ETC) -> Path:
 
 
 def is_outdated(path: Path, environ: Mapping[str, str]) -> bool | None:
-    """What is read in its place is a copy of how it was before. None where that cannot be seen, as in a folder that is for root only."""
+    """What is read in its place is a copy of how it was before. None where that cannot be seen: the file is
+    gone, or in a folder that is for root only."""
     copy = readable(path, environ)
     if copy == path:
         return False
     try:
         path.stat()
-    except PermissionError:
-        return None
     except OSError:
-        return False
+        return None
     return is_older(copy, path)
 
 

@@ -41,7 +41,7 @@ _WRONG: Mapping[str, str] = {
 }
 
 _CHANGED = ("has changed since the service was given its copy", "systemctl reload fkllmproxy gives it the new one")
-_UNSEEN = ("may have changed since the service was given its copy, for it may not look there", _CHANGED[1])
+_UNSEEN = ("may have changed since the service was given its copy: it is gone, or the service may not look there", _CHANGED[1])
 
 
 class ProvidersSource:

@@ -282,9 +282,10 @@ def test_a_secret_that_is_newer_than_the_services_copy_of_it_is_told(
     load_providers(loaded)
 
 
+@pytest.mark.parametrize("why", [PermissionError, FileNotFoundError])
 @pytest.mark.parametrize("hidden", ["providers.toml", "vendor-key"])
-def test_a_reload_takes_no_copy_of_a_file_that_the_service_may_not_look_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
+def test_a_reload_takes_no_copy_of_a_file_that_the_service_cannot_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: str, why: type[OSError]
 ) -> None:
     """It would say that all is well, and have read what was there before. A start has just been given its copies."""
     path, original, copy = tmp_path / "providers.toml", tmp_path / hidden, tmp_path / f"copy-of-{hidden}"
@@ -298,7 +299,7 @@ def test_a_reload_takes_no_copy_of_a_file_that_the_service_may_not_look_at(
 
     def refused(path: object, *args: object, **options: object) -> os.stat_result:
         if path == original:
-            raise PermissionError
+            raise why
         return look(path, *args, **options)  # type: ignore[arg-type]  # whatever it takes
 
     monkeypatch.setattr(os, "stat", refused)
