@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
+from fkproxy.doctor.service import start
 from fkproxy.doctor.situation import Situation
 
 __all__ = ["check"]
@@ -80,7 +81,7 @@ def _let_in(situation: Situation, client: _Client, host: str, port: int) -> Iter
         with connection.getresponse() as reply:
             status = reply.status
     except (OSError, http.client.HTTPException, ValueError):
-        yield warning("clients", f"${client.variable} leads here, and nothing answers", "systemctl start fkllmproxy")
+        yield warning("clients", f"${client.variable} leads here, and nothing answers", start(situation))
         return
     finally:
         connection.close()

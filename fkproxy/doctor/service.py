@@ -16,7 +16,7 @@ from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.doctor.situation import Situation
 from fkproxy.installation.places import PREVIOUS, SERVICE, SOCKET, UNITS, unit_file
 
-__all__ = ["check_address", "check_process", "check_units"]
+__all__ = ["check_address", "check_process", "check_units", "start"]
 
 _TIMEOUT_S = 5.0
 
@@ -56,22 +56,22 @@ def _changed_lines(path: Path, expected: str) -> str:
 
 def check_process(situation: Situation) -> Iterable[Finding]:
     """Up, for how many restarts, with how many descriptors."""
-    service, socket, start = situation.service, situation.socket, _start(situation)
+    service, socket, fix = situation.service, situation.socket, start(situation)
     state = service.get("ActiveState")
     if service.get("LoadState") != "loaded":
         return
     if state == "active":
         yield ok("service", f"active: {service.get('StatusText', '')}")
     elif state == "failed":
-        yield error("service", f"it has failed ({service.get('Result')})", f"journalctl -u fkllmproxy -n 30 -o cat; then: {start}")
+        yield error("service", f"it has failed ({service.get('Result')})", f"journalctl -u fkllmproxy -n 30 -o cat; then: {fix}")
     else:
-        yield warning("service", f"it is {state}", start)
+        yield warning("service", f"it is {state}", fix)
     if state == "active" and _with_socket(situation) and socket.get("ActiveState") != "active":
         # systemd does not start it beside a service that runs already.
         yield warning(
             "service",
             f"it runs without {SOCKET}: on the address of the settings, and clients are refused while it restarts",
-            f"systemctl stop {SERVICE}; {start}",
+            f"systemctl stop {SERVICE}; {fix}",
         )
     restarts = int(service.get("NRestarts") or 0)
     if restarts:
@@ -94,11 +94,11 @@ def check_process(situation: Situation) -> Iterable[Finding]:
         yield from _descriptors(pid, situation.loaded.settings.concurrency.max_streams)
 
 
-def _start(situation: Situation) -> str:
+def start(situation: Situation) -> str:
     """What starts it. systemd gives up the socket unit together with the service, and takes no start of one that failed too often for a
     minute."""
-    start = f"systemctl start {SOCKET} {SERVICE}" if _with_socket(situation) else f"systemctl start {SERVICE}"
-    return f"systemctl reset-failed {SERVICE}; {start}" if situation.service.get("ActiveState") == "failed" else start
+    command = f"systemctl start {SOCKET} {SERVICE}" if _with_socket(situation) else f"systemctl start {SERVICE}"
+    return f"systemctl reset-failed {SERVICE}; {command}" if situation.service.get("ActiveState") == "failed" else command
 
 
 def _with_socket(situation: Situation) -> bool:
@@ -128,7 +128,7 @@ def check_address(situation: Situation) -> Iterable[Finding]:
     except ConnectionRefusedError:
         running = situation.service.get("ActiveState") == "active"
         found = error if running else note
-        yield found("address", f"nobody listens on {at}", "journalctl -t fkllmproxy -n 20 -o cat" if running else _start(situation))
+        yield found("address", f"nobody listens on {at}", "journalctl -t fkllmproxy -n 20 -o cat" if running else start(situation))
         return
     except (OSError, http.client.HTTPException, ValueError) as failure:
         if situation.socket.get("ActiveState") == "active" and situation.service.get("ActiveState") != "active":

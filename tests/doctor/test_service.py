@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fkproxy import __version__
+from fkproxy.doctor import clients
 from fkproxy.doctor.service import check_address, check_process, check_units
 from tests.doctor.patients import RUNNING, patient, told
 from tests.e2e.processes import free_port
@@ -135,12 +136,14 @@ def test_a_socket_unit_that_is_wanted_and_was_left_behind(service: str, socket: 
 @pytest.mark.parametrize("state", ["failed", "inactive"])
 @pytest.mark.parametrize(("socket", "units"), [("enabled", "fkllmproxy.socket fkllmproxy.service"), ("disabled", "fkllmproxy.service")])
 def test_what_does_not_run_is_to_be_started_with_its_socket_unit_where_that_is_wanted(state: str, socket: str, units: str) -> None:
+    port = free_port()
     found = patient(
-        settings={"APP_SERVER__PORT": str(free_port())},
+        settings={"APP_SERVER__PORT": str(port)},
+        variables={"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"},
         service={**RUNNING, "ActiveState": state},
         socket={"ActiveState": "failed", "UnitFileState": socket},
     )
-    fixes = [next(iter(check(found))).fix for check in (check_process, check_address)]
+    fixes = [next(iter(check(found))).fix for check in (check_process, check_address, clients.check)]
     assert all(fix.endswith(f"systemctl start {units}") for fix in fixes)
     # Else systemd says for a minute "Start request repeated too quickly".
     assert all(("systemctl reset-failed fkllmproxy.service; " in fix) is (state == "failed") for fix in fixes)
