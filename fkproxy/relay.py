@@ -12,6 +12,7 @@ from typing import TypeVar
 from fkproxy.adapters.base import Exchange
 from fkproxy.call import JSON_TYPE, Call, Client, StreamPolicy
 from fkproxy.dialects.base import Dialect, Peek, StreamDecoder
+from fkproxy.dialects.unsure import Unsure
 from fkproxy.model.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -432,8 +433,8 @@ class _Stream:
         if not (self._content or self._sending):
             json.decode_reply(frame.data or b"")
         decoder = self._decoder
-        if not isinstance(decoder, _Unsure):
-            decoder = self._decoder = _Unsure(decoder)
+        if not isinstance(decoder, Unsure):
+            decoder = self._decoder = Unsure(decoder)
             self._call.usage = None
         decoder.missed = frame
         # Nothing goes past the decoder before it has seen that this is not the last frame.
@@ -460,38 +461,3 @@ class _Stream:
             if not self._same:
                 out.append(self._encoder.encode(event))
         return None
-
-
-class _Unsure:
-    """The decoder of a reply of which it could not read every frame: it still tells failures and the end, and counts nothing."""
-
-    __slots__ = ("_decoder", "missed")
-
-    def __init__(self, decoder: StreamDecoder) -> None:
-        self._decoder = decoder
-        self.missed: Frame | None = None
-        """The frame that could not be read, while it is the last one."""
-
-    def skims(self, frame: Frame) -> bytes:
-        """See `dialects.base.StreamDecoder.skims`."""
-        mark = self._decoder.skims(frame)
-        if mark:
-            self.missed = None
-        return mark
-
-    def feed(self, frame: Frame) -> list[Event]:
-        """See `dialects.base.StreamDecoder.feed`."""
-        events = self._decoder.feed(frame)
-        if frame.data:
-            self.missed = None
-        return [self._known(event) for event in events if type(event) is not UsageReported and type(event) is not ChoiceFinished]
-
-    def _known(self, event: Event) -> Event:
-        # The upstream says that this is the end: what we miss before it may be what we could not read.
-        return Done() if type(event) is Failed and type(event.error) is UpstreamProtocolError else event
-
-    def end(self) -> list[Event]:
-        """See `dialects.base.StreamDecoder.end`. A last frame that others may be able to read may have told the end."""
-        if self.missed is not None and json.try_object((self.missed.data or b"").decode("utf-8", "replace")) is not None:
-            return []
-        return [event for event in self._decoder.end() if type(event) is Failed]
