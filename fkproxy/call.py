@@ -103,7 +103,8 @@ class Call:
 
     `allowance` and `reservation` are those of a pool's key, `meter` has taken what is expected of it. `renamed`: the body does not name
     the model that is asked for; `asked_model`: what the client asked for where its key enforces another one. `ended`: why it was ended from
-    outside. `over`: its last words are being said, and nothing may end it any more.
+    outside. `finishing`: its upstream need say nothing more. `kept_alive`: what keeps a stream alive went out. `over`: its last words are
+    being said, and nothing may end it any more.
     """
 
     __slots__ = (
@@ -125,7 +126,9 @@ class Call:
         "error",
         "error_sent",
         "finish_reason",
+        "finishing",
         "hedger",
+        "kept_alive",
         "lease",
         "losses",
         "meter",
@@ -244,6 +247,7 @@ class Call:
         self.status = 499
         self.committed = False
         self.content_sent = False
+        self.kept_alive = self.finishing = False
         self.watched = False
         self.written_at = self.started
         self.response_bytes = 0

@@ -101,6 +101,11 @@ class Relay:
         patience_s = self._stream.keep_alive_s if call.committed else self._stream.commit_after_s
         if self.now() < call.written_at + patience_s:
             return
+        if call.finishing:
+            # No event may come any more, and none is begun.
+            call.written_at = self.now()
+            return
+        call.kept_alive = True
         await self._commit(call, client)
         await self._write(call, client.keep_alive, call.dialect.keep_alive)
 
@@ -326,6 +331,7 @@ class _Stream:
         call = self._call
         call.upstream_s -= self._own_s
         self._own_s = 0.0
+        call.finishing = self._same and self._sending and self._decoder.finished
         if self._sent_bytes:
             call.response_bytes += self._sent_bytes
             call.written_at = self._sent_s
@@ -423,8 +429,10 @@ class _Stream:
         return self._hear(self._decoder.end(), out)
 
     def _tell(self, frame: Frame, events: Sequence[Event], out: list[bytes]) -> None:
-        """Hand a same-dialect error frame on as it came, but for one without data to a client that has an array in place of events."""
-        self._told = self._same and (frame.data is not None or not self._peek.json_array)
+        """Hand a same-dialect error frame on as it came, but for one without data to a client that has an array in place of events, or may
+        have the beginning of its next event.
+        """
+        self._told = self._same and (frame.data is not None or not (self._peek.json_array or self._call.kept_alive))
         if self._told:
             out.append(self._dialect.forward_frame(frame, events, self._peek))
 

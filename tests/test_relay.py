@@ -9,7 +9,9 @@ import pytest
 
 from fkproxy.adapters.base import Timeouts
 from fkproxy.call import StreamPolicy
+from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.gemini.response_encode import BROKEN_OFF
+from fkproxy.wire.late_event import BEGINNING
 from tests.fakes.pipeline import Bench, Hang, ListClient, Pause, ScriptedExchange, Step
 from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, SECOND, USAGE, chat, completion, delta, events, gemini, sse
 
@@ -217,6 +219,17 @@ async def test_a_frame_that_we_cannot_read_may_have_told_the_end(end: bytes) -> 
     assert told(bench) == (None, ["ok"])
 
 
+@pytest.mark.parametrize(
+    ("dialect", "body", "last"), [("openai_chat", chat(stream=True), sse(DONE)), ("gemini", b'{"contents": []}', sse(gemini()))]
+)
+async def test_behind_a_frame_that_we_cannot_read_a_stream_is_kept_alive(dialect: str, body: bytes, last: bytes) -> None:
+    bench = Bench(("own", dialect))
+    strange = sse({"choices": "of another kind", "candidates": "of another kind"})
+    bench.adapters[0].streams(strange, Pause(15.0), last, Pause(15.0) if dialect == "gemini" else b"")
+    client = await bench.send(body, dialect, **({"target": "m:streamGenerateContent", "query": "alt=sse"} if dialect == "gemini" else {}))
+    assert client.body == strange + DIALECTS[dialect].keep_alive + last
+
+
 async def test_behind_a_frame_that_we_cannot_read_nothing_is_counted() -> None:
     bench = Bench(CHAT)
     body = sse(ROLE, delta("a"), USAGE) + UNREADABLE + sse(delta(finish="stop"), USAGE, DONE)
@@ -283,6 +296,36 @@ async def test_behind_an_error_of_googles_own_stands_what_stands_behind_ours(end
     client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
     assert client.body.startswith(piece + error + end)
     assert client.body.removeprefix(piece + error).lstrip() == BROKEN_OFF
+    assert told(bench) == ("upstream_overloaded", ["upstream_overloaded"])
+
+
+async def test_a_reply_that_may_end_at_any_time_begins_no_further_event() -> None:
+    bench = Bench(("own", "gemini"))
+    said, last = sse(gemini({"text": "Hello"}, finish=None)), sse(gemini({"text": "."}))
+    bench.adapters[0].streams(said, Pause(15.0), last, Pause(35.0), b": bye\n\n", Pause(15.0))
+    client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
+    assert client.body == said + BEGINNING + last + b": bye\n\n"
+    assert told(bench) == (None, ["ok"])
+
+
+async def test_while_one_of_several_answers_is_not_said_the_next_event_may_begin() -> None:
+    bench = Bench(("own", "gemini"))
+    both, second = gemini({"text": "a"}), gemini({"text": "b"})
+    both["candidates"].append({"index": 1, "content": {"role": "model", "parts": [{"text": "b"}]}})
+    second["candidates"][0]["index"] = 1
+    bench.adapters[0].streams(sse(both), Pause(15.0), sse(second), Pause(15.0))
+    client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
+    assert client.body == sse(both) + BEGINNING + sse(second)
+
+
+async def test_behind_the_beginning_of_an_event_googles_error_without_data_is_one() -> None:
+    bench = Bench(("own", "gemini"))
+    piece = sse(gemini({"text": "Hello"}, finish=None))
+    bench.adapters[0].streams(piece, Pause(15.0), b": bye\n\n" + json.dumps(UNAVAILABLE, indent=2).encode())
+    client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
+    error, _, left = client.body.removeprefix(piece + BEGINNING + b": bye\n\n").partition(b"\n\n")
+    assert json.loads(error.removeprefix(b"data: "))["error"]["status"] == "UNAVAILABLE"
+    assert left == BROKEN_OFF
     assert told(bench) == ("upstream_overloaded", ["upstream_overloaded"])
 
 

@@ -302,6 +302,11 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
 class StreamDecoder(Protocol):
     """An upstream's stream, frame by frame."""
 
+    @property
+    def finished(self) -> bool:
+        """The reply would be whole if its stream ended here. False where the end itself is told."""
+        ...
+
     def skims(self, frame: Frame) -> bytes:
         """Behind which bytes the text begins, for a further piece of text of a reply that has begun, as far as a look at its bytes tells;
         b"" for all else. Who passes them on, and listens for what else is said, need not `feed` it: that is most of a stream, and reading

@@ -21,6 +21,11 @@ class Unsure:
         self.missed: Frame | None = None
         """The frame that could not be read, while it is the last one."""
 
+    @property
+    def finished(self) -> bool:
+        """See `dialects.base.StreamDecoder.finished`."""
+        return self._decoder.finished
+
     def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`."""
         mark = self._decoder.skims(frame)

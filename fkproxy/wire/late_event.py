@@ -6,10 +6,12 @@ has, reads nothing of what stands behind a comment or a blank line, and ends the
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["BEGINNING", "LateEvent"]
 
-_FIELD = b"data:"
-BEGINNING = _FIELD + b" "
+BEGINNING = b"data: "
+_FIELD = re.compile(rb"(?:\A|[\r\n])data:")
 _BLANK = b" "
 """Means nothing in front of the event's JSON."""
 
@@ -29,15 +31,14 @@ class LateEvent:
         return padding
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes for some events. What stands in front of the first data is left out: a comment, or nothing.
-
-        JSON that is no event goes as it is: some errors of Google's come so.
-        """
-        if not self._begun or data.startswith((b"{", b"[")):
+        """The bytes for some events. What stands in front of the first data is left out: a comment, or nothing."""
+        if not self._begun:
             return data
-        _, found, rest = data.partition(_FIELD)
-        self._begun = not found
-        return rest
+        field = _FIELD.search(data)
+        if field is None:
+            return b""
+        self._begun = False
+        return data[field.end() :]
 
     def end(self) -> bytes:
         """The bytes for the end of the stream."""

@@ -47,10 +47,4 @@ def test_clients_read_on_that_look_for_data_alone(client: str) -> None:
 def test_what_has_no_data_waits_with_it() -> None:
     late = LateEvent()
     assert [late.feed(b": x\n\n"), late.pad(), late.feed(b""), late.feed(b": x\n\n"), late.pad()] == [b": x\n\n", b"data: ", b"", b"", b" "]
-    assert late.feed(b": x\n\nevent: y\ndata: 1\n\n") + late.feed(b": x\n\n") == b" 1\n\n: x\n\n"
-
-
-def test_an_error_that_is_no_event_is_told() -> None:
-    late = LateEvent()
-    error = b'{"error": {"message": "data: x"}}\n'
-    assert late.pad() + late.feed(error) == b"data: " + error
+    assert late.feed(b": data: x\n\nevent: data:\rdata: 1\n\n") + late.feed(b": x\n\n") == b" 1\n\n: x\n\n"

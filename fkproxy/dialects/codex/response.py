@@ -117,6 +117,8 @@ _decode = msgspec.json.Decoder(_Message).decode
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
+    finished = False
+
     def __init__(self) -> None:
         self._began: Literal["no", "here", "before"] = "no"
         self._speaking: str | None = None

@@ -211,6 +211,11 @@ class StreamDecoder:
         self._finished: dict[int, tuple[FinishReason, str]] = {}
         self._told: dict[int, dict[str, Any]] = {}
 
+    @property
+    def finished(self) -> bool:
+        """See `dialects.base.StreamDecoder.finished`."""
+        return bool(self._finished) and self._seen <= self._finished.keys()
+
     def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`. Every frame may count tokens."""
         return b""
@@ -243,7 +248,7 @@ class StreamDecoder:
         if self._ended:
             return []
         self._ended = True
-        if not self._finished or not self._seen <= self._finished.keys():
+        if not self.finished:
             return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
         return [*self._nothing_made(), *(self._finish(choice, *finished) for choice, finished in self._finished.items()), Done()]
 
