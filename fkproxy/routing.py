@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
-from fkproxy.model.names import bare
+from fkproxy.model.names import bare, dated
 
 __all__ = ["MAX_NAME_CHARS", "STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
 
@@ -52,7 +52,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     `models` are shell patterns (`gemini-*`); `*` alone takes what no other rule names. `names`: what clients say → what the provider
     calls it, for exact names and for patterns; the first that fits wins. `excluded`: patterns that are not served, whatever else says
     so. `prefix`: its models can be had as `prefix/model` too. `previews`: for a model the name of its preview, which has a quota of its
-    own. `fallbacks`: providers to ask when this one has failed.
+    own. `fallbacks`: providers to ask when this one has failed. `date_mark`: what the provider writes in front of a model's date, where
+    clients may write something else; "" where that is not known.
     """
 
     provider_key: str
@@ -66,6 +67,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     weight: int = 1
     strategy: Strategy = "ordered"
+    date_mark: str = ""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -135,22 +137,26 @@ class _Compiled:
         self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if set(name) & set("*?[")]
 
     def excludes(self, name: str) -> bool:
-        return self.excluded.match(bare(name).lower()) is not None or self.excluded.match(name.lower()) is not None
+        return any(self.excluded.match(each.lower()) for each in (bare(name), name, self.spelled(bare(name))))
 
     def own_name(self, name: str) -> str | None:
         """What the provider calls what clients call `name`; None if nobody said so."""
         exact = self.rule.names.get(name)
         return exact if exact is not None else next((model for pattern, model in self.mapped if pattern.match(name)), None)
 
+    def spelled(self, name: str) -> str:
+        return dated(name, self.rule.date_mark) if self.rule.date_mark else name
+
     def serves(self, name: str) -> bool:
-        return not self.excludes(name) and (self.own_name(name) is not None or self.named.match(name) is not None)
+        known = self.own_name(name) is not None or any(self.named.match(each) for each in (name, self.spelled(name)))
+        return known and not self.excludes(name)
 
     def group(self, name: str) -> Group:
         members = self.rule.members
         by_priority: dict[int, list[int]] = {}
         for index, member in zip(self.indices, members, strict=True):
             by_priority.setdefault(member.priority, []).append(index)
-        model = self.own_name(name) or name
+        model = self.own_name(name) or self.spelled(name)
         return Group(
             provider_key=self.rule.provider_key,
             model=model,

@@ -3,8 +3,7 @@
 Floor 2.
 
 Both speak the same dialect. The API takes a key, which goes in the `x-api-key` header, or an OAuth token of the operator's own; Vertex AI
-takes a Google token, has project, location and model in its path, and wants the version in the body instead of a header. The API writes
-`claude-haiku-4-5-20251001` where Vertex AI has `claude-haiku-4-5@20251001`; either name gets by at both.
+takes a Google token, has project, location and model in its path, and wants the version in the body instead of a header.
 
 `anthropic-beta` names preview features. A client's own are passed on only if the list of the upstream allows them: an upstream refuses a
 request that names one which it does not have.
@@ -18,7 +17,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from fkproxy.adapters.access import Access
@@ -26,7 +25,6 @@ from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.adapters.listing import fetch_models
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
-from fkproxy.model.names import dated
 from fkproxy.wire import json
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ _VERTEX_VERSION = "vertex-2023-10-16"
 _FEATURE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_FEATURES = 32
 
-
-_OWN_HOST = "api.anthropic.com"
 
 _PATHS: dict[Operation, str] = {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
 
@@ -88,10 +84,7 @@ class AnthropicApi:
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
         headers = await self._access.block(call.client_headers) + _features(call.client_headers, self._beta_features)
-        body = call.body
-        if "@" in call.model and self.address.host == _OWN_HOST:
-            body = json.encode({**json.raw_fields(body), "model": dated(call.model, "-")})
-        return await self._client.send(self._origin, "POST", _PATHS[call.operation], headers, body)
+        return await self._client.send(self._origin, "POST", _PATHS[call.operation], headers, call.body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`."""
@@ -144,9 +137,8 @@ class VertexClaude:
         prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/anthropic/models/"
         method = "streamRawPredict" if call.stream else "rawPredict"
         counting = call.operation == "count_tokens"
-        model = dated(call.model, "@")
-        target = f"{prefix}{'count-tokens' if counting else quote(model, safe='-._~@')}:{method}"
-        return await self._client.send(self._origin, "POST", target, headers, _with_version(call.body, model if counting else None))
+        target = f"{prefix}{'count-tokens' if counting else quote(call.model, safe='-._~@')}:{method}"
+        return await self._client.send(self._origin, "POST", target, headers, _with_version(call.body, keep_model=counting))
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`. Those that are named in full: the service has no list per project."""
@@ -161,9 +153,9 @@ class VertexClaude:
         """The client is shared and closed by its owner."""
 
 
-def _with_version(body: bytes, model: str | None) -> bytes:
-    """The body with the version and `model`, None where that stands in the path; every other byte as it is."""
-    fields: dict[str, Any] = json.raw_fields(body)
-    fields.pop("model", None)
-    named = {"model": model} if model is not None else {}
-    return json.encode({"anthropic_version": _VERTEX_VERSION, **named, **fields})
+def _with_version(body: bytes, *, keep_model: bool) -> bytes:
+    """The body with the version, and without the model where that stands in the path; every other byte as it is."""
+    fields = json.raw_fields(body)
+    if not keep_model:
+        fields.pop("model", None)
+    return json.encode({"anthropic_version": _VERTEX_VERSION, **fields})

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
-from fkproxy.model.names import dated
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.settings.aliases import codex_aliases
 from fkproxy.settings.checks import google_credentials, is_own_address
@@ -47,6 +46,12 @@ DEFAULT_MODELS: dict[str, tuple[str, ...]] = {
     "vertex_claude": ("claude-*",),
 }
 """By adapter: what its vendor's models are called."""
+
+_DATE_MARKS = {"anthropic": "-", "vertex_claude": "@"}
+"""`claude-haiku-4-5-20251001` is `claude-haiku-4-5@20251001` on Vertex AI; a server of somebody's own has names of its own.
+
+Source: platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai, read 2026-11.
+"""
 
 
 def vendors_address(adapter: str, region: str | None) -> str:
@@ -194,13 +199,9 @@ def upstreams_of(provider: Provider) -> list[str]:
 def rule_of(provider: Provider) -> Rule:
     """What routing needs of a provider."""
     names = {entry.alias: entry.name for entry in provider.models if isinstance(entry, ModelEntry)}
-    models = tuple(entry for entry in provider.models if isinstance(entry, str))
-    if provider.adapter == "vertex_claude":
-        # Who is used to the vendor's own API asks for them by the names that they have there.
-        names = {dated(name, "-"): name for name in models if dated(name, "-") not in models} | names
     return Rule(
         provider_key=provider.name,
-        models=models or (() if names else DEFAULT_MODELS[provider.adapter]),
+        models=tuple(entry for entry in provider.models if isinstance(entry, str)) or (() if names else DEFAULT_MODELS[provider.adapter]),
         members=tuple(
             Member(weight=entry.weight, priority=entry.priority, account=entry.name or provider.name if project is not None else "")
             for entry, project in members_of(provider)
@@ -213,6 +214,7 @@ def rule_of(provider: Provider) -> Rule:
         priority=provider.priority,
         weight=provider.weight,
         strategy=provider.strategy,
+        date_mark="" if provider.base_url is not None and provider.adapter == "anthropic" else _DATE_MARKS.get(provider.adapter, ""),
     )
 
 

@@ -114,29 +114,6 @@ async def test_vertex_has_the_model_in_the_path_and_the_version_in_the_body(
         assert [entry.id for entry in await adapter.list_models()] == ["claude-x@20251001"]
 
 
-async def test_vertex_and_the_api_are_asked_for_a_dated_model_by_their_own_name_of_it(
-    client: HttpClient, endpoint: TokenEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = GoogleTokens(credentials_file=service_account(tmp_path, endpoint.url), project_id=None)
-    dashed, at = "claude-x-20251001", "claude-x@20251001"
-
-    def asking(model: str, **more: Any) -> UpstreamCall:
-        return UpstreamCall(model=model, stream=False, body=BODY.replace(b"claude-x", model.encode()), request_id="r1", **more)
-
-    async with FakeUpstream(reply()) as upstream:
-        access = Access(client.origin(upstream.url), tokens, auth_header="authorization", fixed=())
-        on_vertex = VertexClaude(client, access, tokens, provider_key="v", region="us", models=(), beta_features=())
-        await sent(on_vertex, asking(dashed))
-        await sent(on_vertex, asking(dashed, operation="count_tokens"))
-        assert upstream.asked[0].target.endswith(f"/{at}:rawPredict")
-        assert json.loads(upstream.asked[1].body)["model"] == at
-        await sent(api(client, upstream), asking(at))
-        assert json.loads(upstream.asked[2].body)["model"] == at, "a server of somebody's own has names of its own"
-        monkeypatch.setattr("fkproxy.adapters.anthropic._OWN_HOST", "127.0.0.1")
-        await sent(api(client, upstream), asking(at))
-        assert json.loads(upstream.asked[3].body) == {**json.loads(BODY), "model": dashed}
-
-
 async def test_the_list_of_models(client: HttpClient) -> None:
     listed = json.dumps(
         {"data": [{"type": "model", "id": "claude-x", "display_name": "X", "created_at": "2025-10-01T00:00:00Z"}], "has_more": False}

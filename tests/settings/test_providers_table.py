@@ -72,11 +72,26 @@ preview_models = { m = "m-preview" }
     assert (fleet.route("m").only is not None) is alone
 
 
-@pytest.mark.parametrize("asked", ["claude-x@20251001", "claude-x-20251001"])
-def test_claude_on_vertex_is_found_by_either_form_of_a_date(asked: str) -> None:
-    variables = {"APP_VERTEX__AMBIENT_CREDENTIALS": "true", "APP_VERTEX__CLAUDE_MODELS": "claude-x@20251001,claude-y"}
-    provider = next(each for each in load(environ=variables).providers if each.adapter == "vertex_claude")
+AT, DASHED = "claude-x@20251001", "claude-x-20251001"
+ON_VERTEX = {"APP_VERTEX__AMBIENT_CREDENTIALS": "true", "APP_VERTEX__CLAUDE_MODELS": f"{AT},claude-y"}
+
+
+@pytest.mark.parametrize("asked", [AT, DASHED])
+@pytest.mark.parametrize(
+    ("adapter", "variables", "model"),
+    [
+        ("vertex_claude", ON_VERTEX, AT),
+        ("vertex_claude", {**ON_VERTEX, "APP_VERTEX__CLAUDE_MODELS": "claude-*"}, AT),
+        ("anthropic", {"ANTHROPIC_API_KEY": "sk-ant-key"}, DASHED),
+        ("anthropic", {"ANTHROPIC_API_KEY": "sk-ant-key", "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}, None),
+    ],
+)
+def test_a_dated_model_is_asked_for_by_the_providers_own_name_of_it(
+    adapter: str, variables: dict[str, str], model: str | None, asked: str
+) -> None:
+    provider = next(each for each in load(environ=variables).providers if each.adapter == adapter)
     table = RoutingTable([rule_of(provider)])
-    assert [target.model for target in table.candidates(asked)] == ["claude-x@20251001"]
+    assert [target.model for target in table.candidates(asked)] == [model or asked]
+    without = RoutingTable([rule_of(provider.model_copy(update={"excluded_models": (model or asked,)}))])
     with pytest.raises(UnknownModel):
-        table.candidates("claude-z-20251001")
+        without.candidates(asked)
