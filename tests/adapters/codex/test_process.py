@@ -69,7 +69,7 @@ async def test_what_a_child_leaves_behind_when_it_ends_by_itself_is_ended(tmp_pa
 
 
 async def test_a_stranger_that_left_its_group_holds_no_pipe_of_ours_open(tmp_path: Path, tidy: None) -> None:
-    child = await start(tmp_path, "", "/bin/sh", "-c", "setsid sleep 600 & echo $!; read x")
+    child = await start(tmp_path, "", "/bin/sh", "-c", "setsid sh -c 'echo $$; exec sleep 600' & read x")
     stranger = int(await child.read_line())
     held = pipes()
     await child.stop(0.1)
