@@ -129,4 +129,4 @@ def _without_effort(raw: bytes) -> bytes:
     if not _is_update(raw):
         return raw
     fields = {name: value for name, value in json.raw_fields(raw).items() if name != "reasoning"}
-    return json.encode(fields) if "text" in fields else b""
+    return json.encode(fields) if json.inner_fields(fields, "text") else b""

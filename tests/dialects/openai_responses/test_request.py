@@ -225,7 +225,8 @@ def test_settings_that_an_item_changes_are_those_of_the_request_and_nobody_says_
 
 def test_the_effort_that_an_item_asks_for_is_what_is_asked_and_gives_way_to_the_gateways() -> None:
     both = update(reasoning={"effort": "high"}, text={"format": {"type": "text"}})
-    items = [update(reasoning={"effort": "max"}), USER, both, {"role": "user", "content": '"configuration_update"'}, update(reasoning={})]
+    items = [update(reasoning={"effort": "max"}, text=None), USER, both, {"role": "user", "content": '"configuration_update"'}]
+    items += [update(reasoning={})]
     body = json.dumps({"model": "m", "input": items, "reasoning": {"effort": "low", "summary": "auto"}}).encode()
     assert RESPONSES.reasoning_of(body) == "effort high"
     alone = json.dumps({"model": "m", "input": items}).encode()
