@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -190,6 +191,14 @@ def member_name(entry: CredentialEntry, project: str | None, *, several: bool) -
     return f"{entry.name}.{project}" if entry.name else project
 
 
+def _date_mark(provider: Provider) -> str:
+    if provider.adapter == "anthropic" and provider.base_url is not None:
+        vendors = urlsplit(vendors_address(provider.adapter, provider.region))
+        if urlsplit(provider.base_url).hostname != vendors.hostname:
+            return ""
+    return _DATE_MARKS.get(provider.adapter, "")
+
+
 def upstreams_of(provider: Provider) -> list[str]:
     """Its upstreams as pools and operators name them."""
     members = list(members_of(provider))
@@ -214,7 +223,7 @@ def rule_of(provider: Provider) -> Rule:
         priority=provider.priority,
         weight=provider.weight,
         strategy=provider.strategy,
-        date_mark="" if provider.base_url is not None and provider.adapter == "anthropic" else _DATE_MARKS.get(provider.adapter, ""),
+        date_mark=_date_mark(provider),
     )
 
 

@@ -83,6 +83,7 @@ ON_VERTEX = {"APP_VERTEX__AMBIENT_CREDENTIALS": "true", "APP_VERTEX__CLAUDE_MODE
         ("vertex_claude", ON_VERTEX, AT),
         ("vertex_claude", {**ON_VERTEX, "APP_VERTEX__CLAUDE_MODELS": "claude-*"}, AT),
         ("anthropic", {"ANTHROPIC_API_KEY": "sk-ant-key"}, DASHED),
+        ("anthropic", {"ANTHROPIC_API_KEY": "sk-ant-key", "ANTHROPIC_BASE_URL": "https://api.anthropic.com/"}, DASHED),
         ("anthropic", {"ANTHROPIC_API_KEY": "sk-ant-key", "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}, None),
     ],
 )
