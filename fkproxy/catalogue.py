@@ -93,7 +93,7 @@ class Catalogue:
             # Anthropic's list has dated names alone, and GET finds the undated ones, too
             # (platform.claude.com/docs/en/api/models/retrieve, "Model identifier or alias", read 2026-11).
             found = next((entry for entry in self._entries(rule) if target.model in (entry.id, undated(entry.id))), None)
-            if found is None and not f"/{name}".endswith(f"/{target.model}"):
+            if found is None and target.model not in fleet.table.names(name):
                 # The name is the client's, and the operator said what it stands for.
                 found = ModelEntry(id=name, owned_by=rule.provider_key)
             if found is not None:

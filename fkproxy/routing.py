@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
-from fkproxy.model.names import bare, dated
+from fkproxy.model.names import bare, dated, forms
 
 __all__ = ["MAX_NAME_CHARS", "STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
 
@@ -133,7 +133,7 @@ class _Compiled:
         self.indices = range(first, first + len(rule.members))
         self.named = _pattern([pattern for pattern in rule.models if pattern != "*"])
         self.rest = "*" in rule.models
-        self.excluded = re.compile("|".join(fnmatch.translate(pattern.lower()) for pattern in rule.excluded) or r"(?!)")
+        self.excluded = _pattern([form.lower() for pattern in rule.excluded for form in forms(pattern)])
         self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if set(name) & set("*?[")]
 
     def excludes(self, name: str) -> bool:
@@ -156,7 +156,7 @@ class _Compiled:
         by_priority: dict[int, list[int]] = {}
         for index, member in zip(self.indices, members, strict=True):
             by_priority.setdefault(member.priority, []).append(index)
-        model = self.own_name(name) or self.spelled(name)
+        model = self.spelled(self.own_name(name) or name)
         return Group(
             provider_key=self.rule.provider_key,
             model=model,
@@ -215,8 +215,9 @@ class RoutingTable:
         return RoutingTable(rules, fallbacks=(fallbacks, *self._fallbacks), force_prefix=self._force_prefix, may_fall_to=may_fall_to)
 
     def names(self, model: str) -> list[str]:
-        """What the providers that serve `model` know it as, behind a prefix or a provider's name; none where nobody does."""
-        return [name for _, name in self._resolve(model)]
+        """What the providers that serve `model` know it as, behind a prefix or a provider's name, and with its date as they write it; none
+        where nobody does."""
+        return [known for each, name in self._resolve(model) for known in (name, each.spelled(name))]
 
     def shown(self, rule: Rule, name: str) -> list[str]:
         """Under which names clients may ask this provider for what they call `name`; none where they may not."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from fkproxy.directory import ClientKey
-from fkproxy.model.names import bare
+from fkproxy.model.names import bare, forms
 from fkproxy.model.request import Effort, ReasoningConfig
 from fkproxy.routing import MAX_NAME_CHARS, RoutingTable
 from fkproxy.suffix import reasoning_of_word
@@ -34,7 +34,7 @@ class ModelPolicy:
 
     def __init__(self, models: Iterable[str], excluded: Iterable[str] = ()) -> None:
         self._models = tuple(models)
-        self._excluded_models = tuple(pattern.lower() for pattern in excluded)
+        self._excluded_models = tuple(form.lower() for pattern in excluded for form in forms(pattern))
         self.open = "*" in self._models and not self._excluded_models
         self._known: dict[str, bool] = {}
         self._table: RoutingTable | None = None

@@ -161,6 +161,14 @@ async def test_one_model_is_found_under_what_calls_name_it() -> None:
         assert (found.id, found.owned_by) == (name, owners[name]) if found is not None else name in missing, name
 
 
+async def test_a_dated_model_that_nobody_lists_is_not_there_however_its_date_is_written() -> None:
+    adapter = ListingAdapter("own", (), "opus-20250805")
+    fleet = fleet_of([Rule(provider_key="own", models=("opus*",), date_mark="-")], [adapter])
+    listed = Catalogue(lambda: fleet, now=Clock())
+    assert [await listed.model(f"opus{mark}20240101") for mark in "-@"] == [None, None]
+    assert [found and found.id for found in [await listed.model("opus@20250805")]] == ["opus@20250805"]
+
+
 async def test_one_model_is_found_under_every_name_that_calls_get_by_with() -> None:
     """Behind patterns, fallbacks, Google's `models/`, and without the date that only the vendor's list has."""
     own = ListingAdapter("own", (), "sonnet-20250929", "opus@20250805", "gpt-5")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["bare", "dated", "undated"]
+__all__ = ["bare", "dated", "forms", "undated"]
 
 _DATE = re.compile(r"[-@](\d{8})$")
 
@@ -19,6 +19,11 @@ def bare(name: str) -> str:
 def dated(name: str, mark: str) -> str:
     """A model's name with its date behind `mark`: who made a model writes `model-20251001`, and whose cloud it is in `model@20251001`."""
     return _DATE.sub(rf"{mark}\1", name)
+
+
+def forms(name: str) -> tuple[str, ...]:
+    """A model's name, or a pattern of names, as it is, and with its date in each way that there is."""
+    return name, dated(name, "-"), dated(name, "@")
 
 
 def undated(name: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.model.names import bare
+from fkproxy.model.names import bare, forms
 from fkproxy.model.usage import Usage
 
 __all__ = ["Pricing", "Rates", "cost_usd", "warm_up"]
@@ -89,7 +89,8 @@ class Pricing:
     def __init__(self, *, vendor: str | None = None, url: str | None = None, own: Mapping[str, Rates] | None = None) -> None:
         self._vendor = vendor
         self._url = url
-        self._own = dict(own or {})
+        own = own or {}
+        self._own = {form: rates for name, rates in own.items() for form in forms(name) if form == name or form not in own}
         self._known: dict[str, tuple[Rates, ...]] = {}
 
     @property

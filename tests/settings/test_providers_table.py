@@ -11,6 +11,7 @@ from fkproxy.assembly import Assembly
 from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import RoutingTable
 from fkproxy.settings import ProvidersFile, SettingsError, load, routing_of
+from fkproxy.settings.providers_schema import ModelEntry
 from fkproxy.settings.providers_table import rule_of
 
 FILE = ProvidersFile.model_validate({"strategy": "weighted", "quota_exceeded": {"switch_project": False}, "force_model_prefix": True})
@@ -93,6 +94,9 @@ def test_a_dated_model_is_asked_for_by_the_providers_own_name_of_it(
     provider = next(each for each in load(environ=variables).providers if each.adapter == adapter)
     table = RoutingTable([rule_of(provider)])
     assert [target.model for target in table.candidates(asked)] == [model or asked]
-    without = RoutingTable([rule_of(provider.model_copy(update={"excluded_models": (model or asked,)}))])
-    with pytest.raises(UnknownModel):
-        without.candidates(asked)
+    for excluded in (AT, DASHED):
+        without = RoutingTable([rule_of(provider.model_copy(update={"excluded_models": (excluded,)}))])
+        with pytest.raises(UnknownModel):
+            without.candidates(asked)
+    called = RoutingTable([rule_of(provider.model_copy(update={"models": (ModelEntry(alias="mine", name=asked),)}))])
+    assert [target.model for target in called.candidates("mine")] == [model or asked]

@@ -62,6 +62,14 @@ def test_above_a_threshold_all_tokens_cost_more() -> None:
     assert rates[1].input > rates[0].input
 
 
+def test_an_operators_own_price_holds_however_a_date_is_written() -> None:
+    dashed, at, usual = (Rates(input=float(price), output=0.0) for price in (1, 2, 3))
+    one = Pricing(own={"m-20251001": dashed, "m*": usual})
+    assert [one.rates(model) for model in ("m-20251001", "m@20251001", "m-20240101")] == [(dashed,), (dashed,), (usual,)]
+    both = Pricing(own={"m-20251001": dashed, "m@20251001": at})
+    assert [both.rates(model) for model in ("m-20251001", "m@20251001")] == [(dashed,), (at,)]
+
+
 def test_an_operators_own_price_wins_and_names_do_not_fill_the_memory() -> None:
     pricing = Pricing(vendor="openai", own={"gpt-4o*": Rates(input=0.0, output=0.0)})
     assert cost_usd(pricing, "gpt-4o-mini", USAGE) == 0.0
