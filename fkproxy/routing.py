@@ -263,10 +263,10 @@ class RoutingTable:
         return Route(kept, targets[0] if len(targets) == 1 and not preview else None, targets)
 
     def _fallbacks_of(self, name: str) -> list[str]:
-        """Of each mapping the exact name's, else those of the first pattern that fits."""
+        """Of each mapping the exact name's, however its date is written, else those of the first pattern that fits."""
         found: list[str] = []
         for mapping in self._fallbacks:
-            exact = mapping.get(name)
+            exact = next((mapping[form] for form in forms(name) if form in mapping), None)
             if exact is None:
                 patterns = (pattern for pattern in mapping if set(pattern) & set("*?["))
                 exact = next((mapping[pattern] for pattern in patterns if fnmatch.fnmatchcase(name, pattern)), ())
