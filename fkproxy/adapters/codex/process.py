@@ -15,10 +15,13 @@ import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from fkproxy.model.errors import UpstreamSpawnFailed
 
 __all__ = ["MAX_LINE_BYTES", "Process", "find_binary"]
+
+T = TypeVar("T")
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A child that says more in one line is ended."""
@@ -70,10 +73,9 @@ class Process:
         """Raises `UpstreamSpawnFailed`."""
         starting = asyncio.ensure_future(cls._start(binary, args, environment, directory))
         try:
-            return await asyncio.shield(starting)
+            return await _whole(starting)
         except asyncio.CancelledError:
             # A process that is being made is not called back: it is ended when it is there.
-            await asyncio.wait((starting,))
             if starting.exception() is None:
                 await starting.result().stop(0.0)
             raise
@@ -153,7 +155,13 @@ class Process:
             raise ValueError(f"more than {MAX_LINE_BYTES} bytes in one line") from error
 
     async def stop(self, grace_s: float) -> None:
-        """Close its input, wait, end what is left of its group. Returns when it is gone. May be called by a task that was cancelled."""
+        """Close its input, wait, end what is left of its group. Returns when it is gone.
+
+        May be called by a task that was cancelled, and one that is cancelled meanwhile does not leave before the end either.
+        """
+        await _whole(asyncio.ensure_future(self._stop(grace_s)))
+
+    async def _stop(self, grace_s: float) -> None:
         self.end_input()
         # None of these waits is an `asyncio.timeout`: before Python 3.11.3 that one cannot be told from an earlier cancellation.
         ended = asyncio.ensure_future(self._child.wait())
@@ -188,6 +196,19 @@ class Process:
             self.stderr_bytes += len(chunk)
             if not self.settled and len(self.complaint) < _MAX_COMPLAINT_BYTES:
                 self.complaint = (self.complaint + chunk)[:_MAX_COMPLAINT_BYTES]
+
+
+async def _whole(work: asyncio.Future[T]) -> T:
+    """Its result. Who is cancelled meanwhile, once or more often, is cancelled when it is done."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait((work,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return work.result()
 
 
 def kill_group(leader: int) -> None:

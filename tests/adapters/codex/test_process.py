@@ -105,6 +105,20 @@ def test_it_dies_with_its_parent_however_that_dies(tmp_path: Path) -> None:
     assert [is_gone(pid) for pid in pids] == [True, True, True]
 
 
+@pytest.mark.parametrize("times", [1, 3])
+async def test_who_stops_waiting_for_its_end_leaves_nothing_of_it(tmp_path: Path, tidy: None, times: int) -> None:
+    child = await start(tmp_path, "", "/bin/sh", "-c", "sleep 600 & echo $!; read x")
+    grandchild = int(await child.read_line())
+    stopping = asyncio.create_task(child.stop(0.05))
+    for _ in range(times):
+        await asyncio.sleep(0)
+        stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert (child.running, child._guard.returncode) == (False, -signal.SIGKILL)
+    assert is_gone(grandchild)
+
+
 async def test_its_last_words_are_kept_and_have_a_bound(tmp_path: Path, tidy: None) -> None:
     child = await start(tmp_path, "dying")
     await child.stop(WAIT_S)
