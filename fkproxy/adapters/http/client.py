@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -78,8 +77,15 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         if self._closed:
             raise UpstreamUnavailable("the gateway is shutting down")
-        made = await connect(self._address, self._ssl_context, self._resolver, lambda: Connection(self), self.connect_timeout_s)
-        connection = cast(Connection, made)
+        connection = Connection(self)
+        try:
+            await connect(self._address, self._ssl_context, self._resolver, lambda: connection, self.connect_timeout_s)
+        except BaseException:
+            if connection in self.open:
+                # Cancelled at the last moment: uvloop has told it that it is made, and does not tell it that it is lost.
+                connection.cut()
+                self.lost(connection)
+            raise
         if self._closed:
             connection.cut()
             raise UpstreamUnavailable("the gateway is shutting down")

@@ -19,6 +19,7 @@ from fkproxy.adapters.http import HttpClient, Origin, Proxies
 from fkproxy.adapters.http import client as client_module
 from fkproxy.adapters.http.connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, HttpExchange
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
+from tests.fakes.cancelling import cancelled_at_each_wait
 from tests.fakes.upstream import CHUNKED_HEAD, FakeUpstream, chunked, reply
 
 WAIT_S = 30.0
@@ -196,7 +197,7 @@ async def test_a_request_that_was_answered_at_all_is_not_sent_again(client: Http
 async def test_a_request_that_was_under_way_for_long_is_not_sent_again(
     client: HttpClient, short_waits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fkproxy.adapters.http.connection._STALE_S", 0.05 if short_waits else 0.0)
+    monkeypatch.setattr("fkproxy.adapters.http.connection._STALE_S", 0.05 if short_waits else -1.0)
     go = asyncio.Event()
     async with FakeUpstream(reply(b"1"), [go.wait, None], reply(b"3")) as upstream:  # type: ignore[arg-type]  # a wait may return something
         origin = client.origin(upstream.url)
@@ -464,3 +465,25 @@ async def test_a_name_does_not_lead_to_where_machines_keep_credentials(
         with contextlib.nullcontext() if words is None else pytest.raises(UpstreamUnavailable, match=words):
             assert await read(await post(client, origin)) == b"{}"
         assert len(upstream.asked) == (words is None)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_who_gives_up_while_it_is_asked_leaves_no_connection(authority: trustme.CA, encrypted: bool) -> None:
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with FakeUpstream(reply(b"{}"), ssl_context=server_context(authority, "localhost") if encrypted else None) as upstream:
+        client = HttpClient(connect_timeout_s=WAIT_S, ssl_context=trusting)
+        url = f"https://localhost:{upstream.port}" if encrypted else upstream.url
+
+        async def ask() -> None:
+            exchange = await post(client, client.origin(url))
+            try:
+                await read(exchange)
+            finally:
+                exchange.close()
+
+        async for _ in cancelled_at_each_wait(ask):
+            while (kept := client.origin(url).pool.take()) is not None:
+                kept.cut()
+            await nothing_open(client)
+        await client.aclose()
