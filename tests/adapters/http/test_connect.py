@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fkproxy.adapters.http import connect
+from tests.fakes.cancelling import cancelled_at_each_wait
 
 pytestmark = pytest.mark.leaps
 
@@ -62,6 +63,8 @@ async def test_an_address_that_does_not_answer_keeps_nobody_waiting(monkeypatch:
     sockets = Sockets(monkeypatch, never, refused, at_once)
     with await sockets.first() as winner:
         assert winner is sockets.made[2]
+        # Those that are cancelled are not waited for.
+        await asyncio.sleep(0)
     assert (sockets.begun, sockets.ended) == ([0, 1, 2], [0])
 
 
@@ -85,3 +88,14 @@ async def test_of_two_that_answer_one_is_closed(monkeypatch: pytest.MonkeyPatch)
     with await sockets.first() as winner:
         assert [made.fileno() == -1 for made in sockets.made.values()] == [made is not winner for made in sockets.made.values()]
     assert len(sockets.made) == 2
+
+
+async def test_who_gives_up_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    sockets = Sockets(monkeypatch, never, at_once, at_once)
+
+    async def race() -> None:
+        (await sockets.first()).close()
+
+    async for _ in cancelled_at_each_wait(race):
+        await asyncio.sleep(0)
+        assert [made.fileno() for made in sockets.made.values()] == [-1] * len(sockets.made)
