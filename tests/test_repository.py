@@ -19,8 +19,8 @@ FOLDERS = (".ci", "bench", "docs", "fkproxy", "packaging", "requirements", "scri
 MADE = {"__pycache__", "node_modules", "build", "dist"}
 CODE = {".py", ".c", ".mjs", ".js", ".sh"}
 MAX_LINES = 500
-CROSS_CUTTING = {"bench", "build", "docs", "floors", "monitoring", "repository"}
-"""Tests of the repository itself."""
+CROSS_CUTTING = {"bench", "build", "docs", "floors", "loops", "monitoring", "repository"}
+"""Tests of the repository itself, and of what its tests rest on."""
 MANY_AT_ONCE: dict[str, set[str]] = {
     "adapters/codex": {"crew_starts", "stand_in"},
     "adapters/token_file": {"sharing"},
