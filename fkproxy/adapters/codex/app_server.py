@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from fkproxy.adapters.codex.command import Found
-from fkproxy.adapters.codex.process import Process
+from fkproxy.adapters.codex.process import Process, whole
 from fkproxy.dialects.codex.response import LIMITS
 from fkproxy.model.errors import (
     UpstreamError,
@@ -205,7 +205,10 @@ class AppServer:
         self._ended(self)
 
     async def aclose(self, grace_s: float) -> None:
-        """End it: it may finish what it does. May be called twice."""
+        """End it: it may finish what it does. May be called twice. Who is cancelled meanwhile does not leave before the end."""
+        await whole(asyncio.ensure_future(self._close(grace_s)))
+
+    async def _close(self, grace_s: float) -> None:
         await self.process.stop(grace_s)
         self._reading.cancel()
         self.fail(UpstreamUnavailable("the child was ended"))

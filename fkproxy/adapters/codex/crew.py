@@ -25,6 +25,7 @@ import msgspec
 from fkproxy.adapters.base import Children
 from fkproxy.adapters.codex.app_server import AppServer
 from fkproxy.adapters.codex.command import Command
+from fkproxy.adapters.codex.process import whole
 from fkproxy.limits.bucket import TokenBucket
 from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamSpawnFailed, UpstreamUnavailable
 
@@ -113,7 +114,7 @@ class Crew:
                     continue
                 best.turns += 1
                 return best
-            if self._starting is not None or (not self._closed and len(self._present) < self.limits.processes):
+            if self._starting is not None or self._has_room:
                 await self._start()
             elif self._closed or not await self._freed_before(until):
                 raise _NotNow("all children are busy", retry_after_s=1.0)
@@ -158,7 +159,12 @@ class Crew:
 
     @property
     def _may_grow(self) -> bool:
-        return self._starting is None and len(self._present) < self.limits.processes and self._now() >= self._not_before
+        return self._starting is None and self._has_room and self._now() >= self._not_before
+
+    @property
+    def _has_room(self) -> bool:
+        """For one more child."""
+        return not self._closed and len(self._present) < self.limits.processes
 
     # --- starting
 
@@ -274,7 +280,7 @@ class Crew:
         server.leaving, server.leave_by = True, self._now() + _LEAVE_S
         told = {"pid": server.process.pid, "reason": why, "calls": server.served, "resident_bytes": server.resident_bytes}
         logger.info("child is replaced" if why != "idle" else "child is ended", extra=told)
-        if why != "idle" and not self._present and self._starting is None:
+        if why != "idle" and not self._closed and not self._present and self._starting is None:
             self._start_beside()
 
     async def _keep(self) -> None:
@@ -326,7 +332,10 @@ class Crew:
             self._dismiss(server, "idle")
 
     async def aclose(self) -> None:
-        """End all of it. What is under way is cut off."""
+        """End all of it. What is under way is cut off. Who is cancelled meanwhile does not leave before the end."""
+        await whole(asyncio.ensure_future(self._close()))
+
+    async def _close(self) -> None:
         self._closed = True
         if self._replacement is not None:
             self._replacement.cancel()
@@ -337,7 +346,8 @@ class Crew:
         servers, self.servers = self.servers, []
         await asyncio.gather(*(server.aclose(_GRACE_S) for server in servers), return_exceptions=True)
         # What ends is waited for: a process, its guard and its pipes are left by nobody else.
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        while self._ending:
+            await asyncio.wait(self._ending)
 
 
 def resident_bytes(pid: int) -> int:

@@ -163,7 +163,9 @@ class CodexOnce:
 
     async def aclose(self) -> None:
         """Calls have left by now; what they left is waited for."""
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        while self._ending:
+            # Not `gather`, which is cancelled together with what it gathers.
+            await asyncio.wait(self._ending)
 
 
 class _Run(Pulled):

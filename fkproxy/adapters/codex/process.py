@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from fkproxy.model.errors import UpstreamSpawnFailed
 
-__all__ = ["MAX_LINE_BYTES", "Process", "find_binary"]
+__all__ = ["MAX_LINE_BYTES", "Process", "find_binary", "whole"]
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Process:
         """Raises `UpstreamSpawnFailed`."""
         starting = asyncio.ensure_future(cls._start(binary, args, environment, directory))
         try:
-            return await _whole(starting)
+            return await whole(starting)
         except asyncio.CancelledError:
             # A process that is being made is not called back: it is ended when it is there.
             if starting.exception() is None:
@@ -159,7 +159,7 @@ class Process:
 
         May be called by a task that was cancelled, and one that is cancelled meanwhile does not leave before the end either.
         """
-        await _whole(asyncio.ensure_future(self._stop(grace_s)))
+        await whole(asyncio.ensure_future(self._stop(grace_s)))
 
     async def _stop(self, grace_s: float) -> None:
         self.end_input()
@@ -198,8 +198,8 @@ class Process:
                 self.complaint = (self.complaint + chunk)[:_MAX_COMPLAINT_BYTES]
 
 
-async def _whole(work: asyncio.Future[T]) -> T:
-    """Its result. Who is cancelled meanwhile, once or more often, is cancelled when it is done."""
+async def whole(work: asyncio.Future[T]) -> T:
+    """Its result. Who is cancelled meanwhile, once or more often, is cancelled when it is done, for half of it would leave something."""
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:

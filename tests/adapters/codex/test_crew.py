@@ -409,6 +409,36 @@ async def test_a_crew_that_is_closed_while_a_child_breaks_waits_for_its_end(make
     assert is_gone(pid, 0.0)
 
 
+@pytest.mark.parametrize("times", [1, 2, 9])
+async def test_who_stops_waiting_for_the_end_of_a_crew_leaves_nothing(make: Make, times: int) -> None:
+    children = make()
+    server = await children.take()
+    closing = asyncio.create_task(children.aclose())
+    for _ in range(times):
+        await asyncio.sleep(0)
+        closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert is_gone(server.process.pid, 0.0)
+    assert list(children.command.directory.iterdir()) == []
+
+
+async def test_a_crew_that_is_being_closed_starts_nothing(make: Make) -> None:
+    children = make(processes=2, turns=1)
+    server = await children.take()
+    children.give_back(server)
+    closing = asyncio.create_task(children.aclose())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # Both half full, and behind the times.
+    assert await children.take() is server
+    (children.command.home / "auth.json").write_text("{}")
+    with pytest.raises(UpstreamOverloaded):
+        await children.take()
+    await closing
+    assert (children._starting, children.servers) == (None, [])
+
+
 async def test_what_a_killed_gateway_left_behind_is_removed(make: Make) -> None:
     children = make()
     directory = children.command.directory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fkproxy.adapters.base import UpstreamCall
+from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.codex import CodexOnce, Options, command_of
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek
@@ -59,10 +60,13 @@ class Program:
             command_of(options, {}), provider_key="once", models=("*",), name="", model=options.model, sandbox=options.sandbox
         )
 
-    async def ask(self, model: str = "default", **body: Any) -> list[Any]:
+    async def send(self, model: str = "default", **body: Any) -> Exchange:
         raw = json.dumps({"model": model, "messages": [{"role": "user", "content": "What?"}], **body}).encode()
         plan = DIALECT.encode_request(CHAT.decode_request(raw, Peek(model=model)), model).body
-        exchange = await self.upstream.send(UpstreamCall(model=model, stream=False, body=plan, request_id="r"))
+        return await self.upstream.send(UpstreamCall(model=model, stream=False, body=plan, request_id="r"))
+
+    async def ask(self, model: str = "default", **body: Any) -> list[Any]:
+        exchange = await self.send(model, **body)
         reply = b""
         try:
             assert await exchange.head(30)
@@ -202,14 +206,25 @@ async def test_one_that_ends_before_it_was_told_everything_says_why(tmp_path: Pa
 
 async def test_who_leaves_ends_it(tmp_path: Path) -> None:
     program = Program(tmp_path, *SAID[:3], then="sleep 1000")
-    plan = DIALECT.encode_request(
-        CHAT.decode_request(b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}', Peek(model="m")), "m"
-    )
-    exchange = await program.upstream.send(UpstreamCall(model="m", stream=True, body=plan.body, request_id="r"))
+    exchange = await program.send()
     while not await exchange.chunk(30):
         pass
     assert program.upstream.children.processes == 1
     exchange.close()
+    await program.upstream.aclose()
+    assert program.upstream.children.processes == 0
+    assert not list((program.home / "calls").iterdir())
+
+
+async def test_who_stops_waiting_for_its_end_leaves_nothing(tmp_path: Path) -> None:
+    program = Program(tmp_path, *SAID[:3], then="sleep 1000")
+    exchange = await program.send()
+    exchange.close()
+    closing = asyncio.create_task(program.upstream.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
     await program.upstream.aclose()
     assert program.upstream.children.processes == 0
     assert not list((program.home / "calls").iterdir())
