@@ -327,10 +327,10 @@ class Administration:
 
     def _chores(self, store: Store) -> list[Chore]:
         return [
-            Chore("the audit log", 5.0, self.ledger.catch_up),
+            Chore("the audit log", 5.0, self.ledger.catch_up, at_end=True),
             Chore("the log of calls", 5.0, lambda: self._log_calls(store)),
             Chore("what keys have used", 1.0, self._seed_what_began),
-            Chore("the last uses of keys", 2.0, lambda: self._note_uses(store)),
+            Chore("the last uses of keys", 2.0, lambda: self._note_uses(store), at_end=True),
             Chore("the end of the audit log", 600.0, lambda: self._prune_audit(store)),
         ]
 

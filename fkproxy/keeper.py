@@ -43,11 +43,15 @@ S = TypeVar("S", bound=OpenStore)
 
 
 class Chore(msgspec.Struct, frozen=True):
-    """Something to do again and again while the store is open: the first time at once, then every `every_s` seconds."""
+    """Something to do again and again while the store is open: the first time at once, then every `every_s` seconds.
+
+    `at_end`: once more before the store is closed, for what it writes is in memory alone.
+    """
 
     name: str
     every_s: float
     do: Callable[[], Awaitable[object]]
+    at_end: bool = False
 
 
 class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,12 +121,16 @@ class Keeper(Generic[S]):
                 self._failed(_known(error, "the store cannot be opened"))
                 await self._sleep(wait_s)
                 wait_s = min(wait_s * 2, _LONGEST_RETRY_S)
+        chores = self._chores(self._store)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
-                for chore in self._chores(self._store):
+                for chore in chores:
                     tasks.create_task(self._again_and_again(chore))
         finally:
+            for chore in chores:
+                if chore.at_end and self._in_force.is_set():
+                    await self._do(chore)
             with contextlib.suppress(StoreError):
                 await self._store.close()
 
@@ -165,12 +173,15 @@ class Keeper(Generic[S]):
     async def _again_and_again(self, chore: Chore) -> None:
         await self._in_force.wait()
         while True:
-            try:
-                await chore.do()
-                self._undone.pop(chore.name, None)
-            except Exception as error:  # noqa: BLE001 - see the class
-                self._put_off(chore.name, error)
+            await self._do(chore)
             await self._sleep(chore.every_s)
+
+    async def _do(self, chore: Chore) -> None:
+        try:
+            await chore.do()
+            self._undone.pop(chore.name, None)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._put_off(chore.name, error)
 
     def _put_off(self, name: str, caught: Exception) -> None:
         error = _known(caught, f"{name} cannot be kept")

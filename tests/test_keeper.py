@@ -211,6 +211,31 @@ async def test_it_is_closed_at_the_end() -> None:
     assert scene.store.closed
 
 
+async def test_what_waits_in_memory_is_written_before_it_is_closed() -> None:
+    done: list[tuple[str, bool]] = []
+
+    def chore(name: str, *, at_end: bool = True, fails: bool = False) -> Chore:
+        async def do() -> None:
+            done.append((name, scene.store.closed))
+            if fails:
+                raise StoreUnavailable("full", "no space is left for the database")
+
+        return Chore(name, 5.0, do, at_end)
+
+    async with Scene(chores=[chore("one", fails=True), chore("two", at_end=False), chore("three")]) as scene:
+        done.clear()
+    assert done == [("one", False), ("three", False)]
+    assert scene.store.closed
+
+
+async def test_nothing_is_written_to_a_store_that_was_never_in_force() -> None:
+    scene = Scene(chores=[Chore("one", 5.0, asyncio.Event().wait, at_end=True)])
+    scene.store.fault = StoreUnavailable("locked", "the database is locked")
+    async with scene:
+        pass
+    assert scene.store.closed
+
+
 async def test_a_mistake_of_ours_is_told_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     done: list[str] = []
     mistakes = [ZeroDivisionError("hunter2")]
