@@ -248,20 +248,20 @@ def _key_of(options: argparse.Namespace) -> str | None:
 
 
 def _of_this_host(options: argparse.Namespace) -> LoadedSettings:
-    """The settings that are named, or those of the service on this host for whoever may read them, but for the providers file: while
-    somebody mends that, keys can be revoked."""
+    """The settings that are named, or those of the service on this host for whoever may read them, but for the upstreams: while somebody
+    mends the providers file, and where this shell's clients are led here, keys can be revoked."""
     from fkproxy.installation.places import ENV_FILE
 
-    return _load(options.env_file or (ENV_FILE if os.access(ENV_FILE, os.R_OK) else None), providers_file=False)
+    return _load(options.env_file or (ENV_FILE if os.access(ENV_FILE, os.R_OK) else None), upstreams=False)
 
 
-def _load(env_file: Path | None, *, providers_file: bool = True) -> LoadedSettings:
+def _load(env_file: Path | None, *, upstreams: bool = True) -> LoadedSettings:
     """The settings; those of the service with what systemd gives it. The environment wins."""
     from fkproxy.installation.places import ENV_FILE, service_variables
 
     given = process_variables()
     environ = {**service_variables(), **given} if env_file == ENV_FILE else given
-    return load(env_file=env_file, environ=environ, providers_file=providers_file)
+    return load(env_file=env_file, environ=environ, upstreams=upstreams)
 
 
 def _remotely(options: argparse.Namespace, act: remote.Act) -> int:

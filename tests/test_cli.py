@@ -256,6 +256,24 @@ def test_a_providers_file_with_a_fault_keeps_nobody_from_asking_what_runs(
     assert smoked == [("http://[::1]:4100", KEY, None)]
 
 
+@pytest.mark.parametrize(
+    "client",
+    [
+        {"OPENAI_BASE_URL": "http://127.0.0.1:4000/v1"},
+        {"ANTHROPIC_BASE_URL": "http://127.0.0.1:4000", "ANTHROPIC_API_KEY_FILE": "/nowhere"},
+        {"OPENAI_API_KEY": "the key, and what it is for"},
+    ],
+)
+def test_what_is_for_the_clients_of_a_shell_keeps_nobody_from_asking_what_runs(
+    client: dict[str, str], service: Path, smoked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in client.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["smoke"]) == 0
+    assert smoked == [("http://[::1]:4100", KEY, None)]
+    assert cli.main(["check"]) == 1
+
+
 def test_the_settings_of_the_service_are_checked_as_it_will_have_them(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--env-file", str(service)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -176,7 +176,7 @@ REGISTRIES = (
     "children",
     "control.fallback_list",
     "dialects",
-    "doctor.clients",
+    "doctor.shell",
     "doctor.vendors",
     "providers",
     "selftest.matrix",

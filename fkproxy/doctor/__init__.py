@@ -1,6 +1,7 @@
 """Everything an on-call person would check by hand. Floor 4.
 
 situation.py   what is looked at: configuration, service, address, environment
+shell.py       what of that environment is for the clients of this shell
 service.py     the unit, its files, the process, what answers at the address
 host.py        permissions, disk, descriptors, memory, clock
 store.py       what the gateway remembers: directory, database, keys for secrets

@@ -6,37 +6,15 @@ import http.client
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-import msgspec
-
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.doctor.service import start
+from fkproxy.doctor.shell import CLIENTS, Client
 from fkproxy.doctor.situation import Situation
+from fkproxy.settings.checks import is_own_address
 
 __all__ = ["check"]
 
 _TIMEOUT_S = 5.0
-_OURSELVES = ("127.0.0.1", "localhost", "::1")
-
-
-class _Client(msgspec.Struct, frozen=True):
-    """A variable that clients read their address from, what must follow the authority in it, and the variables of their key: of two that
-    are set they take the first."""
-
-    variable: str
-    path: str
-    keys: tuple[str, ...]
-
-
-_CLIENTS = (
-    _Client("OPENAI_BASE_URL", "/v1", ("OPENAI_API_KEY",)),
-    _Client("OPENAI_API_BASE", "/v1", ("OPENAI_API_KEY",)),
-    _Client("AZURE_OPENAI_ENDPOINT", "", ("AZURE_OPENAI_API_KEY",)),
-    _Client("ANTHROPIC_BASE_URL", "", ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")),
-    _Client("ANTHROPIC_VERTEX_BASE_URL", "/v1", ("ANTHROPIC_AUTH_TOKEN",)),
-    _Client("GOOGLE_GEMINI_BASE_URL", "", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
-    _Client("GOOGLE_VERTEX_BASE_URL", "", ("GOOGLE_API_KEY",)),
-)
-"""Sources: READMEs of openai-python, anthropic-sdk-python, python-genai and gemini-cli, read 2026-11."""
 
 
 def check(situation: Situation) -> Iterable[Finding]:
@@ -44,7 +22,7 @@ def check(situation: Situation) -> Iterable[Finding]:
     host, port = situation.address
     here = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     unset: list[str] = []
-    for client in _CLIENTS:
+    for client in CLIENTS:
         value = situation.variables.get(client.variable, "").strip()
         if not value:
             unset.append(client.variable)
@@ -54,7 +32,7 @@ def check(situation: Situation) -> Iterable[Finding]:
         fix = f"export {client.variable}={here}{client.path}"
         if parts.scheme not in ("http", "https") or not parts.hostname:
             yield error("clients", f"{name} is not an http address", fix)
-        elif not _leads_here(parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme], host, port):
+        elif not is_own_address(value, host, port):
             yield note("clients", f"{name} leads to {parts.hostname}, not to this gateway", fix)
         elif parts.scheme == "https":
             yield error("clients", f"{name} leads here with https, and http is spoken here", fix)
@@ -66,12 +44,7 @@ def check(situation: Situation) -> Iterable[Finding]:
         yield note("clients", f"not set in this shell: {', '.join(unset)}")
 
 
-def _leads_here(named: str, number: int, host: str, port: int) -> bool:
-    same = named == host or (named in _OURSELVES and host in _OURSELVES)
-    return same and number == port
-
-
-def _let_in(situation: Situation, client: _Client, host: str, port: int) -> Iterable[Finding]:
+def _let_in(situation: Situation, client: Client, host: str, port: int) -> Iterable[Finding]:
     held = next((name for name in client.keys if situation.variables.get(name)), None)
     headers = {"authorization": f"Bearer {situation.variables[held]}"} if held is not None else {}
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)

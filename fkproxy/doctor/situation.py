@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from fkproxy.doctor.shell import without_clients
 from fkproxy.installation import manager
 from fkproxy.installation.places import ENV_FILE, SERVICE, SOCKET, service_variables
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load
@@ -35,11 +36,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def address(self) -> tuple[str, int]:
         """(host, port) at which clients of this host find the gateway: the socket unit's, or the configured one."""
-        host, port = "127.0.0.1", 4000
-        if self.loaded is not None:
-            host, port = self.loaded.settings.server.host, self.loaded.settings.server.port
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-        return manager.listens_at(self.socket) or (host, port)
+        return _address(self.loaded, self.socket)
 
     @property
     def key(self) -> str | None:
@@ -56,13 +53,28 @@ def look(env_file: Path | None, variables: Mapping[str, str]) -> Situation:
         env_file = ENV_FILE
     # The service's settings, not those of the shell: only where there is no file do the shell's count.
     given = dict(variables) if env_file is None else service_variables()
-    loaded: LoadedSettings | None = None
-    problems: tuple[Problem, ...] = ()
-    try:
-        loaded = load(env_file=env_file, environ=given)
-    except SettingsError as error:
-        problems = tuple(error.problems)
+    if env_file is None:
+        asked, _ = _read(None, given, upstreams=False)
+        given = without_clients(given, *_address(asked, socket))
+    loaded, problems = _read(env_file, given)
     return Situation(env_file=env_file, variables=variables, loaded=loaded, problems=problems, service=service, socket=socket)
+
+
+def _read(
+    env_file: Path | None, environ: Mapping[str, str], *, upstreams: bool = True
+) -> tuple[LoadedSettings | None, tuple[Problem, ...]]:
+    try:
+        return load(env_file=env_file, environ=environ, upstreams=upstreams), ()
+    except SettingsError as error:
+        return None, tuple(error.problems)
+
+
+def _address(loaded: LoadedSettings | None, socket: Mapping[str, str]) -> tuple[str, int]:
+    host, port = "127.0.0.1", 4000
+    if loaded is not None:
+        host, port = loaded.settings.server.host, loaded.settings.server.port
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return manager.listens_at(socket) or (host, port)
 
 
 def _is_there(path: Path) -> bool:

@@ -147,7 +147,8 @@ def _circles(settings: Settings, collected: Collected) -> None:
     for setting, url in upstreams.items():
         if url is not None and is_own_address(url, settings.server.host, settings.server.port):
             text = "is this gateway's own address: a call would go round in circles"
-            collected.problems.append(Problem(collected.found[setting].name, text, "name the upstream's address, or another port"))
+            hint = "name the upstream's address, or another port; unset it here where it is for clients"
+            collected.problems.append(Problem(collected.found[setting].name, text, hint))
 
 
 def _claude(settings: Settings, collected: Collected) -> None:

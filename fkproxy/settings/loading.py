@@ -88,13 +88,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     unit: str | None
 
 
-def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None, *, providers_file: bool = True) -> LoadedSettings:
+def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None, *, upstreams: bool = True) -> LoadedSettings:
     """The settings in force. `environ` stands in for the process's environment. Raises `SettingsError` with every problem.
 
-    `providers_file` False: without what is in it, right or wrong, for who only asks an instance that runs.
+    `upstreams` False, for who only asks an instance that runs: without what is in the providers file, right or wrong, and without the
+    variables of the environment that vendors have named: in the shell of who asks they may be there for its clients.
     """
     given = os.environ if environ is None else environ
-    layers = [Layer(given)]
+    layers = [Layer(given if upstreams else _without_vendors(given))]
     # systemd has read the original, and passes over a line that is wrong, a key in it or not.
     of_service, problems = _service_file(given)
     if env_file is not None:
@@ -113,7 +114,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     beside = named_by_variables(settings)
     collected.problems += namesakes(beside)
     file, warnings = ProvidersFile(), _beside_named(collected.warnings, beside)
-    if providers_file and settings.providers.file is not None and not wrong:
+    if upstreams and settings.providers.file is not None and not wrong:
         source = _checked_file(settings.providers.file, secrets, beside, settings)
         collected.problems += source.problems
         file, warnings = source.file, _warnings(warnings, source)
@@ -193,6 +194,12 @@ def successor_variables(environment: ProcessEnvironment) -> Variables:
         raise SettingsError(problems)
     kept = {name: value for name, value in environment.variables.items() if name not in environment.from_file}
     return Variables(kept | values | {_FROM_FILE_VARIABLE: " ".join(values)})
+
+
+def _without_vendors(environ: Mapping[str, str]) -> dict[str, str]:
+    """What is named by ourselves, and what is no setting."""
+    names = {name for slot in slots() for name in slot.variables if not name.startswith("APP_")}
+    return {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in names}
 
 
 def _service_file(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
