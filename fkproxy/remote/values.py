@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 __all__ = ["amount", "duration_s", "lifetime_s", "moment_s", "pair", "text_or_none"]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d+)([smhdw]?)")
+_DURATION = re.compile(r"(\d{1,12})([smhdw]?)")
 
 
 def duration_s(text: str) -> int:

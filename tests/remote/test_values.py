@@ -43,8 +43,8 @@ def test_a_moment_may_be_so_long_ago() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [(duration_s, "-1"), (duration_s, "1y"), (duration_s, "1h30m"), (duration_s, ""), (lifetime_s, "ever"), (moment_s, "yesterday"),
-     (moment_s, ""), (pair, "x"), (pair, "=1")],
+    [(duration_s, "-1"), (duration_s, "1y"), (duration_s, "1h30m"), (duration_s, ""), (duration_s, "9" * 400), (lifetime_s, "ever"),
+     (lifetime_s, "9" * 400 + "d"), (moment_s, "yesterday"), (moment_s, ""), (moment_s, "9" * 400 + "w"), (pair, "x"), (pair, "=1")],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(kind: Callable[[str], Any], text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
