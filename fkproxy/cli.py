@@ -45,7 +45,10 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None, parent: Main | None = None) -> int:
     """Run one command and return its exit code. `parent`: whose worker this is, if it is to serve."""
-    options = _parser().parse_args(arguments)
+    try:
+        options = _typed(arguments)
+    except OSError as error:
+        return _unprinted(error)
     if options.run is _serve and parent is None:
         return main_process.run(partial(main, arguments))
     options.parent = parent
@@ -56,18 +59,29 @@ def main(arguments: Sequence[str] | None = None, parent: Main | None = None) -> 
     except SettingsError as error:
         _report(error, as_json=getattr(options, "json", False))
         return 1
-    except BrokenPipeError:
-        # Whoever read it has seen enough (`… | head`).
-        _print_no_more()
-        return 141
     except OSError as error:
-        if parent is not None:
+        if parent is not None and not isinstance(error, BrokenPipeError):
             raise
-        print(f"fkllmproxy: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-        _print_no_more()
-        return 1
+        return _unprinted(error)
     except KeyboardInterrupt:
         return 130
+
+
+def _typed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What was asked for. Help is printed and ends it: raises `SystemExit`, and `OSError` where that cannot be printed."""
+    try:
+        return _parser().parse_args(arguments)
+    finally:
+        sys.stdout.flush()
+
+
+def _unprinted(error: OSError) -> int:
+    """The exit code of what ended so; said in one line, unless whoever read it has seen enough (`… | head`)."""
+    enough = isinstance(error, BrokenPipeError)
+    if not enough:
+        print(f"fkllmproxy: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+    _print_no_more()
+    return 141 if enough else 1
 
 
 def _print_no_more() -> None:

@@ -15,6 +15,7 @@ upon between two looks. It imports nothing later: it may fork at any time, and i
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import mmap
@@ -456,3 +457,6 @@ def have_standard_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: a name that the locale has no letters for is no reason to end.
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -336,11 +336,29 @@ def test_a_change_of_the_host_is_made_to_its_end_whether_or_not_anybody_reads_on
     assert done == ["trial", "takeover", "bookkeeping"]
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["check", "--json"], ["version"]])
+@pytest.mark.parametrize(
+    "arguments", [["check"], ["check", "--json"], ["version"], ["--version"], ["--help"], ["keys", "create", "--help"]]
+)
 def test_what_cannot_be_printed_is_one_plain_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([sys.executable, "-m", "fkproxy", *arguments], stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (1, b"fkllmproxy: the system: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["version"], ["--version"], ["usage", "--help"]])
+def test_whoever_has_read_enough_hears_nothing_more(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as unread:
+        done = subprocess.run([sys.executable, "-m", "fkproxy", *arguments], stdout=unread, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_what_the_locale_has_no_letters_for_is_printed_all_the_same() -> None:
+    latin = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1:strict"}
+    done = subprocess.run([sys.executable, "-m", "fkproxy", "usage", "--help"], env=latin, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"by key, pool, model \\u2026; to the hour" in done.stdout
 
 
 @pytest.mark.parametrize(
