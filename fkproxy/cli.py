@@ -105,7 +105,7 @@ def _report(error: SettingsError, *, as_json: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fkllmproxy", description="One gateway in front of every LLM API.")
     parser.set_defaults(run=_serve, env_file=None)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     configured = argparse.ArgumentParser(add_help=False)
     configured.add_argument(
         "--env-file", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="read settings from this file too; the environment wins"

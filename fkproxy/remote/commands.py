@@ -30,6 +30,8 @@ def _upstreams(commands: Any, parent: argparse.ArgumentParser, run: Run) -> None
 
 def _steer(administrator: Administrator, options: argparse.Namespace) -> Result:
     match options.verb:
+        case "list" | "reload" if options.upstream is not None:
+            raise ValueError(f"{options.verb} is of all upstreams; leave out {options.upstream!r}")
         case "reload":
             return reload(administrator, options)
         case "list":

@@ -83,6 +83,13 @@ def test_upstreams_are_steered(arguments: list[str], path: str, answer: Any, tel
     assert [asked[:2] for asked in stand_in.asked] == [("POST", path)]
 
 
+@pytest.mark.parametrize("verb", ["list", "reload"])
+def test_what_is_of_all_upstreams_is_not_done_as_if_one_had_been_meant(verb: str, tell: Type, stand_in: Scripted) -> None:
+    said = tell("upstreams", verb, "one/a")
+    assert (said.code, said.err) == (2, f"fkllmproxy: {verb} is of all upstreams; leave out 'one/a'\n")
+    assert stand_in.asked == []
+
+
 def test_an_upstream_is_tested_with_a_real_call(type_: Type) -> None:
     said = type_("upstreams", "test", "sandbox")
     assert said.code == 0
