@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the master key; default: the configured one")
     running.add_argument("--json", action="store_true", help="print JSON")
     store_verbs = remote.add_commands(commands, running, lambda act: lambda options: _remotely(options, act))
-    upkeep.add_commands(commands, store_verbs, configured, _of_this_host)
+    upkeep.add_commands(commands, store_verbs, configured, _of_the_service)
     doctor = commands.add_parser("doctor", parents=[configured], help="look at everything on this host that the service depends on")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.add_argument("--offline", action="store_true", help="ask no upstream for anything")
@@ -267,6 +267,14 @@ def _of_this_host(options: argparse.Namespace) -> LoadedSettings:
     from fkproxy.installation.places import ENV_FILE
 
     return _load(options.env_file or (ENV_FILE if os.access(ENV_FILE, os.R_OK) else None), upstreams=False)
+
+
+def _of_the_service(options: argparse.Namespace) -> LoadedSettings:
+    """The settings that are named, or those of the service on this host: who may not read them is refused, and not given a store of his own
+    in the place of the service's."""
+    from fkproxy.installation.places import ENV_FILE, is_there
+
+    return _load(options.env_file or (ENV_FILE if is_there(ENV_FILE) else None), upstreams=False)
 
 
 def _load(env_file: Path | None, *, upstreams: bool = True) -> LoadedSettings:

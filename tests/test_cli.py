@@ -274,6 +274,18 @@ def test_what_is_for_the_clients_of_a_shell_keeps_nobody_from_asking_what_runs(
     assert cli.main(["check"]) == 1
 
 
+@pytest.mark.parametrize("command", [["migrate"], ["migrate", "--check"], ["store", "verify"], ["store", "rotate-key"]])
+def test_who_may_not_read_the_settings_of_the_service_gets_no_store_in_the_place_of_its_own(
+    command: list[str], service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "env").write_text("what it says is not for everybody\n")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    assert cli.main(command) == 1
+    assert str(service) in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+
+
 def test_the_settings_of_the_service_are_checked_as_it_will_have_them(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--env-file", str(service)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -9,7 +9,7 @@ import msgspec
 
 from fkproxy.doctor.shell import without_clients
 from fkproxy.installation import manager
-from fkproxy.installation.places import ENV_FILE, SERVICE, SOCKET, service_variables
+from fkproxy.installation.places import ENV_FILE, SERVICE, SOCKET, is_there, service_variables
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load
 
 __all__ = ["Situation", "look"]
@@ -49,7 +49,7 @@ def look(env_file: Path | None, variables: Mapping[str, str]) -> Situation:
     """The situation as it is now. `env_file` None: the service's own, if it is there."""
     service = _properties(SERVICE, *_PROPERTIES)
     socket = _properties(SOCKET, "ActiveState", "Listen", "UnitFileState", "DropInPaths")
-    if env_file is None and _is_there(ENV_FILE):
+    if env_file is None and is_there(ENV_FILE):
         env_file = ENV_FILE
     # The service's settings, not those of the shell: only where there is no file do the shell's count.
     given = dict(variables) if env_file is None else service_variables()
@@ -75,14 +75,6 @@ def _address(loaded: LoadedSettings | None, socket: Mapping[str, str]) -> tuple[
         host, port = loaded.settings.server.host, loaded.settings.server.port
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return manager.listens_at(socket) or (host, port)
-
-
-def _is_there(path: Path) -> bool:
-    """Also where it stands in a folder that only root may look into."""
-    try:
-        return path.exists()
-    except PermissionError:
-        return True
 
 
 def _properties(unit: str, *names: str) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ __all__ = [
     "SOCKET",
     "STATE",
     "UNITS",
+    "is_there",
     "own_file",
     "packaged",
     "service_variables",
@@ -75,6 +76,14 @@ def service_variables() -> dict[str, str]:
     if _CREDENTIALS.is_dir():
         given["CREDENTIALS_DIRECTORY"] = str(_CREDENTIALS)
     return given
+
+
+def is_there(path: Path) -> bool:
+    """Also where it stands in a folder that only root may look into."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def own_file() -> Path | None:
