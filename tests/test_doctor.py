@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +31,18 @@ def test_a_check_that_cannot_go_on_is_one_finding(failure: Exception, found: tup
     ticks, failed, plenty = doctor.examine(None, {}, offline=True)[-3:]
     assert (ticks, plenty) == (ok("clock", "ticks"), ok("memory", "plenty"))
     assert (failed.check, failed.severity, failed.message) == ("clock", *found)
+
+
+@pytest.mark.parametrize(("readable", "severity"), [(False, "note"), (True, "error")])
+def test_settings_that_only_root_may_read_are_nothing_wrong(
+    readable: bool, severity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client's user looks where his clients go, and finds that in order."""
+    env_file = tmp_path / "env"
+    env_file.mkdir()
+    monkeypatch.setattr(doctor, "ENV_FILE", env_file)
+    monkeypatch.setattr("os.access", lambda *_: readable)
+    monkeypatch.setattr(doctor, "_CHECKS", {})
+    (found,) = doctor.examine(env_file, {}, offline=True)
+    assert (found.check, found.severity) == ("configuration", severity)
+    assert str(env_file) in found.message

@@ -15,6 +15,7 @@ No check changes anything, and none that cannot go on keeps the others from bein
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -23,6 +24,7 @@ from pathlib import Path
 from fkproxy.doctor import clients, host, service, store, upstreams, vendors
 from fkproxy.doctor.finding import Finding, as_json, as_table, error, exit_code, note, ok, warning
 from fkproxy.doctor.situation import Situation, look
+from fkproxy.installation.places import ENV_FILE
 
 __all__ = ["as_json", "as_table", "examine", "exit_code"]
 
@@ -74,6 +76,9 @@ def _upstreams(situation: Situation, *, live: bool) -> Iterable[Finding]:
 def _configuration(situation: Situation) -> Iterable[Finding]:
     where = str(situation.env_file) if situation.env_file is not None else "the environment"
     for problem in situation.problems:
+        if problem.name == str(ENV_FILE) and not os.access(ENV_FILE, os.R_OK):
+            yield note("configuration", f"{ENV_FILE} can only be read by root")
+            continue
         yield error("configuration", f"{problem.name}: {problem.message}", problem.hint or "correct it, then 'fkllmproxy check'")
     if situation.loaded is None:
         return
