@@ -59,8 +59,8 @@ def when(name: str, unit_s: float = 1.0) -> Callable[[Mapping[str, Any]], str]:
 
 
 def moment(at_s: float) -> str:
-    """Unix seconds as UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_s))
+    """Unix seconds as UTC, and says so; what commands take as a time again."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at_s))
 
 
 def plain(text: str) -> str:

@@ -81,7 +81,7 @@ def test_usage_is_summed_by_what_is_asked_for(type_: Type, called: str) -> None:
 def test_usage_says_what_it_leaves_out(tell: Type, stand_in: Scripted, by: str, which: str | None) -> None:
     stand_in.say("/admin/api/usage", {"group_by": by, "since_s": 1.8e9, "rows": [], "more": 3 if which else 0})
     said = tell("usage", "--by", by).err.splitlines()
-    assert said == ["since 2027-01-15 08:00:00", *([f"not shown: {which}; --limit takes up to 10000"] if which else [])]
+    assert said == ["since 2027-01-15 08:00:00Z", *([f"not shown: {which}; --limit takes up to 10000"] if which else [])]
 
 
 def test_a_call_is_explained_by_the_process_that_served_it(type_: Type, called: str) -> None:

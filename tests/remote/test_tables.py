@@ -36,14 +36,14 @@ def test_columns_are_as_wide_as_what_is_in_them_and_look_inside() -> None:
     rows = [{"actor": {"kind": "administrator"}, "x": 1, "at_s": 0.5}, {"actor": None, "x": "long enough", "at_s": None}]
     assert list(lines_of(columns, rows)) == [
         "WHO            TWO WORDS    WHEN",
-        "administrator  1            1970-01-01 00:00:00",
+        "administrator  1            1970-01-01 00:00:00Z",
         "-              long enough  -",
     ]
     assert list(lines_of(columns, [])) == ["WHO  TWO WORDS  WHEN"]
 
 
 def test_times_may_be_in_milliseconds() -> None:
-    assert when("at_ms", 1e-3)({"at_ms": 1769860800123}) == moment(1769860800) == "2026-01-31 12:00:00"
+    assert when("at_ms", 1e-3)({"at_ms": 1769860800123}) == moment(1769860800) == "2026-01-31 12:00:00Z"
 
 
 def test_one_thing_has_its_times_in_words_and_its_parts_further_in() -> None:
@@ -61,8 +61,8 @@ def test_one_thing_has_its_times_in_words_and_its_parts_further_in() -> None:
     }
     assert list(item_lines(found)) == [
         "id: a",
-        "created: 2026-01-31 12:00:00",
-        "started: 2026-01-31 12:00:00",
+        "created: 2026-01-31 12:00:00Z",
+        "started: 2026-01-31 12:00:00Z",
         "expires_s: -",
         "overlap_s: 3600",
         "duration_ms: 12.5",
@@ -74,7 +74,7 @@ def test_one_thing_has_its_times_in_words_and_its_parts_further_in() -> None:
         "    a: -",
         "secrets:",
         "  - prefix: p",
-        "    created: 2026-01-31 12:00:00",
+        "    created: 2026-01-31 12:00:00Z",
         "  - prefix: q",
         "    of:",
         "      b: 1",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fkproxy.remote.tables import moment
 from fkproxy.remote.values import amount, duration_s, lifetime_s, moment_s, pair, text_or_none
 
 
@@ -34,6 +35,17 @@ def test_a_lifetime_may_have_no_end() -> None:
 )
 def test_moments_are_utc_unless_they_say_otherwise(text: str, unix_s: float) -> None:
     assert moment_s(text) == unix_s
+
+
+def test_a_time_that_a_table_shows_may_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the terminal stands."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert (moment(1769860800), moment_s(moment(1769860800))) == ("2026-01-31 12:00:00Z", 1769860800)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_moment_may_be_so_long_ago() -> None:
