@@ -161,7 +161,13 @@ class Relay:
         reply = _Stream(self, call, client, peek, codec)
         pour = partial(reply.pour, exchange)
         while not reply.over:
-            await self.wait(call, client, pour, "silence", call.timeouts.silence_s)
+            try:
+                await self.wait(call, client, pour, "silence", call.timeouts.silence_s)
+            except UpstreamError:
+                if not reply.finished:
+                    raise
+                # Nothing is missing but the end: this is it.
+                reply.take(b"")
             if reply.ready:
                 await self.send_content(call, client, reply.release())
             if reply.blocked is not None:
@@ -317,6 +323,11 @@ class _Stream:
         """Pieces go out as they come; they do, and the last one ended an event."""
         self._told = False
         """The client has the failure as the upstream said it."""
+
+    @property
+    def finished(self) -> bool:
+        """The reply would be whole if its body ended here, as far as that is not told in it."""
+        return self._decoder.finished
 
     async def pour(self, exchange: Exchange, wait_s: float) -> bool:
         """See `Exchange.pour`. The call learns afterwards what came of it, and not with each piece: between two of them the processor's

@@ -11,6 +11,7 @@ from fkproxy.adapters.base import Timeouts
 from fkproxy.call import StreamPolicy
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.gemini.response_encode import BROKEN_OFF
+from fkproxy.model.errors import UpstreamProtocolError, UpstreamUnavailable
 from fkproxy.wire.late_event import BEGINNING
 from tests.fakes.pipeline import Bench, Hang, ListClient, Pause, ScriptedExchange, Step
 from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, SECOND, USAGE, chat, completion, delta, events, gemini, sse
@@ -306,6 +307,32 @@ async def test_a_reply_that_may_end_at_any_time_begins_no_further_event() -> Non
     client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
     assert client.body == said + BEGINNING + last + b": bye\n\n"
     assert told(bench) == (None, ["ok"])
+
+
+@pytest.mark.parametrize("dialect", ["gemini", "openai_chat"])
+@pytest.mark.parametrize("end", [Pause(1000.0), UpstreamUnavailable("reset"), UpstreamProtocolError("no chunk")])
+async def test_a_reply_that_lacks_nothing_but_its_end_ends_well(end: Step, dialect: str) -> None:
+    bench = Bench(("own", "gemini"))
+    reply = sse(gemini({"text": "Hello"}, finish=None), gemini({"text": "."}))
+    bench.adapters[0].streams(reply, Pause(end.seconds) if isinstance(end, Pause) else end)
+    if dialect == "gemini":
+        client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
+        assert client.body == reply
+    else:
+        client = await bench.send(chat(stream=True))
+        *_, last, done = events(client)
+        assert (last["choices"][0]["finish_reason"], done) == ("stop", DONE.decode())
+    assert client.finished
+    assert told(bench) == (None, ["ok"])
+
+
+@pytest.mark.parametrize("rest", [b'data: {"candidates": [{"con', sse({"candidates": [{"index": 1, "content": {"parts": []}}]})])
+async def test_a_reply_that_lacks_more_than_its_end_is_cut(rest: bytes) -> None:
+    bench = Bench(("own", "gemini"))
+    bench.adapters[0].streams(sse(gemini({"text": "Hello."})) + rest, UpstreamUnavailable("reset"))
+    client = await bench.send(b'{"contents": []}', "gemini", target="m:streamGenerateContent", query="alt=sse")
+    assert b'"error"' in client.body
+    assert told(bench)[0] is not None
 
 
 async def test_while_one_of_several_answers_is_not_said_the_next_event_may_begin() -> None:
