@@ -41,6 +41,7 @@ def _parts(*parts: Any) -> Probe:
 
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"city": "Paris"}'}}
 _TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
+_FORM = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
 
 CHAT: dict[str, Probe] = {
     "system prompt": _chat(messages=[{"role": "system", "content": "s"}, {"role": "user", "content": "x"}]),
@@ -81,7 +82,8 @@ CHAT: dict[str, Probe] = {
         ]
     ),
     "JSON mode": _chat(response_format={"type": "json_object"}),
-    "JSON schema": _chat(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}),
+    "JSON schema": _chat(response_format=_FORM),
+    "JSON schema beside tools": _chat(response_format=_FORM, tools=[_TOOL]),
     "stop": _chat(stop=["END"]),
     "n: 2": _chat(n=2),
     "seed": _chat(seed=7),

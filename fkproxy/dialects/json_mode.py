@@ -8,7 +8,7 @@ from fkproxy.model.parts import Message, Text
 from fkproxy.model.request import ChatRequest, Loss
 from fkproxy.wire import json
 
-__all__ = ["JSON_ONLY", "asked_in_words", "schema_in_words"]
+__all__ = ["JSON_ONLY", "asked_in_words", "output_in_words"]
 
 JSON_ONLY = "Answer with a single JSON object, without Markdown and without any other text."
 """Where a dialect has no switch for it, this is all there is."""
@@ -28,12 +28,12 @@ def asked_in_words(request: ChatRequest, losses: list[Loss]) -> tuple[Message, .
     return _instructed(messages, JSON_ONLY)
 
 
-def schema_in_words(request: ChatRequest, losses: list[Loss]) -> ChatRequest:
-    """The request with its schema behind the system's first words, for a model that takes no such schema."""
-    if request.output is None:
+def output_in_words(request: ChatRequest, losses: list[Loss]) -> ChatRequest:
+    """The request with the form of its answer behind the system's first words, for a model that does not take it otherwise."""
+    if request.output is None or request.output.kind == "text":
         return request
     losses.append(Loss(field="response_format", action="converted"))
-    words = _MATCHING + json.encode(request.output.schema_).decode()
+    words = JSON_ONLY if request.output.schema_ is None else _MATCHING + json.encode(request.output.schema_).decode()
     return msgspec.structs.replace(request, messages=_instructed(request.messages, words), output=None)
 
 

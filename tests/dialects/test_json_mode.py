@@ -85,6 +85,43 @@ def test_a_schema_that_openai_refuses_is_told_in_words(target: str, schema: dict
     assert [f"{loss.field} {loss.action}" for loss in encoded.losses] == (["response_format converted"] if in_words else [])
 
 
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLED = [{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "a", "content": "sun"}]
+OBJECT = {"type": "object", "properties": {"a": LIST}}
+BY_SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": OBJECT}}
+TOOLS = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "tools", "in_words"),
+    [
+        ("gemini-2.5-flash", [], TOOLS, True),
+        ("google/gemini-2.0-flash-001", [], TOOLS, True),
+        ("gemini-2.5-pro", CALLED, {}, True),
+        ("gemini-2.5-pro", CALLED, TOOLS, True),
+        ("gemini-2.5-pro", [], {}, False),
+        ("gemini-3-flash-preview", CALLED, TOOLS, False),
+        ("gemini-flash-latest", CALLED, TOOLS, False),
+        ("my-tuned-model", CALLED, TOOLS, False),
+    ],
+)
+@pytest.mark.parametrize("form", [BY_SCHEMA, {"type": "json_object"}])
+def test_what_older_gemini_takes_no_calls_with_is_told_in_words(
+    model: str, said: list[Any], tools: dict[str, Any], in_words: bool, form: dict[str, Any]
+) -> None:
+    chat = DIALECTS["openai_chat"]
+    body = {"model": model, "messages": [{"role": "user", "content": "colours as JSON"}, *said], "response_format": form, **tools}
+    encoded = GEMINI.encode_request(chat.decode_request(json.dumps(body).encode(), Peek(model=model)), model)
+    found = json.loads(encoded.body)
+    assert ("responseMimeType" not in found.get("generationConfig", {})) is in_words
+    assert ("responseSchema" in found.get("generationConfig", {})) is (form is BY_SCHEMA and not in_words)
+    told = "".join(part["text"] for part in found.get("systemInstruction", {"parts": []})["parts"])
+    schema = json.dumps(OBJECT, separators=(",", ":"))
+    assert (told == JSON_ONLY or told.endswith(schema)) is in_words
+    assert told.endswith(schema) is (in_words and form is BY_SCHEMA)
+    assert [f"{loss.field} {loss.action}" for loss in encoded.losses] == (["response_format converted"] if in_words else [])
+
+
 def test_a_client_of_the_same_dialect_asks_for_itself() -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}
     chat = DIALECTS["openai_chat"]

@@ -14,7 +14,7 @@ from itertools import groupby, takewhile
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
-from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses
+from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.gemini.schema import Nodes, clean_parameters, clean_schema
 from fkproxy.dialects.gemini.thinking import (
     NO_SIGNATURE,
@@ -24,7 +24,9 @@ from fkproxy.dialects.gemini.thinking import (
     most_tokens,
     sign,
     sign_images,
+    takes_json_with_calls,
 )
+from fkproxy.dialects.json_mode import output_in_words
 from fkproxy.dialects.media import registered_type
 from fkproxy.dialects.pairing import results_behind_calls, with_results
 from fkproxy.dialects.tool_names import with_taken_names
@@ -58,6 +60,8 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     losses: list[Loss] = [] if own else extra_losses(request, _NAME)
     if not own:
         request = with_taken_names(request, _FUNCTION_NAME, losses)
+        if request.output is not None and not takes_json_with_calls(model) and _has_calls(request):
+            request = output_in_words(request, losses)
     writer = _Writer(own=own, gemini_3=is_gemini_3(model), losses=losses)
     body: dict[str, Any] = {}
     contents, system = writer.contents(request.messages if own else with_results(results_behind_calls(request.messages), losses))
@@ -85,6 +89,12 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         losses.append(Loss(field="user"))
     body |= carried(request.extra, own)
     return Encoded(json.encode(body), tuple(dict.fromkeys(losses)), may_think=own or request.reasoning is not None)
+
+
+def _has_calls(request: ChatRequest) -> bool:
+    """There are functions that may be called, or some were."""
+    said = (part for message in request.messages for part in message.parts)
+    return bool(functions_of(request)) or any(isinstance(part, ToolCall | ToolResult) for part in said)
 
 
 def _generation_config(request: ChatRequest, model: str, own: bool, losses: list[Loss]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ __all__ = [
     "reasoning_of",
     "sign",
     "sign_images",
+    "takes_json_with_calls",
 ]
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?-(pro|flash-lite|flash)?")
@@ -70,6 +71,15 @@ def is_gemini_3(model: str) -> bool:
     """It insists on thought signatures, and takes media in a function's response."""
     version = _version(model)
     return version is not None and version[0] >= 3
+
+
+def takes_json_with_calls(model: str) -> bool:
+    """False: "Function calling with a response mime type: 'application/json' is unsupported", says the 400 of those before 3, also where
+    no function is declared and the conversation has a call (googleapis/python-genai#706; ai.google.dev/gemini-api/docs/structured-output,
+    "Structured outputs with tools": "only to Gemini 3 series models"; read 2026-11).
+    """
+    version = _version(model)
+    return version is None or version[0] >= 3
 
 
 def most_tokens(model: str) -> int | None:

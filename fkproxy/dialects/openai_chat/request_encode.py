@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
-from fkproxy.dialects.json_mode import asked_in_words, schema_in_words
+from fkproxy.dialects.json_mode import asked_in_words, output_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_chat.mistral import fit_body, is_mistral
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
@@ -46,7 +46,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     if mistral:
         request = with_plain_ids(request)
     if not own and not takes_schema(request.output, model):
-        request = schema_in_words(request, losses)
+        request = output_in_words(request, losses)
     extra = request.extra if own else {}
     body: dict[str, Any] = {"model": model, "messages": _messages(request, own, losses)}
     body |= _sampling(request, model, extra, own, losses)

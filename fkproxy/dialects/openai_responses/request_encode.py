@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
-from fkproxy.dialects.json_mode import asked_in_words, schema_in_words
+from fkproxy.dialects.json_mode import asked_in_words, output_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_ids import with_short_ids
 from fkproxy.dialects.openai_models import drop_sampling, effort_of, is_openai, taken_effort, taken_tokens, takes_schema, thinks
@@ -43,7 +43,7 @@ def encode_request(request: ChatRequest, model: str, *, whole: bool = True) -> E
     if not own and is_openai(model):
         request = with_short_ids(request, _MAX_CALL_ID_CHARS)
     if not own and not takes_schema(request.output, model):
-        request = schema_in_words(request, losses)
+        request = output_in_words(request, losses)
     thinking = thinks(model)
     body: dict[str, Any] = {"model": model, **_conversation(request, own, losses)}
     body |= _sampling(request, model, own, thinking, losses)
