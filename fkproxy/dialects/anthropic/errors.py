@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fkproxy.dialects.retry_after import believed_s, retry_after_s, seconds_until
@@ -64,6 +64,17 @@ send the conversation without it when they read this (anthropic-sdk-python, lib/
 _THREAD_UNKNOWN = "thread: Extra inputs are not permitted"
 """How a 400 begins of who speaks the dialect and has no threads, as Vertex AI."""
 
+_NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
+
+_UNIFIED = "anthropic-ratelimit-unified-"
+"""How limits of a subscription are told, which an OAuth token has: `…status` and `…reset` of all together, `…5h-status` and so on of each
+window. Times are unix seconds. `overage` is what may be bought beyond them. The vendor documents none of it; Claude Code reads it
+(griffinwork40/agent-afk#488, of 2.1.206; router-for-me/CLIProxyAPI#3148; manaflow-ai/subrouter#24, read 2026-11).
+"""
+_OVERAGE = _UNIFIED + "overage-"
+_EVERY_MODELS = frozenset((_UNIFIED + "5h-", _UNIFIED + "7d-"))
+"""Windows of the whole account; others, as `7d_opus`, are of some models."""
+
 _NO_FILE = "File not found"
 """How a 404 begins that is about a file, which another account may have, and not about the model (…/build-with-claude/files)."""
 
@@ -90,6 +101,10 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     if isinstance(value, list) and value:
         value = value[0]  # Vertex AI's, of a stream
     inner = value.get("error") if isinstance(value, dict) else None
+    if status == 429 and (windows := _spent_windows(headers)):
+        return UpstreamQuotaExhausted(
+            _NO_QUOTA, retry_after_s=_wait_s(headers), whole_account=windows == {_UNIFIED} or not windows.isdisjoint(_EVERY_MODELS)
+        )
     return _error(status, inner if isinstance(inner, dict) else {}, _wait_s(headers))
 
 
@@ -108,9 +123,7 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
     details = _NO_THREADS if no_threads else _details(inner.get("details"))
     no_file = status == 404 and words is not None and words.startswith(_NO_FILE)
     if status == 402 or (status == 400 and words is not None and _NO_CREDIT in words):
-        return UpstreamQuotaExhausted(
-            "the quota of the gateway's account at the upstream is used up", retry_after_s=wait_s, upstream_status=status
-        )
+        return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
     if status in (401, 403):
         return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
     match status:
@@ -139,16 +152,29 @@ def _details(given: Any) -> str | None:
     return told.decode() if len(told) <= _MAX_DETAILS_BYTES else None
 
 
+def _spent_windows(headers: Mapping[str, str]) -> set[str]:
+    """What the names of the headers of each spent window of a subscription begin with, `_UNIFIED` itself among them; empty if none is."""
+    if headers.get(_UNIFIED + "status") != "rejected":
+        return set()
+    rejected = (name for name, status in headers.items() if name.endswith("status") and status == "rejected")
+    return {name.removesuffix("status") for name in rejected if name.startswith(_UNIFIED) and not name.startswith(_OVERAGE)}
+
+
 def _wait_s(headers: Mapping[str, str]) -> float | None:
     """Seconds from `retry-after`, else until the last of the exhausted limits is full again, by the reply's own `date`."""
     given = retry_after_s(headers)
     if given is not None:
         return given
-    resets = (
-        believed_s(seconds_until(headers, datetime.fromisoformat, reset))
+    resets = [
+        seconds_until(headers, datetime.fromisoformat, reset)
         for name, reset in headers.items()
         if name.startswith("anthropic-ratelimit-")
         and name.endswith("-reset")
         and headers.get(name.removesuffix("reset") + "remaining") == "0"
-    )
-    return max((wait_s for wait_s in resets if wait_s is not None), default=None)
+    ]
+    resets += [seconds_until(headers, _at, headers.get(window + "reset", "")) for window in _spent_windows(headers)]
+    return max((wait_s for wait_s in map(believed_s, resets) if wait_s is not None), default=None)
+
+
+def _at(unix_s: str) -> datetime:
+    return datetime.fromtimestamp(int(unix_s), UTC)

@@ -25,6 +25,7 @@ from fkproxy.model.errors import (
     UpstreamModelMissing,
     UpstreamOverloaded,
     UpstreamQuotaExhausted,
+    UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
     UpstreamTimeout,
@@ -158,3 +159,42 @@ def limit(name: str, remaining: str, reset: str) -> dict[str, str]:
 )
 def test_how_long_to_wait(headers: dict[str, str], expected: float | None) -> None:
     assert MESSAGES.decode_error(429, headers, b"").retry_after_s == expected
+
+
+def windows(**found: tuple[str, int]) -> dict[str, str]:
+    """Of a subscription: its status, and when it is full again in seconds from the reply's date."""
+    told: dict[str, str] = {**DATE}
+    for name, (status, after_s) in found.items():
+        prefix = f"anthropic-ratelimit-unified-{name.removeprefix('w')}" + ("-" if name != "w" else "")
+        told |= {prefix + "status": status, prefix + "reset": str(1_795_233_600 + after_s)}
+    return told
+
+
+SPENT, FREE = "rejected", "allowed"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected", "wait_s", "whole"),
+    [
+        (windows(w=(SPENT, 7200), w5h=(SPENT, 7200), w7d=(FREE, 90_000)), UpstreamQuotaExhausted, 7200.0, True),
+        (windows(w=(SPENT, 7200), w5h=(SPENT, 7200), w7d=(SPENT, 90_000)), UpstreamQuotaExhausted, 90_000.0, True),
+        (windows(w=(SPENT, 7200), w7d_opus=(SPENT, 7200), w5h=("allowed_warning", 60)), UpstreamQuotaExhausted, 7200.0, False),
+        (windows(w=(SPENT, 7200)), UpstreamQuotaExhausted, 7200.0, True),
+        ({"retry-after": "7999", **windows(w=(SPENT, 7200))}, UpstreamQuotaExhausted, 7999.0, True),
+        ({**windows(w=(SPENT, 0)), "anthropic-ratelimit-unified-reset": "soon"}, UpstreamQuotaExhausted, None, True),
+        ({**windows(w=(SPENT, 0)), "anthropic-ratelimit-unified-reset": "9" * 30}, UpstreamQuotaExhausted, None, True),
+        (windows(w=(SPENT, 60), woverage=(SPENT, 90_000)), UpstreamQuotaExhausted, 60.0, True),
+        (windows(w=(FREE, 7200), w5h=(FREE, 7200), woverage=(SPENT, 60)), UpstreamRateLimited, None, None),
+    ],
+)
+def test_a_subscription_that_is_spent_is_no_rate_that_is_reached(
+    headers: dict[str, str], expected: type[UpstreamError], wait_s: float | None, whole: bool | None
+) -> None:
+    error = MESSAGES.decode_error(429, headers, b"")
+    assert type(error) is expected
+    assert error.retry_after_s == wait_s
+    assert getattr(error, "whole_account", None) == whole
+
+
+def test_a_subscription_that_is_spent_is_no_other_failure() -> None:
+    assert type(MESSAGES.decode_error(529, windows(w=(SPENT, 7200)), b"")) is UpstreamOverloaded
