@@ -4,7 +4,8 @@ Sources, read 2026-11: its 400s ("Tool call id was … but must be a-z, A-Z, 0-9
 'tool'", "Unexpected role 'system' after role 'assistant'", "Expected last role User or Tool (or Assistant with prefix True)"), which
 servers of its open models give, too, as its tokenizer's checks are theirs (some of the newest models take any id and order); its 422s
 ("extra_forbidden", for `user`, `stream_options.include_usage` and others), which its API alone gives, to every field that the request of
-its own client, mistralai, does not have; mistral.ai/news/mistral-small-4 for `reasoning_effort`.
+its own client, mistralai, does not have, and to files in OpenAI's words (its own: `DocumentURLChunk`; danny-avila/LibreChat#12144);
+mistral.ai/news/mistral-small-4 for `reasoning_effort`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def fit_body(body: dict[str, Any], model: str, losses: list[Loss]) -> None:
     for message in messages:
         if (refusal := message.pop("refusal", None)) is not None and message["content"] is None:
             message["content"] = refusal
+        if isinstance(message["content"], list):
+            message["content"] = list(map(_document, message["content"]))
     if "seed" in body:
         body["random_seed"] = body.pop("seed")
     body.pop("stream_options", None)
@@ -81,6 +84,14 @@ def _alternating(messages: list[dict[str, Any]], losses: list[Loss]) -> list[dic
             found.append({"role": "assistant", "content": _HEARD})
         found.append({**message, "role": role})
     return found
+
+
+def _document(part: dict[str, Any]) -> dict[str, Any]:
+    """The part in Mistral's words, if it is a file; its content is an address of the kind `data:`."""
+    file = part.get("file", {})
+    if "file_data" not in file:
+        return part
+    return {"type": "document_url", "document_url": file["file_data"], "document_name": file["filename"]}
 
 
 def _fit_reasoning(body: dict[str, Any], model: str, losses: list[Loss]) -> None:

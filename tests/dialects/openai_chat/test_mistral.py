@@ -9,7 +9,7 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.openai_chat.mistral import is_mistral, takes_stream_options
-from fkproxy.model.parts import Message, Refusal, Text, ToolCall, ToolResult
+from fkproxy.model.parts import Media, Message, Refusal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, ReasoningConfig, Sampling, Tool, ToolChoice
 from tests.fakes.pipeline import Bench
 from tests.test_gateway import CHAT, DONE, ROLE, chat, delta, events, sse
@@ -113,6 +113,26 @@ def test_an_answer_that_is_to_go_on_says_so() -> None:
     assert "prefix" not in encode(USER, SAID, USER)[0]["messages"][1]
     refused = Message(role="assistant", parts=(Refusal(text="no"),))
     assert encode(USER, refused, USER)[0]["messages"][1] == {"role": "assistant", "content": "no"}
+
+
+@pytest.mark.parametrize("model", [SERVED, "mistral"])
+def test_a_pdf_is_a_document_to_its_api(model: str) -> None:
+    pdf = Media(kind="file", mime_type="application/pdf", data="AAAA", name="a.pdf")
+    file = {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}}
+    document = {"type": "document_url", "document_url": "data:application/pdf;base64,AAAA", "document_name": "a.pdf"}
+    said = Message(role="user", parts=(Text(text="x"), pdf, Media(kind="image", mime_type="image/png", data="BBBB")))
+    found = ToolResult(call_id="toolu_01A09q90qw90lq917835lq9", parts=(pdf,))
+    body, _ = encode(said, CALL, Message(role="tool", parts=(found,)), model=model)
+    told = [part for message in body["messages"] for part in message["content"] or () if isinstance(part, dict)]
+    expected = document if model == SERVED else file
+    assert [part for part in told if part["type"] not in ("text", "image_url")] == [expected, expected]
+    assert [part["type"] for part in body["messages"][0]["content"]] == ["text", expected["type"], "image_url"]
+
+
+def test_a_file_by_its_id_stays_one() -> None:
+    said = Message(role="user", parts=(Text(text="x"), Media(kind="file", file_id="file-1")))
+    body, _ = encode(said, client="openai_responses")
+    assert body["messages"][0]["content"][1] == {"type": "file", "file": {"file_id": "file-1"}}
 
 
 @pytest.mark.parametrize(
