@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections import defaultdict, deque
 from itertools import groupby, takewhile
+from math import inf
+from operator import itemgetter
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
+
+import msgspec
 
 from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.gemini.schema import Nodes, clean_parameters, clean_schema
@@ -190,7 +195,9 @@ class _Writer:
         self._own = own
         self._gemini_3 = gemini_3
         self._losses = losses
-        self._calls: dict[str, tuple[int, str]] = {}
+        self._calls: dict[str, deque[tuple[float, str]]] = defaultdict(deque)
+        """Those without a result by their ids: which one each is of all, and its name. Some servers give several of a turn one id."""
+        self._count = 0
 
     def contents(self, messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """(contents, parts of the system instruction)."""
@@ -273,7 +280,8 @@ class _Writer:
                     return None
                 return {"text": part.text, "thought": True, **self._signature(part.seal), **self._extra(part.extra)}
             case ToolCall():
-                self._calls[part.id] = (len(self._calls), part.name)
+                self._calls[part.id].append((self._count, part.name))
+                self._count += 1
                 return self._call(part)
             case ToolResult():
                 return self._result(part)
@@ -309,8 +317,8 @@ class _Writer:
         return {"functionCall": inner, **marked, **self._signature(call.seal), **self._extra(call.extra)}
 
     def _results(self, results: list[ToolResult]) -> list[dict[str, Any]]:
-        if not self._own:
-            results = sorted(results, key=lambda result: self._calls.get(result.call_id, (len(self._calls), ""))[0])
+        asked = sorted(((*self._asked(result), result) for result in results), key=itemgetter(0))
+        results = [msgspec.structs.replace(result, name=name) for _, name, result in asked]
         parts = [self._result(result) for result in results]
         if self._gemini_3 or self._own:
             return parts
@@ -322,9 +330,13 @@ class _Writer:
                 parts += media
         return parts
 
+    def _asked(self, result: ToolResult) -> tuple[float, str]:
+        """Which of all calls it answers, and that one's name: the first of its id that has no result yet."""
+        calls = self._calls[result.call_id]
+        return calls.popleft() if calls else (inf, result.name or result.call_id)
+
     def _result(self, result: ToolResult) -> dict[str, Any]:
-        name = result.name or self._calls.get(result.call_id, (0, ""))[1] or result.call_id
-        inner: dict[str, Any] = {"name": name, "response": self._response(result)}
+        inner: dict[str, Any] = {"name": result.name or self._asked(result)[1], "response": self._response(result)}
         media = [self._media(part) for part in result.parts if isinstance(part, Media)]
         if media and (self._gemini_3 or self._own):
             inner["parts"] = media

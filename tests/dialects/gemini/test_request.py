@@ -48,6 +48,13 @@ def test_results_stand_in_one_content_in_the_order_of_the_calls() -> None:
     assert contents[1]["parts"][1]["functionCall"]["args"] == {"arguments": "not json"}
 
 
+def test_results_of_one_id_are_those_of_its_calls_in_their_order() -> None:
+    calls = {"role": "assistant", "content": None, "tool_calls": [{**call, "id": "a"} for call in CALLS]}
+    contents = encoded([calls, result("a", "1"), result("a", "2"), calls, result("a", "3"), result("a", "4"), result("a", "5")])["contents"]
+    told = [part["functionResponse"] for content in contents for part in content["parts"] if "functionResponse" in part]
+    assert [(part["name"], part["response"]["result"]) for part in told] == [("f", "1"), ("g", "2"), ("f", "3"), ("g", "4"), ("g", "5")]
+
+
 @pytest.mark.parametrize(
     ("content", "response"),
     [
