@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.conversation import reply_key
+from fkproxy.dialects.conversation import opening_key, reply_key
 
 
 def key(dialect: str, body: Any, **headers: str) -> bytes | None:
@@ -61,13 +60,21 @@ def test_later_turns_repeat_the_opening_and_other_conversations_have_another(dia
     assert key(dialect, first) != key(dialect, other)
 
 
+def test_an_opening_is_told_by_all_of_it_and_the_same_after_a_restart() -> None:
+    opening = b"x" * 100_000
+    others = [opening + b"x", opening[:-1], opening[:-1] + b"y", b"y" + opening[1:], opening[:50_000] + b"y" + opening[50_001:], b""]
+    assert len({opening_key(each) for each in (opening, *others)}) == 7
+    assert opening_key(b"123456789") == b"cbf43926.9"  # the check value of CRC-32/ISO-HDLC
+    assert len(opening_key(b"x" * 1024 * 1024)) <= 16
+
+
 @pytest.mark.parametrize("size", [0, 1_000, 16_300, 16_360, 16_384, 20_000, 140_000, 500_000])
 def test_an_opening_up_to_a_megabyte_is_told_by_its_very_bytes(size: int) -> None:
     opening = [{"role": "system", "content": ("“\\” \n é 漢 🙂 " * size)[:size]}, {"role": "developer", "content": "x"}, user("a")]
     pieces = [json.dumps(message, ensure_ascii=False) for message in opening]
     later = ", ".join([*pieces, *(json.dumps(message) for message in LATER)])
     body = f'{{"messages": [{later}], "model": "m"}}'.encode()
-    assert key("openai_chat", body) == hashlib.blake2b("\0".join(pieces).encode(), digest_size=16).digest()
+    assert key("openai_chat", body) == opening_key("\0".join(pieces).encode())
 
 
 @pytest.mark.parametrize(
@@ -113,7 +120,7 @@ def test_thousands_of_messages_that_are_not_the_users_are_told_by_the_first() ->
 def test_a_number_at_the_end_of_what_is_looked_at_first_is_whole(at: int) -> None:
     numbers = [" " * at + "12345678", '{"role": "user"}']
     body = f'{{"messages":[{",".join(numbers)}]}}'.encode()
-    assert key("openai_chat", body) == hashlib.blake2b(b'12345678\0{"role": "user"}', digest_size=16).digest()
+    assert key("openai_chat", body) == opening_key(b'12345678\0{"role": "user"}')
 
 
 @pytest.mark.parametrize("number", ["12345678", "0.5", "1e5", "-1.25e-7"])
