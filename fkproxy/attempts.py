@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -85,17 +85,19 @@ class Attempts:
         self._now = now
         self._sleep = sleep
 
-    async def run(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> None:
-        """Serve the call, or raise what its client is to be told."""
+    def run(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> Awaitable[None]:
+        """Serve the call, or raise what its client is to be told. No coroutine of its own for most calls."""
         route = fleet.route(peek.model)
+        if route.only is not None:
+            serving = self._run_single(call, client, peek, fleet, route.only)
+        else:
+            serving = _Run(self, call, client, peek, fleet, route).go()
+        return self._counted(serving, call, client, peek) if peek.operation == "count_tokens" else serving
+
+    async def _counted(self, serving: Awaitable[None], call: Call, client: Client, peek: Peek) -> None:
         try:
-            if route.only is not None:
-                await self._run_single(call, client, peek, fleet, route.only)
-            else:
-                await _Run(self, call, client, peek, fleet, route).go()
+            await serving
         except Unrepresentable:
-            if peek.operation != "count_tokens":
-                raise
             await self._exchanger.estimate(call, client, peek)
 
     async def _run_single(self, call: Call, client: Client, peek: Peek, fleet: Fleet, target: Target) -> None:

@@ -62,7 +62,7 @@ class Client(Protocol):
         """From now on cancel the current task when the client hangs up."""
         ...
 
-    async def start(self, status: int, headers: Headers) -> None:
+    def start(self, status: int, headers: Headers) -> Awaitable[None]:
         """Send the head."""
         ...
 
@@ -74,7 +74,7 @@ class Client(Protocol):
         """Send what a dialect has for it (see `Dialect.keep_alive`), between two events. See `write`."""
         ...
 
-    async def finish(self, data: bytes = b"") -> None:
+    def finish(self, data: bytes = b"") -> Awaitable[None]:
         """Send the last piece."""
         ...
 
@@ -271,7 +271,7 @@ class Call:
     @property
     def expected_tokens(self) -> int:
         """The same, all together."""
-        usage = self.expected_usage
+        usage = self._expected or self.expected_usage
         return (usage.input_tokens or 0) + (usage.output_tokens or 0)
 
     @property

@@ -27,7 +27,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -297,14 +297,16 @@ class Gateway:
             call.reasoning_requested = call.dialect.reasoning_of(call.body)
         return peek
 
-    async def _run(self, call: Call, client: Client) -> None:
+    def _run(self, call: Call, client: Client) -> Awaitable[None]:
         peek, fleet = call.peek, self.fleet
         assert peek is not None
         if call.allowance is not None:
             peek, fleet = self.clientele.bind(call, peek, fleet)
             call.peek = peek
-        if not peek.stream:
-            return await self._attempts.run(call, client, peek, fleet)
+        run = self._run_stream if peek.stream else self._attempts.run
+        return run(call, client, peek, fleet)
+
+    async def _run_stream(self, call: Call, client: Client, peek: Peek, fleet: Fleet) -> None:
         slots = self.slots
         if not slots.acquire(call.payer):
             raise ConcurrencyExceeded(slots.limit if slots.total >= slots.limit else slots.limit_per_key)

@@ -233,8 +233,8 @@ class AsgiClient:
         self.gone = True
         task.cancel()
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """See `Client.start`."""
+    def start(self, status: int, headers: Headers) -> Awaitable[None]:
+        """See `Client.start`. No coroutine of its own, as in `finish`: the server's is what is waited for."""
         if self._form is not None:
             if status == 200:
                 headers = [(name, b"application/json; charset=utf-8" if name == b"content-type" else value) for name, value in headers]
@@ -245,7 +245,7 @@ class AsgiClient:
             headers.append((b"connection", b"close"))
         if self._door.cors is not None:
             headers += self._door.cors.headers(self._inbound.origin)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        return self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """See `Client.write`."""
@@ -263,7 +263,7 @@ class AsgiClient:
         self._form = form
         return blocked
 
-    async def finish(self, data: bytes = b"") -> None:
+    def finish(self, data: bytes = b"") -> Awaitable[None]:
         """See `Client.finish`."""
         # What the server tells from now on is that the reply is over, in the word for a client that has left.
         self.close()
@@ -274,7 +274,7 @@ class AsgiClient:
         if self._unread and data and self._sends_on():
             # The last byte waits for `linger`: when the reply is out, the server reads no more of the request.
             data, self._last = data[:-1], data[-1:]
-        await self._send({"type": "http.response.body", "body": data, "more_body": bool(self._last)})
+        return self._send({"type": "http.response.body", "body": data, "more_body": bool(self._last)})
 
     def _sends_on(self) -> bool:
         """The client sends a body all the same. With GET none is expected, and who expects a word first (RFC 9110 §10.1.1) has the answer
