@@ -225,7 +225,7 @@ class Attempts:
         """One try, written down whatever comes of it. Raises what it failed with."""
         further = call.attempts > 0
         call.meet(lease)
-        lease.when_answered = partial(self._budget.succeeded, again=further)
+        lease.when_answered = self._budget.give_back if further else self._budget.succeeded
         outcome, failed = "ok", False
         try:
             await self._exchanger.exchange(call, client, peek, lease)

@@ -45,13 +45,13 @@ class RetryBudget:
         self._tokens -= 1.0
         return True
 
-    def succeeded(self, *, again: bool) -> None:
-        """An attempt succeeded; `again`: it was not its call's first, and gives its token back."""
+    def succeeded(self) -> None:
+        """A call's first attempt succeeded, which has taken no token."""
         if self._tokens < self.capacity:
-            self._add(1.0 if again else _PER_SUCCESS)
+            self._add(_PER_SUCCESS)
 
     def give_back(self) -> None:
-        """A token was taken and nothing came of it: neither a success nor a failure."""
+        """What a token was taken for succeeded, or came to nothing without failing."""
         self._add(1.0)
 
     @property

@@ -9,7 +9,7 @@ def test_failing_over_to_an_upstream_that_works_never_runs_out() -> None:
     budget = RetryBudget(10, per_s=0.001)
     for _ in range(1000):
         assert budget.take(0.0)
-        budget.succeeded(again=True)
+        budget.give_back()
     assert budget.left == 10
 
 
@@ -19,7 +19,7 @@ def test_where_nothing_works_calls_soon_have_one_attempt() -> None:
     assert budget.left == 0
     assert sum(budget.take(3.0) for _ in range(100)) == 3, "one comes back every second"
     for _ in range(10):
-        budget.succeeded(again=False)
+        budget.succeeded()
     assert budget.take(3.0)
     assert sum(budget.take(1e6) for _ in range(100)) == 10, "never more than there were"
 
@@ -27,7 +27,7 @@ def test_where_nothing_works_calls_soon_have_one_attempt() -> None:
 def test_none_at_all() -> None:
     budget = RetryBudget(0)
     assert not budget.take(0.0)
-    budget.succeeded(again=False)
+    budget.succeeded()
     assert not budget.take(1e6)
 
 
