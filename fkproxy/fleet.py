@@ -41,12 +41,29 @@ class Stand(msgspec.Struct, frozen=True):
     by: str
 
 
+class Party(msgspec.Struct, frozen=True):
+    """Upstreams that one is chosen of, as `Selector.choose` asks for them: made once, and not for each call."""
+
+    names: tuple[str, ...]
+    weight: Callable[[int], int]
+    busy: Callable[[int], int]
+
+    @classmethod
+    def of(cls, upstreams: Sequence[Upstream]) -> Party:
+        """They are asked by their positions."""
+        return cls(
+            tuple(upstream.key for upstream in upstreams),
+            lambda position: upstreams[position].terms.weight,
+            lambda position: upstreams[position].in_flight,
+        )
+
+
 class Fleet:
     """`table` numbers the upstreams as `upstreams` does. `stands`: by the name that clients ask for."""
 
     __slots__ = (
         "_changes",
-        "_names",
+        "_parties",
         "_troubled",
         "accounts",
         "counts_tokens",
@@ -80,7 +97,7 @@ class Fleet:
         self.selector = selector or Selector()
         self.hedger = hedger
         self.counts_tokens = any(upstream.terms.tokens_per_minute for upstream in upstreams)
-        self._names: dict[tuple[int, ...], tuple[str, ...]] = {}
+        self._parties: dict[tuple[int, ...], Party] = {}
         self._changes = -1
         self._troubled = False
 
@@ -92,11 +109,11 @@ class Fleet:
             self._troubled = any(upstream.standing.holds or upstream.breaker.tripped for upstream in self.upstreams)
         return self._troubled
 
-    def names(self, members: tuple[int, ...]) -> tuple[str, ...]:
-        """The keys of these upstreams, which are a part of the table."""
-        found = self._names.get(members)
+    def party(self, members: tuple[int, ...]) -> Party:
+        """These upstreams, which are a part of the table."""
+        found = self._parties.get(members)
         if found is None:
-            found = self._names[members] = tuple(self.upstreams[index].key for index in members)
+            found = self._parties[members] = Party.of([self.upstreams[index] for index in members])
         return found
 
     def route(self, model: str) -> Route:
@@ -127,7 +144,7 @@ class Fleet:
 
     def report(self, model: str, failed: bool, now: float, lasted_s: float) -> None:
         """How a call at `model` itself ended, `lasted_s` after it began."""
-        stand = self.stands.get(model) if self.stands else None
+        stand = self.stands.get(model)
         if stand is not None and stand.takeover.report(failed, now, lasted_s):
             happened = "another model stands in for one that fails" if stand.takeover.active else "a model serves itself again"
             logger.warning(happened, extra={"model": model, "by": stand.by, "error_ratio": round(stand.takeover.error_ratio, 3)})
@@ -296,7 +313,7 @@ class Course:
 
     def _members(self, group: Group, members: tuple[int, ...], model: str) -> Iterator[Lease]:
         fleet, upstreams = self._fleet, self._fleet.upstreams
-        names, several = fleet.names(members), len(members) > 1
+        party, several = fleet.party(members), len(members) > 1
         rest: Sequence[int] = range(len(members))
         if self.tried:
             rest = [position for position in rest if (members[position], model) not in self.tried]
@@ -306,11 +323,11 @@ class Course:
             position = fleet.selector.choose(
                 self.place,
                 group.strategy,
-                names,
+                party.names,
                 rest,
                 partial(self._able_member, members, model, now),
-                weight=lambda position: upstreams[members[position]].terms.weight,
-                busy=lambda position: upstreams[members[position]].in_flight,
+                weight=party.weight,
+                busy=party.busy,
                 conversation=self._conversation() if several and group.strategy == "sticky" else None,
                 now=now,
             )
