@@ -230,7 +230,7 @@ class Attempts:
         try:
             await self._exchanger.exchange(call, client, peek, lease)
             lease = call.lease or lease
-            if call.upstream_status is not None:
+            if call.upstream_status is not None and lease.answered_s is None:
                 lease.answered(self._now())
         except UpstreamError as error:
             outcome = error.code
@@ -420,6 +420,8 @@ class _Run:
 
     def _report(self, served: str | None) -> None:
         """How the call ended for each model that it was tried at: once, however many upstreams that were."""
+        if not self._fleet.stands:
+            return
         now = self._owner._now()
         for name in self._failing - {served}:
             self._fleet.report(name, True, now, now - self._call.started)

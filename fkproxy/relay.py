@@ -69,11 +69,10 @@ class Relay:
         Raises `UpstreamTimeout` naming the deadline that passed.
         """
         now = self.now
-        began = now()
+        at = began = now()
         total_at = call.started + self._total_s
         try:
             while True:
-                at = now()
                 rest_s = min(began + limit_s, total_at) - at
                 if rest_s <= 0:
                     if at >= total_at:
@@ -86,6 +85,7 @@ class Relay:
                     call.watch(client)
                 elif call.stream:
                     await self._keep_alive(call, client)
+                at = now()
         finally:
             call.upstream_s += now() - began
 

@@ -72,7 +72,7 @@ def _new_id() -> str:
 
     They tell calls apart and are no secret; the system's own chance would be a system call each.
     """
-    return f"{int(time.time() * 1000):012x}{random.getrandbits(48):012x}"
+    return f"{int(time.time() * 1000) << 48 | random.getrandbits(48):024x}"
 
 
 def request_id(scope: Scope) -> str:
