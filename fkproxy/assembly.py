@@ -14,7 +14,7 @@ from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.standing import Standing
 from fkproxy.limits.takeover import Takeover
 from fkproxy.providers import Member, Signature, Workshop
-from fkproxy.settings import FallbackAlias, Hedging, LoadedSettings, Settings, table_of
+from fkproxy.settings import FallbackAlias, Hedging, LoadedSettings, Provider, Settings, table_of
 from fkproxy.telemetry.metrics import UpstreamRow
 from fkproxy.upstream import Upstream
 
@@ -27,7 +27,7 @@ class Assembly:
     """Builds fleets. What is configured as before goes on as before: connections, breakers, cooldowns, counts.
 
     Of what is configured in another way an operator's pause goes on: for the same credential of a provider under whatever name, and for a
-    new one under the same name.
+    new one under the same name. Where its provider, or some of it, is disabled, a pause that nobody has waits for who comes back.
     """
 
     def __init__(self, client: HttpClient, settings: Settings, count_transition: Callable[[str, str], None]) -> None:
@@ -35,6 +35,7 @@ class Assembly:
         self._workshop = Workshop(client)
         self._count_transition = count_transition
         self._kept: dict[Signature, Upstream] = {}
+        self._waiting: dict[Signature, str] = {}
         self._stands: dict[FallbackAlias, Stand] = {}
         self._hedging: tuple[Hedging, Hedger] | None = None
 
@@ -53,7 +54,7 @@ class Assembly:
         """All upstreams of a configuration, with its settings. Raises `ValueError`, and then no fleet has changed."""
         self._settings = loaded.settings
         built = self._workshop.build(loaded)
-        paused = self._paused(built.members)
+        paused, waiting = self._paused(built.members, {provider.name for provider in loaded.providers if _rests(provider)})
         upstreams = [self._kept.get(member.signature) or self._upstream(member, paused) for member in built.members]
         for member, upstream in zip(built.members, upstreams, strict=True):
             _tune(upstream, member, loaded.settings)
@@ -71,21 +72,29 @@ class Assembly:
             hedger=self._hedger(file.hedging),
         )
         self._kept = {member.signature: upstream for member, upstream in zip(built.members, upstreams, strict=True)}
+        self._waiting = waiting
         self._workshop.settle(built)
         self._stands = {alias: fleet.stands[alias.model] for alias in file.fallback_aliases}
         return fleet
 
-    def _paused(self, members: Sequence[Member]) -> set[Signature]:
-        """Those that follow one that an operator holds: with its credential and name, else its credential, else a new one by its name."""
+    def _paused(self, members: Sequence[Member], resting: Collection[str]) -> tuple[set[Signature], dict[Signature, str]]:
+        """Those that follow one that an operator holds: with its credential and name, else its credential, else a new one by its name.
+
+        And the pauses that nobody follows and that wait, because their provider is one of `resting`, each with the name of its upstream.
+        """
         paused: set[Signature] = set()
-        known = {signature.credential for signature in self._kept}
-        for signature, upstream in self._kept.items():
-            if upstream.standing.state() == "paused":
-                of_credential = [member for member in members if member.signature.credential == signature.credential]
-                of_both = [member for member in of_credential if member.key == upstream.key]
-                new = [member for member in members if member.key == upstream.key and member.signature.credential not in known]
-                paused.update(member.signature for member in of_both or of_credential or new)
-        return paused
+        waiting: dict[Signature, str] = {}
+        held = {signature: upstream.key for signature, upstream in self._kept.items() if upstream.standing.state() == "paused"}
+        known = {signature.credential for signature in (*self._kept, *self._waiting)}
+        for signature, key in (self._waiting | held).items():
+            of_credential = [member for member in members if member.signature.credential == signature.credential]
+            of_both = [member for member in of_credential if member.key == key]
+            new = [member for member in members if member.key == key and member.signature.credential not in known]
+            followers = of_both or of_credential or new
+            paused.update(member.signature for member in followers)
+            if not followers and key.partition("/")[0] in resting:
+                waiting[signature] = key
+        return paused, waiting
 
     def _hedger(self, asked: Hedging | None) -> Hedger | None:
         """What was learnt of an upstream's usual time stays while the table does."""
@@ -116,6 +125,11 @@ class Assembly:
         if member.signature in paused:
             upstream.standing.pause()
         return upstream
+
+
+def _rests(provider: Provider) -> bool:
+    """Some of it is not in use, and may be again."""
+    return provider.disabled or any(entry.disabled for entry in provider.credentials)
 
 
 def _tune(upstream: Upstream, member: Member, settings: Settings) -> None:

@@ -111,6 +111,55 @@ async def test_a_pause_is_of_a_credential_and_follows_it_to_another_name(
     await client.aclose()
 
 
+OFF = "disabled = true\n"
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "after", "paused"),
+    [
+        (ONE + OFF + FIRST + SECOND, FIRST + SECOND, ["one/1"]),
+        (ONE + OFF + FIRST + SECOND, SECOND + FIRST, ["one/2"]),
+        (ONE + OFF + FIRST + SECOND, FIRST.replace("first", "rotated") + SECOND, ["one/1"]),
+        (ONE + OFF + FIRST + SECOND, SECOND, []),
+        (ONE + OFF + FIRST.replace("key =", "file =") + SECOND, FIRST + SECOND, ["one/1"]),
+        (ONE + FIRST + OFF + SECOND, FIRST + SECOND, ["one/1"]),
+        (ONE + FIRST + SECOND + OFF, FIRST + SECOND, ["one/1"]),
+        (ONE + SECOND, FIRST + SECOND, []),
+    ],
+    ids=["enabled", "swapped", "rotated", "gone", "unread", "itself", "the_other", "removed"],
+)
+async def test_a_pause_outlives_the_time_in_which_its_provider_is_disabled(
+    tmp_path: Path, meanwhile: str, after: str, paused: list[str]
+) -> None:
+    client = HttpClient()
+    loaded = configured(tmp_path, ONE + FIRST + SECOND + TWO + FIRST)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    fleet = assembly.fleet(loaded)
+    fleet.upstreams[0].standing.pause()
+    for text in (meanwhile, meanwhile, ONE + after):
+        (tmp_path / "providers.toml").write_text(text + TWO + FIRST)
+        fleet = assembly.fleet(load_providers(loaded), fleet)
+    assert [row.key for row in rows(fleet) if row.state == "paused"] == paused
+    await client.aclose()
+
+
+async def test_a_pause_that_was_ended_does_not_come_back_with_its_provider(tmp_path: Path) -> None:
+    client = HttpClient()
+    loaded = configured(tmp_path, ONE + TWO)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    fleet = assembly.fleet(loaded)
+    fleet.upstreams[0].standing.pause()
+    for text in (ONE + OFF, ONE):
+        (tmp_path / "providers.toml").write_text(text + TWO)
+        fleet = assembly.fleet(load_providers(loaded), fleet)
+    fleet.upstreams[0].standing.resume()
+    for text in (ONE + OFF, ONE):
+        (tmp_path / "providers.toml").write_text(text + TWO)
+        fleet = assembly.fleet(load_providers(loaded), fleet)
+    assert [row.state for row in rows(fleet)] == ["active", "active"]
+    await client.aclose()
+
+
 async def test_what_is_said_of_the_way_to_an_upstream_leaves_it_the_same_and_is_in_force(tmp_path: Path) -> None:
     client = HttpClient()
     loaded = configured(tmp_path, ONE + KEYS + TWO)
