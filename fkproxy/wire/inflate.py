@@ -17,11 +17,14 @@ MAX_PIECE_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
+_MEMBER = b"\x1f\x8b"
+"""What a member of gzip begins with (RFC 1952 §2.3.1)."""
+
 _OFFERED = ("gzip", "deflate")
 """`x-gzip` is another name of gzip to a recipient (RFC 9110 §8.4.1.3)."""
 
-_FED_BYTES = 64 * 1024
-"""A body that is there as a whole is fed in such pieces: what of one does not come out at once is copied for the next call."""
+_FED_BYTES = 16 * 1024
+"""A body that is there as a whole is fed in such pieces: what of one does not come out at once, or is of its next member, is copied."""
 
 
 class Damaged(ValueError):
@@ -65,13 +68,14 @@ def inflate_request(inflater: Inflater, body: bytes, limit_bytes: int) -> bytes:
 class Inflater:
     """Incremental decompression with bounded output. Raises `LookupError` for a coding that cannot be read."""
 
-    __slots__ = ("_fed", "_undecided", "_wrapper_unknown", "_zlib")
+    __slots__ = ("_fed", "_members", "_rest", "_undecided", "_wrapper_unknown", "_zlib")
 
     def __init__(self, coding: str) -> None:
         window_bits = _WINDOW_BITS[coding]
         self._zlib = zlib.decompressobj(window_bits)
         self._wrapper_unknown = window_bits == zlib.MAX_WBITS
-        self._undecided = b""
+        self._members = window_bits == _GZIP
+        self._undecided = self._rest = b""
         self._fed = False
 
     def feed(self, data: bytes) -> bytes:
@@ -89,13 +93,24 @@ class Inflater:
             # Some send "deflate" without its zlib wrapper. The wrapper is known by its check bits (RFC 1950 §2.2).
             if data[0] & 0x0F != 8 or (data[0] << 8 | data[1]) % 31:
                 self._zlib = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            plain = self._zlib.decompress(self._zlib.unconsumed_tail + data, MAX_PIECE_BYTES)
-        except zlib.error as error:
-            raise Damaged("is damaged") from error
-        if self._zlib.unused_data:
+        data = self._rest + data
+        while True:
+            if self._zlib.eof and data:
+                self._next_member(data)
+            try:
+                plain = self._zlib.decompress(data, MAX_PIECE_BYTES)
+            except zlib.error as error:
+                raise Damaged("is damaged") from error
+            ended = self._zlib.eof
+            data = self._rest = self._zlib.unused_data if ended else self._zlib.unconsumed_tail
+            if plain or not (ended and data):
+                return plain
+
+    def _next_member(self, data: bytes) -> None:
+        """What gzip packs may be several such bodies in a row (RFC 1952 §2.2), each with its own beginning, of which `data` has a part."""
+        if not self._members or not _MEMBER.startswith(data[:2]):
             raise Damaged("goes on after its end")
-        return plain
+        self._zlib = zlib.decompressobj(_GZIP)
 
     def finish(self) -> None:
         """The body is over. Raises `Damaged` if the compressed data is not. An empty body is no damage."""

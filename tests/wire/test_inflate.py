@@ -11,7 +11,7 @@ import pytest
 from fkproxy.model.errors import FkproxyError, InvalidRequest, RequestTooLarge, UnsupportedCoding
 from fkproxy.wire.inflate import MAX_PIECE_BYTES, Damaged, Inflater, coding_of, inflate_request, request_inflater
 
-PLAIN = bytes(range(256)) * 1000
+PLAIN = bytes(range(256)) * 1000 + bytes(2 * MAX_PIECE_BYTES)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -24,6 +24,8 @@ PACKERS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("x-gzip", gzip.compress),
     ("deflate", zlib.compress),
     ("deflate", raw_deflate),
+    ("gzip", lambda data: b"".join(gzip.compress(part) for part in (data[:1000], b"", b"", data[1000:-1000], data[-1000:], b""))),
+    ("gzip", lambda data: gzip.compress(b"") + gzip.compress(data)),
 ]
 
 
@@ -51,16 +53,35 @@ def test_no_body_at_all_is_no_damage() -> None:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"{}", "is damaged"), (gzip.compress(b"x") + b"more", "goes on after its end"), (gzip.compress(b"x")[:-1], "ends too early")],
+    [
+        (b"{}", "is damaged"),
+        (gzip.compress(b"x") + b"more", "goes on after its end"),
+        (gzip.compress(b"x") + bytes(8), "goes on after its end"),
+        (gzip.compress(b"x") * 2 + b"more", "goes on after its end"),
+        (gzip.compress(b"x") + gzip.compress(b"x")[:-1], "ends too early"),
+        (gzip.compress(b"x") + b"\x1f", "ends too early"),
+        (gzip.compress(b"x") + gzip.compress(PLAIN)[:-8] + bytes(8), "is damaged"),
+        (gzip.compress(b"x")[:-1], "ends too early"),
+    ],
 )
 def test_what_is_no_body_of_its_coding_is_told(data: bytes, words: str) -> None:
-    def read(inflater: Inflater) -> None:
-        for byte in data:
-            inflater.feed(bytes([byte]))
+    def read(inflater: Inflater, size_bytes: int) -> None:
+        for start in range(0, len(data), size_bytes):
+            piece = inflater.feed(data[start : start + size_bytes])
+            while piece:
+                piece = inflater.feed(b"")
         inflater.finish()
 
-    with pytest.raises(Damaged, match=words):
-        read(Inflater("gzip"))
+    for size_bytes in (1, len(data)):
+        with pytest.raises(Damaged, match=words):
+            read(Inflater("gzip"), size_bytes)
+
+
+def test_what_follows_a_body_that_is_one_is_no_part_of_it() -> None:
+    inflater = Inflater("deflate")
+    assert inflater.feed(zlib.compress(b"x") * 2) == b"x"
+    with pytest.raises(Damaged, match="goes on after its end"):
+        inflater.feed(b"")
 
 
 @pytest.mark.parametrize(("header", "coding"), [(" GZIP", "gzip"), ("identity", None), ("", None), ("gzip, br", "gzip, br")])
@@ -88,7 +109,12 @@ def test_a_coding_that_nobody_reads_is_told_with_those_that_are_read(header: byt
 
 @pytest.mark.parametrize(
     ("body", "kind"),
-    [(gzip.compress(bytes(1001)), RequestTooLarge), (gzip.compress(bytes(2**24)), RequestTooLarge), (b'{"model":"m"}', InvalidRequest)],
+    [
+        (gzip.compress(bytes(1001)), RequestTooLarge),
+        (gzip.compress(bytes(2**24)), RequestTooLarge),
+        (gzip.compress(bytes(501)) * 2, RequestTooLarge),
+        (b'{"model":"m"}', InvalidRequest),
+    ],
 )
 def test_a_request_is_refused_that_is_too_large_or_none(body: bytes, kind: type[FkproxyError]) -> None:
     inflater = request_inflater(b"gzip")
