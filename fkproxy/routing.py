@@ -133,11 +133,11 @@ class _Compiled:
         self.indices = range(first, first + len(rule.members))
         self.named = _pattern([pattern for pattern in rule.models if pattern != "*"])
         self.rest = "*" in rule.models
-        self.excluded = _pattern([form.lower() for pattern in rule.excluded for form in forms(pattern)])
+        self.excluded = _pattern([pattern.lower() for pattern in rule.excluded])
         self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if set(name) & set("*?[")]
 
     def excludes(self, name: str) -> bool:
-        return any(self.excluded.match(each.lower()) for each in (bare(name), name, self.spelled(bare(name))))
+        return any(self.excluded.match(form.lower()) for form in (name, *forms(bare(name))))
 
     def own_name(self, name: str) -> str | None:
         """What the provider calls what clients call `name`; None if nobody said so."""
@@ -263,13 +263,13 @@ class RoutingTable:
         return Route(kept, targets[0] if len(targets) == 1 and not preview else None, targets)
 
     def _fallbacks_of(self, name: str) -> list[str]:
-        """Of each mapping the exact name's, however its date is written, else those of the first pattern that fits."""
+        """Of each mapping the exact name's, else those of the first pattern that fits, however the date is written."""
         found: list[str] = []
         for mapping in self._fallbacks:
             exact = next((mapping[form] for form in forms(name) if form in mapping), None)
             if exact is None:
                 patterns = (pattern for pattern in mapping if set(pattern) & set("*?["))
-                exact = next((mapping[pattern] for pattern in patterns if fnmatch.fnmatchcase(name, pattern)), ())
+                exact = next((mapping[pattern] for pattern in patterns if _fits(name, pattern)), ())
             found += [model for model in exact if model not in found]
         return found
 
@@ -306,6 +306,10 @@ class RoutingTable:
                     tiers.append((further[0].group(own),))
         keys = tuple(tuple(group.provider_key for group in tier) for tier in tiers)
         return Stage(name, tuple(tiers), keys, tuple("\x00".join(each) if len(each) > 1 else "" for each in keys))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(form, pattern) for form in forms(name))
 
 
 def _pattern(patterns: Sequence[str]) -> re.Pattern[str]:

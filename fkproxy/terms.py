@@ -34,7 +34,7 @@ class ModelPolicy:
 
     def __init__(self, models: Iterable[str], excluded: Iterable[str] = ()) -> None:
         self._models = tuple(models)
-        self._excluded_models = tuple(form.lower() for pattern in excluded for form in forms(pattern))
+        self._excluded_models = tuple(pattern.lower() for pattern in excluded)
         self.open = "*" in self._models and not self._excluded_models
         self._known: dict[str, bool] = {}
         self._table: RoutingTable | None = None
@@ -52,7 +52,7 @@ class ModelPolicy:
             names = (model, *table.names(model))
             # Compiled when first asked: a directory may have thousands of policies.
             verdict = any(map(self._allowed.match, names))
-            verdict = verdict and not any(self._excluded.match(each.lower()) for name in names for each in (name, bare(name)))
+            verdict = verdict and not any(self._excluded.match(form.lower()) for name in names for form in (name, *forms(bare(name))))
             if len(self._known) < _KNOWN_MODELS:
                 self._known[model] = verdict
         return verdict

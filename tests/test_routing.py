@@ -144,10 +144,10 @@ def test_what_a_model_list_asks_of_the_table_does_not_grow_with_the_square_of_th
     assert looks == 50
 
 
-@pytest.mark.parametrize("written", ["dated-20251001", "dated@20251001"])
+@pytest.mark.parametrize("written", ["dated-20251001", "dated@20251001", "dated-2025*", "dated@2025*", "*-2025????"])
 def test_a_dated_model_falls_back_however_its_date_is_written(written: str) -> None:
     rules = [Rule(provider_key="one", models=("dated*",), date_mark="-"), Rule(provider_key="two", models=("spare",))]
-    table = RoutingTable(rules, fallbacks={"dated*": (), written: ("spare",)})
+    table = RoutingTable(rules, fallbacks={written: ("spare",), "dated*": ()})
     for asked in ("dated-20251001", "dated@20251001"):
         assert [target.model for target in table.candidates(asked)] == ["dated-20251001", "spare"]
     assert [target.model for target in table.candidates("dated-20240101")] == ["dated-20240101"]

@@ -44,14 +44,15 @@ def test_what_may_be_asked_for(
         assert [name for name in refused if policy.allows(name, TABLE)] == []
 
 
-@pytest.mark.parametrize("pattern", ["dated-20251001", "dated@20251001", "dated-2025*"])
-def test_what_may_not_be_asked_for_is_refused_however_its_date_is_written(pattern: str) -> None:
-    table = RoutingTable([Rule(provider_key="one", models=("*",), date_mark="-")])
+@pytest.mark.parametrize("mark", ["-", "@", ""])
+@pytest.mark.parametrize("pattern", ["dated-20251001", "dated@20251001", "dated-2025*", "dated@2025*", "*ed-2025????"])
+def test_what_may_not_be_asked_for_is_refused_however_its_date_is_written(pattern: str, mark: str) -> None:
+    table = RoutingTable([Rule(provider_key="one", models=("*",), date_mark=mark)])
     policy = ModelPolicy(("*",), (pattern,))
     asked = ("dated-20251001", "dated@20251001", "one/dated@20251001", "models/dated@20251001")
     assert [name for name in asked if policy.allows(name, table)] == []
     assert policy.allows("dated-20240101", table)
-    assert all(ModelPolicy(("dated-20251001",)).allows(name, table) for name in asked)
+    assert not mark or all(ModelPolicy((f"dated{mark}20251001",)).allows(name, table) for name in asked)
 
 
 def test_a_verdict_belongs_to_its_table() -> None:

@@ -109,7 +109,9 @@ class Pricing:
 
     def _find(self, model: str) -> tuple[Rates, ...]:
         for pattern, rates in self._own.items():
-            if fnmatch.fnmatchcase(model, pattern):
+            # An exact name is there in each of its forms already, so that one that has a price in its own keeps it.
+            names = forms(model) if set(pattern) & set("*?[") else (model,)
+            if any(fnmatch.fnmatchcase(name, pattern) for name in names):
                 return (rates,)
         if not self.listed:
             return ()

@@ -94,7 +94,7 @@ def test_a_dated_model_is_asked_for_by_the_providers_own_name_of_it(
     provider = next(each for each in load(environ=variables).providers if each.adapter == adapter)
     table = RoutingTable([rule_of(provider)])
     assert [target.model for target in table.candidates(asked)] == [model or asked]
-    for excluded in (AT, DASHED):
+    for excluded in (AT, DASHED, "claude-x@2025*", "claude-x-2025*"):
         without = RoutingTable([rule_of(provider.model_copy(update={"excluded_models": (excluded,)}))])
         with pytest.raises(UnknownModel):
             without.candidates(asked)

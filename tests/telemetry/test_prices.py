@@ -66,6 +66,8 @@ def test_an_operators_own_price_holds_however_a_date_is_written() -> None:
     dashed, at, usual = (Rates(input=float(price), output=0.0) for price in (1, 2, 3))
     one = Pricing(own={"m-20251001": dashed, "m*": usual})
     assert [one.rates(model) for model in ("m-20251001", "m@20251001", "m-20240101")] == [(dashed,), (dashed,), (usual,)]
+    several = Pricing(own={"m-2025*": dashed, "*": usual})
+    assert [several.rates(model) for model in ("m-20251001", "m@20251001", "m@20240101")] == [(dashed,), (dashed,), (usual,)]
     both = Pricing(own={"m-20251001": dashed, "m@20251001": at})
     assert [both.rates(model) for model in ("m-20251001", "m@20251001")] == [(dashed,), (at,)]
 
