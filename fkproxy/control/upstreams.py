@@ -33,7 +33,7 @@ class UnknownUpstream(Refused):
     code = "not_found"
 
     def __init__(self, known: list[str]) -> None:
-        super().__init__(f"there is no such upstream; there are {', '.join(known)}")
+        super().__init__(f"there is no such upstream; there are {', '.join(known) or 'none'}")
         self.known = known
 
 

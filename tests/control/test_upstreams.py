@@ -9,6 +9,8 @@ import pytest
 
 from fkproxy.adapters.base import Timeouts
 from fkproxy.control.upstreams import UnknownUpstream, UpstreamControl
+from fkproxy.fleet import Fleet
+from fkproxy.routing import RoutingTable
 from fkproxy.upstream import Lease, Terms, Upstream
 from tests.fakes.pipeline import Bench
 
@@ -28,6 +30,13 @@ def test_what_is_seen_of_an_upstream() -> None:
     assert (first.state, first.cause, first.retry_after_s, first.models) == ("active", None, 0.0, [])
     assert (second.state, second.cause, second.retry_after_s, second.consecutive_failures) == ("reauth_required", "credential", 7.0, 2)
     assert [(model.model_id, model.state, model.retry_after_s) for model in second.models] == [("m", "limited", 12.0)]
+
+
+def test_where_all_are_disabled_it_says_that_there_are_none() -> None:
+    bench, _ = control()
+    empty = Fleet((), RoutingTable(()))
+    with pytest.raises(UnknownUpstream, match=r"there are none$"):
+        UpstreamControl(lambda: empty, now=bench.clock).resume("one")
 
 
 def test_pausing_and_resuming_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
