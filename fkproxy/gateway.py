@@ -449,6 +449,9 @@ def error_headers(error: FkproxyError) -> Headers:
         headers.append(_NOT_AGAIN)
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if error.status == 426:
+            # "The server MUST send an Upgrade header field in a 426 response" (RFC 9110 §15.5.22)
+            headers += [(b"connection", b"upgrade"), (b"upgrade", b"HTTP/1.1")]
     elif isinstance(error, UnsupportedCoding):
         # "the Accept-Encoding response header field ought to be used to indicate which […] would have been accepted" (RFC 9110 §15.5.16)
         headers.append((b"accept-encoding", ", ".join(error.taken).encode()))

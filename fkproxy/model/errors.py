@@ -231,9 +231,10 @@ class MethodNotAllowed(ClientError):
     status = 405
     code = "method_not_allowed"
 
-    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+    def __init__(self, method: str, allowed: tuple[str, ...], status: int = 405) -> None:
+        """`status`: 426 to who would go on over a WebSocket."""
         super().__init__(f"{method} is not allowed here; use {' or '.join(allowed)}")
-        self.allowed = allowed
+        self.allowed, self.status = allowed, status
 
 
 class RequestTimeout(ClientError):

@@ -47,6 +47,9 @@ def _endpoint(gateway: Gateway, door: Door, dialect: Dialect, route: Route, look
                 await look(scope, receive, send)
             elif inbound.method == "OPTIONS":
                 await client.preflight(_METHODS)
+            elif inbound.headers.get(b"upgrade", b"").lower() == b"websocket":
+                # Codex CLI begins with one, goes on over HTTP at once after a 426 and after nothing else (codex-rs/core/src/client.rs).
+                await gateway.refuse(call, client, MethodNotAllowed("a WebSocket", _METHODS, status=426))
             else:
                 await gateway.refuse(call, client, MethodNotAllowed(inbound.method, _METHODS))
             await client.linger()

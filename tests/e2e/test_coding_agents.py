@@ -122,6 +122,17 @@ def test_codex_answers_and_uses_its_tools(gateway: Service, folder: Path, upstre
     assert events[-1]["usage"]["output_tokens"] > 0
 
 
+def test_codex_as_for_its_own_vendor_does_without_a_websocket_at_once(gateway: Service, folder: Path) -> None:
+    (folder / "home" / ".codex").mkdir()
+    (folder / "home" / ".codex" / "config.toml").write_text(f'openai_base_url = "{gateway.url}/v1"\nmodel = "openai/gpt-5"\n')
+    output = run(folder, "codex", "exec", "--skip-git-repo-check", "--json", "hello", CODEX_API_KEY=KEY)
+    events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert [event for event in events if event["type"] == "error"] == []
+    assert [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"] == [
+        "Hello from behind the gateway."
+    ]
+
+
 def test_codex_makes_its_tools_known_as_to_models_of_its_own_vendor(gateway: Service, folder: Path) -> None:
     """It knows this one, and has it call all its tools from a script."""
     events = codex(gateway, folder, "openai/gpt-6-sol", "codex, read it in a script")

@@ -156,6 +156,19 @@ async def test_another_method_is_told_which_to_use(method: str) -> None:
     assert (reply.body == b"") == (method == "HEAD")
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/responses", "/openai/v1/responses", "/v1/messages"])
+async def test_who_asks_for_a_websocket_is_told_to_go_on_without(path: str) -> None:
+    """Codex CLI does so after a 426 only, and tries again after whatever else."""
+    asking = {"connection": "keep-alive, Upgrade", "upgrade": "WebSocket", "sec-websocket-version": "13"}
+    reply = await App().ask("GET", path, headers=asking)
+    assert (reply.status, reply.headers["allow"]) == (426, "POST, HEAD, OPTIONS")
+    assert (reply.headers["upgrade"], reply.headers["connection"]) == ("HTTP/1.1", "upgrade")
+    assert reply.json()["error"]["message"] == "a WebSocket is not allowed here; use POST or HEAD or OPTIONS"
+    for others in ({"upgrade": "h2c"}, {}):
+        assert (await App().ask("GET", path, headers=others)).status == 405
+    assert (await App().ask("POST", CHAT, body=chat(), headers={"connection": "Upgrade", "upgrade": "h2c"})).status == 200
+
+
 async def test_forwarded_addresses_count_only_from_a_trusted_proxy() -> None:
     settings = {"APP_RATE_LIMIT__CAPACITY": "1", "APP_RATE_LIMIT__REFILL_PER_SECOND": "1"}
     trusting = App(APP_SERVER__TRUSTED_PROXIES="10.0.0.0/8", **settings)
