@@ -48,6 +48,8 @@ _BARE = (
     "include_collaboration_mode_instructions=false",
     "include_environment_context=false",
     "include_permissions_instructions=false",
+    # Before 0.157 it offers `list` and `read` of skills to a thread that has no surroundings.
+    "orchestrator.skills.enabled=false",
     "skills.bundled.enabled=false",
     "skills.include_instructions=false",
     "tools.experimental_request_user_input.enabled=false",

@@ -30,6 +30,7 @@ def test_nothing_is_left_of_what_the_child_would_add_on_its_own() -> None:
     told = settings(made().args)
     assert told["features.shell_tool"] == told["features.unified_exec"] == told["features.memories"] == "false"
     assert (told["web_search"], told["approval_policy"], told["sandbox_mode"]) == ('"disabled"', '"never"', '"read-only"')
+    assert told["orchestrator.skills.enabled"] == "false"
     assert "model_provider" not in told
 
 
