@@ -284,6 +284,7 @@ class Workshop:
                 name=name,
                 model=options.model,
                 sandbox=options.sandbox,
+                start_s=limits.start_s,
             )
         key = repr((command, limits))
         if key not in self._crews:

@@ -126,10 +126,10 @@ class AppServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.create_task(self._read())
 
-    async def shake_hands(self, version: str) -> None:
+    async def shake_hands(self, version: str, timeout_s: float) -> None:
         """Raises `UpstreamError`."""
         client = {"name": "fkproxy", "title": "fkproxy", "version": version}
-        raw = await self.request("initialize", {"clientInfo": client, "capabilities": {"experimentalApi": True}})
+        raw = await self.request("initialize", {"clientInfo": client, "capabilities": {"experimentalApi": True}}, timeout_s)
         found = _VERSION.search(read_reply(raw, _Hello).user_agent)
         self.version = found.group(1) if found is not None else ""
         await self.send({"method": "initialized"})

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fkproxy.adapters.codex.process import Process
-from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.wire import json
 
-__all__ = ["catalogue_args"]
+__all__ = ["Catalogue"]
 
-_TOLD_S = 20.0
-"""A program that has not told its catalogue by then hangs: it takes a tenth of a second, and longer where it may ask its vendor."""
+_KEPT_S = 300.0
+"""It takes a tenth of a second to be told, and longer where the program may ask its vendor, whose answer it keeps for as long itself."""
 
 _NOTHING_OF_ITS_OWN: dict[str, Any] = {
     "tool_mode": "direct",
@@ -44,34 +44,53 @@ class _Catalogue(msgspec.Struct):
 logger = logging.getLogger("fkproxy.codex")
 
 
-async def catalogue_args(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> tuple[str, ...]:
-    """What tells the program to take its own catalogue so; `args` are what it is started with. The file lies in `directory`.
+class Catalogue:
+    """Of one program, as it told it last."""
 
-    Nothing for a program that does not tell its catalogue. Raises `UpstreamSpawnFailed` for one that hangs or cannot be started, and
-    `OSError`.
-    """
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._changed = b""
+        self._about: Hashable = None
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def args(
+        self, about: Hashable, binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path
+    ) -> tuple[str, ...]:
+        """What tells the program to take its own catalogue so; `args` are what it is started with. The file lies in `directory`.
+
+        It is asked again when `about` is something else, and in any case after some time. Nothing for a program that does not tell its
+        catalogue. Raises `UpstreamSpawnFailed` for one that cannot be started, and `OSError`; its caller has a deadline.
+        """
+        async with self._asking:
+            if not self._changed or about != self._about or self._now() >= self._until:
+                self._changed = await _changed(binary, args, environment, directory)
+                self._about, self._until = about, self._now() + _KEPT_S
+            changed = self._changed
+        if not changed:
+            return ()
+        path = directory / "models.json"
+        path.write_bytes(changed)
+        return ("-c", f"model_catalog_json={json.encode(str(path)).decode()}")
+
+
+async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes:
+    """Its catalogue without what it would do on its own; b"" where it tells none."""
     try:
         told = msgspec.json.decode(await _told(binary, ("debug", "models", *args), environment, directory), type=_Catalogue)
     except json.MALFORMED:
         logger.warning("its models are not known, and it may use tools of its own", extra={"binary": binary})
-        return ()
+        return b""
     models = [{name: _NOTHING_OF_ITS_OWN.get(name, value) for name, value in entry.items()} for entry in told.models]
-    if not models:
-        # It refuses such a file, and knows nothing that could be taken away.
-        return ()
-    path = directory / "models.json"
-    path.write_bytes(json.encode({"models": models}))
-    return ("-c", f"model_catalog_json={json.encode(str(path)).decode()}")
+    # It refuses a file without any, and knows nothing then that could be taken away.
+    return json.encode({"models": models}) if models else b""
 
 
 async def _told(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes:
     process = await Process.start(binary, args, environment, directory)
     try:
         process.end_input()
-        async with asyncio.timeout(_TOLD_S):
-            return await process.read_line()
-    except TimeoutError:
-        raise UpstreamSpawnFailed(binary, f"it did not tell its models within {_TOLD_S:g} s") from None
+        return await process.read_line()
     except ValueError:
         return b""
     finally:

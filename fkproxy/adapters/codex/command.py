@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from fkproxy.adapters.codex.catalogue import catalogue_args
+from fkproxy.adapters.codex.catalogue import Catalogue
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.wire import json
@@ -60,11 +61,11 @@ class Command(msgspec.Struct, frozen=True):
         """What a child that starts now finds in its home: something else whenever its login or its settings have changed."""
         return tuple(_seen(self.home / name) for name in _READ_AT_START)
 
-    async def start(self, args_in: Callable[[Path], Sequence[str]]) -> tuple[Process, Path]:
-        """A process and its directory, which the caller removes. `args_in`: what it is started with in a directory, where it may write;
-        its subcommand stands first.
+    async def start(self, args_in: Callable[[Path], Sequence[str]], catalogue: Catalogue, start_s: float) -> tuple[Process, Path]:
+        """A process and its directory, which the caller removes. `args_in`: its subcommand, and what follows its `arguments` in a
+        directory, where it may write. `catalogue`: of this command.
 
-        Raises `UpstreamSpawnFailed`, and what `args_in` raises; nothing is left then.
+        Raises `UpstreamSpawnFailed`, also where it is not started within `start_s`, and what `args_in` raises; nothing is left then.
         """
         binary = find_binary(self.binary, self.environment.get("PATH"))
         try:
@@ -79,8 +80,16 @@ class Command(msgspec.Struct, frozen=True):
         environment = {**self.environment, "CODEX_SQLITE_HOME": str(directory)}
         try:
             subcommand, *args = args_in(directory)
-            known = await catalogue_args(binary, self.arguments(), environment, directory) if self.bare else ()
-            return await Process.start(binary, (subcommand, *known, *args), environment, directory), directory
+            arguments = self.arguments()
+            known: tuple[str, ...] = ()
+            if self.bare:
+                about = (_seen(Path(binary)), self.found(), arguments)
+                async with asyncio.timeout(start_s):
+                    known = await catalogue.args(about, binary, arguments, environment, directory)
+            return await Process.start(binary, (subcommand, *known, *arguments, *args), environment, directory), directory
+        except TimeoutError:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise UpstreamSpawnFailed(binary, f"it did not tell its models within {start_s:g} s") from None
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None

@@ -24,10 +24,11 @@ import msgspec
 
 from fkproxy.adapters.base import Children
 from fkproxy.adapters.codex.app_server import AppServer
+from fkproxy.adapters.codex.catalogue import Catalogue
 from fkproxy.adapters.codex.command import Command
 from fkproxy.adapters.codex.process import whole
 from fkproxy.limits.bucket import TokenBucket
-from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamSpawnFailed, UpstreamUnavailable
+from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamSpawnFailed, UpstreamTimeout, UpstreamUnavailable
 
 __all__ = ["Crew", "Limits", "resident_bytes"]
 
@@ -81,6 +82,7 @@ class Crew:
         self.servers: list[AppServer] = []
         self.restarts = 0
         self._version = version
+        self._catalogue = Catalogue(now)
         self._now = now
         self._failures = 0
         self._dismissed = 0
@@ -214,21 +216,16 @@ class Crew:
         return server
 
     async def _launch(self) -> AppServer:
-        command = self.command
         # Before it starts: what changes meanwhile it may have missed.
-        found = command.found()
-        late = f"no handshake within {self.limits.start_s:g} s"
-        try:
-            async with asyncio.timeout(self.limits.start_s):
-                process, directory = await command.start(lambda _: ("app-server", *command.arguments()))
-        except TimeoutError:
-            raise UpstreamSpawnFailed(command.binary, f"{late}: it did not tell its models") from None
+        found = self.command.found()
+        start_s = self.limits.start_s
+        until = asyncio.get_running_loop().time() + start_s
+        process, directory = await self.command.start(lambda _: ("app-server",), self._catalogue, start_s)
         server = AppServer(process, directory, self._ended, found, self._now)
         try:
-            async with asyncio.timeout(self.limits.start_s):
-                await server.shake_hands(self._version)
-        except (UpstreamError, TimeoutError) as error:
-            how = late if isinstance(error, TimeoutError) else str(error)
+            await server.shake_hands(self._version, until - asyncio.get_running_loop().time())
+        except UpstreamError as error:
+            how = f"no handshake within {start_s:g} s" if isinstance(error, UpstreamTimeout) else str(error)
             await server.aclose(0.0)
             raise UpstreamSpawnFailed(process.binary, f"{how}: {process.why_ended()}") from None
         except BaseException:

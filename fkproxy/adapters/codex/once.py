@@ -20,6 +20,7 @@ import msgspec
 
 from fkproxy.adapters.base import Children, Exchange, Pulled, UpstreamCall
 from fkproxy.adapters.codex.adapter import Login
+from fkproxy.adapters.codex.catalogue import Catalogue
 from fkproxy.adapters.codex.command import Command
 from fkproxy.adapters.codex.crew import resident_bytes
 from fkproxy.adapters.codex.options import version_of
@@ -88,13 +89,25 @@ class CodexOnce:
     operations: frozenset[Operation] = frozenset(("chat",))
     address = None
 
-    def __init__(self, command: Command, *, provider_key: str, models: tuple[str, ...], name: str, model: str | None, sandbox: str) -> None:
+    def __init__(
+        self,
+        command: Command,
+        *,
+        provider_key: str,
+        models: tuple[str, ...],
+        name: str,
+        model: str | None,
+        sandbox: str,
+        start_s: float = 20.0,
+    ) -> None:
         self.provider_key = provider_key
         self.models = models
         self.credential = Login(name)
         self._command = command
         self._model = model
         self._sandbox = sandbox
+        self._start_s = start_s
+        self._catalogue = Catalogue()
         self._running: set[Process] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -107,7 +120,7 @@ class CodexOnce:
         """See `Adapter.send`. Raises also `UpstreamSpawnFailed`, `UpstreamRejected` and `Unrepresentable`."""
         plan = msgspec.json.decode(call.body, type=Plan)
         text = _told(plan)
-        process, directory = await self._command.start(lambda directory: self._args(plan, directory))
+        process, directory = await self._command.start(lambda directory: self._args(plan, directory), self._catalogue, self._start_s)
         self._running.add(process)
         run = _Run(process, lambda: self._end(process, directory))
         try:
@@ -127,7 +140,6 @@ class CodexOnce:
     def _args(self, plan: Plan, directory: Path) -> list[str]:
         """What was said goes into files: everybody on the host can read a process's arguments."""
         args = ["exec", "--json", "--skip-git-repo-check", "--ephemeral", "--color", "never", "--sandbox", self._sandbox]
-        args += self._command.arguments()
         model = plan.model if plan.model != OWN_MODEL else self._model
         if model is not None:
             args.append(f"--model={_checked(model)}")

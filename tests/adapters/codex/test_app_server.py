@@ -19,7 +19,7 @@ from fkproxy.model.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from tests.adapters.codex.playing import until
+from tests.adapters.codex.playing import WAIT_S, until
 from tests.adapters.codex.scripted import Scripted
 
 
@@ -54,7 +54,7 @@ async def server(tidy: None) -> AsyncIterator[Scripted]:
 )
 async def test_the_handshake_tells_the_version(server: Scripted, agent: str, version: str) -> None:
     server.script.replies["initialize"] = {"result": {"userAgent": agent}}
-    await server.shake_hands("1.2.3")
+    await server.shake_hands("1.2.3", WAIT_S)
     assert server.version == version
     assert server.script.methods() == ["initialize", "initialized"]
     assert server.script.told[0]["params"]["clientInfo"]["version"] == "1.2.3"
@@ -66,8 +66,15 @@ async def test_the_handshake_tells_the_version(server: Scripted, agent: str, ver
 async def test_a_handshake_that_is_none_is_refused(server: Scripted, result: Any) -> None:
     server.script.replies["initialize"] = {"result": result}
     with pytest.raises(UpstreamProtocolError):
-        await server.shake_hands("1")
+        await server.shake_hands("1", WAIT_S)
     assert not server.script.settled
+
+
+async def test_a_handshake_may_take_as_long_as_its_caller_says(server: Scripted) -> None:
+    server.script.replies.clear()
+    with pytest.raises(UpstreamTimeout) as caught:
+        await server.shake_hands("1", 0.01)
+    assert caught.value.after_s == 0.01
 
 
 @pytest.mark.parametrize(

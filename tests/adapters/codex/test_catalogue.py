@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
-from fkproxy.adapters.codex import catalogue
-from fkproxy.adapters.codex.catalogue import catalogue_args
+from fkproxy.adapters.codex.catalogue import Catalogue
 from fkproxy.model.errors import UpstreamSpawnFailed
-from tests.adapters.codex.playing import PATH, command, until
+from tests.adapters.codex.playing import PATH, WAIT_S, Clock, command, until
 from tests.fakes.codex_child import CATALOGUE
 
 ENVIRONMENT = {"PATH": PATH}
@@ -36,9 +36,8 @@ async def test_a_model_gives_a_client_no_tools_and_asks_for_nothing_on_its_own(t
         "experimental_supported_tools": ["clock"],
     }
     (tmp_path / "told").write_text(json.dumps({"models": [entry, {"slug": "older"}]}) + "\n")
-    said = await catalogue_args(
-        program(tmp_path, f'echo "$@" > {tmp_path}/args; cat {tmp_path}/told'), ("-c", "a=1"), ENVIRONMENT, tmp_path
-    )
+    told = program(tmp_path, f'echo "$@" > {tmp_path}/args; cat {tmp_path}/told')
+    said = await Catalogue().args((), told, ("-c", "a=1"), ENVIRONMENT, tmp_path)
     assert (tmp_path / "args").read_text() == "debug models -c a=1\n"
     assert said == ("-c", f'model_catalog_json="{tmp_path}/models.json"')
     given = {"slug": "m", "context_window": 5, "tool_mode": "direct", "apply_patch_tool_type": None}
@@ -47,21 +46,80 @@ async def test_a_model_gives_a_client_no_tools_and_asks_for_nothing_on_its_own(t
 
 
 @pytest.mark.parametrize("script", ["exit 2", "echo no catalogue", "echo '[]'", """echo '{"models": []}'"""])
-async def test_a_program_that_tells_no_models_is_left_as_it_is(tmp_path: Path, tidy: None, script: str) -> None:
-    assert await catalogue_args(program(tmp_path, script), (), ENVIRONMENT, tmp_path) == ()
+async def test_a_program_that_tells_no_models_is_left_as_it_is_and_asked_again(tmp_path: Path, tidy: None, script: str) -> None:
+    catalogue, told = Catalogue(), program(tmp_path, f"echo >> {tmp_path}/asked; {script}")
+    for _ in range(2):
+        assert await catalogue.args((), told, (), ENVIRONMENT, tmp_path) == ()
     assert not (tmp_path / "models.json").exists()
+    assert (tmp_path / "asked").read_text() == "\n\n"
 
 
-async def test_a_program_that_hangs_is_ended_and_told_of(tmp_path: Path, tidy: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "_TOLD_S", 0.05)
+async def test_a_program_that_hangs_is_ended_and_told_of(tmp_path: Path, tidy: None) -> None:
+    asked = command(tmp_path, binary=program(tmp_path, "exec sleep 600"))
     with pytest.raises(UpstreamSpawnFailed) as caught:
-        await catalogue_args(program(tmp_path, "exec sleep 600"), (), ENVIRONMENT, tmp_path)
-    assert "did not tell its models" in caught.value.why
+        await asked.start(lambda _: ("app-server",), Catalogue(), 0.05)
+    assert caught.value.why == "it did not tell its models within 0.05 s"
+    assert list(asked.directory.iterdir()) == []
+
+
+class Told:
+    """Starts of a program that notes what it is asked. Each one is told its models."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now = Clock()
+        self.catalogue = Catalogue(self.now)
+        self.asked = directory / "asked"
+        self.home = directory / "home"
+        script = f"[ $1 = debug ] && echo >> {self.asked}; echo '{{\"models\": [{{}}]}}'"
+        self.command = command(self.home, binary=program(directory, script))
+
+    async def start(self) -> None:
+        process, directory = await self.command.start(lambda _: ("app-server",), self.catalogue, WAIT_S)
+        await process.stop(0.0)
+        assert (directory / "models.json").read_bytes() == b'{"models":[{}]}'
+
+    async def starts(self, count: int) -> int:
+        """How often it was asked for these."""
+        before = self.times
+        for _ in range(count):
+            await self.start()
+        return self.times - before
+
+    @property
+    def times(self) -> int:
+        return len(self.asked.read_text()) if self.asked.exists() else 0
+
+
+async def test_what_it_told_is_kept_for_some_time(tmp_path: Path, tidy: None) -> None:
+    told = Told(tmp_path)
+    assert await told.starts(3) == 1
+    told.now.ahead_s = 299.0
+    assert await told.starts(1) == 0
+    told.now.ahead_s = 300.0
+    assert await told.starts(2) == 1
+
+
+@pytest.mark.parametrize("changed", ["home/config.toml", "home/auth.json", "codex"])
+async def test_it_is_asked_again_when_it_or_its_home_has_changed(tmp_path: Path, tidy: None, changed: str) -> None:
+    told = Told(tmp_path)
+    assert await told.starts(2) == 1
+    path = tmp_path / changed
+    replaced = path.with_suffix(".new")
+    replaced.write_bytes(path.read_bytes() if path.exists() else b"")
+    replaced.chmod(0o755)
+    replaced.rename(path)
+    assert await told.starts(2) == 1
+
+
+async def test_those_who_start_together_ask_once(tmp_path: Path, tidy: None) -> None:
+    told = Told(tmp_path)
+    await asyncio.gather(*(told.start() for _ in range(5)))
+    assert told.times == 1
 
 
 @pytest.mark.parametrize("own_tools", [False, True])
 async def test_a_child_without_tools_of_its_own_starts_with_it(tmp_path: Path, tidy: None, own_tools: bool) -> None:
-    process, directory = await command(tmp_path, own_tools=own_tools).start(lambda _: ("app-server", "-c", "a=1"))
+    process, directory = await command(tmp_path, own_tools=own_tools).start(lambda _: ("app-server", "-c", "a=1"), Catalogue(), WAIT_S)
     try:
         await until(lambda: "app-server" in arguments_of(process.pid))  # who is about to start it is the same process
         said = arguments_of(process.pid)
@@ -70,4 +128,4 @@ async def test_a_child_without_tools_of_its_own_starts_with_it(tmp_path: Path, t
         await process.stop(0.0)
     assert given == (None if own_tools else [{**CATALOGUE[0], "tool_mode": "direct", "default_verbosity": None}])
     known = [] if own_tools else ["-c", f'model_catalog_json="{directory}/models.json"']
-    assert said[said.index("app-server") + 1 :] == [*known, "-c", "a=1"]
+    assert said[said.index("app-server") + 1 :] == [*known, *command(tmp_path, own_tools=own_tools).args, "-c", "a=1"]

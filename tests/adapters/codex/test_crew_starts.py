@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fkproxy.adapters.codex import Command, Crew, Limits
 from fkproxy.model.errors import UpstreamOverloaded, UpstreamSpawnFailed
 from fkproxy.upstream import Lease
-from tests.adapters.codex.playing import Clock
+from tests.adapters.codex.playing import WAIT_S, Clock, crew
 from tests.fakes.pipeline import Bench
 from tests.test_attempts import ONE
 
@@ -87,4 +89,27 @@ async def test_who_breaks_all_the_time_is_tried_now_and_then_and_never_given_up(
     clock.ahead_s += 30.0
     with pytest.raises(UpstreamSpawnFailed):
         await children.take()
+    await children.aclose()
+
+
+async def test_what_it_tells_first_and_its_handshake_have_one_deadline(
+    tmp_path: Path, tidy: None, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_s = 1000.0
+    children = crew(tmp_path / "home", "mute", clock=clock, start_s=start_s)
+    loop, start = asyncio.get_running_loop(), Command.start
+    time, ahead_s = loop.time, 0.0
+
+    async def slow(*args: Any) -> Any:
+        nonlocal ahead_s
+        started = await start(*args)
+        ahead_s = start_s
+        return started
+
+    monkeypatch.setattr(loop, "time", lambda: time() + ahead_s)
+    monkeypatch.setattr(Command, "start", slow)
+    async with asyncio.timeout(start_s + WAIT_S):
+        with pytest.raises(UpstreamSpawnFailed) as caught:
+            await children.take()
+    assert caught.value.why.startswith("no handshake within 1000 s")
     await children.aclose()
