@@ -1,7 +1,7 @@
 """The Codex CLI on this host as an upstream: `codex app-server` as a long-lived child, several where concurrency asks for them. Floor 2.
 
 process.py      a child process: pipes with bounds, a group of its own, a guard that ends it when we are gone
-catalogue.py    what it believes of its models
+catalogue.py    what it says of itself
 command.py      what is started, in a directory of its own
 app_server.py   the JSON-RPC spoken with it
 turn.py         a turn of its model, in legs that end where the client's tools are asked for

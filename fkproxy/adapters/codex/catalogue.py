@@ -1,4 +1,4 @@
-"""What the child believes of its models, without what it would do for them on its own. Floor 2.
+"""What the child says of itself: its models, without what it would do for them on its own, and its MCP servers. Floor 2.
 
 Its catalogue gives nearly every model of its vendor tools that no setting turns off: `exec`, from whose scripts alone a client's tools can
 be called, `apply_patch`, a clock. And it asks for an effort, a verbosity and a service tier that nobody has named (0.142 to 0.169).
@@ -16,12 +16,18 @@ from typing import Any
 import msgspec
 
 from fkproxy.adapters.codex.process import Process
+from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.wire import json
 
-__all__ = ["Catalogue"]
+__all__ = ["Catalogue", "tool_servers"]
 
 _KEPT_S = 300.0
 """It takes a tenth of a second to be told, and longer where the program may ask its vendor, whose answer it keeps for as long itself."""
+
+_MAX_LINES = 10_000
+
+_GRACE_S = 1.0
+"""In which one that has said everything ends."""
 
 _NOTHING_OF_ITS_OWN: dict[str, Any] = {
     "tool_mode": "direct",
@@ -39,6 +45,10 @@ _NOTHING_OF_ITS_OWN: dict[str, Any] = {
 
 class _Catalogue(msgspec.Struct):
     models: list[dict[str, Any]]
+
+
+class _Server(msgspec.Struct):
+    name: str
 
 
 logger = logging.getLogger("fkproxy.codex")
@@ -77,7 +87,8 @@ class Catalogue:
 async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes:
     """Its catalogue without what it would do on its own; b"" where it tells none."""
     try:
-        told = msgspec.json.decode(await _told(binary, ("debug", "models", *args), environment, directory), type=_Catalogue)
+        said, _ = await _told(binary, ("debug", "models", *args), environment, directory, 1)
+        told = msgspec.json.decode(said, type=_Catalogue)
     except json.MALFORMED:
         logger.warning("its models are not known, and it may use tools of its own", extra={"binary": binary})
         return b""
@@ -86,12 +97,27 @@ async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, s
     return json.encode({"models": models}) if models else b""
 
 
-async def _told(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes:
+async def tool_servers(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> set[str]:
+    """The names of its MCP servers. Raises `UpstreamSpawnFailed` where it does not tell them, and `OSError`; its caller has a deadline."""
+    said, how = await _told(binary, ("mcp", "list", "--json", *args), environment, directory, _MAX_LINES)
+    try:
+        return {server.name for server in msgspec.json.decode(said, type=list[_Server])}
+    except json.MALFORMED:
+        raise UpstreamSpawnFailed(binary, f"its MCP servers are not known: {how}") from None
+
+
+async def _told(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path, lines: int) -> tuple[bytes, str]:
+    """At most so many lines of what it says, b"" where one is too long, and how it ended."""
     process = await Process.start(binary, args, environment, directory)
+    said: list[bytes] = []
+    grace_s = 0.0
     try:
         process.end_input()
-        return await process.read_line()
+        while len(said) < lines and (line := await process.read_line()):
+            said.append(line)
+        grace_s = _GRACE_S if len(said) < lines else 0.0
     except ValueError:
-        return b""
+        said.clear()
     finally:
-        await process.stop(0.0)
+        await process.stop(grace_s)
+    return b"".join(said), process.why_ended()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from fkproxy.adapters.codex.catalogue import Catalogue
+from fkproxy.adapters.codex.catalogue import Catalogue, tool_servers
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.wire import json
@@ -43,27 +43,34 @@ class Command(msgspec.Struct, frozen=True):
     directory: Path
     bare: bool = False
 
-    def arguments(self) -> tuple[str, ...]:
+    async def _arguments(self, binary: str, environment: Mapping[str, str], directory: Path) -> tuple[str, ...]:
         """`args`, behind what one that is `bare` is told of the MCP servers in its settings: it would offer their tools, and use them."""
-        off = ",".join(f"{json.encode(name).decode()}={{enabled=false}}" for name in self._tool_servers()) if self.bare else ""
+        if not self.bare:
+            return self.args
+        try:
+            names = self._tool_servers()
+        except ValueError:
+            # It reads TOML 1.1 (0.142 to 0.169), which Python does not.
+            names = await tool_servers(binary, self.args, environment, directory)
+        off = ",".join(f"{json.encode(name).decode()}={{enabled=false}}" for name in sorted(names))
         return ("-c", f"mcp_servers={{{off}}}", *self.args) if off else self.args
 
-    def _tool_servers(self) -> list[str]:
-        """Their names. Settings that cannot be read it complains of itself."""
+    def _tool_servers(self) -> set[str]:
+        """Their names. Raises `ValueError` for settings that cannot be read here."""
         names: set[str] = set()
         for path in (_OF_THE_HOST, self.home / "config.toml"):
-            with contextlib.suppress(OSError, ValueError):
-                servers = tomllib.loads(path.read_text(encoding="utf-8")).get("mcp_servers")
+            with contextlib.suppress(OSError):
+                servers = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("mcp_servers")
                 names.update(servers if isinstance(servers, dict) else ())
-        return sorted(names)
+        return names
 
     def found(self) -> Found:
         """What a child that starts now finds in its home: something else whenever its login or its settings have changed."""
         return tuple(_seen(self.home / name) for name in _READ_AT_START)
 
     async def start(self, args_in: Callable[[Path], Sequence[str]], catalogue: Catalogue, start_s: float) -> tuple[Process, Path]:
-        """A process and its directory, which the caller removes. `args_in`: its subcommand, and what follows its `arguments` in a
-        directory, where it may write. `catalogue`: of this command.
+        """A process and its directory, which the caller removes. `args_in`: its subcommand, and what follows `args` in a directory,
+        where it may write. `catalogue`: of this command.
 
         Raises `UpstreamSpawnFailed`, also where it is not started within `start_s`, and what `args_in` raises; nothing is left then.
         """
@@ -80,16 +87,16 @@ class Command(msgspec.Struct, frozen=True):
         environment = {**self.environment, "CODEX_SQLITE_HOME": str(directory)}
         try:
             subcommand, *args = args_in(directory)
-            arguments = self.arguments()
             known: tuple[str, ...] = ()
-            if self.bare:
-                about = (_seen(Path(binary)), self.found(), arguments)
-                async with asyncio.timeout(start_s):
-                    known = await catalogue.args(about, binary, arguments, environment, directory)
+            async with asyncio.timeout(start_s):
+                about = (_seen(Path(binary)), self.found())
+                arguments = await self._arguments(binary, environment, directory)
+                if self.bare:
+                    known = await catalogue.args((*about, arguments), binary, arguments, environment, directory)
             return await Process.start(binary, (subcommand, *known, *arguments, *args), environment, directory), directory
         except TimeoutError:
             shutil.rmtree(directory, ignore_errors=True)
-            raise UpstreamSpawnFailed(binary, f"it did not tell its models within {start_s:g} s") from None
+            raise UpstreamSpawnFailed(binary, f"it did not tell its models and servers within {start_s:g} s") from None
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None

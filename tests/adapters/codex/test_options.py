@@ -51,24 +51,6 @@ def test_what_the_operator_says_comes_last() -> None:
     assert args[-4:] == ("-c", "features.shell_tool=true", "-c", "model_verbosity=low")
 
 
-@pytest.mark.parametrize(
-    ("text", "off"),
-    [
-        (
-            "[mcp_servers.files]\ncommand = 'cat'\n[mcp_servers.'a.b']\nurl = 'http://a'",
-            '{"a.b"={enabled=false},"files"={enabled=false}}',
-        ),
-        ("model = 'm'", None),
-        ("mcp_servers = 5", None),
-        ("no TOML", None),
-    ],
-)
-def test_what_servers_of_its_home_offer_is_none_of_the_clients_tools(tmp_path: Path, text: str, off: str | None) -> None:
-    (tmp_path / "config.toml").write_text(text)
-    assert settings(made(home=tmp_path).arguments()).get("mcp_servers") == off
-    assert "mcp_servers" not in settings(made(home=tmp_path, own_tools=True).arguments())
-
-
 @pytest.mark.parametrize(("own_tools", "expected"), [(False, {"environments": []}), (True, {})])
 def test_what_a_thread_is_started_with(own_tools: bool, expected: dict[str, Any]) -> None:
     told = thread_settings(Options(binary="codex", home=HOME, directory=HOME, own_tools=own_tools))
