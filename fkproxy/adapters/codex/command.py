@@ -96,7 +96,7 @@ class Command(msgspec.Struct, frozen=True):
             return await Process.start(binary, (subcommand, *known, *arguments, *args), environment, directory), directory
         except TimeoutError:
             shutil.rmtree(directory, ignore_errors=True)
-            raise UpstreamSpawnFailed(binary, f"it did not tell its models and servers within {start_s:g} s") from None
+            raise UpstreamSpawnFailed(binary, f"no handshake within {start_s:g} s: it did not tell its models and servers") from None
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None

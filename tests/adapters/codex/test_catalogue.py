@@ -58,7 +58,7 @@ async def test_a_program_that_hangs_is_ended_and_told_of(tmp_path: Path, tidy: N
     asked = command(tmp_path, binary=program(tmp_path, "exec sleep 600"))
     with pytest.raises(UpstreamSpawnFailed) as caught:
         await asked.start(lambda _: ("app-server",), Catalogue(), 0.05)
-    assert caught.value.why == "it did not tell its models and servers within 0.05 s"
+    assert caught.value.why == "no handshake within 0.05 s: it did not tell its models and servers"
     assert list(asked.directory.iterdir()) == []
 
 
