@@ -70,7 +70,7 @@ class Catalogue:
         """What tells the program to take its own catalogue so; `args` are what it is started with. The file lies in `directory`.
 
         It is asked again when `about` is something else, and in any case after some time. Nothing for a program that does not tell its
-        catalogue. Raises `UpstreamSpawnFailed` for one that cannot be started, and `OSError`; its caller has a deadline.
+        catalogue. Raises `UpstreamSpawnFailed` for one that cannot be started or is killed, and `OSError`; its caller has a deadline.
         """
         async with self._asking:
             if not self._changed or about != self._about or self._now() >= self._until:
@@ -86,8 +86,11 @@ class Catalogue:
 
 async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes:
     """Its catalogue without what it would do on its own; b"" where it tells none."""
+    said, process = await _told(binary, ("debug", "models", *args), environment, directory, 1)
+    if not said and process.killed:
+        # By want of memory, or by somebody: it has one, and without it the child would use tools of its own as long as it lives.
+        raise UpstreamSpawnFailed(binary, f"its models are not known: {process.why_ended()}")
     try:
-        said, _ = await _told(binary, ("debug", "models", *args), environment, directory, 1)
         told = msgspec.json.decode(said, type=_Catalogue)
     except json.MALFORMED:
         logger.warning("its models are not known, and it may use tools of its own", extra={"binary": binary})
@@ -99,15 +102,15 @@ async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, s
 
 async def tool_servers(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> set[str]:
     """The names of its MCP servers. Raises `UpstreamSpawnFailed` where it does not tell them, and `OSError`; its caller has a deadline."""
-    said, how = await _told(binary, ("mcp", "list", "--json", *args), environment, directory, _MAX_LINES)
+    said, process = await _told(binary, ("mcp", "list", "--json", *args), environment, directory, _MAX_LINES)
     try:
         return {server.name for server in msgspec.json.decode(said, type=list[_Server])}
     except json.MALFORMED:
-        raise UpstreamSpawnFailed(binary, f"its MCP servers are not known: {how}") from None
+        raise UpstreamSpawnFailed(binary, f"its MCP servers are not known: {process.why_ended()}") from None
 
 
-async def _told(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path, lines: int) -> tuple[bytes, str]:
-    """At most so many lines of what it says, b"" where one is too long, and how it ended."""
+async def _told(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path, lines: int) -> tuple[bytes, Process]:
+    """At most so many lines of what it says, b"" where one is too long, and the process, which has ended."""
     process = await Process.start(binary, args, environment, directory)
     said: list[bytes] = []
     grace_s = 0.0
@@ -120,4 +123,4 @@ async def _told(binary: str, args: Sequence[str], environment: Mapping[str, str]
         said.clear()
     finally:
         await process.stop(grace_s)
-    return b"".join(said), process.why_ended()
+    return b"".join(said), process

@@ -113,6 +113,11 @@ class Process:
     def running(self) -> bool:
         return self._child.returncode is None
 
+    @property
+    def killed(self) -> bool:
+        """It was ended by a signal."""
+        return (self._child.returncode or 0) < 0
+
     def ended(self) -> str:
         """How it ended, in words for the log."""
         code = self._child.returncode

@@ -54,6 +54,12 @@ async def test_a_program_that_tells_no_models_is_left_as_it_is_and_asked_again(t
     assert (tmp_path / "asked").read_text() == "\n\n"
 
 
+async def test_a_program_that_is_killed_before_it_has_told_is_not_left_as_it_is(tmp_path: Path, tidy: None) -> None:
+    with pytest.raises(UpstreamSpawnFailed) as caught:
+        await Catalogue().args((), program(tmp_path, "kill -9 $$"), (), ENVIRONMENT, tmp_path)
+    assert caught.value.why == "its models are not known: signal SIGKILL"
+
+
 async def test_a_program_that_hangs_is_ended_and_told_of(tmp_path: Path, tidy: None) -> None:
     asked = command(tmp_path, binary=program(tmp_path, "exec sleep 600"))
     with pytest.raises(UpstreamSpawnFailed) as caught:
