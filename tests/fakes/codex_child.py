@@ -403,6 +403,9 @@ def main() -> int:
     if sys.argv[1:3] == ["debug", "models"]:
         print(json.dumps({"models": CATALOGUE}))
         return 0
+    if sys.argv[1:3] == ["mcp", "list"]:
+        print("[]")
+        return 0
     if "dying" in SELF:
         print("error: the configuration\nis not to my taste", file=sys.stderr)
         return 3
