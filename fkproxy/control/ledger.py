@@ -51,7 +51,7 @@ class Ledger:
         self.now = now
         self._keeps = keeps
         self._waiting: deque[AuditEntry] = deque()
-        self._catching_up = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def change(self, by: By, action: str, kind: str, target: str = "", *, based_on: int | None = None) -> AsyncIterator[Change]:
@@ -99,13 +99,21 @@ class Ledger:
         self._put(entry)
 
     async def catch_up(self) -> None:
-        """Write what had to wait. Raises `StoreError`, and it waits on."""
-        async with self._catching_up:
-            while self._waiting:
-                entries = list(self._waiting)
-                await self.store().record(entries)
-                for _ in entries:
-                    self._waiting.popleft()
+        """Write what had to wait. Raises `StoreError`, and it waits on.
+
+        Who is cancelled meanwhile leaves a write that goes on, and whoever comes next waits for that one: of a write that is cut off nobody
+        knows whether it was done, and the log would have its entries twice.
+        """
+        if self._catching_up is None or self._catching_up.done():
+            self._catching_up = asyncio.create_task(self._catch_up())
+        await asyncio.shield(self._catching_up)
+
+    async def _catch_up(self) -> None:
+        while self._waiting:
+            entries = list(self._waiting)
+            await self.store().record(entries)
+            for _ in entries:
+                self._waiting.popleft()
 
     def _entry(self, by: By, action: str, kind: str, target: str) -> AuditEntry:
         target = safe_target(target) if target else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 import pytest
 
 from fkproxy.control.ledger import By, Ledger, safe_target
@@ -12,6 +13,7 @@ from fkproxy.directory import Document
 from fkproxy.storage.store import Store
 from fkproxy.storage.values import AuditEntry, StoreUnavailable
 from tests.control.acting import BY, NOW_S, rows
+from tests.fakes.cancelling import cancelled_at_each_wait
 
 TARGETS = [
     ("team", "team"),
@@ -78,6 +80,20 @@ async def test_what_cannot_be_written_down_now_waits_and_the_refusal_is_the_answ
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         "entries are missing from the audit log: too many wait for the store"
     ]
+
+
+async def test_who_is_cancelled_while_it_is_written_writes_nothing_twice(store: Store) -> None:
+    ledger, left = Ledger(lambda: store), 0
+
+    async def leave_one() -> None:
+        nonlocal left
+        left += 1
+        ledger.leave(msgspec.structs.replace(BY, request_id=f"req-{left}"), "admin.refuse", "admin", outcome="refused")
+        await ledger.catch_up()
+
+    async for _ in cancelled_at_each_wait(leave_one):
+        await ledger.catch_up()
+    assert [row.request_id for row in await rows(store)] == [f"req-{number + 1}" for number in range(left)]
 
 
 async def test_what_changes_nothing_in_the_store_is_written_down_too(store: Store, caplog: pytest.LogCaptureFixture) -> None:
