@@ -164,10 +164,8 @@ class Relay:
             try:
                 await self.wait(call, client, pour, "silence", call.timeouts.silence_s)
             except UpstreamError:
-                if not reply.finished:
+                if not reply.broke_off():
                     raise
-                # Nothing is missing but the end: this is it.
-                reply.take(b"")
             if reply.ready:
                 await self.send_content(call, client, reply.release())
             if reply.blocked is not None:
@@ -324,11 +322,6 @@ class _Stream:
         self._told = False
         """The client has the failure as the upstream said it."""
 
-    @property
-    def finished(self) -> bool:
-        """The reply would be whole if its body ended here, as far as that is not told in it."""
-        return self._decoder.finished
-
     async def pour(self, exchange: Exchange, wait_s: float) -> bool:
         """See `Exchange.pour`. The call learns afterwards what came of it, and not with each piece: between two of them the processor's
         caches forget a stream, and each further object that a piece touches takes longer than what is done with it.
@@ -369,6 +362,14 @@ class _Stream:
             self.error = error
         self._own_s += now() - began_s
         return not (self.ready or self.over or self.blocked is not None or self.error is not None)
+
+    def broke_off(self) -> bool:
+        """The body did. True if nothing is missing but its end: this is it then. Of nothing another upstream may make more."""
+        if not (self._sending and self._decoder.complete):
+            return False
+        self.take(b"")
+        self._settle()
+        return True
 
     def release(self) -> bytes:
         """What was held. From now on pieces go out as they come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -324,9 +325,30 @@ async def test_a_reply_that_lacks_nothing_but_its_end_ends_well(end: Step, diale
         assert (last["choices"][0]["finish_reason"], done) == ("stop", DONE.decode())
     assert client.finished
     assert told(bench) == (None, ["ok"])
+    assert bench.record.response_bytes == len(client.body)
 
 
-@pytest.mark.parametrize("rest", [b'data: {"candidates": [{"con', sse({"candidates": [{"index": 1, "content": {"parts": []}}]})])
+@pytest.mark.parametrize("begin", [gemini({"text": "Hello"}), {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}])
+async def test_where_more_came_behind_an_end_the_next_may_not_be_it_either(begin: Any) -> None:
+    bench = Bench(("own", "gemini"))
+    bench.adapters[0].streams(sse(begin), sse(gemini({"text": " wor"})), UpstreamUnavailable("reset"))
+    client = await bench.send(chat(stream=True))
+    assert "error" in events(client)[-1]
+    assert told(bench)[0] is not None
+
+
+async def test_a_reply_of_nothing_that_breaks_off_is_asked_for_elsewhere() -> None:
+    bench = Bench(("own", "gemini"), ("other", "gemini"))
+    bench.adapters[0].streams(sse({"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}), UpstreamUnavailable("reset"))
+    bench.adapters[1].streams(sse(gemini({"text": "Hello."})))
+    client = await bench.send(chat(stream=True))
+    assert b"Hello." in client.body
+    assert told(bench) == (None, ["bad_gateway", "ok"])
+
+
+@pytest.mark.parametrize(
+    "rest", [b'data: {"candidates": [{"con', sse({"candidates": [{"index": 1, "content": {"parts": []}}]}), sse({"candidates": 7})]
+)
 async def test_a_reply_that_lacks_more_than_its_end_is_cut(rest: bytes) -> None:
     bench = Bench(("own", "gemini"))
     bench.adapters[0].streams(sse(gemini({"text": "Hello."})) + rest, UpstreamUnavailable("reset"))

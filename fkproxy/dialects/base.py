@@ -307,6 +307,11 @@ class StreamDecoder(Protocol):
         """The reply would be whole if its stream ended here. False where the end itself is told."""
         ...
 
+    @property
+    def complete(self) -> bool:
+        """It is `finished`, and whole even if its stream broke off here: never yet did more come behind what looked like its end."""
+        ...
+
     def skims(self, frame: Frame) -> bytes:
         """Behind which bytes the text begins, for a further piece of text of a reply that has begun, as far as a look at its bytes tells;
         b"" for all else. Who passes them on, and listens for what else is said, need not `feed` it: that is most of a stream, and reading

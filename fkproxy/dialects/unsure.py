@@ -15,6 +15,7 @@ class Unsure:
     """See `dialects.base.StreamDecoder`. It still tells failures and the end, and counts nothing."""
 
     __slots__ = ("_decoder", "missed")
+    complete = False
 
     def __init__(self, decoder: StreamDecoder) -> None:
         self._decoder = decoder

@@ -174,7 +174,7 @@ class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
     __slots__ = ("_aside", "_block", "_calls", "_ended", "_finished", "_index", "_pieces", "_started", "_usage")
-    finished = False
+    finished = complete = False
 
     def __init__(self) -> None:
         self._started = False

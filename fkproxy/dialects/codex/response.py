@@ -117,7 +117,7 @@ _decode = msgspec.json.Decoder(_Message).decode
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    finished = False
+    finished = complete = False
 
     def __init__(self) -> None:
         self._began: Literal["no", "here", "before"] = "no"

@@ -197,7 +197,7 @@ def decode_reply(body: bytes) -> list[Event]:
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_after_call", "_calls", "_ended", "_finished", "_metadata", "_seen", "_started", "_told", "_usage")
+    __slots__ = ("_after_call", "_calls", "_ended", "_finished", "_metadata", "_seen", "_started", "_told", "_usage", "_went_on")
 
     def __init__(self) -> None:
         self._started = False
@@ -210,11 +210,18 @@ class StreamDecoder:
         self._seen: set[int] = set()
         self._finished: dict[int, tuple[FinishReason, str]] = {}
         self._told: dict[int, dict[str, Any]] = {}
+        self._went_on = False
+        """Some servers finish in each frame, or in empty ones in front (BerriAI/litellm#2195; Chevey339/kelivo#1003, read 2026-11)."""
 
     @property
     def finished(self) -> bool:
         """See `dialects.base.StreamDecoder.finished`."""
         return bool(self._finished) and self._seen <= self._finished.keys()
+
+    @property
+    def complete(self) -> bool:
+        """See `dialects.base.StreamDecoder.complete`."""
+        return self.finished and not self._went_on
 
     def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`. Every frame may count tokens."""
@@ -273,8 +280,9 @@ class StreamDecoder:
         for candidate in response.candidates or ():
             choice = candidate.index or 0
             self._seen.add(choice)
-            if candidate.content is not None:
-                for part in candidate.content.parts or ():
+            if candidate.content is not None and candidate.content.parts:
+                self._went_on |= choice in self._finished
+                for part in candidate.content.parts:
                     self._part(part, choice, events)
             if candidate.logprobs_result is not None and (tokens := _logprobs(candidate.logprobs_result)):
                 events.append(LogprobsReported(tokens=tokens, choice=choice))

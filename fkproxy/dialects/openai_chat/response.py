@@ -200,7 +200,7 @@ class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
     __slots__ = ("_choices", "_ended", "_finished", "_said", "_started", "_usage")
-    finished = False
+    finished = complete = False
 
     def __init__(self) -> None:
         self._started = False

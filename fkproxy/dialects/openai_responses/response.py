@@ -198,7 +198,7 @@ class StreamDecoder:
     """
 
     __slots__ = ("_at", "_called", "_ended", "_past", "_started")
-    finished = False
+    finished = complete = False
 
     def __init__(self) -> None:
         self._started = False
