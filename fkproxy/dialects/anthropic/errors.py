@@ -74,6 +74,7 @@ window. Times are unix seconds. `overage` is what may be bought beyond them. The
 _OVERAGE = _UNIFIED + "overage-"
 _EVERY_MODELS = frozenset((_UNIFIED + "5h-", _UNIFIED + "7d-"))
 """Windows of the whole account; others, as `7d_opus`, are of some models."""
+_WHOLE_ACCOUNT = _EVERY_MODELS | {_UNIFIED}
 
 _NO_FILE = "File not found"
 """How a 404 begins that is about a file, which another account may have, and not about the model (…/build-with-claude/files)."""
@@ -102,9 +103,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         value = value[0]  # Vertex AI's, of a stream
     inner = value.get("error") if isinstance(value, dict) else None
     if status == 429 and (windows := _spent_windows(headers)):
-        return UpstreamQuotaExhausted(
-            _NO_QUOTA, retry_after_s=_wait_s(headers), whole_account=windows == {_UNIFIED} or not windows.isdisjoint(_EVERY_MODELS)
-        )
+        return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=_wait_s(headers), whole_account=windows <= _WHOLE_ACCOUNT)
     return _error(status, inner if isinstance(inner, dict) else {}, _wait_s(headers))
 
 
@@ -153,11 +152,18 @@ def _details(given: Any) -> str | None:
 
 
 def _spent_windows(headers: Mapping[str, str]) -> set[str]:
-    """What the names of the headers of each spent window of a subscription begin with, `_UNIFIED` itself among them; empty if none is."""
+    """What the names of the headers of each spent window of a subscription begin with: those of the whole account, else of some models,
+    else `_UNIFIED` if none is told by itself. Empty if none is, as where nothing is refused but what goes beyond them
+    (router-for-me/CLIProxyAPI#5920, read 2026-11): the account serves other models, and shorter requests.
+    """
     if headers.get(_UNIFIED + "status") != "rejected":
         return set()
-    rejected = (name for name, status in headers.items() if name.endswith("status") and status == "rejected")
-    return {name.removesuffix("status") for name in rejected if name.startswith(_UNIFIED) and not name.startswith(_OVERAGE)}
+    statuses = ((name, status) for name, status in headers.items() if name.startswith(_UNIFIED) and name.endswith("-status"))
+    told = {name.removesuffix("status"): status for name, status in statuses}
+    spent = {window for window, status in told.items() if status == "rejected"} - {_UNIFIED, _OVERAGE}
+    if not spent and _EVERY_MODELS.isdisjoint(told):
+        return {_UNIFIED}
+    return spent & _EVERY_MODELS or spent
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
@@ -172,7 +178,8 @@ def _wait_s(headers: Mapping[str, str]) -> float | None:
         and name.endswith("-reset")
         and headers.get(name.removesuffix("reset") + "remaining") == "0"
     ]
-    resets += [seconds_until(headers, _at, headers.get(window + "reset", "")) for window in _spent_windows(headers)]
+    usual = headers.get(_UNIFIED + "reset", "")
+    resets += [seconds_until(headers, _at, headers.get(window + "reset", usual)) for window in _spent_windows(headers)]
     return max((wait_s for wait_s in map(believed_s, resets) if wait_s is not None), default=None)
 
 

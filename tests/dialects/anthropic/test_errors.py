@@ -184,6 +184,11 @@ SPENT, FREE = "rejected", "allowed"
         ({**windows(w=(SPENT, 0)), "anthropic-ratelimit-unified-reset": "soon"}, UpstreamQuotaExhausted, None, True),
         ({**windows(w=(SPENT, 0)), "anthropic-ratelimit-unified-reset": "9" * 30}, UpstreamQuotaExhausted, None, True),
         (windows(w=(SPENT, 60), woverage=(SPENT, 90_000)), UpstreamQuotaExhausted, 60.0, True),
+        ({**windows(w=(SPENT, 7200)), "anthropic-ratelimit-unified-5h-status": SPENT}, UpstreamQuotaExhausted, 7200.0, True),
+        (windows(w=(SPENT, 90_000), w5h=(SPENT, 600), w7d_opus=(SPENT, 90_000)), UpstreamQuotaExhausted, 600.0, True),
+        (windows(w=(SPENT, 90_000), w5h=(FREE, 600), w7d=(FREE, 90_000), w7d_oi=(SPENT, 90_000)), UpstreamQuotaExhausted, 90_000.0, False),
+        (windows(w=(SPENT, 90_000), w5h=(FREE, 600), w7d=("allowed_warning", 60)), UpstreamRateLimited, None, None),
+        ({"retry-after": "60", **windows(w=(SPENT, 7200), w7d=(FREE, 7200), woverage=(SPENT, 60))}, UpstreamRateLimited, 60.0, None),
         (windows(w=(FREE, 7200), w5h=(FREE, 7200), woverage=(SPENT, 60)), UpstreamRateLimited, None, None),
     ],
 )
