@@ -286,6 +286,18 @@ def test_who_may_not_read_the_settings_of_the_service_gets_no_store_in_the_place
     assert not (tmp_path / "home").exists()
 
 
+def test_an_upstream_is_not_judged_by_half_of_what_is_said_of_it(
+    service: Path, smoked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other half, in a variable that its vendor has named, may be there for the clients of this shell."""
+    user = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
+    (tmp_path / "user.json").write_text(json.dumps(user))
+    monkeypatch.setenv("APP_VERTEX__CREDENTIALS_FILE", str(tmp_path / "user.json"))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    assert (cli.main(["check"]), cli.main(["smoke"])) == (0, 0)
+    assert smoked == [("http://[::1]:4100", KEY, None)]
+
+
 def test_the_settings_of_the_service_are_checked_as_it_will_have_them(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--env-file", str(service)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -92,7 +92,8 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     """The settings in force. `environ` stands in for the process's environment. Raises `SettingsError` with every problem.
 
     `upstreams` False, for who only asks an instance that runs: without what is in the providers file, right or wrong, and without the
-    variables of the environment that vendors have named: in the shell of who asks they may be there for its clients.
+    variables of the environment that vendors have named: in the shell of who asks they may be there for its clients. What is told of the
+    same upstreams otherwise is not judged without them.
     """
     given = os.environ if environ is None else environ
     layers = [Layer(given if upstreams else _without_vendors(given))]
@@ -109,7 +110,8 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     proxies = _proxies(layers, collected)
     settings, wrong = _validate(collected)
     # Nobody knows what a broken file would have said about any setting.
-    check_together(settings, collected, wrong | (set(Settings.model_fields) if problems else collected.unreadable))
+    unknown = set(Settings.model_fields) if problems else collected.unreadable
+    check_together(settings, collected, wrong | unknown | (set() if upstreams else {slot.section for slot in slots() if _vendors_of(slot)}))
     secrets = Variables(dict(layers[-1].values) | dict(given))
     beside = named_by_variables(settings)
     collected.problems += namesakes(beside)
@@ -196,9 +198,14 @@ def successor_variables(environment: ProcessEnvironment) -> Variables:
     return Variables(kept | values | {_FROM_FILE_VARIABLE: " ".join(values)})
 
 
+def _vendors_of(slot: Slot) -> list[str]:
+    """The variables of a setting that a vendor has named."""
+    return [name for name in slot.variables if not name.startswith("APP_")]
+
+
 def _without_vendors(environ: Mapping[str, str]) -> dict[str, str]:
     """What is named by ourselves, and what is no setting."""
-    names = {name for slot in slots() for name in slot.variables if not name.startswith("APP_")}
+    names = {name for slot in slots() for name in _vendors_of(slot)}
     return {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in names}
 
 
