@@ -364,12 +364,16 @@ class _Stream:
         return not (self.ready or self.over or self.blocked is not None or self.error is not None)
 
     def broke_off(self) -> bool:
-        """The body did. True if nothing is missing but its end: this is it then. Of nothing another upstream may make more."""
-        if not (self._sending and self._decoder.complete):
+        """The body did. True if nothing is missing but its end: this is it then."""
+        if not self._lacks_its_end():
             return False
         self.take(b"")
         self._settle()
         return True
+
+    def _lacks_its_end(self) -> bool:
+        """And nothing else. Of a reply of nothing another upstream may make more."""
+        return self._sending and self._decoder.complete
 
     def release(self) -> bytes:
         """What was held. From now on pieces go out as they come."""
@@ -405,14 +409,15 @@ class _Stream:
                 break
             if same:
                 out.append(self._dialect.forward_frame(frame, events, self._peek))
-        if not chunk:
+        stalled = not self._content and now - self._content_s > self._call.timeouts.stall_s
+        if not chunk or (stalled and failed is None and self._lacks_its_end()):
             self.over = True
             failed = self._end(out)
         self._whole = self._sending and not self._framer.rest
         if self._content or self.over:
             self._content_s = now
             self.ready = not self._sending
-        elif now - self._content_s > self._call.timeouts.stall_s:
+        elif stalled:
             raise UpstreamTimeout("stall", self._call.timeouts.stall_s)
         if failed is not None:
             if not (self._content or self._sending):

@@ -328,6 +328,24 @@ async def test_a_reply_that_lacks_nothing_but_its_end_ends_well(end: Step, diale
     assert bench.record.response_bytes == len(client.body)
 
 
+async def test_a_reply_that_lacks_nothing_but_its_end_does_not_stall() -> None:
+    bench = Bench(("own", "gemini"), timeouts=Timeouts(stall_s=100.0))
+    bench.adapters[0].streams(sse(gemini({"text": "Hello."})), *slowly(b": alive\n\n"))
+    client = await bench.send(chat(stream=True))
+    *_, last, done = events(client)
+    assert (last["choices"][0]["finish_reason"], done) == ("stop", DONE.decode())
+    assert told(bench) == (None, ["ok"])
+    assert bench.record.response_bytes == len(client.body)
+
+
+async def test_an_error_behind_a_reply_that_lacks_nothing_but_its_end_is_one() -> None:
+    bench = Bench(("own", "gemini"), timeouts=Timeouts(stall_s=100.0))
+    bench.adapters[0].streams(sse(gemini({"text": "Hello."})), Pause(60.0), b": alive\n\n", Pause(60.0), sse(ERROR))
+    client = await bench.send(chat(stream=True))
+    assert "error" in events(client)[-1]
+    assert told(bench)[0] is not None
+
+
 @pytest.mark.parametrize("begin", [gemini({"text": "Hello"}), {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}])
 async def test_where_more_came_behind_an_end_the_next_may_not_be_it_either(begin: Any) -> None:
     bench = Bench(("own", "gemini"))
