@@ -29,6 +29,9 @@ _MAX_LINES = 10_000
 _GRACE_S = 1.0
 """In which one that has said everything ends."""
 
+_TELLS_NONE = (0, 2)
+"""Exit codes of a program that has nothing to tell, and of one that is asked for what it does not know (clap's `USAGE_CODE`)."""
+
 _NOTHING_OF_ITS_OWN: dict[str, Any] = {
     "tool_mode": "direct",
     "apply_patch_tool_type": None,
@@ -70,7 +73,7 @@ class Catalogue:
         """What tells the program to take its own catalogue so; `args` are what it is started with. The file lies in `directory`.
 
         It is asked again when `about` is something else, and in any case after some time. Nothing for a program that does not tell its
-        catalogue. Raises `UpstreamSpawnFailed` for one that cannot be started or is killed, and `OSError`; its caller has a deadline.
+        catalogue. Raises `UpstreamSpawnFailed` for one that cannot be started or fails, and `OSError`; its caller has a deadline.
         """
         async with self._asking:
             if not self._changed or about != self._about or self._now() >= self._until:
@@ -87,8 +90,8 @@ class Catalogue:
 async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes:
     """Its catalogue without what it would do on its own; b"" where it tells none."""
     said, process = await _told(binary, ("debug", "models", *args), environment, directory, 1)
-    if not said and process.killed:
-        # By want of memory, or by somebody: it has one, and without it the child would use tools of its own as long as it lives.
+    if not said and process.exit_code not in _TELLS_NONE:
+        # For want of memory, threads or files: it has one, and without it the child would use tools of its own as long as it lives.
         raise UpstreamSpawnFailed(binary, f"its models are not known: {process.why_ended()}")
     try:
         told = msgspec.json.decode(said, type=_Catalogue)

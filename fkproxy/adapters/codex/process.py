@@ -114,9 +114,9 @@ class Process:
         return self._child.returncode is None
 
     @property
-    def killed(self) -> bool:
-        """It was ended by a signal."""
-        return (self._child.returncode or 0) < 0
+    def exit_code(self) -> int | None:
+        """Negative where a signal ended it; None while it runs."""
+        return self._child.returncode
 
     def ended(self) -> str:
         """How it ended, in words for the log."""

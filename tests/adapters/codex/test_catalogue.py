@@ -45,7 +45,7 @@ async def test_a_model_gives_a_client_no_tools_and_asks_for_nothing_on_its_own(t
     assert json.loads((tmp_path / "models.json").read_bytes()) == {"models": [given, {"slug": "older"}]}
 
 
-@pytest.mark.parametrize("script", ["exit 2", "echo no catalogue", "echo '[]'", """echo '{"models": []}'"""])
+@pytest.mark.parametrize("script", ["exit 0", "exit 2", "echo no catalogue", "echo '[]'", """echo '{"models": []}'"""])
 async def test_a_program_that_tells_no_models_is_left_as_it_is_and_asked_again(tmp_path: Path, tidy: None, script: str) -> None:
     catalogue, told = Catalogue(), program(tmp_path, f"echo >> {tmp_path}/asked; {script}")
     for _ in range(2):
@@ -54,10 +54,20 @@ async def test_a_program_that_tells_no_models_is_left_as_it_is_and_asked_again(t
     assert (tmp_path / "asked").read_text() == "\n\n"
 
 
-async def test_a_program_that_is_killed_before_it_has_told_is_not_left_as_it_is(tmp_path: Path, tidy: None) -> None:
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [
+        ("kill -9 $$", "signal SIGKILL"),
+        ("exit 1", "exit code 1"),
+        ("echo no threads >&2; exit 101", "exit code 101; it said: no threads"),
+        ("exit 137", "exit code 137"),
+    ],
+)
+async def test_a_program_that_fails_before_it_has_told_is_not_left_as_it_is(tmp_path: Path, tidy: None, script: str, how: str) -> None:
+    """It tells none where it may have no more threads (101) or files (1), and starts as usual when it may again."""
     with pytest.raises(UpstreamSpawnFailed) as caught:
-        await Catalogue().args((), program(tmp_path, "kill -9 $$"), (), ENVIRONMENT, tmp_path)
-    assert caught.value.why == "its models are not known: signal SIGKILL"
+        await Catalogue().args((), program(tmp_path, script), (), ENVIRONMENT, tmp_path)
+    assert caught.value.why == f"its models are not known: {how}"
 
 
 async def test_a_program_that_hangs_is_ended_and_told_of(tmp_path: Path, tidy: None) -> None:
