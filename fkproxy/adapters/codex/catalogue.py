@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -19,7 +19,9 @@ from fkproxy.adapters.codex.process import Process
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.wire import json
 
-__all__ = ["Catalogue", "tool_servers"]
+__all__ = ["Catalogue"]
+
+T = TypeVar("T")
 
 _KEPT_S = 300.0
 """It takes a tenth of a second to be told, and longer where the program may ask its vendor, whose answer it keeps for as long itself."""
@@ -57,15 +59,30 @@ class _Server(msgspec.Struct):
 logger = logging.getLogger("fkproxy.codex")
 
 
+class _Kept(Generic[T]):
+    """What a program said last, for some time, as long as `about` is the same; None is asked for again."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._said: T | None = None
+        self._about: Hashable = None
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def get(self, about: Hashable, ask: Callable[[], Awaitable[T | None]]) -> T | None:
+        async with self._asking:
+            if self._said is None or about != self._about or self._now() >= self._until:
+                self._said = await ask()
+                self._about, self._until = about, self._now() + _KEPT_S
+            return self._said
+
+
 class Catalogue:
     """Of one program, as it told it last."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._changed = b""
-        self._about: Hashable = None
-        self._until = 0.0
-        self._asking = asyncio.Lock()
+        self._models: _Kept[bytes] = _Kept(now)
+        self._servers: _Kept[set[str]] = _Kept(now)
 
     async def args(
         self, about: Hashable, binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path
@@ -75,20 +92,23 @@ class Catalogue:
         It is asked again when `about` is something else, and in any case after some time. Nothing for a program that does not tell its
         catalogue. Raises `UpstreamSpawnFailed` for one that cannot be started or fails, and `OSError`; its caller has a deadline.
         """
-        async with self._asking:
-            if not self._changed or about != self._about or self._now() >= self._until:
-                self._changed = await _changed(binary, args, environment, directory)
-                self._about, self._until = about, self._now() + _KEPT_S
-            changed = self._changed
-        if not changed:
+        changed = await self._models.get(about, lambda: _changed(binary, args, environment, directory))
+        if changed is None:
             return ()
         path = directory / "models.json"
         path.write_bytes(changed)
         return ("-c", f"model_catalog_json={json.encode(str(path)).decode()}")
 
+    async def servers(self, about: Hashable, binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> set[str]:
+        """The names of its MCP servers, asked for as seldom: it asks each one how to sign in, and waits 5 s for one that is silent (0.169).
 
-async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes:
-    """Its catalogue without what it would do on its own; b"" where it tells none."""
+        Raises `UpstreamSpawnFailed` where it does not tell them, and `OSError`; its caller has a deadline.
+        """
+        return await self._servers.get(about, lambda: _tool_servers(binary, args, environment, directory)) or set()
+
+
+async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> bytes | None:
+    """Its catalogue without what it would do on its own; None where it tells none."""
     said, process = await _told(binary, ("debug", "models", *args), environment, directory, 1)
     if not said and process.exit_code not in _TELLS_NONE:
         # For want of memory, threads or files: it has one, and without it the child would use tools of its own as long as it lives.
@@ -97,14 +117,13 @@ async def _changed(binary: str, args: Sequence[str], environment: Mapping[str, s
         told = msgspec.json.decode(said, type=_Catalogue)
     except json.MALFORMED:
         logger.warning("its models are not known, and it may use tools of its own", extra={"binary": binary})
-        return b""
+        return None
     models = [{name: _NOTHING_OF_ITS_OWN.get(name, value) for name, value in entry.items()} for entry in told.models]
     # It refuses a file without any, and knows nothing then that could be taken away.
-    return json.encode({"models": models}) if models else b""
+    return json.encode({"models": models}) if models else None
 
 
-async def tool_servers(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> set[str]:
-    """The names of its MCP servers. Raises `UpstreamSpawnFailed` where it does not tell them, and `OSError`; its caller has a deadline."""
+async def _tool_servers(binary: str, args: Sequence[str], environment: Mapping[str, str], directory: Path) -> set[str]:
     said, process = await _told(binary, ("mcp", "list", "--json", *args), environment, directory, _MAX_LINES)
     try:
         return {server.name for server in msgspec.json.decode(said, type=list[_Server])}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from fkproxy.adapters.codex.catalogue import Catalogue, tool_servers
+from fkproxy.adapters.codex.catalogue import Catalogue
 from fkproxy.adapters.codex.process import Process, find_binary
 from fkproxy.model.errors import UpstreamSpawnFailed
 from fkproxy.wire import json
@@ -43,17 +43,21 @@ class Command(msgspec.Struct, frozen=True):
     directory: Path
     bare: bool = False
 
-    async def _arguments(self, binary: str, environment: Mapping[str, str], directory: Path) -> tuple[str, ...]:
-        """`args`, behind what one that is `bare` is told of the MCP servers in its settings: it would offer their tools, and use them."""
+    async def _arguments(self, binary: str, environment: Mapping[str, str], directory: Path, catalogue: Catalogue) -> tuple[str, ...]:
+        """`args`, behind what one that is `bare` is told of its models, and of the MCP servers in its settings: it would offer their tools,
+        and use them.
+        """
         if not self.bare:
             return self.args
+        about = (_seen(Path(binary)), _seen(_OF_THE_HOST), self.found())
         try:
             names = self._tool_servers()
         except ValueError:
             # It reads TOML 1.1 (0.142 to 0.169), which Python does not.
-            names = await tool_servers(binary, self.args, environment, directory)
+            names = await catalogue.servers(about, binary, self.args, environment, directory)
         off = ",".join(f"{json.encode(name).decode()}={{enabled=false}}" for name in sorted(names))
-        return ("-c", f"mcp_servers={{{off}}}", *self.args) if off else self.args
+        arguments = ("-c", f"mcp_servers={{{off}}}", *self.args) if off else self.args
+        return (*await catalogue.args(about, binary, arguments, environment, directory), *arguments)
 
     def _tool_servers(self) -> set[str]:
         """Their names. Raises `ValueError` for settings that cannot be read here."""
@@ -87,13 +91,9 @@ class Command(msgspec.Struct, frozen=True):
         environment = {**self.environment, "CODEX_SQLITE_HOME": str(directory)}
         try:
             subcommand, *args = args_in(directory)
-            known: tuple[str, ...] = ()
             async with asyncio.timeout(start_s):
-                about = (_seen(Path(binary)), self.found())
-                arguments = await self._arguments(binary, environment, directory)
-                if self.bare:
-                    known = await catalogue.args((*about, arguments), binary, arguments, environment, directory)
-            return await Process.start(binary, (subcommand, *known, *arguments, *args), environment, directory), directory
+                arguments = await self._arguments(binary, environment, directory, catalogue)
+            return await Process.start(binary, (subcommand, *arguments, *args), environment, directory), directory
         except TimeoutError:
             shutil.rmtree(directory, ignore_errors=True)
             raise UpstreamSpawnFailed(binary, f"no handshake within {start_s:g} s: it did not tell its models and servers") from None

@@ -86,8 +86,8 @@ class Told:
         self.catalogue = Catalogue(self.now)
         self.asked = directory / "asked"
         self.home = directory / "home"
-        script = f"[ $1 = debug ] && echo >> {self.asked}; echo '{{\"models\": [{{}}]}}'"
-        self.command = command(self.home, binary=program(directory, script))
+        asked = f"case $1 in debug) echo >> {self.asked}; echo '{{\"models\": [{{}}]}}';; mcp) echo >> {self.asked}; echo '[]'; esac"
+        self.command = command(self.home, binary=program(directory, asked))
 
     async def start(self) -> None:
         process, directory = await self.command.start(lambda _: ("app-server",), self.catalogue, WAIT_S)
@@ -125,6 +125,18 @@ async def test_it_is_asked_again_when_it_or_its_home_has_changed(tmp_path: Path,
     replaced.chmod(0o755)
     replaced.rename(path)
     assert await told.starts(2) == 1
+
+
+async def test_the_servers_that_it_told_are_kept_as_long(tmp_path: Path, tidy: None) -> None:
+    told = Told(tmp_path)
+    told.home.mkdir()
+    settings = told.home / "config.toml"
+    settings.write_text("only = { the = 'program', reads = 'this', }")
+    assert await told.starts(3) == 2, "once for its models, and once for its servers"
+    told.now.ahead_s = 300.0
+    assert await told.starts(2) == 2
+    settings.write_text("and = { another = 'one', }")
+    assert await told.starts(2) == 2
 
 
 async def test_those_who_start_together_ask_once(tmp_path: Path, tidy: None) -> None:
