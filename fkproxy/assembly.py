@@ -87,7 +87,9 @@ class Assembly:
         held = {signature: upstream.key for signature, upstream in self._kept.items() if upstream.standing.state() == "paused"}
         known = {signature.credential for signature in (*self._kept, *self._waiting)}
         for signature, key in (self._waiting | held).items():
-            of_credential = [member for member in members if member.signature.credential == signature.credential]
+            # Who was there before beside it is nobody's follower.
+            free = [member for member in members if member.signature == signature or member.signature not in self._kept]
+            of_credential = [member for member in free if member.signature.credential == signature.credential]
             of_both = [member for member in of_credential if member.key == key]
             new = [member for member in members if member.key == key and member.signature.credential not in known]
             followers = of_both or of_credential or new

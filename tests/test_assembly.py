@@ -143,6 +143,22 @@ async def test_a_pause_outlives_the_time_in_which_its_provider_is_disabled(
     await client.aclose()
 
 
+async def test_a_pause_does_not_go_to_one_that_was_there_before_with_the_same_key(tmp_path: Path) -> None:
+    """One key over two ways: each of them is an upstream, and stays the one that it is."""
+    client = HttpClient()
+    direct, proxied = (FIRST.replace("key =", f'name = "{name}"\nkey =') for name in ("a", "b"))
+    proxied += 'proxy = "http://127.0.0.1:9"\n'
+    loaded = configured(tmp_path, ONE + direct + proxied)
+    assembly = Assembly(client, loaded.settings, lambda key, to: None)
+    fleet = assembly.fleet(loaded)
+    fleet.upstreams[0].standing.pause()
+    for text in (direct + OFF + proxied, direct + proxied):
+        (tmp_path / "providers.toml").write_text(ONE + text)
+        fleet = assembly.fleet(load_providers(loaded), fleet)
+    assert [(row.key, row.state) for row in rows(fleet)] == [("one/a", "paused"), ("one/b", "active")]
+    await client.aclose()
+
+
 async def test_a_pause_that_was_ended_does_not_come_back_with_its_provider(tmp_path: Path) -> None:
     client = HttpClient()
     loaded = configured(tmp_path, ONE + TWO)
