@@ -69,14 +69,15 @@ _LOOK_EVERY_S = 0.05
 def create_app(
     loaded: LoadedSettings,
     leaving: Callable[[], bool] = lambda: False,
+    overdue: Callable[[], bool] = lambda: False,
     turn: Callable[[], None] = lambda: None,
     stop_accepting: Callable[[], None] = lambda: None,
     handovers_failed: Callable[[], int] = lambda: 0,
 ) -> Application:
     """The ASGI application. Call it in the process that serves, outside the event loop.
 
-    `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called, until then `turn` many times a second. `handovers_failed`:
-    see `Sources`.
+    `leaving`: see `web.asgi.Door`; once it is true `stop_accepting` is called, until then `turn` many times a second. Once `overdue` is
+    true calls under way are ended. `handovers_failed`: see `Sources`.
     """
     administration = Administration(loaded, place_of(loaded))
     loaded = administration.loaded
@@ -148,10 +149,14 @@ def create_app(
     )
 
     async def watch() -> None:
-        while not leaving():
+        while not (leaving() or overdue()):
             turn()
             await asyncio.sleep(_LOOK_EVERY_S)
         stop_accepting()
+        while not overdue():  # noqa: ASYNC110 - another process says so, in memory that is shared with it
+            await asyncio.sleep(_LOOK_EVERY_S)
+        if calls := gateway.end_calls():
+            logger.warning("calls under way are ended: APP_SERVER__DRAIN_TIMEOUT_SECS is over", extra={"calls": calls})
 
     watching: list[asyncio.Task[None]] = []
 

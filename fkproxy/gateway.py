@@ -49,6 +49,7 @@ from fkproxy.model.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotAuthenticated,
+    NoUpstreamAvailable,
     RateLimited,
     RequestTimeout,
     UnsupportedCoding,
@@ -172,7 +173,7 @@ class Gateway:
             loop = self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None
-        expiry = self._expiries.begin(loop, task, self._timeouts)
+        expiry = self._expiries.begin(loop, call, task, self._timeouts)
         self.in_flight += 1
         try:
             self.admit(call, task)
@@ -223,6 +224,10 @@ class Gateway:
         """Answer with `error` and leave the record: for what the pipeline need not see."""
         await self._refuse(call, client, error)
         self.record(call, client.gone)
+
+    def end_calls(self) -> int:
+        """End those that are under way, for the process ends: clients are told, and records left. How many there were."""
+        return self._expiries.cut(NoUpstreamAvailable((("the gateway", "it is being stopped or restarted"),), retry_after_s=1.0))
 
     def admit(self, call: Call, task: asyncio.Task[object]) -> None:
         """Key, then token bucket. Raises `NotAuthenticated`, `NotAllowed` and `RateLimited`."""
@@ -396,9 +401,10 @@ class Gateway:
 class _Expiry:
     """When a call is cut off: one whose body is not `received`, and one that hangs. Both in the loop's time."""
 
-    __slots__ = ("body_due_s", "due_s", "expired", "received", "task")
+    __slots__ = ("body_due_s", "call", "due_s", "expired", "received", "task")
 
-    def __init__(self, task: asyncio.Task[object], body_due_s: float, due_s: float) -> None:
+    def __init__(self, call: Call, task: asyncio.Task[object], body_due_s: float, due_s: float) -> None:
+        self.call = call
         self.task = task
         self.body_due_s = body_due_s
         self.due_s = due_s
@@ -412,9 +418,9 @@ class _Expiries:
         self._open: set[_Expiry] = set()
         self._looking = False
 
-    def begin(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[object], timeouts: Timeouts) -> _Expiry:
+    def begin(self, loop: asyncio.AbstractEventLoop, call: Call, task: asyncio.Task[object], timeouts: Timeouts) -> _Expiry:
         now_s, total_s = loop.time(), timeouts.total_s + _EXPIRE_AFTER_S
-        expiry = _Expiry(task, now_s + min(timeouts.first_byte_s, total_s), now_s + total_s)
+        expiry = _Expiry(call, task, now_s + min(timeouts.first_byte_s, total_s), now_s + total_s)
         self._open.add(expiry)
         if not self._looking:
             self._looking = True
@@ -424,6 +430,15 @@ class _Expiries:
 
     def end(self, expiry: _Expiry) -> None:
         self._open.discard(expiry)
+
+    def cut(self, error: FkproxyError) -> int:
+        """End all calls with it, at once; how many there were. One whose reply is complete is only not waited for."""
+        for expiry in self._open:
+            if expiry.call.ended is None:
+                if not expiry.call.over:
+                    expiry.call.ended = error
+                expiry.task.cancel()
+        return len(self._open)
 
     def _look(self, loop: asyncio.AbstractEventLoop, every_s: float) -> None:
         now_s = loop.time()

@@ -33,11 +33,11 @@ from fkproxy.notices import Notices
 from fkproxy.supervision import READY_VARIABLE, Successor, Watch, own_command
 from fkproxy.systemd import watchdog_s
 
-__all__ = ["Main", "Terms", "have_standard_streams", "run"]
+__all__ = ["END_WITHIN_S", "Main", "Terms", "have_standard_streams", "run"]
 
 logger = logging.getLogger("fkproxy.main_process")
 
-_LEAVING, _FAILED_HANDOVERS, _TURNS = range(3)
+_LEAVING, _FAILED_HANDOVERS, _TURNS, _OVERDUE = range(4)
 """Places in the memory that the main process shares with its worker."""
 
 _CRASH_LOOP_S = 5.5
@@ -45,6 +45,9 @@ _CRASH_LOOP_S = 5.5
 
 _TELL_WITHIN_S = 90.0
 """How long a worker may take to read its settings and to listen."""
+
+END_WITHIN_S = 10.0
+"""How long a worker may take to end when the time for its calls is over."""
 
 _LOOK_EVERY_S = 0.25
 """Where the end of a process is waited for that no signal tells for sure."""
@@ -100,9 +103,18 @@ class Main:
         """It was killed: nobody else would ask the worker to end."""
         return os.getppid() != self.pid
 
+    @property
+    def overdue(self) -> bool:
+        """The time for calls under way is over."""
+        return self._shared[_OVERDUE] != 0
+
     def leave(self) -> None:
         """For a worker that is alone."""
         self._shared[_LEAVING] = 1
+
+    def end_calls(self) -> None:
+        """For a worker that is alone."""
+        self._shared[_OVERDUE] = 1
 
     def tell(self, terms: Terms, listener: socket.socket, kept: bytes) -> None:
         """Say once what the main process must know. `kept` is what the next worker is given."""
@@ -123,7 +135,7 @@ class _MainProcess:
 
     def __init__(self, work: Callable[[Main], int]) -> None:
         self._work = work
-        self._shared = memoryview(mmap.mmap(-1, 24)).cast("Q")
+        self._shared = memoryview(mmap.mmap(-1, 32)).cast("Q")
         self._seen: dict[int, int] = dict.fromkeys(_SIGNALS, 0)
         self._worker: int | None = None
         self._code: int | None = None
@@ -138,7 +150,7 @@ class _MainProcess:
         self._handed_over = self._hand_over_again = self._terminated = False
         self._stopped_by = 0
         self._followed_s: float | None = None
-        self._tell_by_s = self._stop_at_s = self._again_at_s = self._kill_at_s = float("inf")
+        self._tell_by_s = self._stop_at_s = self._again_at_s = self._overdue_at_s = self._kill_at_s = float("inf")
 
     def run(self) -> int:
         woken, wake = os.pipe()
@@ -183,7 +195,7 @@ class _MainProcess:
         watched = [woken]
         if self._channel is not None:
             watched.append(self._channel.fileno())
-        due_s = min(self._tell_by_s, self._stop_at_s, self._again_at_s, self._kill_at_s)
+        due_s = min(self._tell_by_s, self._stop_at_s, self._again_at_s, self._overdue_at_s, self._kill_at_s)
         if self._successor is not None and not self._handed_over:
             if not self._successor.doomed:
                 watched.append(self._successor.descriptor)
@@ -327,7 +339,7 @@ class _MainProcess:
         # Whom systemd sends SIGTERM are all processes of the group, each at once; this comes from here alone.
         self._signal(signal.SIGINT)
         now_s = time.monotonic()
-        self._kill_at_s = now_s + self._terms.drain_timeout_s
+        self._overdue_at_s = now_s + self._terms.drain_timeout_s
         if self._watch is not None and not self._watch.served:
             # Between two runs of its loop nobody hears it.
             self._again_at_s = now_s + _AGAIN_AFTER_S
@@ -339,6 +351,10 @@ class _MainProcess:
         if now_s >= self._again_at_s:
             self._again_at_s = now_s + _AGAIN_AFTER_S
             self._signal(signal.SIGINT)
+        if now_s >= self._overdue_at_s:
+            self._overdue_at_s = float("inf")
+            self._shared[_OVERDUE] = 1
+            self._kill_at_s = now_s + END_WITHIN_S
         if now_s >= self._kill_at_s:
             self._kill_at_s = float("inf")
             self._signal(signal.SIGKILL)

@@ -33,7 +33,7 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from fkproxy import descriptors
-from fkproxy.main_process import Main, Terms
+from fkproxy.main_process import END_WITHIN_S, Main, Terms
 from fkproxy.scheduling import Scheduling
 from fkproxy.settings import LoadedSettings, Settings, open_to_others
 from fkproxy.systemd import inherited_socket
@@ -110,6 +110,7 @@ def serve(loaded: LoadedSettings, main: Main) -> None:
         app = create_app(
             loaded,
             leaving=lambda: main.leaving,
+            overdue=lambda: main.overdue,
             turn=main.turn,
             stop_accepting=lambda: _stop_accepting(listener.fileno()),
             handovers_failed=lambda: main.failed_handovers,
@@ -181,6 +182,8 @@ def _watch(main: Main, lame_duck_s: float, drain_timeout_s: float, scheduling: S
     time.sleep(lame_duck_s + _LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(drain_timeout_s)
+    main.end_calls()
+    time.sleep(END_WITHIN_S)
     logger.warning("the worker did not end in time and is killed")
     logging.shutdown()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -165,7 +165,7 @@ class Cancelled:
 def test_a_call_is_cut_off_once_by_one_look_at_all_of_them(limits: Timeouts, due_s: float) -> None:
     loop, expiries = cast("Any", Loop()), _Expiries()
     tasks = [cast("Any", Cancelled()) for _ in range(3)]
-    begun = [expiries.begin(loop, task, limits) for task in tasks]
+    begun = [expiries.begin(loop, cast("Any", None), task, limits) for task in tasks]
     expiries.end(begun[2])
     for now_s, times in ((due_s - 1.0, 0), (due_s, 1), (due_s + 1.0, 1)):
         loop.now_s = now_s

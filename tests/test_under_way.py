@@ -1,4 +1,4 @@
-"""Calls under way end with their keys, and no other calls do."""
+"""Calls under way end with their keys, and no other calls do, unless the process itself ends."""
 
 from __future__ import annotations
 
@@ -82,6 +82,64 @@ async def test_a_call_that_has_not_begun_to_answer_is_refused(changed: Directory
     assert bench.adapters[0].exchanges[0].closed
     assert (bench.record.status, bench.record.error_code) == (status, code)
     assert [attempt.outcome for attempt in bench.record.tries] == [code]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_stream_ends_with_the_process(own: bool, dialect: str) -> None:
+    upstream = dialect if own else ("gemini" if dialect == "openai_chat" else "openai_chat")
+    bench = Bench(("own", upstream))
+    hang = Hang()
+    bench.adapters[0].streams(begun(upstream), hang)
+    client = ListClient(asking(dialect))
+    task = asyncio.create_task(bench.gateway.serve(call(bench, dialect, KEY), client))
+    await hang.reached.wait()
+    assert bench.gateway.end_calls() == 1
+    await task
+    assert (client.status, client.finished) == (200, True)
+    decoder = DIALECTS[dialect].stream_decoder()
+    events = [event for frame in frames(client.body) for event in decoder.feed(frame)]
+    assert isinstance(events[-1], Failed), "their own clients read it as an error"
+    assert bench.adapters[0].exchanges[0].closed
+    record = bench.record
+    assert (record.status, record.error_code, record.client_ended, len(bench.records)) == (200, "service_unavailable", False, 1)
+    assert bench.gateway.fleet.upstreams[0].standing.consecutive_failures == 0
+    assert bench.gateway.end_calls() == 0
+
+
+@pytest.mark.parametrize("dialect", SPOKEN)
+async def test_who_has_no_answer_when_the_process_ends_may_ask_again(dialect: str) -> None:
+    bench = Bench(CHAT)
+    hang = Hang()
+    bench.adapters[0].streams(head=(hang,))
+    client = ListClient(asking(dialect))
+    task = asyncio.create_task(bench.gateway.serve(call(bench, dialect, KEY), client))
+    await hang.reached.wait()
+    bench.gateway.end_calls()
+    await task
+    assert (client.status, client.headers["retry-after"], client.finished) == (503, "1", True)
+    assert (bench.record.status, bench.record.error_code) == (503, "service_unavailable")
+
+
+async def test_a_reply_that_is_complete_and_not_read_does_not_hold_up_the_end() -> None:
+    class NotReading(ListClient):
+        def __init__(self, body: bytes) -> None:
+            super().__init__(body)
+            self.blocked = asyncio.Event()
+
+        async def finish(self, data: bytes = b"") -> None:
+            self.blocked.set()
+            await asyncio.Event().wait()
+
+    bench = Bench(CHAT)
+    bench.adapters[0].replies(completion())
+    client = NotReading(chat())
+    task = asyncio.create_task(bench.gateway.serve(call(bench, presented=KEY), client))
+    await client.blocked.wait()
+    assert bench.gateway.end_calls() == 1
+    await asyncio.wait((task,))
+    assert task.cancelled()
+    assert (bench.record.status, bench.record.error_code, len(bench.records)) == (200, None, 1)
 
 
 async def test_a_call_that_waits_for_its_turn_ends_too() -> None:

@@ -214,8 +214,35 @@ def test_a_worker_whose_main_process_was_killed_does_not_outlive_the_time_for_ca
         os.kill(running.pid, signal.SIGKILL)
         running._child.wait()
         until(lambda: not Path(f"/proc/{worker}").exists())
+        assert b'"service_unavailable"' in reply.read()
     connection.close()
-    assert running.lines()[-1]["msg"] == "the worker did not end in time and is killed"
+    assert len(running.access_lines(1)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_call_that_takes_longer_than_a_stop_waits_is_told_and_written_down(number: int, tmp_path: Path) -> None:
+    running = Service(tmp_path, {"APP_SERVER__DRAIN_TIMEOUT_SECS": "1"})
+    connections = []
+    for model, stream in (("sandbox?hang_after=3&chunks=9", True), ("sandbox?first_ms=600000", False)):
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        connections.append(connection)
+    streamed = connections[0].getresponse()
+    streamed.read(20)
+    until(lambda: ask(f"{running.url}/metrics").json()["requests_in_flight"], lambda calls: calls == 2)
+    os.kill(running.pid, number)
+    said = streamed.read()
+    refused = connections[1].getresponse()
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    for connection in connections:
+        connection.close()
+    assert b'"service_unavailable"' in said
+    assert ended(running._child) == 0
+    lines = running.lines()
+    assert [line["calls"] for line in lines if line.get("msg", "").startswith("calls under way are ended")] == [2]
+    assert sorted(line["status"] for line in running.access_lines(2)) == [200, 503]
+    assert not [line for line in lines if line.get("msg") == "the worker did not end in time and is killed"]
 
 
 def test_a_second_interrupt_does_not_wait_for_calls(tmp_path: Path) -> None:
