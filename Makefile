@@ -39,7 +39,7 @@ $(VENV_STAMP):
 	@touch $@
 
 $(NODE_STAMP): | $(VENV_STAMP)
-	@$(VENV)/bin/python scripts/node.py npm ci --no-audit --no-fund --silent
+	@$(VENV)/bin/python scripts/node.py npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 test: $(BINARY) $(VENV_STAMP) $(NODE_STAMP) check
