@@ -262,6 +262,8 @@ def test_a_providers_file_with_a_fault_keeps_nobody_from_asking_what_runs(
         {"OPENAI_BASE_URL": "http://127.0.0.1:4000/v1"},
         {"ANTHROPIC_BASE_URL": "http://127.0.0.1:4000", "ANTHROPIC_API_KEY_FILE": "/nowhere"},
         {"OPENAI_API_KEY": "the key, and what it is for"},
+        {"ALL_PROXY": "socks5://127.0.0.1:1080"},
+        {"https_proxy": "https://proxy.example:3128"},
     ],
 )
 def test_what_is_for_the_clients_of_a_shell_keeps_nobody_from_asking_what_runs(

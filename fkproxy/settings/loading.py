@@ -92,8 +92,8 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     """The settings in force. `environ` stands in for the process's environment. Raises `SettingsError` with every problem.
 
     `upstreams` False, for who only asks an instance that runs: without what is in the providers file, right or wrong, and without the
-    variables of the environment that vendors have named: in the shell of who asks they may be there for its clients. What is told of the
-    same upstreams otherwise is not judged without them.
+    variables of the environment that vendors have named, and the proxies on the way to them: in the shell of who asks they may be there for
+    its clients. What is told of the same upstreams otherwise is not judged without them.
     """
     given = os.environ if environ is None else environ
     layers = [Layer(given if upstreams else _without_vendors(given))]
@@ -107,7 +107,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None,
     collected = Collected(layers, Path(directory) if directory else None, given)
     collected.problems[:0] = problems
     lay(collected)
-    proxies = _proxies(layers, collected)
+    proxies = _proxies(layers, collected) if upstreams else Proxies()
     settings, wrong = _validate(collected)
     # Nobody knows what a broken file would have said about any setting.
     unknown = set(Settings.model_fields) if problems else collected.unreadable
