@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fkproxy.doctor.finding import Finding, error, note, ok, warning
 from fkproxy.doctor.service import start
@@ -27,10 +27,10 @@ def check(situation: Situation) -> Iterable[Finding]:
         if not value:
             unset.append(client.variable)
             continue
-        parts = urlsplit(value)
         name = f"${client.variable}"
         fix = f"export {client.variable}={here}{client.path}"
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _parts(value)
+        if parts is None:
             yield error("clients", f"{name} is not an http address", fix)
         elif not is_own_address(value, host, port):
             yield note("clients", f"{name} leads to {parts.hostname}, not to this gateway", fix)
@@ -42,6 +42,16 @@ def check(situation: Situation) -> Iterable[Finding]:
             yield from _let_in(situation, client, host, port)
     if unset:
         yield note("clients", f"not set in this shell: {', '.join(unset)}")
+
+
+def _parts(url: str) -> SplitResult | None:
+    """None for what is no http address."""
+    try:
+        parts = urlsplit(url)
+        # Its port is read only when it is asked for.
+        return parts if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 def _let_in(situation: Situation, client: Client, host: str, port: int) -> Iterable[Finding]:

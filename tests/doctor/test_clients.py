@@ -22,6 +22,9 @@ def looked(port: int, **variables: str) -> list[tuple[str, str]]:
         ("http://127.0.0.1:{port}", "error", "instead of '/v1'"),
         ("https://127.0.0.1:{port}/v1", "error", "http is spoken here"),
         ("127.0.0.1:{port}/v1", "error", "not an http address"),
+        ("http://127.0.0.1:99999/v1", "error", "not an http address"),
+        ("http://127.0.0.1:port/v1", "error", "not an http address"),
+        ("http://[::1/v1", "error", "not an http address"),
         ("https://api.example.com/v1", "note", "leads to api.example.com"),
     ],
 )
