@@ -193,6 +193,7 @@ def create_app(
         await client.aclose()
         if journal is not None:
             await asyncio.to_thread(journal.close)
+        administration.ledger.end()
         access_log.close()
 
     def apply(loaded: LoadedSettings, directory: Directory) -> None:

@@ -115,6 +115,11 @@ class Ledger:
             for _ in entries:
                 self._waiting.popleft()
 
+    def end(self) -> None:
+        """The process ends: tell what waits for the store all the same."""
+        if self._waiting:
+            logger.error("entries of the audit log that cannot be written end with the process", extra={"lost": len(self._waiting)})
+
     def _entry(self, by: By, action: str, kind: str, target: str) -> AuditEntry:
         target = safe_target(target) if target else ""
         return AuditEntry(actor=by.actor, action=action, target_kind=kind, target=target, request_id=by.request_id, at_s=self.now())

@@ -144,6 +144,22 @@ async def test_what_was_done_is_told_although_it_cannot_be_put_in_force_here(
         assert (await app.ask("GET", "/admin/api/keys", headers=BEARER)).status == 200
 
 
+@pytest.mark.parametrize("lost", [0, 2])
+async def test_what_could_not_be_written_down_is_told_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lost: int
+) -> None:
+    async def full(*_: object) -> None:
+        raise StoreUnavailable("full", "no space is left for the database")
+
+    async with App(APP_AUTH__MASTER_KEY=KEY, APP_STORE__DIRECTORY=str(tmp_path)) as app:
+        if lost:
+            monkeypatch.setattr("fkproxy.storage.store.Store.record", full)
+        await app.ask("POST", "/admin/api/upstreams/pause?key=sandbox", headers=BEARER)
+        await app.ask("GET", "/admin/api/upstreams", headers={"authorization": "Bearer wrong"})
+    told = [record for record in caplog.records if record.getMessage().startswith("entries of the audit log")]
+    assert [record.__dict__["lost"] for record in told] == ([lost] if lost else [])
+
+
 async def test_an_upstream_is_paused_resumed_and_reset() -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     paused = await app.ask("POST", "/admin/api/upstreams/pause?key=sandbox", headers=BEARER)
