@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fkproxy.settings.checks import is_own_address
+from fkproxy.settings.schema import slots
 
 __all__ = ["CLIENTS", "Client", "without_clients"]
 
@@ -33,15 +34,22 @@ CLIENTS = (
 
 
 def without_clients(variables: Mapping[str, str], host: str, port: int) -> dict[str, str]:
-    """An environment without the addresses that lead to the gateway at this host and port, and the keys that are for it: taken for
-    settings, the ones would lead it to itself, and the others would be shown to a vendor."""
-    led = [client for client in CLIENTS if _leads_here(variables.get(client.variable, ""), host, port)]
-    theirs = {name for client in led for name in (client.variable, *client.keys)}
+    """An environment without the addresses that are for clients alone, and the keys that go there.
+
+    Taken for settings, one that leads to the gateway at this host and port would lead it to itself, and a key for this gateway or for
+    another one would be shown to a vendor.
+    """
+    settings = {name for slot in slots() for name in slot.names}
+    theirs: set[str] = set()
+    for client in CLIENTS:
+        value = variables.get(client.variable, "").strip()
+        if value and (client.variable not in settings or _leads_here(value, host, port)):
+            theirs.update((client.variable, *client.keys))
     return {name: value for name, value in variables.items() if name not in theirs}
 
 
 def _leads_here(value: str, host: str, port: int) -> bool:
     try:
-        return is_own_address(value.strip(), host, port)
+        return is_own_address(value, host, port)
     except ValueError:
         return False
