@@ -281,6 +281,9 @@ CONTENTS: dict[str, Probe] = {
     "JSON schema": _generation(
         responseMimeType="application/json", responseSchema={"type": "OBJECT", "properties": {"city": {"type": "STRING"}}}
     ),
+    "JSON schema in responseFormat": _generation(
+        responseFormat={"text": {"mimeType": "application/json", "schema": {"type": "object", "properties": {"city": {"type": "string"}}}}}
+    ),
     "stopSequences": _generation(stopSequences=["END"]),
     "candidateCount: 2": _generation(candidateCount=2),
     "seed": _generation(seed=7),
@@ -300,6 +303,7 @@ CONTENTS: dict[str, Probe] = {
     "safetySettings": _contents(safetySettings=[{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]),
     "cachedContent": _contents(cachedContent="cachedContents/1"),
     "one of some words (text/x.enum)": _generation(responseMimeType="text/x.enum", responseSchema={"type": "STRING", "enum": ["a", "b"]}),
+    "images in responseFormat": _generation(responseFormat={"image": {"aspectRatio": "1:1"}}),
     "audio in the reply": _generation(responseModalities=["AUDIO"]),
     "speechConfig": _generation(speechConfig={"languageCode": "de-DE"}),
     "responseModalities": _generation(responseModalities=["TEXT"]),

@@ -65,7 +65,8 @@ _MEANINGFUL = frozenset(
     (
         *("audio", "background", "cachedContent", "cached_content.*", "container", "continuationToken", "conversation"),
         *("data_sources", "mcp_servers"),
-        *("previous_response_id", "prompt", "responseMimeType", "speechConfig", "thread", "web_search_options"),
+        *("previous_response_id", "prompt", "responseFormat", "responseMimeType", "speechConfig", "thread"),
+        "web_search_options",
     )
 )
 """Fields of one dialect that bring in what the request itself does not say: earlier turns, documents, tools; or that ask for speech, or for

@@ -135,6 +135,8 @@ def carried_to_others(dialect: str, fields: dict[str, Any]) -> list[Encoded]:
         ("gemini", {"cachedContent": "cachedContents/1"}),
         ("gemini", {"continuationToken": "AAAA"}),
         ("gemini", {"generationConfig": {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}}}),
+        ("gemini", {"generationConfig": {"responseFormat": {"text": {"mimeType": "TEXT_X_ENUM", "schema": {"enum": ["a"]}}}}}),
+        ("gemini", {"generationConfig": {"responseFormat": [{"image": {"aspectRatio": "1:1"}}]}}),
         ("gemini", {"generationConfig": {"speechConfig": {"languageCode": "de-DE"}}}),
         ("gemini", {"generationConfig": {"responseModalities": ["AUDIO"]}}),
         ("gemini", {"generation_config": {"response_modalities": "audio"}}),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from fkproxy.dialects.gemini.thinking import EFFORT_OF_LEVEL, NO_SIGNATURE
@@ -35,9 +36,10 @@ _SNAKE = re.compile(r"_([a-z])")
 _KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 _ROLES = ("user", "model", "function", "")
 _MODES = {"NONE": "none", "AUTO": "auto", "ANY": "required", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
+_OUTPUT = ("responseMimeType", "responseSchema", "responseJsonSchema", "responseFormat")
 _FREE_FORM = frozenset(
     (
-        *("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"),
+        *("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "schema", "labels"),
         *("partMetadata", "headers"),
     )
 )
@@ -359,17 +361,34 @@ def _tool_choice(fields: Fields, kept: Extra) -> ToolChoice | None:
 
 
 def _output(generation: Fields, kept: Extra) -> OutputFormat | None:
+    told = {name: value for name in _OUTPUT if (value := generation.any(name)) is not None}
     mime_type = generation.text("responseMimeType") or None  # the JSON of a protocol buffer may name what is not set
     schema, other = generation.mapping("responseSchema"), generation.mapping("responseJsonSchema")
-    if mime_type not in (None, "application/json", "text/plain"):
+    only_here = False
+    for entry in _formats(generation):
+        if (text := entry.within("text")) is not None:
+            mime_type = (text.text("mimeType") or "").lower().replace("_", "/", 1) or mime_type
+            other = text.mapping("schema") or other
+        only_here |= bool(entry.rest())  # images, speech
+    if only_here or mime_type not in (None, "application/json", "text/plain"):
         # text/x.enum and whatever comes next: no other dialect has a word for it.
-        told = {"responseMimeType": mime_type, "responseSchema": schema, "responseJsonSchema": other}
-        kept["generationConfig.*"] = {name: value for name, value in told.items() if value is not None}
+        kept["generationConfig.*"] = told
         return None
+    if told:
+        kept["$output"] = told
     found = other if other is not None else _standard(schema)
     if found is not None:
-        kept["$schema"] = {"responseSchema": schema} if other is None else {"responseJsonSchema": other}
         return OutputFormat(kind="json_schema", schema_=found)
     if mime_type is None:
         return None
     return OutputFormat(kind="json" if mime_type == "application/json" else "text")
+
+
+def _formats(generation: Fields) -> Iterator[Fields]:
+    """What took the place of the type and the schemas in 2026: an object at the Gemini API, a list of them at Vertex AI. The type in it may
+    be one of an enum, `APPLICATION_JSON` (ai.google.dev/gemini-api/docs/file-search; google-genai 3.4, `ResponseFormat`; read 2026-11).
+    """
+    value = generation.any("responseFormat")
+    if isinstance(value, list):
+        return generation.each("responseFormat")
+    return iter(() if value is None else (Fields(value, generation.at("responseFormat")),))

@@ -136,12 +136,12 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
         values["seed"] = sampling.seed & ((1 << _SEED_BITS) - 1)
     config = {name: value for name, value in values.items() if value is not None}
     output = request.output
-    if output is not None and output.kind == "text" and own:
-        config["responseMimeType"] = "text/plain"
+    if own:
+        config |= request.extra.get("$output", {})
     elif output is not None and output.kind != "text":
         config["responseMimeType"] = "application/json"
         if output.schema_ is not None:
-            config |= request.extra["$schema"] if own else {"responseSchema": clean_schema(output.schema_)}
+            config["responseSchema"] = clean_schema(output.schema_)
     if own and "$thinking" in request.extra:
         config["thinkingConfig"] = request.extra["$thinking"]
     elif request.reasoning is not None and (thinking := encode_thinking(request.reasoning, model, losses)) is not None:

@@ -12,7 +12,7 @@ from fkproxy.dialects.base import Encoded, Peek, ReplyContext
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.events import collect
 from fkproxy.model.parts import Message, Reasoning, Seal, Text, ToolCall, ToolResult
-from fkproxy.model.request import ChatRequest
+from fkproxy.model.request import ChatRequest, OutputFormat
 
 CHAT, GEMINI = DIALECTS["openai_chat"], DIALECTS["gemini"]
 CALLS = [
@@ -322,11 +322,23 @@ def test_a_response_finds_its_call_by_id_else_by_name(call: dict[str, str], resp
     [
         {"responseMimeType": "text/plain"},
         {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a"]}, "mediaResolution": "MEDIA_RESOLUTION_LOW"},
+        {"responseFormat": [{"text": {"mimeType": "TEXT_X_ENUM"}}, {"image": {"aspectRatio": "1:1"}}]},
     ],
 )
 def test_a_kind_of_output_that_only_gemini_knows_comes_back(generation: dict[str, Any]) -> None:
     body = {"contents": [{"role": "user", "parts": [{"text": "x"}]}], "generationConfig": generation}
     request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    assert json.loads(GEMINI.encode_request(request, "m").body) == body
+
+
+@pytest.mark.parametrize("mime_type", ["APPLICATION_JSON", "application/json", None])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_response_format_is_the_form_of_the_answer(mime_type: str | None, listed: bool) -> None:
+    schema = {"type": "object", "properties": {"my_city": {"type": "string"}}}
+    form = {"text": {"mimeType": mime_type, "schema": schema}}
+    body = {**ASKED, "generationConfig": {"responseFormat": [form] if listed else form}}
+    request = GEMINI.decode_request(json.dumps(body).encode(), Peek(model="m"))
+    assert request.output == OutputFormat(kind="json_schema", schema_=schema)
     assert json.loads(GEMINI.encode_request(request, "m").body) == body
 
 
