@@ -47,8 +47,19 @@ _TYPES = {
 _STATUS = {name: status for status, name in _TYPES.items()} | {"api_error": 500}
 """An error inside a 200 has no status of its own: its type says what it would have been. The overloaded one's own is 529."""
 
-_NO_CREDIT = "credit balance is too low"
-"""In the words of a 400: the account behind the gateway's key is at fault, not the request."""
+_SPENT = re.compile(r"(?:Your )?credit balance is too low\b|You have reached your (?:specified )?(?:workspace )?API usage limits\b", re.I)
+_SPENT_CODES = frozenset(("contract_spend_limit_reached", "enforced_spend_limit_reached"))
+_REGAINED = re.compile(r"\bYou will regain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC")
+"""How a 400 begins, or what is with a 429: the money of the account behind the gateway's key, or what may be spent of it, is used up
+(…/api/rate-limits, "spend limits"; anthropics/claude-code#38035). Behind their beginning a 400's words may be the client's own.
+"""
+
+_DISABLED = "This organization has been disabled"
+_DISABLED_CODES = frozenset(("cmek_key_disabled", "organization_on_hold"))
+"""With a 400: nothing goes through the account behind the gateway's key (anthropic 2.12, `_error_classes`)."""
+
+_CUSTOMERS = ("linked_organization_", "user_profile_")
+"""How the codes of a 402 and a 403 begin that are about the customer whom the request names in `user_profile_id` (anthropic 2.12)."""
 
 _TOO_LONG = "prompt is too long"
 """In the words of a 400, by which clients know it: "prompt is too long: 200001 tokens > 200000 maximum"."""
@@ -104,7 +115,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     inner = value.get("error") if isinstance(value, dict) else None
     if status == 429 and (windows := _spent_windows(headers)):
         return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=_wait_s(headers), whole_account=windows <= _WHOLE_ACCOUNT)
-    return _error(status, inner if isinstance(inner, dict) else {}, _wait_s(headers))
+    fields = inner if isinstance(inner, dict) else {}
+    return _error(status, fields, _wait_s(headers, str(fields.get("message"))))
 
 
 def error_of(inner: Any) -> UpstreamError:
@@ -120,10 +132,13 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
     native = kind if isinstance(kind, str) else None
     no_threads = status == 400 and words is not None and words.startswith(_THREAD_UNKNOWN)
     details = _NO_THREADS if no_threads else _details(inner.get("details"))
-    no_file = status == 404 and words is not None and words.startswith(_NO_FILE)
-    if status == 402 or (status == 400 and words is not None and _NO_CREDIT in words):
+    code, said = _code(inner.get("details")), words or ""
+    no_file = status == 404 and said.startswith(_NO_FILE)
+    of_customer = status in (402, 403) and code.startswith(_CUSTOMERS)
+    if not of_customer and (status == 402 or (status in (400, 429) and (code in _SPENT_CODES or _SPENT.match(said)))):
         return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
-    if status in (401, 403):
+    disabled = status == 400 and (code in _DISABLED_CODES or said.startswith(_DISABLED))
+    if not of_customer and (disabled or status in (401, 403)):
         return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
     match status:
         case 429:
@@ -143,9 +158,15 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
             return UpstreamFailed(words or f"the upstream answered {status}", upstream_status=status)
 
 
+def _code(details: Any) -> str:
+    """What an error is, for programs; empty where it does not say."""
+    code = details.get("error_code") if isinstance(details, dict) else None
+    return code if isinstance(code, str) else ""
+
+
 def _details(given: Any) -> str | None:
     """What an error says for programs; None where there is no code in it, as there is none in most."""
-    if not isinstance(given, dict) or not isinstance(given.get("error_code"), str):
+    if not _code(given):
         return None
     told = json.encode(given)
     return told.decode() if len(told) <= _MAX_DETAILS_BYTES else None
@@ -166,8 +187,11 @@ def _spent_windows(headers: Mapping[str, str]) -> set[str]:
     return spent & _EVERY_MODELS or spent
 
 
-def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `retry-after`, else until the last of the exhausted limits is full again, by the reply's own `date`."""
+def _wait_s(headers: Mapping[str, str], words: str = "") -> float | None:
+    """Seconds from `retry-after`, else until the last of the exhausted limits is full again, by the reply's own `date`.
+
+    `words` tell it of a limit of money.
+    """
     given = retry_after_s(headers)
     if given is not None:
         return given
@@ -180,7 +204,13 @@ def _wait_s(headers: Mapping[str, str]) -> float | None:
     ]
     usual = headers.get(_UNIFIED + "reset", "")
     resets += [seconds_until(headers, _at, headers.get(window + "reset", usual)) for window in _spent_windows(headers)]
+    resets.append(seconds_until(headers, _regained_at, words))
     return max((wait_s for wait_s in map(believed_s, resets) if wait_s is not None), default=None)
+
+
+def _regained_at(words: str) -> datetime:
+    told = _REGAINED.search(words)
+    return datetime.fromisoformat(f"{told[1]}T{told[2]}Z" if told is not None else "")
 
 
 def _at(unix_s: str) -> datetime:

@@ -63,6 +63,11 @@ def test_the_type_follows_the_status(error: FkproxyError, kind: str) -> None:
     [
         (400, "max_tokens: Field required", UpstreamRejected),
         (400, "Your credit balance is too low to access the Anthropic API.", UpstreamQuotaExhausted),
+        (400, "You have reached your specified workspace API usage limits. You will regain access …", UpstreamQuotaExhausted),
+        (400, "This organization has been disabled.", UpstreamRefusedCredential),
+        (400, "messages.0: Input tag 'You have reached your specified API usage limits' found using 'type'", UpstreamRejected),
+        (400, "messages.0: Input tag 'credit balance is too low' found using 'type'", UpstreamRejected),
+        (400, "messages.0: Input tag 'This organization has been disabled' found using 'type'", UpstreamRejected),
         (401, "invalid x-api-key", UpstreamRefusedCredential),
         (402, "billing", UpstreamQuotaExhausted),
         (403, "no", UpstreamRefusedCredential),
@@ -203,3 +208,33 @@ def test_a_subscription_that_is_spent_is_no_rate_that_is_reached(
 
 def test_a_subscription_that_is_spent_is_no_other_failure() -> None:
     assert type(MESSAGES.decode_error(529, windows(w=(SPENT, 7200)), b"")) is UpstreamOverloaded
+
+
+REGAIN = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "expected", "wait_s"),
+    [
+        (400, None, REGAIN, UpstreamQuotaExhausted, 9 * 86_400 + 20 * 3600),
+        (429, "enforced_spend_limit_reached", REGAIN.replace("specified ", ""), UpstreamQuotaExhausted, 9 * 86_400 + 20 * 3600),
+        (400, None, REGAIN.replace("2026-12-01", "2026-13-01"), UpstreamQuotaExhausted, None),
+        (429, "contract_spend_limit_reached", "no", UpstreamQuotaExhausted, None),
+        (429, "ramp_limit_exceeded", "no", UpstreamRateLimited, None),
+        (400, "organization_on_hold", "no", UpstreamRefusedCredential, None),
+        (400, "cmek_key_disabled", "no", UpstreamRefusedCredential, None),
+        (403, "user_profile_not_billable", "no", UpstreamRejected, None),
+        (403, "user_profile_billing_not_authorized", "no", UpstreamRejected, None),
+        (402, "linked_organization_spend_limit_reached", "no", UpstreamRejected, None),
+        (402, "linked_organization_billing_unavailable", "no", UpstreamRejected, None),
+    ],
+)
+def test_whose_the_fault_is_is_told_by_a_code(
+    status: int, code: str | None, message: str, expected: type[UpstreamError], wait_s: float | None
+) -> None:
+    inner = {"type": "some_error", "message": message, "details": None if code is None else {"error_code": code}}
+    error = MESSAGES.decode_error(status, DATE, json.dumps({"type": "error", "error": inner}).encode())
+    assert (type(error), error.upstream_status, error.retry_after_s) == (expected, status, wait_s)
+    assert error.retry == (expected is not UpstreamRejected)
+    told = json.loads(MESSAGES.encode_error(error, "req-1"))["error"]
+    assert ("details" in told) == (expected is UpstreamRejected), "who named the customer learns of it, nobody of the gateway's account"
