@@ -33,11 +33,21 @@ _MAX_MESSAGE_CHARS = 1000
 _NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 504: "timeout_error"}
+_QUOTA_CODES = frozenset(
+    (
+        *("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded", "credit_balance_exhausted"),
+        *("organization_spend_limit_exceeded", "organization_usage_limit_exceeded", "project_spend_limit_exceeded"),
+    )
+)
+"""A 429 that no waiting ends: the account's money or allowance is used up (developers.openai.com/api/docs/guides/spend-limits, and
+help.openai.com/en/articles/6614457, read 2026-11).
+"""
+
 _STATUS_BY_WORD = {
+    **dict.fromkeys(_QUOTA_CODES, 402),
     "rate_limit": 429,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
-    "insufficient_quota": 402,
     "too_many_requests": 429,
     "resource_exhausted": 429,
     "overloaded": 503,
@@ -73,9 +83,6 @@ _GONE = re.compile(r"(?!model\b)\w+ with id '[^']*' not found", re.IGNORECASE)
 
 _BAD_KEY = re.compile(r"\bPlease (?:pass a valid|renew the) API key\b")
 """In the words of a 400 of Google's: "API key not valid. Please pass a valid API key.", "API key expired. Please renew the API key."."""
-
-_QUOTA_CODES = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"))
-"""A 429 that no waiting ends: the account's money or allowance is used up."""
 
 _FLAGGED = re.compile(r"\binput was flagged\b|\bviolates usage guidelines\b")
 """In the words of a 403: what was said is refused, and not who says it. OpenRouter (openrouter.ai/docs/api/reference/errors-and-debugging)

@@ -18,6 +18,7 @@ from fkproxy.model.errors import (
     UpstreamFailed,
     UpstreamModelMissing,
     UpstreamOverloaded,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
@@ -89,6 +90,19 @@ def test_a_400_that_only_speaks_of_a_model_is_the_requests() -> None:
         "The Model Not Exist tool failed",
     ):
         assert type(decode_error(400, {}, json.dumps({"error": {"message": message}}).encode())) is UpstreamRejected
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("insufficient_quota", "billing_hard_limit_reached", "credit_balance_exhausted", "organization_usage_limit_exceeded"),
+        *("organization_spend_limit_exceeded", "project_spend_limit_exceeded"),
+    ],
+)
+def test_money_that_is_spent_is_no_rate_that_is_reached(code: str) -> None:
+    inner = {"message": "no", "type": "billing_error", "code": code}
+    assert type(decode_error(429, {}, json.dumps({"error": inner}).encode())) is UpstreamQuotaExhausted
+    assert type(error_event(inner).error) is UpstreamQuotaExhausted
 
 
 @pytest.mark.parametrize(
