@@ -30,6 +30,9 @@ __all__ = ["decode_error", "encode_error", "error_of"]
 _MAX_MESSAGE_CHARS = 1000
 _NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
 
+_SPENT = re.compile(r"Your prepayment credits are depleted\b|Your (?:project|billing account) has exceeded its monthly spending cap\b")
+"""How a 429 begins that is no rate: the account's money, or what may be spent of it, is used up (ai.google.dev/gemini-api/docs/billing)."""
+
 _STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -131,6 +134,8 @@ def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> Upstream
         case 429 if any(_per_day(detail) for detail in details):
             # The RetryInfo beside it is that of the minute's quota.
             return UpstreamQuotaExhausted(_NO_QUOTA, upstream_status=status, whole_account=False)
+        case 429 if words is not None and _SPENT.match(words):
+            return UpstreamQuotaExhausted(_NO_QUOTA, upstream_status=status)
         case 404 if words is not None and "model" in words.lower():
             return UpstreamModelMissing(status, words, native_code=native)
         case 429:

@@ -19,6 +19,7 @@ from fkproxy.model.errors import (
     UnknownModel,
     UpstreamFailed,
     UpstreamOverloaded,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
@@ -104,6 +105,20 @@ def test_the_vendors_words_reach_the_caller() -> None:
     error = decode_error(400, {}, body(400, "contents is not specified", status="INVALID_ARGUMENT"))
     assert isinstance(error, UpstreamRejected)
     assert (error.status, str(error), error.native_code) == (400, "contents is not specified", "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage your project and billing.",
+        "Your project has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/spend to manage your project …",
+        "Your billing account has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/billing to manage …",
+    ],
+)
+def test_money_that_is_spent_is_no_rate_that_is_reached(words: str) -> None:
+    error = decode_error(429, {}, body(429, words, status="RESOURCE_EXHAUSTED"))
+    assert isinstance(error, UpstreamQuotaExhausted)
+    assert error.whole_account
 
 
 @pytest.mark.parametrize(
