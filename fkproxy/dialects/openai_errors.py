@@ -37,10 +37,11 @@ _QUOTA_CODES = frozenset(
     (
         *("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded", "credit_balance_exhausted"),
         *("organization_spend_limit_exceeded", "organization_usage_limit_exceeded", "project_spend_limit_exceeded"),
+        "exceeded_current_quota_error",
     )
 )
 """A 429 that no waiting ends: the account's money or allowance is used up (developers.openai.com/api/docs/guides/spend-limits, and
-help.openai.com/en/articles/6614457, read 2026-11).
+help.openai.com/en/articles/6614457, read 2026-11). The last is the `type` of Moonshot's.
 """
 
 _STATUS_BY_WORD = {

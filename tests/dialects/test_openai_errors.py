@@ -105,6 +105,13 @@ def test_money_that_is_spent_is_no_rate_that_is_reached(code: str) -> None:
     assert type(error_event(inner).error) is UpstreamQuotaExhausted
 
 
+def test_an_account_of_moonshots_without_a_balance_is_spent() -> None:
+    words = "Your account org-2a <ak-fc> is suspended due to insufficient balance, please recharge your account"
+    error = decode_error(429, {}, json.dumps({"error": {"message": words, "type": "exceeded_current_quota_error"}}).encode())
+    assert type(error) is UpstreamQuotaExhausted
+    assert "org-2a" not in str(error)
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
