@@ -82,8 +82,8 @@ _STATUS_BY_WORD = {
 _GONE = re.compile(r"(?!model\b)\w+ with id '[^']*' not found", re.IGNORECASE)
 """How a 404 begins that names neither a parameter nor a code: "Conversation with id 'conv_1' not found.", and so of a prompt."""
 
-_BAD_KEY = re.compile(r"\bPlease (?:pass a valid|renew the) API key\b")
-"""In the words of a 400 of Google's: "API key not valid. Please pass a valid API key.", "API key expired. Please renew the API key."."""
+_BAD_KEY = re.compile(r"API key (?:not valid|expired)\. Please (?:pass a valid|renew the) API key\b")
+"""How a 400 of Google's begins. Behind their beginning a 400's words may be the client's own."""
 
 _FLAGGED = re.compile(r"\binput was flagged\b|\bviolates usage guidelines\b")
 """In the words of a 403: what was said is refused, and not who says it. OpenRouter (openrouter.ai/docs/api/reference/errors-and-debugging)
@@ -153,7 +153,7 @@ def error_event(inner: Any) -> Failed:
 
 def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
     message, param, code = _words(inner)
-    refused_key = code == "invalid_api_key" or (message is not None and _BAD_KEY.search(message) is not None)
+    refused_key = code == "invalid_api_key" or (message is not None and _BAD_KEY.match(message) is not None)
     kind = inner.get("type") if isinstance(inner, dict) else None
     no_model = not _NO_MODEL_CODES.isdisjoint((code, str(kind))) or (message is not None and _NO_MODEL.search(message) is not None)
     match status:

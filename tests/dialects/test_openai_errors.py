@@ -164,6 +164,12 @@ def test_an_error_that_google_wraps_in_an_array_is_told_in_its_words(status: int
     assert str(error).startswith(told)
 
 
+def test_words_of_a_clients_own_that_a_400_quotes_say_nothing_about_the_credential() -> None:
+    words = "Invalid value: 'Please pass a valid API key'. Supported values are: 'system', 'assistant', 'user'."
+    error = decode_error(400, {}, json.dumps({"error": {"message": words, "param": "messages[0].role", "code": "invalid_value"}}).encode())
+    assert type(error) is UpstreamRejected
+
+
 def test_a_403_that_says_nothing_of_the_request_is_about_the_credential() -> None:
     error = decode_error(403, {}, b'{"error": {"message": "Country, region, or territory not supported"}}')
     assert type(error) is UpstreamRefusedCredential
