@@ -113,6 +113,11 @@ words of DeepSeek's 400 and OpenRouter's. Read in reports of their users, 2026-1
 _NOT_OFFERED = "No endpoints found that support"
 """How a 404 of OpenRouter begins that is about tools, images or a parameter; the model is there."""
 
+_TOO_LARGE = "Request too large for "
+"""How a 429 of OpenAI's and a 413 of Groq's begin, for a request that is beyond what the account may use in a minute: no waiting helps it,
+and others are served.
+"""
+
 _NO_ROOM = 498
 """Groq's, for a request that asks for its flex tier (console.groq.com/docs/flex-processing, read 2026-11); others are served."""
 
@@ -163,6 +168,8 @@ def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
             return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
         case 403 if message is not None and _FLAGGED.search(message):
             return UpstreamRejected(status, message, param=param, native_code=code)
+        case 413 | 429 if message is not None and message.startswith(_TOO_LARGE):
+            return UpstreamRejected(status, message, param=param, native_code=code, elsewhere=True)
         case 404 if message is not None and message.startswith(_NOT_OFFERED):
             return UpstreamRejected(status, message, param=param, native_code=code, elsewhere=True)
         case 404 if param is None and code is None and message is not None and _GONE.match(message):

@@ -130,10 +130,14 @@ FLAGGED = 'meta-llama/llama-guard requires moderation on OpenRouter. Your input 
 GUIDELINES = "Content violates usage guidelines. Team: t, API key ID: k, Model: grok-4, Failed check: SAFETY_CHECK_TYPE_BIO"
 NO_TOOLS = "No endpoints found that support tool use. To learn more about provider routing, visit: https://openrouter.ai/docs"
 
+TOO_LARGE = "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 36278. The input or …"
+
 
 @pytest.mark.parametrize(
     ("status", "reply", "words", "retry"),
     [
+        (429, {"error": {"message": TOO_LARGE, "type": "tokens", "code": "rate_limit_exceeded"}}, TOO_LARGE, True),
+        (413, {"error": {"message": TOO_LARGE, "type": "tokens", "code": "rate_limit_exceeded"}}, TOO_LARGE, True),
         (403, {"error": {"code": 403, "message": FLAGGED, "metadata": {"reasons": ["violence"], "flagged_input": "x"}}}, FLAGGED, False),
         (403, {"code": "The caller does not have permission to execute the operation", "error": GUIDELINES}, GUIDELINES, False),
         (404, {"error": {"code": 404, "message": NO_TOOLS}}, NO_TOOLS, True),
