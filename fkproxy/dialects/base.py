@@ -10,7 +10,7 @@ the object that the registry lists.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
@@ -19,7 +19,7 @@ from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import FkproxyError, InvalidRequest, Unrepresentable, UpstreamError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.parts import Extra, Media, Opaque, ToolResult
+from fkproxy.model.parts import Extra, Media, Opaque, Part, Text, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, OutputFormat, ReasoningConfig, Tool, ToolChoice
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json
@@ -84,10 +84,11 @@ def _vendor(dialect: str) -> str:
     return dialect.partition("_")[0]
 
 
-def _media(request: ChatRequest) -> Iterator[Media]:
-    for message in request.messages:
-        for part in message.parts:
-            yield from (inner for inner in (part.parts if isinstance(part, ToolResult) else (part,)) if isinstance(inner, Media))
+def _by_id(part: Part) -> bool:
+    """A file that only the vendor knows which gave it its id, also in the result of a tool."""
+    if isinstance(part, ToolResult):
+        return any(map(_by_id, part.parts))
+    return isinstance(part, Media) and part.file_id is not None
 
 
 def choice_of(request: ChatRequest, target: str) -> ToolChoice | None:
@@ -131,24 +132,34 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
         # Without a `speechConfig` Gemini speaks, too, in a voice of its own.
         if name in _MEANINGFUL or (name == "responseModalities" and "AUDIO" in str(generation.get(name)).upper()):
             raise Unrepresentable(name.removesuffix(".*"), target)
-    if _vendor(request.dialect) != _vendor(target) and any(media.file_id is not None for media in _media(request)):
-        raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
-    if any(isinstance(part, Opaque) and part.kind == "item_reference" for message in request.messages for part in message.parts):
-        raise Unrepresentable("an item by its id", target, "nothing is stored here; with store: false clients send items whole")
+    of_messages: list[Extra] = []
+    of_parts: list[Extra] = []
+    named = False
+    for message in request.messages:
+        if message.extra:
+            of_messages.append(message.extra)
+        if message.name is not None:
+            named = True
+        for part in message.parts:
+            if isinstance(part, Opaque):
+                if part.kind == "item_reference":
+                    told = "nothing is stored here; with store: false clients send items whole"
+                    raise Unrepresentable("an item by its id", target, told)
+                continue
+            if type(part) is not Text and _by_id(part) and _vendor(request.dialect) != _vendor(target):
+                raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
+            if part.extra:
+                of_parts.append(part.extra)
     foreign = [tool for tool in request.tools if tool.kind != "function"]
     for tool in foreign:
         if not tool.optional:
             raise Unrepresentable(f"the tool {tool.kind!r}", target)
     losses = [Loss(field=name, from_client=True) for name in said]
     losses += [Loss(field=tool.kind, from_client=True) for tool in foreign]
-    messages = request.messages
-    inside = (
-        ("messages[].*", (message.extra for message in messages)),
-        ("messages[].content[].*", (part.extra for message in messages for part in message.parts if not isinstance(part, Opaque))),
-        ("tools[].*", (tool.extra for tool in request.tools)),
-    )
-    losses += [Loss(field=field) for field, extras in inside if any(_said(extra) for extra in extras)]
-    if any(message.name is not None for message in messages):
+    of_tools = [tool.extra for tool in request.tools]
+    inside = (("messages[].*", of_messages), ("messages[].content[].*", of_parts), ("tools[].*", of_tools))
+    losses += [Loss(field=field) for field, extras in inside if any(map(_said, extras))]
+    if named:
         losses.append(Loss(field="messages[].name"))
     return losses
 
