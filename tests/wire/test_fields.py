@@ -72,6 +72,14 @@ def test_the_rest_is_what_was_not_taken() -> None:
     assert fields.rest() == {}
 
 
+def test_who_knows_many_fields_looks_at_those_that_are_there() -> None:
+    fields = Fields(VALUE)
+    assert fields.given({"missing": 1, "nothing": 2, "text": 3}) == ["text", "nothing"]
+    assert fields.none_of(frozenset(("missing", "other")))
+    assert not fields.none_of(frozenset(("missing", "nothing")))
+    assert fields.rest().keys() == VALUE.keys(), "to look is not to take"
+
+
 @pytest.mark.parametrize("value", [None, 1, "x", []])
 def test_only_an_object_has_fields(value: Any) -> None:
     with pytest.raises(InvalidRequest):

@@ -10,7 +10,7 @@ under `$name`: this dialect gives it back as it came, another one need not repor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fkproxy.dialects.openai_chat.parts import Calls, decode_message
@@ -41,6 +41,8 @@ KNOWN_FIELDS = frozenset((
 LEGACY = "$legacy"
 """Note on a tool: it came in `functions`, and its call goes back in `function_call`."""
 
+_ABOUT_TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"))
+_ABOUT_REASONING = frozenset(("reasoning_effort", "reasoning", "google", "extra_body"))
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -58,7 +60,7 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     include_usage = bool(options.boolean("include_usage")) if options is not None else False
     if options is not None and (more := options.rest()):
         kept["$stream_options"] = more
-    tools = _tools(fields, kept)
+    tools, choice, parallel = ((), None, None) if fields.none_of(_ABOUT_TOOLS) else _about_tools(fields, kept)
     request = ChatRequest(
         dialect=NAME,
         model=model,
@@ -66,10 +68,10 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
         stream=stream,
         include_usage=include_usage,
         sampling=_sampling(fields, kept),
-        reasoning=_reasoning(fields, kept),
+        reasoning=None if fields.none_of(_ABOUT_REASONING) else _reasoning(fields, kept),
         tools=tools,
-        tool_choice=_tool_choice(fields, kept),
-        parallel_tool_calls=_parallel(fields, tools),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
         output=_output(fields),
         user=fields.text("user"),
         extra=kept,
@@ -78,24 +80,28 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     return request
 
 
+_SAMPLING: Mapping[str, tuple[str, Callable[[Fields, str], Any]]] = {
+    "temperature": ("temperature", lambda fields, name: fields.number(name, 0, 2)),
+    "top_p": ("top_p", lambda fields, name: fields.number(name, 0, 1)),
+    "top_k": ("top_k", lambda fields, name: fields.integer(name, 0)),
+    "stop": ("stop", Fields.texts),
+    "seed": ("seed", Fields.integer),
+    "n": ("choices", lambda fields, name: fields.integer(name, 1, 128)),
+    "presence_penalty": ("presence_penalty", lambda fields, name: fields.number(name, -2, 2)),
+    "frequency_penalty": ("frequency_penalty", lambda fields, name: fields.number(name, -2, 2)),
+    "logprobs": ("logprobs", Fields.boolean),
+    "top_logprobs": ("top_logprobs", lambda fields, name: fields.integer(name, 0, 20)),
+    "logit_bias": ("logit_bias", Fields.mapping),
+}
+"""Field → its name in `Sampling`, and how it is read. Most requests have one or two of them."""
+
+
 def _sampling(fields: Fields, kept: Extra) -> Sampling:
     old, new = fields.integer("max_tokens", 1), fields.integer("max_completion_tokens", 1)
     if old is not None:
         kept["$max_tokens"] = old
-    return Sampling(
-        max_output_tokens=new if new is not None else old,
-        temperature=fields.number("temperature", 0, 2),
-        top_p=fields.number("top_p", 0, 1),
-        top_k=fields.integer("top_k", 0),
-        stop=fields.texts("stop"),
-        seed=fields.integer("seed"),
-        choices=fields.integer("n", 1, 128),
-        presence_penalty=fields.number("presence_penalty", -2, 2),
-        frequency_penalty=fields.number("frequency_penalty", -2, 2),
-        logprobs=fields.boolean("logprobs"),
-        top_logprobs=fields.integer("top_logprobs", 0, 20),
-        logit_bias=fields.mapping("logit_bias"),
-    )
+    said = {_SAMPLING[name][0]: _SAMPLING[name][1](fields, name) for name in fields.given(_SAMPLING)}
+    return Sampling(max_output_tokens=new if new is not None else old, **said)
 
 
 def _reasoning(fields: Fields, kept: Extra) -> ReasoningConfig | None:
@@ -145,6 +151,13 @@ def _google(fields: Fields, kept: Extra) -> Fields | None:
     return found
 
 
+def _about_tools(fields: Fields, kept: Extra) -> tuple[tuple[Tool, ...], ToolChoice | None, bool | None]:
+    """The tools, the choice among them, and whether several may be called at once."""
+    tools, parallel = _tools(fields, kept), fields.boolean("parallel_tool_calls")
+    # A client of `functions` can be told one call in an answer, whatever it says.
+    return tools, _tool_choice(fields, kept), False if any(LEGACY in tool.extra for tool in tools) else parallel
+
+
 def _tools(fields: Fields, kept: Extra) -> tuple[Tool, ...]:
     tools = [_tool(entry, entry.text("type") or "function") for entry in fields.each("tools")]
     legacy = [_function(entry, {}) for entry in fields.each("functions")]
@@ -153,12 +166,6 @@ def _tools(fields: Fields, kept: Extra) -> tuple[Tool, ...]:
     for tool in legacy if not tools else ():
         tool.extra[LEGACY] = True
     return (*tools, *legacy)
-
-
-def _parallel(fields: Fields, tools: tuple[Tool, ...]) -> bool | None:
-    """A client of `functions` can be told one call in an answer, whatever it says here."""
-    said = fields.boolean("parallel_tool_calls")
-    return False if any(LEGACY in tool.extra for tool in tools) else said
 
 
 def _tool(entry: Fields, kind: str) -> Tool:
