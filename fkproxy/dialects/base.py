@@ -150,15 +150,18 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
                 raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
             if part.extra:
                 of_parts.append(part.extra)
-    foreign = [tool for tool in request.tools if tool.kind != "function"]
-    for tool in foreign:
-        if not tool.optional:
-            raise Unrepresentable(f"the tool {tool.kind!r}", target)
     losses = [Loss(field=name, from_client=True) for name in said]
-    losses += [Loss(field=tool.kind, from_client=True) for tool in foreign]
-    of_tools = [tool.extra for tool in request.tools]
-    inside = (("messages[].*", of_messages), ("messages[].content[].*", of_parts), ("tools[].*", of_tools))
-    losses += [Loss(field=field) for field, extras in inside if any(map(_said, extras))]
+    of_tools: list[Extra] = []
+    for tool in request.tools:
+        if tool.kind != "function":
+            if not tool.optional:
+                raise Unrepresentable(f"the tool {tool.kind!r}", target)
+            losses.append(Loss(field=tool.kind, from_client=True))
+        if tool.extra:
+            of_tools.append(tool.extra)
+    for field, extras in (("messages[].*", of_messages), ("messages[].content[].*", of_parts), ("tools[].*", of_tools)):
+        if extras and any(map(_said, extras)):
+            losses.append(Loss(field=field))
     if named:
         losses.append(Loss(field="messages[].name"))
     return losses
