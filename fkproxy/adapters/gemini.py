@@ -9,6 +9,7 @@ Sources: ai.google.dev/api/generate-content; cloud.google.com/vertex-ai/generati
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -46,8 +47,12 @@ def vertex_base_url(region: str) -> str:
     return "https://aiplatform.googleapis.com" if region == "global" else f"https://{region}-aiplatform.googleapis.com"
 
 
+_quoted = lru_cache(maxsize=256)(partial(quote, safe="-._~@"))
+"""A model's name as it stands in a path."""
+
+
 def _method(call: UpstreamCall) -> str:
-    model = quote(call.model, safe="-._~@")
+    model = _quoted(call.model)
     if call.operation == "count_tokens":
         return f"{model}:countTokens"
     if call.operation == "embeddings":

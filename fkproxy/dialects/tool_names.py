@@ -25,6 +25,8 @@ _EVERYWHERE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}")
 _ELSEWHERE = re.compile(r"[^a-zA-Z0-9_-]")
 _KEPT_CHARS = 54
 _DIGEST_CHARS = 8
+_WITH_CALLS = ("assistant", "tool")
+_NAMED = (ToolCall, ToolResult)
 
 
 def with_taken_names(request: ChatRequest, taken: re.Pattern[str], losses: list[Loss]) -> ChatRequest:
@@ -49,21 +51,20 @@ def with_taken_names(request: ChatRequest, taken: re.Pattern[str], losses: list[
 
 
 def _names(request: ChatRequest) -> set[str]:
-    names = {tool.name for tool in request.tools if tool.kind == "function"}
-    for message in request.messages:
-        if message.role in ("assistant", "tool"):
-            names.update(part.name for part in message.parts if isinstance(part, ToolCall | ToolResult) and part.name is not None)
-    return names
+    offered = [tool.name for tool in request.tools if tool.kind == "function"]
+    turns = [message.parts for message in request.messages if message.role in _WITH_CALLS]
+    said = [part.name for parts in turns for part in parts if isinstance(part, _NAMED) and part.name is not None]
+    return {*offered, *said}
 
 
 def _renamed(message: Message, others: dict[str, str]) -> Message:
-    if message.role not in ("assistant", "tool"):
+    if message.role not in _WITH_CALLS:
         return message
     return msgspec.structs.replace(message, parts=tuple(_part(part, others) for part in message.parts))
 
 
 def _part(part: Part, others: dict[str, str]) -> Part:
-    if isinstance(part, ToolCall | ToolResult) and part.name in others:
+    if isinstance(part, _NAMED) and part.name in others:
         return msgspec.structs.replace(part, name=others[part.name])
     return part
 

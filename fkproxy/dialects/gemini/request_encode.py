@@ -11,9 +11,9 @@ from __future__ import annotations
 import mimetypes
 import re
 from collections import defaultdict, deque
-from itertools import groupby, takewhile
+from itertools import groupby
 from math import inf
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
@@ -54,9 +54,26 @@ _LAST = "(continue)"
 _FUNCTION_NAME = re.compile("[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 """What its 400s tell of one: "Must start with a letter or an underscore … with a maximum length of 64"."""
 
+_SAMPLING = {
+    "max_output_tokens": "maxOutputTokens",
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "stop": "stopSequences",
+    "seed": "seed",
+    "choices": "candidateCount",
+    "presence_penalty": "presencePenalty",
+    "frequency_penalty": "frequencyPenalty",
+    "logprobs": "responseLogprobs",
+    "top_logprobs": "logprobs",
+}
+_PENALTIES = ("presence_penalty", "frequency_penalty")
+
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 _MIME_TYPES = {"image": "image/jpeg", "audio": "audio/mpeg", "video": "video/mp4", "file": "application/pdf"}
 """For an address that does not show its type."""
+
+_role_of = attrgetter("role")
 
 
 def encode_request(request: ChatRequest, model: str) -> Encoded:
@@ -73,16 +90,17 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     if system and not contents:
         losses.append(Loss(field="messages[].role", action="converted"))
         contents, system = [{"role": "user", "parts": system}], []
-    if not own and contents and contents[0]["role"] == "model" and any("functionCall" in part for part in contents[0]["parts"]):
-        losses.append(Loss(field="messages[].role", action="converted"))
-        contents.insert(0, {"role": "user", "parts": [{"text": _FIRST}]})
-    if not own and contents and contents[-1]["role"] == "model" and is_gemini_3_6(model):
-        losses.append(Loss(field="messages[].role", action="converted"))
-        contents.append({"role": "user", "parts": [{"text": _LAST}]})
+    if not own and contents:
+        if contents[0]["role"] == "model" and any("functionCall" in part for part in contents[0]["parts"]):
+            losses.append(Loss(field="messages[].role", action="converted"))
+            contents.insert(0, {"role": "user", "parts": [{"text": _FIRST}]})
+        if contents[-1]["role"] == "model" and is_gemini_3_6(model):
+            losses.append(Loss(field="messages[].role", action="converted"))
+            contents.append({"role": "user", "parts": [{"text": _LAST}]})
     body["contents"] = contents
     if system:
         body["systemInstruction"] = {"parts": system, **(request.extra.get("systemInstruction.*", {}) if own else {})}
-    tools = _tools(request, own)
+    tools = _tools(request, own) if request.tools else []
     if tools:
         body["tools"] = tools
     config = _tool_config(request, own, losses) if own or tools or request.tool_choice is not None else {}
@@ -110,31 +128,22 @@ def _generation_config(request: ChatRequest, model: str, own: bool, losses: list
         raise Unrepresentable("n", _NAME, f"{model} gives one answer")
     if sampling.logit_bias:
         losses.append(Loss(field="logit_bias"))
-    penalties = {"presencePenalty": sampling.presence_penalty, "frequencyPenalty": sampling.frequency_penalty}
-    if not own and is_gemini_3_6(model):
-        losses += [Loss(field=name) for name in ("presence_penalty", "frequency_penalty") if getattr(sampling, name)]
-        penalties = {}
-    values: dict[str, Any] = {
-        "maxOutputTokens": sampling.max_output_tokens,
-        "temperature": sampling.temperature,
-        "topP": sampling.top_p,
-        "topK": sampling.top_k,
-        "stopSequences": list(sampling.stop) or None,
-        "seed": sampling.seed,
-        "candidateCount": sampling.choices,
-        **penalties,
-        "responseLogprobs": sampling.logprobs,
-        # It is refused without the other.
-        "logprobs": sampling.top_logprobs if own or sampling.logprobs else None,
-    }
+    # What is not said is not in it.
+    said = msgspec.to_builtins(sampling)
+    config: dict[str, Any] = {_SAMPLING[name]: value for name, value in said.items() if name in _SAMPLING}
+    if not own:
+        if is_gemini_3_6(model):
+            losses += [Loss(field=name) for name in _PENALTIES if config.pop(_SAMPLING[name], None)]
+        if not sampling.logprobs:
+            # It is refused without the other.
+            config.pop("logprobs", None)
     most = None if own else most_tokens(model)
     if most is not None and (sampling.max_output_tokens or 0) > most:
         losses.append(Loss(field="max_tokens", action="converted"))
-        values["maxOutputTokens"] = most
+        config["maxOutputTokens"] = most
     if not own and sampling.seed is not None and (sampling.seed >> _SEED_BITS) not in (0, -1):
         losses.append(Loss(field="seed", action="converted"))
-        values["seed"] = sampling.seed & ((1 << _SEED_BITS) - 1)
-    config = {name: value for name, value in values.items() if value is not None}
+        config["seed"] = sampling.seed & ((1 << _SEED_BITS) - 1)
     output = request.output
     if own:
         config |= request.extra.get("$output", {})
@@ -201,10 +210,12 @@ class _Writer:
 
     def contents(self, messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """(contents, parts of the system instruction)."""
-        leading = tuple(takewhile(lambda message: message.role == "system", messages))
-        system = [part for message in leading for part in self._parts(message.parts)]
+        leading = 0
+        while leading < len(messages) and messages[leading].role == "system":
+            leading += 1
+        system = [part for message in messages[:leading] for part in self._parts(message.parts)]
         contents: list[dict[str, Any]] = []
-        for role, run in groupby(messages[len(leading) :], key=lambda message: message.role):
+        for role, run in groupby(messages[leading:], key=_role_of):
             if role == "tool" and not self._own:
                 results = [part for message in run for part in message.parts if isinstance(part, ToolResult)]
                 contents.append({"role": "user", "parts": self._results(results)})
@@ -268,8 +279,12 @@ class _Writer:
     def _part(self, part: Part) -> dict[str, Any] | None:
         match part:
             case Text():
-                signature = self._signature(part.seal)
-                return {"text": part.text, **signature, **self._extra(part.extra)} if part.text or signature or self._own else None
+                text: dict[str, Any] = {"text": part.text}
+                if part.seal is not None:
+                    text |= self._signature(part.seal)
+                if self._own:
+                    return text | carried(part.extra, True)
+                return text if part.text or len(text) > 1 else None
             case Refusal():
                 return {"text": part.text} if part.text else None
             case Media():

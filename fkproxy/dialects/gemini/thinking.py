@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -60,6 +61,7 @@ EFFORT_OF_LEVEL: dict[str, Effort] = {"minimal": "minimal", "low": "low", "mediu
 _EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
 
 
+@lru_cache(maxsize=256)
 def _version(model: str) -> tuple[int, int, str] | None:
     if match := _VERSION.search(model):
         return int(match[1]), int(match[2] or 0), match[3] or "flash"
