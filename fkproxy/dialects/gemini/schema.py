@@ -35,14 +35,12 @@ KEYWORDS = frozenset(
 
 _TYPES = ("string", "number", "integer", "boolean", "array", "object")
 _FORMATS = {"string": ("date-time",), "number": ("float", "double"), "integer": ("int32", "int64")}
-_FOR_TYPE = {
-    "string": ("minLength", "maxLength", "pattern"),
-    "number": ("minimum", "maximum"),
-    "integer": ("minimum", "maximum"),
-    "array": ("items", "minItems", "maxItems"),
-    "object": ("properties", "required", "minProperties", "maxProperties", "propertyOrdering"),
+_COUNTS = {
+    "string": ("minLength", "maxLength"),
+    "array": ("minItems", "maxItems"),
+    "object": ("minProperties", "maxProperties"),
 }
-_COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_SAID = ("title", "description", "default", "example")
 _MAX_DEPTH = 32
 _MAX_BRANCHES = 64
 _INDEX = re.compile(r"[0-9]{1,4}")
@@ -89,7 +87,8 @@ def clean_parameters(schema: Schema, nodes: Nodes | None = None) -> Schema | Non
             properties[name] = known if known == value else _either([known, value], {}, nullable=False)
     if not properties:
         return None
-    required = [name for name in properties if all(name in branch.get("required", ()) for branch in offered)]
+    needed = set.intersection(*[set(branch.get("required", ())) for branch in offered])
+    required = [name for name in properties if name in needed]
     kept = {name: value for name, value in offered[0].items() if name not in ("nullable", "required")}
     return {**kept, "properties": properties, **({"required": required} if required else {})}
 
@@ -106,20 +105,29 @@ class _Cleaner:
             return {"type": "OBJECT"}
         if not isinstance(schema, dict) or not schema:
             return _anything()
-        schema, seen = self._resolved(schema, seen)
-        if schema is None:
-            return {"type": "OBJECT", "description": "as described above, nested"}
-        schema, seen = self._merged(schema, seen)
-        said: Schema = {name: schema[name] for name in ("title", "description") if isinstance(schema.get(name), str)}
-        said |= {name: schema[name] for name in ("default", "example") if schema.get(name) is not None}
-        kinds, nullable = _kinds(schema)
-        branches = [*_list(schema.get("anyOf")), *_list(schema.get("oneOf"))]
+        if "$ref" in schema:
+            schema, seen = self._resolved(schema, seen)
+            if schema is None:
+                return {"type": "OBJECT", "description": "as described above, nested"}
+        if "allOf" in schema:
+            schema, seen = self._merged(schema, seen)
+        said: Schema = {
+            name: value
+            for name in _SAID
+            if (value := schema.get(name)) is not None and (isinstance(value, str) or name in ("default", "example"))
+        }
+        values = _values(schema)
+        kinds, nullable = _kinds(schema, values)
+        if "anyOf" in schema or "oneOf" in schema:
+            branches = [*_list(schema.get("anyOf")), *_list(schema.get("oneOf"))]
+        else:
+            branches = []
         if branches:
             real = [branch for branch in branches if not _is_null(branch)]
             nullable |= len(real) < len(branches)
             found = [self.clean(_beside(schema, branch), seen, depth + 1) for branch in real[:_MAX_BRANCHES]]
         else:
-            found = [self._typed(schema, kind, seen, depth) for kind in kinds]
+            found = [self._typed(schema, kind, values, seen, depth) for kind in kinds]
         return _either(found or [_anything()], said, nullable=nullable)
 
     def _resolved(self, schema: Schema, seen: tuple[str, ...]) -> tuple[Schema | None, tuple[str, ...]]:
@@ -168,15 +176,14 @@ class _Cleaner:
                     whole.setdefault(name, value)
         return whole, seen
 
-    def _typed(self, schema: Schema, kind: str, seen: tuple[str, ...], depth: int) -> Schema:
+    def _typed(self, schema: Schema, kind: str, values: list[Any], seen: tuple[str, ...], depth: int) -> Schema:
         out: Schema = {"type": kind.upper()}
-        for name in _FOR_TYPE.get(kind, ()):
-            value = schema.get(name)
-            if (name in _COUNTS and isinstance(value, int) and not isinstance(value, bool)) or (
-                name == "pattern" and isinstance(value, str)
-            ):
+        for name in _COUNTS.get(kind, ()):
+            if type(value := schema.get(name)) is int:
                 out[name] = value
-        if schema.get("format") in _FORMATS.get(kind, ()):
+        if kind == "string" and isinstance(pattern := schema.get("pattern"), str):
+            out["pattern"] = pattern
+        if "format" in schema and schema["format"] in _FORMATS.get(kind, ()):
             out["format"] = schema["format"]
         if kind in ("number", "integer"):
             _limit(schema, out, kind)
@@ -184,7 +191,8 @@ class _Cleaner:
             out["items"] = self._items(schema, seen, depth)
         elif kind == "object":
             self._object(schema, out, seen, depth)
-        _enumerated(schema, out, kind)
+        if values:
+            _enumerated(values, out, kind)
         return out
 
     def _items(self, schema: Schema, seen: tuple[str, ...], depth: int) -> Schema:
@@ -202,8 +210,7 @@ class _Cleaner:
             return
         out["properties"] = {name: self.clean(value, seen, depth + 1) for name, value in properties.items()}
         for name in ("required", "propertyOrdering"):
-            given = [item for item in dict.fromkeys(_strings(schema.get(name))) if item in properties]
-            if given:
+            if name in schema and (given := [item for item in dict.fromkeys(_strings(schema[name])) if item in properties]):
                 out[name] = given
 
 
@@ -255,16 +262,19 @@ def _is_null(schema: Any) -> bool:
     return isinstance(schema, dict) and (schema.get("type") in ("null", "NULL") or (schema.get("const", ...) is None and "const" in schema))
 
 
-def _kinds(schema: Schema) -> tuple[list[str], bool]:
-    """(types, nullable), guessed from the other keywords where no type is given."""
+def _kinds(schema: Schema, values: list[Any]) -> tuple[list[str], bool]:
+    """(types, nullable), guessed from the other keywords where no type is given. `values`: what is allowed, if that is said."""
     given = schema.get("type")
+    nullable = schema.get("nullable") is True or None in values
+    if given in _TYPES:
+        return [given], nullable
     named = [item.lower() for item in ([given] if isinstance(given, str) else _strings(given))]
-    nullable = "null" in named or schema.get("nullable") is True or None in _values(schema)
+    nullable |= "null" in named
     kinds = [kind for kind in dict.fromkeys(named) if kind in _TYPES]
     if kinds or not (named or schema):
         return kinds, nullable
-    if values := [value for value in _values(schema) if value is not None]:
-        return sorted({_kind_of(value) for value in values}), nullable
+    if told := {_kind_of(value) for value in values if value is not None}:
+        return sorted(told), nullable
     if "properties" in schema or "additionalProperties" in schema or "patternProperties" in schema:
         return ["object"], nullable
     if "items" in schema or "prefixItems" in schema:
@@ -297,16 +307,23 @@ def _kind_of(value: Any) -> str:
             return "object"
 
 
+_LIMITS = {"minimum": ("exclusiveMinimum", 1), "maximum": ("exclusiveMaximum", -1)}
+"""Limit → its exclusive form, and how far the next integer is from that."""
+_NUMBERS = (int, float)
+
+
 def _limit(schema: Schema, out: Schema, kind: str) -> None:
-    step = 1 if kind == "integer" else 0
-    for name, exclusive, by in (("minimum", "exclusiveMinimum", step), ("maximum", "exclusiveMaximum", -step)):
-        for value, shift in ((schema.get(name), 0), (schema.get(exclusive), by)):
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                out[name] = value + shift
+    for name, (exclusive, step) in _LIMITS.items():
+        value: Any = schema.get(name)
+        if type(value) in _NUMBERS:
+            out[name] = value
+        value = schema.get(exclusive)
+        if type(value) in _NUMBERS:
+            out[name] = value + (step if kind == "integer" else 0)
 
 
-def _enumerated(schema: Schema, out: Schema, kind: str) -> None:
-    values = [value for value in _values(schema) if value is not None]
+def _enumerated(values: list[Any], out: Schema, kind: str) -> None:
+    values = [value for value in values if value is not None]
     fitting = [value for value in values if _kind_of(value) == kind or (kind == "number" and _kind_of(value) == "integer")]
     if not fitting:
         return
