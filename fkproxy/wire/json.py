@@ -42,15 +42,12 @@ scan = json.JSONDecoder(strict=False).scan_once  # type: ignore[attr-defined]  #
 _UP_TO_HALF = re.compile(rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F])*+(?=\\u....)", re.DOTALL)
 """All up to an escape that is a surrogate and begins no pair."""
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
+"""Compact UTF-8 JSON, keys in the order they stand: equal values give equal bytes, which vendors' prompt caches rely on."""
+
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_inner = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
-
-
-def encode(value: Any) -> bytes:
-    """Compact UTF-8 JSON, keys in the order they stand: equal values give equal bytes, which vendors' prompt caches rely on."""
-    return _encode(value)
 
 
 def loads(data: bytes | str) -> Any:

@@ -105,7 +105,8 @@ def _choice(choice: Choice, context: ReplyContext) -> dict[str, Any]:
         match part:
             case Text():
                 texts.append(part.text)
-                message |= _sealed(part.seal, context)
+                if part.seal is not None:
+                    message |= _sealed(part.seal, context)
             case Reasoning():
                 thoughts += [part.text] if part.text else []
                 message = {**_sealed(part.seal, context), **message}
@@ -122,14 +123,16 @@ def _choice(choice: Choice, context: ReplyContext) -> dict[str, Any]:
     if texts or not (calls or refusals or "audio" in message):
         # An answer of nothing is an empty text: "Invalid value for 'content': expected a string, got null" is the 400 when it comes back.
         message["content"] = "".join(texts)
-    for name, pieces in (("refusal", refusals), ("reasoning_content", thoughts)):
-        if pieces:
-            message[name] = "".join(pieces)
+    if refusals:
+        message["refusal"] = "".join(refusals)
+    if thoughts:
+        message["reasoning_content"] = "".join(thoughts)
     if legacy and calls:
         message[_FUNCTION_CALL], calls = calls[0]["function"], []
-    for name, values in (("images", [_image(image, index, context) for index, image in enumerate(images)]), ("tool_calls", calls)):
-        if values:
-            message[name] = values
+    if images:
+        message["images"] = [_image(image, index, context) for index, image in enumerate(images)]
+    if calls:
+        message["tool_calls"] = calls
     return {
         "index": choice.index,
         "message": message,
@@ -159,16 +162,16 @@ def _image(media: Media, index: int, context: ReplyContext) -> dict[str, Any]:
 def _usage(usage: Usage) -> dict[str, Any]:
     given, made = usage.input_tokens or 0, usage.output_tokens or 0
     body: dict[str, Any] = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
-    details = {
-        "cached_tokens": usage.cached_input_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "audio_tokens": usage.audio_input_tokens,
-    }
-    if any(count is not None for count in details.values()):
-        body["prompt_tokens_details"] = {name: count for name, count in details.items() if count is not None}
-    details = {"reasoning_tokens": usage.reasoning_tokens, "audio_tokens": usage.audio_output_tokens}
-    if any(count is not None for count in details.values()):
-        body["completion_tokens_details"] = {name: count for name, count in details.items() if count is not None}
+    of_input = (
+        ("cached_tokens", usage.cached_input_tokens),
+        ("cache_write_tokens", usage.cache_write_tokens),
+        ("audio_tokens", usage.audio_input_tokens),
+    )
+    of_output = (("reasoning_tokens", usage.reasoning_tokens), ("audio_tokens", usage.audio_output_tokens))
+    if details := {name: count for name, count in of_input if count is not None}:
+        body["prompt_tokens_details"] = details
+    if details := {name: count for name, count in of_output if count is not None}:
+        body["completion_tokens_details"] = details
     return body
 
 
@@ -210,7 +213,7 @@ class StreamEncoder:
         """See `dialects.base.StreamEncoder.encode`."""
         match event:
             case TextDelta():
-                return self._delta(event.choice, {"content": event.text})
+                return self._chunk(event.choice, {"content": event.text}, None, None)
             case Started():
                 self._open(event)
                 return b""
