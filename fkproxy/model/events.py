@@ -15,7 +15,7 @@ into the same events, so streamed and non-streamed cannot disagree: `collect(eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -169,7 +169,7 @@ Event = (
 )
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One answer. Parts stand in the order they began."""
 
     index: int = 0
@@ -181,7 +181,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: Extra = {}
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A whole answer. `usage` None: the upstream never said."""
 
     id: str | None = None
@@ -193,7 +193,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _OpenChoice:
-    """A choice while its events come in: parts as `[kind, text pieces, seal, event]`."""
+    """A choice while its events come in: parts as `[kind of the event they began with, text pieces, seal, event]`."""
 
     __slots__ = ("calls", "finish", "logprobs", "parts")
 
@@ -203,24 +203,44 @@ class _OpenChoice:
         self.logprobs: list[dict[str, Any]] | None = None
         self.finish: ChoiceFinished | None = None
 
-    def add_text(self, kind: str, text: str) -> None:
+    def add_text(self, event: TextDelta | ReasoningDelta | RefusalDelta) -> None:
+        text, kind = event.text, type(event)
         last = self.parts[-1] if self.parts else None
         # A sealed text or thought is complete: what follows is a part of its own, also a thought that only its seal tells of.
-        if last is None or last[0] != kind or (last[2] is not None and (text or kind == "reasoning")):
+        if last is None or last[0] is not kind or (last[2] is not None and (text or kind is ReasoningDelta)):
             last = [kind, [], None, None]
             self.parts.append(last)
         last[1].append(text)
+
+    def start_call(self, event: ToolCallStarted) -> None:
+        self.calls[event.index] = entry = [ToolCallStarted, [], None, event]
+        self.parts.append(entry)
+
+    def add_arguments(self, event: ToolCallDelta) -> None:
+        self.calls[event.index][1].append(event.arguments)
+
+    def add_media(self, event: MediaReceived) -> None:
+        self.parts.append([MediaReceived, [], event.media.seal, event.media])
+
+    def add_opaque(self, event: OpaqueReceived) -> None:
+        self.parts.append([OpaqueReceived, [], None, event.part])
+
+    def add_logprobs(self, event: LogprobsReported) -> None:
+        self.logprobs = (self.logprobs or []) + event.tokens
+
+    def end(self, event: ChoiceFinished) -> None:
+        self.finish = event
 
     def attach(self, event: SealAttached) -> None:
         if event.index is not None:
             target = self.calls.get(event.index)
         else:
             target = self.parts[-1] if self.parts else None
-            if target is not None and target[0] == "tool_call" and target[2] is not None:
+            if target is not None and target[0] is ToolCallStarted and target[2] is not None:
                 # The call has its own: this one is that of something behind it, which is not shown.
                 target = None
         if target is None:
-            target = ["text", [], None, None]
+            target = [TextDelta, [], None, None]
             self.parts.append(target)
         target[2] = event.seal
 
@@ -228,7 +248,7 @@ class _OpenChoice:
         finish = self.finish
         return Choice(
             index=index,
-            parts=tuple(_part(entry) for entry in self.parts),
+            parts=tuple(map(_part, self.parts)),
             reason=finish.reason if finish else None,
             native=finish.native if finish else None,
             stop_sequence=finish.stop_sequence if finish else None,
@@ -239,17 +259,31 @@ class _OpenChoice:
 
 def _part(entry: list[Any]) -> Part:
     kind, pieces, seal, event = entry
-    if kind == "text":
+    if kind is TextDelta:
         return Text(text="".join(pieces), seal=seal)
-    if kind == "reasoning":
+    if kind is ReasoningDelta:
         return Reasoning(text="".join(pieces), seal=seal)
-    if kind == "refusal":
+    if kind is RefusalDelta:
         return Refusal(text="".join(pieces))
-    if kind == "tool_call":
+    if kind is ToolCallStarted:
         return ToolCall(id=event.id, name=event.name, arguments="".join(pieces) or "{}", seal=seal)
-    if kind == "media":
+    if kind is MediaReceived:
         return event if seal is None else msgspec.structs.replace(event, seal=seal)  # type: ignore[no-any-return]  # a Media
     return event  # type: ignore[no-any-return]  # an Opaque
+
+
+_FOLDS: dict[type, Callable[[_OpenChoice, Any], None]] = {
+    TextDelta: _OpenChoice.add_text,
+    ReasoningDelta: _OpenChoice.add_text,
+    RefusalDelta: _OpenChoice.add_text,
+    ToolCallStarted: _OpenChoice.start_call,
+    ToolCallDelta: _OpenChoice.add_arguments,
+    SealAttached: _OpenChoice.attach,
+    MediaReceived: _OpenChoice.add_media,
+    OpaqueReceived: _OpenChoice.add_opaque,
+    LogprobsReported: _OpenChoice.add_logprobs,
+    ChoiceFinished: _OpenChoice.end,
+}
 
 
 def collect(events: Iterable[Event]) -> Reply:
@@ -258,20 +292,22 @@ def collect(events: Iterable[Event]) -> Reply:
     usage: Usage | None = None
     choices: dict[int, _OpenChoice] = {}
     done = False
+    event: Any
     for event in events:
-        if isinstance(event, Started):
-            started = event
-        elif isinstance(event, UsageReported):
-            usage = event.usage
-        elif isinstance(event, Done):
-            done = True
-        elif isinstance(event, Failed):
-            raise event.error
-        else:
+        kind = type(event)
+        if kind in _FOLDS:
             choice = choices.get(event.choice)
             if choice is None:
                 choice = choices[event.choice] = _OpenChoice()
-            _fold(choice, event)
+            _FOLDS[kind](choice, event)
+        elif kind is UsageReported:
+            usage = event.usage
+        elif kind is Started:
+            started = event
+        elif kind is Done:
+            done = True
+        elif kind is Failed:
+            raise event.error
     if not done:
         raise UpstreamProtocolError("the reply ended before it was complete")
     return Reply(
@@ -282,31 +318,6 @@ def collect(events: Iterable[Event]) -> Reply:
         usage=usage,
         extra=started.extra,
     )
-
-
-def _fold(choice: _OpenChoice, event: Any) -> None:
-    if isinstance(event, TextDelta):
-        choice.add_text("text", event.text)
-    elif isinstance(event, ReasoningDelta):
-        choice.add_text("reasoning", event.text)
-    elif isinstance(event, RefusalDelta):
-        choice.add_text("refusal", event.text)
-    elif isinstance(event, ToolCallStarted):
-        entry: list[Any] = ["tool_call", [], None, event]
-        choice.parts.append(entry)
-        choice.calls[event.index] = entry
-    elif isinstance(event, ToolCallDelta):
-        choice.calls[event.index][1].append(event.arguments)
-    elif isinstance(event, SealAttached):
-        choice.attach(event)
-    elif isinstance(event, MediaReceived):
-        choice.parts.append(["media", [], event.media.seal, event.media])
-    elif isinstance(event, OpaqueReceived):
-        choice.parts.append(["opaque", [], None, event.part])
-    elif isinstance(event, LogprobsReported):
-        choice.logprobs = (choice.logprobs or []) + event.tokens
-    elif isinstance(event, ChoiceFinished):
-        choice.finish = event
 
 
 def check_order(events: Iterable[Event]) -> None:
