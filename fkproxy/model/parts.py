@@ -46,7 +46,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     data: str
 
 
-class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_defaults=True):
+class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_defaults=True, gc=False):
     """Visible text."""
 
     text: str
@@ -54,14 +54,14 @@ class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_defaults=
     extra: Extra = {}
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal", omit_defaults=True):
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal", omit_defaults=True, gc=False):
     """The model's own words of refusal (OpenAI `refusal`)."""
 
     text: str
     extra: Extra = {}
 
 
-class Media(msgspec.Struct, frozen=True, kw_only=True, tag="media", omit_defaults=True):
+class Media(msgspec.Struct, frozen=True, kw_only=True, tag="media", omit_defaults=True, gc=False):
     """An image, a sound, a video or a file. Exactly one of `data`, `url`, `file_id` is set.
 
     `data` is base64 text as it came (validated by the decoder), `mime_type` is None when the wire did not say.
@@ -78,7 +78,7 @@ class Media(msgspec.Struct, frozen=True, kw_only=True, tag="media", omit_default
     extra: Extra = {}
 
 
-class Reasoning(msgspec.Struct, frozen=True, kw_only=True, tag="reasoning", omit_defaults=True):
+class Reasoning(msgspec.Struct, frozen=True, kw_only=True, tag="reasoning", omit_defaults=True, gc=False):
     """A thought, or its summary. `text` may be empty when only the seal is known."""
 
     text: str = ""
@@ -87,7 +87,7 @@ class Reasoning(msgspec.Struct, frozen=True, kw_only=True, tag="reasoning", omit
     extra: Extra = {}
 
 
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", omit_defaults=True):
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", omit_defaults=True, gc=False):
     """The model asks for a tool. `arguments` is JSON text as the model wrote it (may be invalid JSON)."""
 
     id: str
@@ -97,7 +97,7 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", omit_
     extra: Extra = {}
 
 
-class ToolResult(msgspec.Struct, frozen=True, kw_only=True, tag="tool_result", omit_defaults=True):
+class ToolResult(msgspec.Struct, frozen=True, kw_only=True, tag="tool_result", omit_defaults=True, gc=False):
     """The answer to a tool call. `name` is None where the dialect does not repeat it.
 
     `structured` is the result as a JSON value where the dialect sends JSON instead of text (Gemini); then `parts` holds media only.
@@ -111,7 +111,7 @@ class ToolResult(msgspec.Struct, frozen=True, kw_only=True, tag="tool_result", o
     extra: Extra = {}
 
 
-class Opaque(msgspec.Struct, frozen=True, kw_only=True, tag="opaque", omit_defaults=True):
+class Opaque(msgspec.Struct, frozen=True, kw_only=True, tag="opaque", omit_defaults=True, gc=False):
     """A block the hub does not know. It goes back to its own dialect untouched and is refused or reported everywhere else."""
 
     dialect: str
@@ -122,7 +122,7 @@ class Opaque(msgspec.Struct, frozen=True, kw_only=True, tag="opaque", omit_defau
 Part = Text | Refusal | Media | Reasoning | ToolCall | ToolResult | Opaque
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One turn, or a piece of one. `tool` messages hold `ToolResult` parts only."""
 
     role: Role

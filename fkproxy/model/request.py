@@ -22,7 +22,7 @@ __all__ = [
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How tokens are drawn. None means the caller did not say, and nothing is sent."""
 
     max_output_tokens: int | None = None
@@ -39,7 +39,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     logit_bias: dict[str, float] | None = None
 
 
-class ReasoningConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ReasoningConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How much the model may think, in whichever form the caller used.
 
     `budget_tokens`: 0 is off, -1 is "as the model likes". `include_thoughts` None: the caller did not say.
@@ -50,7 +50,7 @@ class ReasoningConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     include_thoughts: bool | None = None
 
 
-class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A function the client offers (`kind="function"`), or a tool the vendor runs itself (any other `kind`, kept in `value`).
 
     `optional`: the client offers it as a matter of course; a vendor that does not have it may leave it out, and says so.
@@ -66,14 +66,14 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: Extra = {}
 
 
-class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """`names` narrows the choice to these tools; with mode `required` and one name it forces that tool."""
 
     mode: Literal["auto", "none", "required"]
     names: tuple[str, ...] = ()
 
 
-class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What the answer must look like. `schema_` is a JSON Schema and set only for `json_schema`."""
 
     kind: Literal["text", "json", "json_schema"]
@@ -83,7 +83,7 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     strict: bool | None = None
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The request in the hub's words. `dialect` says whose fields the `extra` mappings hold."""
 
     dialect: str
@@ -101,7 +101,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     extra: Extra = {}
 
 
-class Loss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Loss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One thing the target dialect could not say, by its name in the source dialect (`logit_bias`, `messages[].name`).
 
     `from_client`: the name is a key that the client wrote, which may be a word of its own.

@@ -10,7 +10,7 @@ MAX_TOKENS = 2**53 - 1
 """Whole numbers up to here are exact in JSON and in every database."""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What the upstream said it counted. None means "it did not say" and is never 0.
 
     `input_tokens` includes the cached ones; `output_tokens` includes reasoning. So input + output is the total in every dialect,

@@ -68,7 +68,7 @@ FINISH_REASONS: dict[str, FinishReason] = {
 }
 
 
-class _Wire(msgspec.Struct, rename="camel"):
+class _Wire(msgspec.Struct, rename="camel", gc=False):
     """Names as the API writes them. Any field may be null, which says no more than leaving it out (protobuf.dev, "ProtoJSON Format", read
     2026-11): a server that writes google-genai's own types names all that it does not say.
     """
@@ -257,7 +257,7 @@ class StreamDecoder:
         self._ended = True
         if not self.finished:
             return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
-        return [*self._nothing_made(), *(self._finish(choice, *finished) for choice, finished in self._finished.items()), Done()]
+        return [*self._nothing_made(), *[self._finish(choice, *finished) for choice, finished in self._finished.items()], Done()]
 
     def _nothing_made(self) -> list[Event]:
         """Of a count that is 0 the vendor says nothing: a prompt that was blocked is all that the total holds."""
