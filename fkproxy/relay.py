@@ -23,6 +23,7 @@ from fkproxy.model.events import (
     OpaqueReceived,
     SealAttached,
     Started,
+    TextDelta,
     ToolCallStarted,
     UsageReported,
 )
@@ -196,20 +197,23 @@ class Relay:
             assert isinstance(event, Started)
             call.reply_id = event.id if codec is call.dialect else None
             return False
-        if kind is OpaqueReceived or kind is MediaReceived:
-            self._look_for_loss(call, codec, event)
         if kind is ChoiceFinished:
             assert isinstance(event, ChoiceFinished)
             if call.finish_reason is None:
                 call.finish_reason = event.reason
             return True
-        if kind is ToolCallStarted:
-            assert isinstance(event, ToolCallStarted)
-            call.tool_ids[event.choice, event.index] = event.id
-        elif kind is SealAttached:
-            assert isinstance(event, SealAttached)
-            self._keep_seal(call, codec, event)
-        if call.ttft_s is None and kind is not Done:
+        if kind is Done:
+            return True
+        if kind is not TextDelta:
+            if kind is ToolCallStarted:
+                assert isinstance(event, ToolCallStarted)
+                call.tool_ids[event.choice, event.index] = event.id
+            elif kind is SealAttached:
+                assert isinstance(event, SealAttached)
+                self._keep_seal(call, codec, event)
+            elif kind is OpaqueReceived or kind is MediaReceived:
+                self._look_for_loss(call, codec, event)
+        if call.ttft_s is None:
             call.ttft_s = self.now() - call.started
         return True
 
@@ -480,7 +484,8 @@ class _Stream:
         for event in events:
             if type(event) is Failed:
                 return event
-            self._content |= self._relay.listen(self._call, self._codec, event)
+            if self._relay.listen(self._call, self._codec, event):
+                self._content = True
             if type(event) is Done:
                 self.over = True
             if not self._same:
