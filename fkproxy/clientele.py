@@ -22,6 +22,7 @@ from fkproxy.access import Caller, KeyRing
 from fkproxy.allowances import Allowances
 from fkproxy.call import Call
 from fkproxy.dialects.base import ModelEntry, Peek
+from fkproxy.dialects.other_models import other_models
 from fkproxy.directory import Directory
 from fkproxy.fleet import Fleet
 from fkproxy.limits.budget import Spent, Window
@@ -98,7 +99,7 @@ class Clientele:
     def bind(self, call: Call, peek: Peek, whole: Fleet) -> tuple[Peek, Fleet]:
         """What the call asks for and whom, by the terms of its key; what it may use of them is taken.
 
-        Raises `ModelNotAllowed`, `NoUpstreamAvailable`, `UnknownModel` and `AdmissionError`.
+        Raises `ModelNotAllowed`, `InvalidRequest`, `NoUpstreamAvailable`, `UnknownModel` and `AdmissionError`.
         """
         caller, allowance = call.caller, call.allowance
         terms = caller.terms
@@ -113,6 +114,10 @@ class Clientele:
             peek = msgspec.structs.replace(peek, model=terms.enforced_model)
         if not terms.allows(peek.model, fleet.table):
             raise ModelNotAllowed(peek.model)
+        if not terms.open or terms.enforced_model is not None:
+            for other in other_models(call.body):
+                if not terms.allows_beside(peek.model, other, fleet.table):
+                    raise ModelNotAllowed(other)
         if terms.limits_thinking and peek.operation == "chat":
             self._think(call)
         if allowance.budget.limits:

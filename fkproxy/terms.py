@@ -85,6 +85,13 @@ class Terms:
         """Whether the key may ask for `model`."""
         return self.open or (self._own.allows(model, table) and self._pools.allows(model, table))
 
+    def allows_beside(self, model: str, other: str, table: RoutingTable) -> bool:
+        """Whether a request for `model` may name `other`, too, which the vendor would ask: as it is known behind the same prefix."""
+        if self.enforced_model is not None and other not in (self.enforced_model, *table.names(self.enforced_model)):
+            return False
+        prefix = next((model.removesuffix(name) for name in table.names(model) if model.endswith(f"/{name}")), "")
+        return self.allows(prefix + other, table)
+
     def thinking(self, asked: str | None) -> ReasoningConfig | None:
         """What is to be asked for instead of `asked` (see `Dialect.reasoning_of`); None where it may stay as it is.
 

@@ -138,6 +138,47 @@ async def test_an_enforced_model_is_the_one_that_the_policy_is_about(body: bytes
     assert (client.status, code_of(client)) == (403, "model_not_allowed")
 
 
+BESIDE: list[tuple[str, dict[str, Any]]] = [
+    ("openai_chat", {"models": ["MODEL"]}),
+    ("openai_chat", {"tools": [{"type": "openrouter:advisor", "parameters": {"model": "MODEL"}}]}),
+    ("openai_completions", {"models": ["MODEL"]}),
+    ("openai_responses", {"tools": [{"type": "image_generation", "model": "MODEL"}]}),
+    ("openai_responses", {"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "image_generation", "model": "MODEL"}]}]}),
+    ("anthropic", {"fallbacks": [{"model": "MODEL"}]}),
+    ("anthropic", {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "MODEL"}]}),
+]
+
+
+@pytest.mark.parametrize("keys", [key(models=("m*", "claude-haiku*", "gpt-4o*")), key(enforced_model="m1")], ids=["models", "enforced"])
+@pytest.mark.parametrize(("escaped", "named", "status"), [(False, "m1", 200), (False, "dear", 403), (True, "dear", 403)])
+@pytest.mark.parametrize(("dialect", "fields"), BESIDE)
+async def test_a_key_names_no_other_model_that_it_may_not_ask_for(
+    dialect: str, fields: dict[str, Any], escaped: bool, named: str, status: int, keys: ClientKey
+) -> None:
+    bench = Bench(("own", "openai_chat" if dialect == "openai_completions" else dialect), directory=directory(keys))
+    replies = dialect if dialect != "openai_completions" else "openai_chat"
+    bench.adapters[0].streams((GOLDEN / replies / "text_streamed" / "response.sse").read_bytes())
+    beside = json.loads(json.dumps(fields).replace("MODEL", named))
+    body = asking(dialect, model="m1", **beside)
+    if escaped:
+        body = body.replace(b'"model', b'"\\u006dodel').replace(b'"fallbacks', b'"\\u0066allbacks').replace(b'"tools', b'"\\u0074ools')
+    client = await send(bench, body, dialect)
+    assert client.status == status
+    if status == 403:
+        assert (code_of(client), named.encode() in client.body) == ("model_not_allowed", True)
+        assert not bench.adapters[0].calls
+
+
+async def test_what_a_key_may_ask_for_behind_a_prefix_it_may_name_as_the_vendor_does() -> None:
+    bench = Bench(CHAT, directory=directory(key(models=("compatible/*",))))
+    for other, status in (("vendor/m2", 200), ("m2", 200)):
+        bench.adapters[0].replies(completion())
+        assert (await send(bench, chat("compatible/vendor/m1", models=[other]))).status == status
+    bench = Bench(CHAT, directory=directory(key(), pools=(Pool(name="team", excluded_models=("compatible/dear",)),)))
+    bench.adapters[0].replies(completion())
+    assert (await send(bench, chat("compatible/m1", models=["dear"]))).status == 403
+
+
 HIDDEN: list[tuple[str, dict[str, Any], tuple[bytes, bytes]]] = [
     ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": "20000"}}}, (b"", b"")),
     ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": 2e4}}}, (b"", b"")),
