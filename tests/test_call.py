@@ -231,6 +231,28 @@ async def test_who_hangs_up_pays_what_was_used_until_then_and_what_was_expected_
     assert (spent(bench).tokens, spent(bench).usd) == (tokens, pytest.approx(usd))
 
 
+@pytest.mark.parametrize(("events", "made"), [(3000, None), (3, 1024)])
+async def test_who_hangs_up_before_the_usage_pays_for_what_has_come(events: int, made: int | None) -> None:
+    bench, hang = limited("openai_chat", spend_usd_per_day=1.0), Hang()
+    event = delta(content=" word", refusal=None, padding="x" * 200)
+    bench.adapters[0].streams(sse(ROLE, *[event] * events), hang)
+    body = chat(stream=True)
+    assert await hang_up(bench, body, "openai_chat", hang) is None
+    assert (bench.record.client_ended, bench.record.usage) == (True, None)
+    made = made or bench.record.response_bytes // 256
+    assert made >= events * 0.9
+    given = len(body) // 4
+    assert (spent(bench).tokens, spent(bench).usd) == (given + made, pytest.approx((given + made * 10) / 1e6))
+
+
+async def test_a_stream_whose_upstream_counts_nothing_counts_as_what_has_come() -> None:
+    bench = limited("openai_chat", tokens_per_day=1_000_000)
+    bench.adapters[0].streams(sse(ROLE, delta(content="x" * 1_000_000), DONE))
+    body = chat(stream=True)
+    assert (await send(bench, body)).status == 200
+    assert spent(bench).tokens == len(body) // 4 + bench.record.response_bytes // 256 > 3900
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_who_hangs_up_before_a_reply_has_used_tokens_of_the_minute(stream: bool) -> None:
     bench = limited("openai_chat", tokens_per_minute=3000)
