@@ -26,6 +26,7 @@ from fkproxy.directory import Directory
 from fkproxy.explain import Explanation, Explanations, explained
 from fkproxy.fleet import Fleet
 from fkproxy.gateway import Gateway
+from fkproxy.limits.bucket import TokenBucket
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
 from fkproxy.place import place_of
@@ -58,6 +59,11 @@ _STATIC_HEADERS: Headers = [
 ]
 """On every reply. A reply is JSON or an event stream and never a page; these keep a browser from taking it for one."""
 
+
+_STRANGERS_AT_ONCE, _STRANGERS_PER_SECOND = 1000, 0.1
+"""Calls of strangers that the log of calls takes. It holds so many, and the oldest go: thousands a second from anybody without a key would
+have pushed all others out of it within minutes. The access log and the metrics have each.
+"""
 
 _LEAVE_WITHIN_S = 3.0
 """How long the end may take for what goes on beside the calls."""
@@ -107,12 +113,15 @@ def create_app(
     clientele = Clientele(keys, max_wait_s=settings.routing.max_wait_secs)
     clientele.replace(administration.directory)
 
+    strangers_calls = TokenBucket(_STRANGERS_AT_ONCE, _STRANGERS_PER_SECOND, time.monotonic())
+
     def observe(record: CallRecord) -> None:
         metrics.observe(record)
         stats.observe(record)
         if record.dialect is not None:
             explanations.observe(record)
-            if journal is not None:
+            stranger = record.error_code is not None and _is_a_strangers(record)
+            if journal is not None and not (stranger and not strangers_calls.take(time.monotonic()).allowed):
                 journal.write(record)
         access_log.write(record)
 
@@ -278,6 +287,11 @@ def _first_fleet(assembly: Assembly, administration: Administration) -> Fleet:
 def _tried(client: HttpClient, loaded: LoadedSettings) -> Fleet:
     """Raises `ValueError` for what cannot be built."""
     return Assembly(client, loaded.settings, lambda key, to: None).fleet(loaded)
+
+
+def _is_a_strangers(record: CallRecord) -> bool:
+    """A call that failed did so before anybody was asked, and no good key came with it."""
+    return not record.attempts and (record.key_id is None or record.auth == "refused")
 
 
 def _cors(settings: Settings) -> CorsPolicy | None:
