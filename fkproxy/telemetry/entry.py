@@ -19,7 +19,7 @@ import msgspec
 from fkproxy.model.usage import Usage
 from fkproxy.telemetry.record import OTHER, Attempt, CallRecord, Skipped, known_method
 
-__all__ = ["Entry", "EntryEncoder", "cleaned", "decode_entry"]
+__all__ = ["Entry", "EntryEncoder", "cleaned", "decode_entry", "shown_to_all"]
 
 _MAX_MODEL_CHARS = 128
 _MAX_KNOWN = 1024
@@ -123,6 +123,11 @@ def cleaned(record: CallRecord) -> CallRecord:
         tries=tuple([_place(each, served) for each in record.tries]),
         skipped=tuple([_place(each, served) for each in record.skipped]),
     )
+
+
+def shown_to_all(model: str) -> str:
+    """A model's name where anybody may look: one that could be a key or a question is "other"."""
+    return model if _UNSERVED_MODEL.fullmatch(model) else OTHER
 
 
 def _model(name: str | None, served: bool) -> str | None:

@@ -27,6 +27,7 @@ from fkproxy.gateway import Gateway, error_headers
 from fkproxy.model.errors import FkproxyError, InternalError, MethodNotAllowed, NotAuthenticated, UnknownModel, UnknownRoute
 from fkproxy.suffix import split_suffix
 from fkproxy.supervision import SUPERVISOR_AGENT
+from fkproxy.telemetry.entry import shown_to_all
 from fkproxy.telemetry.metrics import Metrics
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
@@ -351,8 +352,9 @@ def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
     hold = standing.hold(None)
     if hold is not None:
         entry["cause"] = hold.cause
+    # Callers choose the names, and health is open to everybody.
     models = {
-        model: {"state": held.state, "cause": held.cause, "retry_after_s": round(standing.retry_after_s(model, at), 1)}
+        shown_to_all(model): {"state": held.state, "cause": held.cause, "retry_after_s": round(standing.retry_after_s(model, at), 1)}
         for model, held in standing.models().items()
     }
     if models:

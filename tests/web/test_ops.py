@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from fkproxy.dialects.base import ModelEntry
 from fkproxy.directory import Pool
 from fkproxy.supervision import SUPERVISOR_AGENT
 from tests.fakes.keys import directory, key, raw
+from tests.fakes.upstream import FakeUpstream
 from tests.web.asking import App, chat
 
 KEY = "sk-web-tests-0123456789"
@@ -50,6 +52,19 @@ async def test_a_degraded_gateway_serves_and_says_so_and_a_dead_one_says_that() 
     health = await dead.ask("GET", "/health")
     assert (health.status, health.json()["ok"]) == (503, False)
     assert (await dead.ask("GET", "/livez")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/metrics/providers"])
+async def test_what_was_typed_in_a_models_place_is_not_shown_to_everybody(path: str) -> None:
+    missing = json.dumps({"error": {"message": "no such model", "code": "model_not_found"}}).encode()
+    head = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(missing)
+    async with FakeUpstream([head + missing]) as upstream:
+        app = App(OPENAI_API_KEY="sk-upstream-key", OPENAI_BASE_URL=f"{upstream.url}/v1")
+        for model in ("gpt-missing", "sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz", "why is the sky blue"):
+            assert (await app.ask("POST", "/v1/chat/completions", body=chat(model))).status == 404
+        body = (await app.ask("GET", path)).json()
+    held = (body["upstreams"] if path == "/health" else body["data"][0]["credentials"])[0]["models"]
+    assert {model: entry["cause"] for model, entry in held.items()} == {"gpt-missing": "model_missing", "other": "model_missing"}
 
 
 async def test_one_model_can_be_asked_for_by_name() -> None:
