@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from fkproxy.adapters.base import Exchange
+from fkproxy.adapters.secret import repeats
 from fkproxy.call import JSON_TYPE, Call, Client, StreamPolicy
 from fkproxy.dialects.base import Dialect, Peek, StreamDecoder
 from fkproxy.dialects.unsure import Unsure
@@ -451,9 +452,12 @@ class _Stream:
 
     def _tell(self, frame: Frame, events: Sequence[Event], out: list[bytes]) -> None:
         """Hand a same-dialect error frame on as it came, but for one without data to a client that has an array in place of events, or may
-        have the beginning of its next event.
+        have the beginning of its next event, and for one that repeats our key.
         """
-        self._told = self._same and (frame.data is not None or not (self._peek.json_array or self._call.kept_alive))
+        lease = self._call.lease
+        secret = lease is not None and repeats(frame.raw, lease.upstream.adapter.credential, *lease.upstream.terms.withheld)
+        plain = frame.data is not None or not (self._peek.json_array or self._call.kept_alive)
+        self._told = self._same and plain and not secret
         if self._told:
             out.append(self._dialect.forward_frame(frame, events, self._peek))
 

@@ -24,7 +24,7 @@ from fkproxy.model.errors import (
 from fkproxy.refusal import nobody, told
 from fkproxy.telemetry.record import Skipped
 from fkproxy.upstream import Terms
-from tests.fakes.keys import begun
+from tests.fakes.keys import asking, begun
 from tests.fakes.pipeline import Bench
 from tests.test_attempts import ONE, TWO, chat, error_of, failing, states
 
@@ -134,6 +134,27 @@ async def test_what_an_upstream_repeats_of_its_key_is_not_told() -> None:
     failing(bench.adapters[0], 400, error={"message": "not for sk-canary-key"})
     client = await bench.send(chat())
     assert (client.status, error_of(client)["message"]) == (400, "not for …")
+
+
+BROKEN: dict[str, tuple[str, dict[str, object]]] = {
+    "openai_chat": ("", {"error": {"message": "not for sk-canary-key"}}),
+    "anthropic": ("event: error\n", {"type": "error", "error": {"type": "api_error", "message": "not for sk-canary-key"}}),
+    "openai_responses": ("event: error\n", {"type": "error", "code": "x", "message": "not for sk-canary-key", "param": None}),
+    "gemini": ("", {"error": {"code": 500, "status": "INTERNAL", "message": "not for sk-canary-key"}}),
+}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("dialect", list(BROKEN))
+async def test_nor_is_it_in_a_stream_of_the_clients_own_dialect(dialect: str, whole: bool) -> None:
+    bench = Bench(("one", dialect))
+    bench.adapters[0].credential = StaticSecret("", "sk-canary-key")
+    event, said = BROKEN[dialect]
+    frame = f"{event}data: {json.dumps(said)}\n\n".encode()
+    bench.adapters[0].streams(begun(dialect) + (frame if whole else frame[:-2]))
+    target = "gemini-2.5-flash:streamGenerateContent" if dialect == "gemini" else ""
+    client = await bench.send(asking(dialect), dialect, target=target)
+    assert (client.status, client.body.find(b"canary"), client.body.count(b"not for")) == (200, -1, 1)
 
 
 async def test_what_a_second_upstream_says_of_the_request_is_told_whatever_the_first_one_failed_with() -> None:

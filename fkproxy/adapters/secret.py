@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fkproxy.adapters.base import Credential, CredentialStatus
 from fkproxy.model.errors import UpstreamError, UpstreamRejected
 
-__all__ = ["StaticSecret", "withhold"]
+__all__ = ["StaticSecret", "repeats", "withhold"]
 
 _LEAST_CHARS = 8
 """What is shorter is no secret, and stands in any text."""
@@ -38,11 +40,19 @@ def withhold(error: UpstreamError, *credentials: Credential) -> None:
 
     Tokens that are renewed are left: they end by themselves, and no vendor's reply is known that holds one.
     """
-    secrets = [each.value for each in credentials if isinstance(each, StaticSecret) and len(each.value) >= _LEAST_CHARS]
     # The longest first: one may be a part of another.
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in sorted(_secrets(credentials), key=len, reverse=True):
         error.args = tuple(each.replace(secret, "…") if isinstance(each, str) else each for each in error.args)
         if isinstance(error, UpstreamRejected):
             error.param = error.param.replace(secret, "…") if error.param is not None else None
             error.native_code = error.native_code.replace(secret, "…") if error.native_code is not None else None
             error.details = error.details.replace(secret, "…") if error.details is not None else None
+
+
+def repeats(said: bytes, *credentials: Credential) -> bool:
+    """Whether an upstream's own bytes hold one of the secrets that `withhold` takes out."""
+    return any(said.find(secret.encode()) >= 0 for secret in _secrets(credentials))
+
+
+def _secrets(credentials: Iterable[Credential]) -> list[str]:
+    return [each.value for each in credentials if isinstance(each, StaticSecret) and len(each.value) >= _LEAST_CHARS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fkproxy.adapters.base import Credential, CredentialStatus
-from fkproxy.adapters.secret import StaticSecret, withhold
+from fkproxy.adapters.secret import StaticSecret, repeats, withhold
 from fkproxy.model.errors import UpstreamRejected
 
 
@@ -34,3 +34,5 @@ def test_what_an_upstream_repeats_of_the_secret_is_taken_out() -> None:
     withhold(said, StaticSecret("", "a"))
     withhold(said, StaticSecret("", ""))
     assert (str(said), said.param, said.native_code) == ("a short one is in every text", None, None)
+    found = [repeats(b"a canary-key", StaticSecret("", each)) for each in ("canary-key", "canary-keys", "a", "")]
+    assert found == [True, False, False, False]
