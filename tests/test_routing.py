@@ -85,6 +85,14 @@ def test_prefixes_mappings_and_exclusions() -> None:
         table.candidates("one/gpt-4o")
 
 
+def test_what_is_excluded_is_so_by_whatever_way_to_it() -> None:
+    table = RoutingTable([Rule(provider_key="one", models=("*",), excluded=("vendor/large",))])
+    for model in ("vendor/large", "vendor/large:nitro", "one/vendor/large:floor"):
+        with pytest.raises(UnknownModel):
+            table.candidates(model)
+    assert table.candidates("vendor/small:nitro") == (Target(0, "vendor/small:nitro"),), "the vendor knows what it means"
+
+
 def test_priorities_credentials_and_fallbacks_make_stages() -> None:
     table = RoutingTable(
         [

@@ -6,14 +6,22 @@ import re
 
 __all__ = ["bare", "dated", "forms", "undated"]
 
+_ROUTED = re.compile(r"(?::(?:nitro|floor|exacto|online))+$", re.IGNORECASE)
+"""Other words behind a colon are models of their own: `:free`, `:batch`, `:thinking`, `:extended`, a size of Ollama's.
+
+Source: openrouter.ai/docs/guides/routing/model-variants/overview, read 2026-11.
+"""
+
 _DATE = re.compile(r"[-@](\d{8})$")
 
 
 def bare(name: str) -> str:
-    """A model's name without the collection that Google has it in, however often that is said: vendors take it for the same model."""
+    """A model's name without the collection that Google has it in, however often that is said, and without the way to it that OpenRouter's
+    clients may add to any: vendors take it for the same model, at the same price.
+    """
     while name.startswith("models/"):
         name = name[len("models/") :]
-    return name
+    return _ROUTED.sub("", name)
 
 
 def dated(name: str, mark: str) -> str:

@@ -101,3 +101,12 @@ def test_what_embeds_has_a_price() -> None:
 
 def test_a_models_name_with_googles_collection_has_its_price() -> None:
     assert Pricing(vendor="google").rates("models/gemini-2.5-pro") == Pricing(vendor="google").rates("gemini-2.5-pro") != ()
+
+
+def test_the_way_to_a_model_changes_no_price() -> None:
+    small, pricing = Usage(input_tokens=1000, output_tokens=100), Pricing(url="https://openrouter.ai/api/v1")
+    plain = cost_usd(pricing, "openai/gpt-5", small)
+    assert plain
+    for way in ("nitro", "floor", "exacto", "online", "nitro:online"):
+        assert cost_usd(pricing, f"openai/gpt-5:{way}", small) == plain
+    assert cost_usd(pricing, "openai/gpt-5:free", small) != plain, "it is a model of its own"
