@@ -13,16 +13,16 @@ vertex.py           what clients of Claude on Vertex AI say otherwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from fkproxy.dialects.anthropic import errors, peek, request, request_encode, response, response_encode, thinking, vertex
 from fkproxy.dialects.anthropic.counting import Counter
-from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.base import Encoded, ModelEntry, Peek, Route
 from fkproxy.dialects.conversation import ConversationMarks
-from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
-from fkproxy.model.events import Event, Reply
+from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
+from fkproxy.model.events import Event
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
@@ -54,6 +54,18 @@ class Anthropic:
     # The anthropic package (2.11, `_streaming.py`) passes over pings wherever they stand, also before message_start.
     keep_alive = sse.encode_event("ping", b'{"type": "ping"}')
 
+    encode_request = staticmethod(request_encode.encode_request)
+    # Usage is always told.
+    forward_request = staticmethod(peek.forward_request)
+    reasoning_of = staticmethod(thinking.reasoning_of)
+    decode_reply = staticmethod(response.decode_reply)
+    hear_reply = staticmethod(response.decode_reply)
+    stream_decoder = response.StreamDecoder
+    encode_reply = staticmethod(response_encode.encode_reply)
+    stream_encoder = response_encode.StreamEncoder
+    decode_error = staticmethod(errors.decode_error)
+    encode_models = staticmethod(response_encode.encode_models)
+
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
         return peek.peek(body)
@@ -62,42 +74,10 @@ class Anthropic:
         """See `Dialect.decode_request`."""
         return request.decode_request(body, asked.model)
 
-    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
-        """See `Dialect.encode_request`."""
-        return request_encode.encode_request(asked, model)
-
-    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
-        """See `Dialect.forward_request`. Usage is always told."""
-        return peek.forward_request(body, asked, model)
-
-    def reasoning_of(self, body: bytes) -> str | None:
-        """See `Dialect.reasoning_of`."""
-        return thinking.reasoning_of(body)
-
     def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
         """See `Dialect.apply_reasoning`."""
         losses: list[Loss] = []
         return Encoded(thinking.apply_reasoning(body, config, model, losses), tuple(losses))
-
-    def decode_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.decode_reply`."""
-        return response.decode_reply(body)
-
-    def hear_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.hear_reply`."""
-        return response.decode_reply(body)
-
-    def stream_decoder(self) -> response.StreamDecoder:
-        """See `Dialect.stream_decoder`."""
-        return response.StreamDecoder()
-
-    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
-        """See `Dialect.encode_reply`."""
-        return response_encode.encode_reply(reply, context)
-
-    def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
-        """See `Dialect.stream_encoder`."""
-        return response_encode.StreamEncoder(context)
 
     def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
         """See `Dialect.forward_frame`."""
@@ -106,14 +86,6 @@ class Anthropic:
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
         """See `Dialect.encode_error`."""
         return json.encode(errors.encode_error(error, request_id))
-
-    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """See `Dialect.decode_error`."""
-        return errors.decode_error(status, headers, body)
-
-    def encode_models(self, models: list[ModelEntry]) -> bytes:
-        """See `Dialect.encode_models`."""
-        return response_encode.encode_models(models)
 
     def decode_models(self, body: bytes) -> list[ModelEntry]:
         """See `Dialect.decode_models`."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 from fkproxy.dialects.base import Encoded, Route
 from fkproxy.dialects.codex import plan, response
 from fkproxy.dialects.openai_responses import OpenAiResponses
-from fkproxy.model.events import Event
 from fkproxy.model.request import ChatRequest
 
 __all__ = ["DIALECT", "Codex"]
@@ -27,21 +26,13 @@ class Codex(OpenAiResponses):
     name = plan.NAME
     routes: tuple[Route, ...] = ()
 
+    reasoning_of = staticmethod(plan.reasoning_of)
+    decode_reply = staticmethod(response.decode_reply)
+    stream_decoder = response.StreamDecoder
+
     def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
         """See `Dialect.encode_request`. The body is a `Plan`."""
         return plan.encode_request(asked, model)
-
-    def reasoning_of(self, body: bytes) -> str | None:
-        """See `Dialect.reasoning_of`."""
-        return plan.reasoning_of(body)
-
-    def decode_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.decode_reply`. The body is a stream that is over."""
-        return response.decode_reply(body)
-
-    def stream_decoder(self) -> response.StreamDecoder:  # type: ignore[override]  # the same protocol, another stream
-        """See `Dialect.stream_decoder`."""
-        return response.StreamDecoder()
 
 
 DIALECT = Codex()

@@ -11,18 +11,18 @@ vertex.py           what clients of Vertex AI say otherwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from fkproxy.dialects.base import Encoded, ModelEntry, Operation, Peek, ReplyContext, Route
+from fkproxy.dialects.base import Encoded, ModelEntry, Operation, Peek, Route
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode, thinking, vertex
 from fkproxy.dialects.gemini.counting import Counter
 from fkproxy.dialects.gemini.embedding import Embedder
-from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamError, UpstreamProtocolError
-from fkproxy.model.events import Event, Failed, Reply
+from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamProtocolError
+from fkproxy.model.events import Event, Failed
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, late_event
 from fkproxy.wire.sse import Frame
@@ -68,6 +68,16 @@ class Gemini:
     embedder = Embedder()
     keep_alive = late_event.BEGINNING
 
+    encode_request = staticmethod(request_encode.encode_request)
+    reasoning_of = staticmethod(thinking.reasoning_of)
+    decode_reply = staticmethod(response.decode_reply)
+    hear_reply = staticmethod(response.decode_reply)
+    stream_decoder = response.StreamDecoder
+    encode_reply = staticmethod(response_encode.encode_reply)
+    stream_encoder = response_encode.StreamEncoder
+    decode_error = staticmethod(errors.decode_error)
+    encode_models = staticmethod(response_encode.encode_models)
+
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
         model, colon, method = unquote(target).rpartition(":")
@@ -82,42 +92,14 @@ class Gemini:
         """See `Dialect.decode_request`."""
         return request.decode_request(body, asked.model, stream=asked.stream)
 
-    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
-        """See `Dialect.encode_request`."""
-        return request_encode.encode_request(asked, model)
-
     def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
         """See `Dialect.forward_request`. The model is in the path, and usage is always told."""
         return body
-
-    def reasoning_of(self, body: bytes) -> str | None:
-        """See `Dialect.reasoning_of`."""
-        return thinking.reasoning_of(body)
 
     def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
         """See `Dialect.apply_reasoning`."""
         losses: list[Loss] = []
         return Encoded(thinking.apply_reasoning(body, config, model, losses), tuple(losses))
-
-    def decode_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.decode_reply`."""
-        return response.decode_reply(body)
-
-    def hear_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.hear_reply`."""
-        return response.decode_reply(body)
-
-    def stream_decoder(self) -> response.StreamDecoder:
-        """See `Dialect.stream_decoder`."""
-        return response.StreamDecoder()
-
-    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
-        """See `Dialect.encode_reply`."""
-        return response_encode.encode_reply(reply, context)
-
-    def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
-        """See `Dialect.stream_encoder`."""
-        return response_encode.StreamEncoder(context)
 
     def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
         """See `Dialect.forward_frame`. An upstream's own error has behind it what ours have."""
@@ -128,14 +110,6 @@ class Gemini:
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
         """See `Dialect.encode_error`."""
         return json.encode(errors.encode_error(error, request_id))
-
-    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """See `Dialect.decode_error`."""
-        return errors.decode_error(status, headers, body)
-
-    def encode_models(self, models: list[ModelEntry]) -> bytes:
-        """See `Dialect.encode_models`."""
-        return response_encode.encode_models(models)
 
     def decode_models(self, body: bytes) -> list[ModelEntry]:
         """See `Dialect.decode_models`. Models that neither talk nor embed, such as those that only predict, are left out."""

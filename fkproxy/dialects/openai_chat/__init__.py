@@ -11,7 +11,7 @@ azure.py            what clients of Azure OpenAI say otherwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,8 +22,8 @@ from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_chat import azure, peek, reasoning, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_chat.embedding import Embedder
 from fkproxy.dialects.openai_models import taken_effort
-from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
-from fkproxy.model.events import Event, Reply
+from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
+from fkproxy.model.events import Event
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
@@ -54,6 +54,16 @@ class OpenAiChat:
     embedder = Embedder()
     keep_alive = sse.encode_comment("keep-alive")
 
+    encode_request = staticmethod(request_encode.encode_request)
+    forward_request = staticmethod(peek.forward_request)
+    reasoning_of = staticmethod(reasoning.reasoning_of)
+    decode_reply = staticmethod(response.decode_reply)
+    hear_reply = staticmethod(response.hear_reply)
+    stream_decoder = response.StreamDecoder
+    encode_reply = staticmethod(response_encode.encode_reply)
+    decode_error = staticmethod(errors.decode_error)
+    encode_models = staticmethod(response_encode.encode_models)
+
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
         return peek.peek(body)
@@ -62,38 +72,10 @@ class OpenAiChat:
         """See `Dialect.decode_request`."""
         return request.decode_request(body, asked.model)
 
-    def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
-        """See `Dialect.encode_request`."""
-        return request_encode.encode_request(asked, model)
-
-    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
-        """See `Dialect.forward_request`."""
-        return peek.forward_request(body, asked, model)
-
-    def reasoning_of(self, body: bytes) -> str | None:
-        """See `Dialect.reasoning_of`."""
-        return reasoning.reasoning_of(body)
-
     def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
         """See `Dialect.apply_reasoning`."""
         losses: list[Loss] = []
         return Encoded(reasoning.apply_effort(body, taken_effort(config, model, losses)), tuple(losses))
-
-    def decode_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.decode_reply`."""
-        return response.decode_reply(body)
-
-    def hear_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.hear_reply`."""
-        return response.hear_reply(body)
-
-    def stream_decoder(self) -> response.StreamDecoder:
-        """See `Dialect.stream_decoder`."""
-        return response.StreamDecoder()
-
-    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
-        """See `Dialect.encode_reply`."""
-        return response_encode.encode_reply(reply, context)
 
     def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
         """See `Dialect.stream_encoder`."""
@@ -108,14 +90,6 @@ class OpenAiChat:
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
         """See `Dialect.encode_error`."""
         return json.encode(errors.encode_error(error, request_id))
-
-    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """See `Dialect.decode_error`."""
-        return errors.decode_error(status, headers, body)
-
-    def encode_models(self, models: list[ModelEntry]) -> bytes:
-        """See `Dialect.encode_models`."""
-        return response_encode.encode_models(models)
 
     def decode_models(self, body: bytes) -> list[ModelEntry]:
         """See `Dialect.decode_models`."""

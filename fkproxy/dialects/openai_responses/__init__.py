@@ -10,17 +10,17 @@ counting.py         a count of tokens, both ends
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 from fkproxy.dialects import openai_errors as errors
-from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects.base import Encoded, ModelEntry, Peek, Route, StreamDecoder
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_models import taken_effort
 from fkproxy.dialects.openai_responses import peek, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_responses.counting import Counter
-from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamProtocolError
-from fkproxy.model.events import Event, Reply
+from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
+from fkproxy.model.events import Event
 from fkproxy.model.request import ChatRequest, Effort, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
@@ -55,6 +55,14 @@ class OpenAiResponses:
     counter = Counter()
     embedder = None
 
+    # Usage is always told.
+    forward_request = staticmethod(peek.forward_request)
+    decode_reply = staticmethod(response.decode_reply)
+    stream_decoder: type[StreamDecoder] = response.StreamDecoder
+    encode_reply = staticmethod(response_encode.encode_reply)
+    stream_encoder = response_encode.StreamEncoder
+    decode_error = staticmethod(errors.decode_error)
+
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
         return peek.peek(body)
@@ -67,10 +75,6 @@ class OpenAiResponses:
         """See `Dialect.encode_request`."""
         return request_encode.encode_request(asked, model)
 
-    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
-        """See `Dialect.forward_request`. Usage is always told."""
-        return peek.forward_request(body, asked, model)
-
     def reasoning_of(self, body: bytes) -> str | None:
         """See `Dialect.reasoning_of`."""
         return peek.reasoning_of(body, _EFFORTS)
@@ -80,25 +84,9 @@ class OpenAiResponses:
         losses: list[Loss] = []
         return Encoded(peek.apply_effort(body, taken_effort(config, model, losses)), tuple(losses))
 
-    def decode_reply(self, body: bytes) -> list[Event]:
-        """See `Dialect.decode_reply`."""
-        return response.decode_reply(body)
-
     def hear_reply(self, body: bytes) -> list[Event]:
         """See `Dialect.hear_reply`."""
         return self.decode_reply(body)
-
-    def stream_decoder(self) -> response.StreamDecoder:
-        """See `Dialect.stream_decoder`."""
-        return response.StreamDecoder()
-
-    def encode_reply(self, reply: Reply, context: ReplyContext) -> bytes:
-        """See `Dialect.encode_reply`."""
-        return response_encode.encode_reply(reply, context)
-
-    def stream_encoder(self, context: ReplyContext) -> response_encode.StreamEncoder:
-        """See `Dialect.stream_encoder`."""
-        return response_encode.StreamEncoder(context)
 
     def forward_frame(self, frame: Frame, events: Sequence[Event], asked: Peek) -> bytes:
         """See `Dialect.forward_frame`."""
@@ -107,10 +95,6 @@ class OpenAiResponses:
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
         """See `Dialect.encode_error`."""
         return json.encode(errors.encode_error(error, request_id))
-
-    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """See `Dialect.decode_error`."""
-        return errors.decode_error(status, headers, body)
 
     def encode_models(self, models: list[ModelEntry]) -> bytes:
         """See `Dialect.encode_models`. The list is asked for as that of chat completions is."""
