@@ -118,6 +118,7 @@ SHARED: dict[str, set[str]] = {
 
 NEIGHBOURS: dict[str, set[str]] = {
     "dialects.codex": {"openai_responses"},  # what the child is told as history are items of that dialect
+    "adapters.anthropic": {"gemini"},  # Claude on Vertex AI is at the address of the cloud's own models
 }
 """Module → the neighbour that it is made from, with a reason."""
 

@@ -22,8 +22,9 @@ from urllib.parse import quote
 
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.http import Address, HttpClient
-from fkproxy.adapters.listing import fetch_models
+from fkproxy.adapters.gemini import OverVertex
+from fkproxy.adapters.http import HttpClient
+from fkproxy.adapters.listing import Listing
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 from fkproxy.wire import json
 
@@ -53,13 +54,13 @@ def _features(headers: Mapping[bytes, bytes] | None, allowed: tuple[str, ...]) -
     return f"anthropic-beta: {','.join(passed)}\r\n".encode() if passed else b""
 
 
-class AnthropicApi:
+class AnthropicApi(Listing):
     """api.anthropic.com, or whatever the base URL says."""
 
     dialect = "anthropic"
     spoken = frozenset(("anthropic",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
-    children = None
+    models_target = "/v1/models?limit=1000"
 
     def __init__(
         self,
@@ -71,40 +72,22 @@ class AnthropicApi:
         models: tuple[str, ...],
         beta_features: tuple[str, ...],
     ) -> None:
-        self.provider_key = provider_key
-        self.models = models
-        self.credential = access.credential
-        self._client = client
-        self._codec = dialect
-        self._access = access
+        super().__init__(client, dialect, access, provider_key=provider_key, models=models)
         self._beta_features = beta_features
-        self._origin = access.origin
-        self.address: Address = self._origin.address
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
         headers = await self._access.block(call.client_headers) + _features(call.client_headers, self._beta_features)
         return await self._client.send(self._origin, "POST", _PATHS[call.operation], headers, call.body)
 
-    async def list_models(self) -> list[ModelEntry]:
-        """See `Adapter.list_models`."""
-        return await fetch_models(self._client, self._origin, "/v1/models?limit=1000", await self._access.block(), self._codec)
 
-    async def verify(self) -> None:
-        """See `Adapter.verify`."""
-        await self.list_models()
-
-    async def aclose(self) -> None:
-        """The client is shared and closed by its owner."""
-
-
-class VertexClaude:
+class VertexClaude(OverVertex):
     """The Claude models of one project in one location."""
 
     dialect = "anthropic"
     spoken = frozenset(("anthropic",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
-    children = None
+    publisher = "anthropic"
 
     def __init__(
         self,
@@ -116,41 +99,21 @@ class VertexClaude:
         region: str,
         models: tuple[str, ...],
         beta_features: tuple[str, ...],
-        project_id: str | None = None,
     ) -> None:
-        self.provider_key = provider_key
-        self.models = models
-        self.credential = access.credential
-        self._client = client
-        self._access = access
-        self._tokens = tokens
-        self._project_id = project_id
+        super().__init__(client, access, tokens, provider_key=provider_key, region=region, models=models)
         self._beta_features = beta_features
-        self._region = quote(region, safe="")
-        self._origin = access.origin
-        self.address: Address = self._origin.address
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`. Raises `UpstreamRefusedCredential` when no token can be had."""
         headers = await self._access.block(call.client_headers) + _features(call.client_headers, self._beta_features)
-        project = quote(self._project_id or self._tokens.project_id, safe=":")
-        prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/anthropic/models/"
         method = "streamRawPredict" if call.stream else "rawPredict"
         counting = call.operation == "count_tokens"
-        target = f"{prefix}{'count-tokens' if counting else quote(call.model, safe='-._~@')}:{method}"
+        target = f"{self._path()}{'count-tokens' if counting else quote(call.model, safe='-._~@')}:{method}"
         return await self._client.send(self._origin, "POST", target, headers, _with_version(call.body, keep_model=counting))
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`. Those that are named in full: the service has no list per project."""
         return [ModelEntry(id=name, owned_by="anthropic") for name in self.models if not set(name) & set("*?[")]
-
-    async def verify(self) -> None:
-        """See `Adapter.verify`. A token is had, and the project known; whether it may call models shows with the first call."""
-        await self._access.block()
-        self._project_id or self._tokens.project_id  # noqa: B018 - raises when there is none
-
-    async def aclose(self) -> None:
-        """The client is shared and closed by its owner."""
 
 
 def _with_version(body: bytes, *, keep_model: bool) -> bytes:

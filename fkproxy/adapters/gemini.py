@@ -15,15 +15,15 @@ from urllib.parse import quote
 
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.http import Address, HttpClient
-from fkproxy.adapters.listing import fetch_models
-from fkproxy.dialects.base import Dialect, ModelEntry, Operation
+from fkproxy.adapters.http import HttpClient
+from fkproxy.adapters.listing import Listing, OverHttp
+from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.wire import json
 
 if TYPE_CHECKING:
     from fkproxy.adapters.google_auth import GoogleTokens
 
-__all__ = ["GEMINI_BASE_URL", "GeminiApi", "VertexAi", "vertex_base_url"]
+__all__ = ["GEMINI_BASE_URL", "GeminiApi", "OverVertex", "VertexAi", "vertex_base_url"]
 
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
 
@@ -60,23 +60,13 @@ def _method(call: UpstreamCall) -> str:
     return f"{model}:streamGenerateContent?alt=sse" if call.stream else f"{model}:generateContent"
 
 
-class GeminiApi:
+class GeminiApi(Listing):
     """generativelanguage.googleapis.com, or whatever the base URL says."""
 
     dialect = "gemini"
     spoken = frozenset(("gemini",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens", "embeddings"))
-    children = None
-
-    def __init__(self, client: HttpClient, dialect: Dialect, access: Access, *, provider_key: str, models: tuple[str, ...]) -> None:
-        self.provider_key = provider_key
-        self.models = models
-        self.credential = access.credential
-        self._client = client
-        self._codec = dialect
-        self._access = access
-        self._origin = access.origin
-        self.address: Address = self._origin.address
+    models_target = "/v1beta/models?pageSize=1000"
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`."""
@@ -84,67 +74,47 @@ class GeminiApi:
             self._origin, "POST", "/v1beta/models/" + _method(call), await self._access.block(call.client_headers), call.body
         )
 
-    async def list_models(self) -> list[ModelEntry]:
-        """See `Adapter.list_models`."""
-        return await fetch_models(self._client, self._origin, "/v1beta/models?pageSize=1000", await self._access.block(), self._codec)
+
+class OverVertex(OverHttp):
+    """A publisher's models in one project and one location."""
+
+    publisher: str
+
+    def __init__(
+        self, client: HttpClient, access: Access, tokens: GoogleTokens, *, provider_key: str, region: str, models: tuple[str, ...]
+    ) -> None:
+        super().__init__(client, access, provider_key=provider_key, models=models)
+        self._tokens = tokens
+        self._region = quote(region, safe="")
+
+    def _path(self) -> str:
+        """Of its models. Raises `UpstreamRefusedCredential` when nobody names a project."""
+        project = quote(self._tokens.project_id, safe=":")
+        return f"/v1/projects/{project}/locations/{self._region}/publishers/{self.publisher}/models/"
 
     async def verify(self) -> None:
-        """See `Adapter.verify`."""
-        await self.list_models()
-
-    async def aclose(self) -> None:
-        """The client is shared and closed by its owner."""
+        """See `Adapter.verify`. A token is had, and the project known; whether it may call models shows with the first call."""
+        await self._access.block()
+        self._path()
 
 
-class VertexAi:
+class VertexAi(OverVertex):
     """One project in one location."""
 
     dialect = "gemini"
     spoken = frozenset(("gemini",))
     operations: frozenset[Operation] = frozenset(("chat", "count_tokens"))
-    children = None
-
-    def __init__(
-        self,
-        client: HttpClient,
-        access: Access,
-        tokens: GoogleTokens,
-        *,
-        provider_key: str,
-        region: str,
-        models: tuple[str, ...],
-        project_id: str | None = None,
-    ) -> None:
-        self.provider_key = provider_key
-        self.models = models
-        self.credential = access.credential
-        self._client = client
-        self._access = access
-        self._tokens = tokens
-        self._project_id = project_id
-        self._origin = access.origin
-        self.address: Address = self._origin.address
-        self._region = quote(region, safe="")
+    publisher = "google"
 
     async def send(self, call: UpstreamCall) -> Exchange:
         """See `Adapter.send`. Raises `UpstreamRefusedCredential` when no token can be had."""
         headers = await self._access.block(call.client_headers)
-        project = quote(self._project_id or self._tokens.project_id, safe=":")
-        prefix = f"/v1/projects/{project}/locations/{self._region}/publishers/google/models/"
         body = _counted(call.body) if call.operation == "count_tokens" else call.body
-        return await self._client.send(self._origin, "POST", prefix + _method(call), headers, body)
+        return await self._client.send(self._origin, "POST", self._path() + _method(call), headers, body)
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`. A fixed list: the service has none per project."""
         return [ModelEntry(id=name, owned_by="google") for name in _VERTEX_MODELS]
-
-    async def verify(self) -> None:
-        """See `Adapter.verify`. A token is had, and the project known; whether it may call models shows with the first call."""
-        await self._access.block()
-        self._project_id or self._tokens.project_id  # noqa: B018 - raises when there is none
-
-    async def aclose(self) -> None:
-        """The client is shared and closed by its owner."""
 
 
 def _counted(body: bytes) -> bytes:
