@@ -109,6 +109,7 @@ SHARED: dict[str, set[str]] = {
         "pairing",
         "retry_after",
         "root_schema",
+        "statuses",
         "tool_names",
     },
     "adapters": {"base", "http", "access", "listing", "google_auth", "secret"},

@@ -10,27 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from fkproxy.dialects.retry_after import retry_after_s
+from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS, NO_QUOTA, REFUSED, error_of_status, value_of
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
-    UpstreamFailed,
     UpstreamModelMissing,
-    UpstreamOverloaded,
     UpstreamQuotaExhausted,
-    UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
-    UpstreamUnavailable,
 )
 from fkproxy.model.events import Failed
-from fkproxy.wire import json
 from fkproxy.wire.numbers import whole_number
 
 __all__ = ["decode_error", "encode_error", "error_event"]
-
-_MAX_MESSAGE_CHARS = 1000
-
-_NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 504: "timeout_error"}
 _QUOTA_CODES = frozenset(
@@ -126,7 +118,7 @@ def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
     """The reply's JSON value."""
     kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     native = error.native_code if isinstance(error, UpstreamRejected) else None
-    message = str(error)[:_MAX_MESSAGE_CHARS]
+    message = str(error)[:MAX_MESSAGE_CHARS]
     if native == UpstreamRejected.TOO_LONG and not _TOO_LONG_WORDS.search(message):
         message = f"{_TOO_LONG_BEGINS}: {message}"
     return {"error": {"message": message, "type": kind, "param": error.param, "code": native or error.code, "request_id": request_id}}
@@ -134,12 +126,7 @@ def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """An error reply as one of ours. A refused credential's words are not kept: they may quote the key."""
-    try:
-        value = json.loads(body)
-    except ValueError:
-        value = None
-    if isinstance(value, list) and value:
-        value = value[0]  # of Google's endpoint for OpenAI's clients
+    value = value_of(body)
     inner = value.get("error", value) if isinstance(value, dict) else value
     return _error(status, inner, retry_after_s(headers))
 
@@ -162,10 +149,8 @@ def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
     kind = inner.get("type") if isinstance(inner, dict) else None
     no_model = not _NO_MODEL_CODES.isdisjoint((code, str(kind))) or (message is not None and _NO_MODEL.search(message) is not None)
     match status:
-        case 402:
-            return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
         case 429 if not _QUOTA_CODES.isdisjoint((code, str(kind))):
-            return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
+            return UpstreamQuotaExhausted(NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
         case 403 if message is not None and _FLAGGED.search(message):
             return UpstreamRejected(status, message, param=param, native_code=code)
         case 413 | 429 if message is not None and message.startswith(_TOO_LARGE):
@@ -183,33 +168,23 @@ def _error(status: int, inner: Any, wait_s: float | None) -> UpstreamError:
         case 403 if no_model:
             # Its words name the account's project.
             return UpstreamModelMissing(404, "the gateway's account at the upstream may not use the model", param=param, native_code=code)
-        case 401 | 403:
-            return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
         case 400 if refused_key:
-            return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
-        case 429:
-            return UpstreamRateLimited(message or "the upstream's rate limit is reached", retry_after_s=wait_s)
-        case 408 | 504:
-            return UpstreamUnavailable(message or "the upstream did not answer in time", upstream_status=status)
-        case 503 | 529:
-            return UpstreamOverloaded(message or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
-        case _ if 400 <= status < 500:
-            code = UpstreamRejected.TOO_LONG if message is not None and _TOO_LONG.search(message) else code
-            return UpstreamRejected(status, message or f"the upstream answered {status}", param=param, native_code=code)
+            return UpstreamRefusedCredential(REFUSED, upstream_status=status)
         case _:
-            return UpstreamFailed(message or f"the upstream answered {status}", upstream_status=status)
+            native = UpstreamRejected.TOO_LONG if message is not None and _TOO_LONG.search(message) else code
+            return error_of_status(status, message, wait_s, param=param, native_code=native)
 
 
 def _words(inner: Any) -> tuple[str | None, str | None, str | None]:
     """(message, param, code) as far as they are there."""
     if isinstance(inner, str):
-        return inner[:_MAX_MESSAGE_CHARS], None, None
+        return inner[:MAX_MESSAGE_CHARS], None, None
     if not isinstance(inner, dict):
         return None, None, None
     message = inner.get("message") or inner.get("detail")
     param, code = inner.get("param"), inner.get("code")
     return (
-        message[:_MAX_MESSAGE_CHARS] if isinstance(message, str) else None,
+        message[:MAX_MESSAGE_CHARS] if isinstance(message, str) else None,
         param if isinstance(param, str) else None,
         code[:100] if isinstance(code, str) else None,
     )

@@ -13,24 +13,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fkproxy.dialects.retry_after import believed_s, retry_after_s, seconds_until
+from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS, NO_QUOTA, REFUSED, error_of_status, value_of
 from fkproxy.model.errors import (
     FkproxyError,
     Unrepresentable,
     UpstreamError,
-    UpstreamFailed,
     UpstreamModelMissing,
-    UpstreamOverloaded,
     UpstreamQuotaExhausted,
-    UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
-    UpstreamUnavailable,
 )
 from fkproxy.wire import json
 
 __all__ = ["decode_error", "encode_error", "error_of"]
 
-_MAX_MESSAGE_CHARS = _MAX_DETAILS_BYTES = 1000
+_MAX_DETAILS_BYTES = 1000
 
 _TYPES = {
     400: "invalid_request_error",
@@ -75,8 +72,6 @@ send the conversation without it when they read this (anthropic-sdk-python, lib/
 _THREAD_UNKNOWN = "thread: Extra inputs are not permitted"
 """How a 400 begins of who speaks the dialect and has no threads, as Vertex AI."""
 
-_NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
-
 _UNIFIED = "anthropic-ratelimit-unified-"
 """How limits of a subscription are told, which an OAuth token has: `…status` and `…reset` of all together, `…5h-status` and so on of each
 window. Times are unix seconds. `overage` is what may be bought beyond them. The vendor documents none of it; Claude Code reads it
@@ -94,7 +89,7 @@ _NO_FILE = "File not found"
 def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
     """The reply's JSON value."""
     kind = _TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
-    message = str(error)[:_MAX_MESSAGE_CHARS]
+    message = str(error)[:MAX_MESSAGE_CHARS]
     details = error.details if isinstance(error, UpstreamRejected) else None
     if isinstance(error, Unrepresentable) and error.param == "thread":
         details = _NO_THREADS
@@ -106,15 +101,10 @@ def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """An error reply as one of ours. A refused credential's words are not kept: they may quote the key."""
-    try:
-        value = json.loads(body)
-    except ValueError:
-        value = None
-    if isinstance(value, list) and value:
-        value = value[0]  # Vertex AI's, of a stream
+    value = value_of(body)
     inner = value.get("error") if isinstance(value, dict) else None
     if status == 429 and (windows := _spent_windows(headers)):
-        return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=_wait_s(headers), whole_account=windows <= _WHOLE_ACCOUNT)
+        return UpstreamQuotaExhausted(NO_QUOTA, retry_after_s=_wait_s(headers), whole_account=windows <= _WHOLE_ACCOUNT)
     fields = inner if isinstance(inner, dict) else {}
     return _error(status, fields, _wait_s(headers, str(fields.get("message"))))
 
@@ -128,34 +118,24 @@ def error_of(inner: Any) -> UpstreamError:
 
 def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> UpstreamError:
     message, kind = inner.get("message"), inner.get("type")
-    words = message[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
+    words = message[:MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
     native = kind if isinstance(kind, str) else None
     no_threads = status == 400 and words is not None and words.startswith(_THREAD_UNKNOWN)
     details = _NO_THREADS if no_threads else _details(inner.get("details"))
     code, said = _code(inner.get("details")), words or ""
     no_file = status == 404 and said.startswith(_NO_FILE)
-    of_customer = status in (402, 403) and code.startswith(_CUSTOMERS)
-    if not of_customer and (status == 402 or (status in (400, 429) and (code in _SPENT_CODES or _SPENT.match(said)))):
-        return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
-    disabled = status == 400 and (code in _DISABLED_CODES or said.startswith(_DISABLED))
-    if not of_customer and (disabled or status in (401, 403)):
-        return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
-    match status:
-        case 429:
-            return UpstreamRateLimited(words or "the upstream's rate limit is reached", retry_after_s=wait_s)
-        case 503 | 529:
-            return UpstreamOverloaded(words or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
-        case 408 | 504:
-            return UpstreamUnavailable(words or "the upstream did not answer in time", upstream_status=status)
-        case 404 if details is None and not no_file:
-            return UpstreamModelMissing(status, words or "the upstream answered 404", native_code=native)
-        case _ if 400 <= status < 500:
-            # A 404 with details is about a thread or a file.
-            words = words or f"the upstream answered {status}"
-            native = UpstreamRejected.TOO_LONG if _TOO_LONG_WORDS.search(words) else native
-            return UpstreamRejected(status, words, native_code=native, details=details, elsewhere=no_file)
-        case _:
-            return UpstreamFailed(words or f"the upstream answered {status}", upstream_status=status)
+    if status in (400, 429) and (code in _SPENT_CODES or _SPENT.match(said)):
+        return UpstreamQuotaExhausted(NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
+    if status == 400 and (code in _DISABLED_CODES or said.startswith(_DISABLED)):
+        return UpstreamRefusedCredential(REFUSED, upstream_status=status)
+    # A 404 with details is about a thread or a file.
+    if status == 404 and details is None and not no_file:
+        return UpstreamModelMissing(status, words or "the upstream answered 404", native_code=native)
+    if _TOO_LONG_WORDS.search(said):
+        native = UpstreamRejected.TOO_LONG
+    if status in (402, 403) and code.startswith(_CUSTOMERS):
+        return UpstreamRejected(status, words or f"the upstream answered {status}", native_code=native, details=details)
+    return error_of_status(status, words, wait_s, native_code=native, details=details, elsewhere=no_file)
 
 
 def _code(details: Any) -> str:

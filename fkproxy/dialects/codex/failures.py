@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fkproxy.dialects.openai_errors import decode_error, error_event
+from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
@@ -24,8 +25,6 @@ from fkproxy.model.errors import (
 from fkproxy.wire import json
 
 __all__ = ["failure"]
-
-_MAX_MESSAGE_CHARS = 1000
 
 
 def _rejected(code: str) -> Callable[[str], UpstreamError]:
@@ -61,7 +60,7 @@ def failure(info: Any, message: str, resets_in_s: float | None = None) -> Fkprox
     `resets_in_s`: until the login's limits are there again, where the child knows.
     """
     quoted = _quoted(message)
-    text = str(quoted.get("message") or "" if quoted is not None else message)[:_MAX_MESSAGE_CHARS]
+    text = str(quoted.get("message") or "" if quoted is not None else message)[:MAX_MESSAGE_CHARS]
     if isinstance(info, str) and info in _WORDS:
         error = _WORDS[info](text)
         if isinstance(error, UpstreamQuotaExhausted):

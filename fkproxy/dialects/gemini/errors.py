@@ -11,24 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from fkproxy.dialects.retry_after import believed_s, retry_after_s
+from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS, NO_QUOTA, REFUSED, error_of_status, value_of
 from fkproxy.model.errors import (
     FkproxyError,
     UpstreamError,
-    UpstreamFailed,
     UpstreamModelMissing,
-    UpstreamOverloaded,
     UpstreamQuotaExhausted,
-    UpstreamRateLimited,
     UpstreamRefusedCredential,
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from fkproxy.wire import json
 
 __all__ = ["decode_error", "encode_error", "error_of"]
-
-_MAX_MESSAGE_CHARS = 1000
-_NO_QUOTA = "the quota of the gateway's account at the upstream is used up"
 
 _SPENT = re.compile(r"Your prepayment credits are depleted\b|Your (?:project|billing account) has exceeded its monthly spending cap\b")
 """How a 429 begins that is no rate: the account's money, or what may be spent of it, is used up (ai.google.dev/gemini-api/docs/billing)."""
@@ -89,7 +83,7 @@ def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
     if error.retry_after_s is not None:
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{error.retry_after_s:.3f}s"})
     status = _STATUS.get(error.status, "INTERNAL" if error.status >= 500 else "INVALID_ARGUMENT")
-    message = str(error)[:_MAX_MESSAGE_CHARS]
+    message = str(error)[:MAX_MESSAGE_CHARS]
     if isinstance(error, UpstreamRejected) and error.native_code == UpstreamRejected.TOO_LONG and _TOO_LONG not in message:
         message = f"The input token count {_TOO_LONG}: {message}"
     return {"error": {"code": error.status, "message": message, "status": status, "details": details}}
@@ -97,12 +91,7 @@ def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """An error reply as one of ours."""
-    try:
-        value = json.loads(body)
-    except ValueError:
-        value = None
-    if isinstance(value, list) and value:
-        value = value[0]
+    value = value_of(body)
     inner = value.get("error") if isinstance(value, dict) else None
     return _error(status, inner if isinstance(inner, dict) else {}, retry_after_s(headers))
 
@@ -119,36 +108,28 @@ def error_of(inner: dict[str, Any]) -> UpstreamError:
 
 def _error(status: int, inner: dict[str, Any], wait_s: float | None) -> UpstreamError:
     message = inner.get("message")
-    words = _SECRET.sub("…", message)[:_MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
+    words = _SECRET.sub("…", message)[:MAX_MESSAGE_CHARS] if isinstance(message, str) and message else None
     word, listed = inner.get("status"), inner.get("details")
     native = word if isinstance(word, str) else None
     details = [detail for detail in listed if isinstance(detail, dict)] if isinstance(listed, list) else []
     if status == 403 and words is not None and _NOT_OURS.search(words):
         return UpstreamRejected(status, words, native_code=native, elsewhere=True)
-    if status in (401, 403) or any(str(detail.get("reason")).startswith(_KEY_REASONS) for detail in details):
-        return UpstreamRefusedCredential("the upstream refused the gateway's credential", upstream_status=status)
+    if any(str(detail.get("reason")).startswith(_KEY_REASONS) for detail in details):
+        return UpstreamRefusedCredential(REFUSED, upstream_status=status)
     wait_s = next((delay for detail in details if (delay := _delay_s(detail)) is not None), wait_s)
     match status:
-        case 402:
-            return UpstreamQuotaExhausted(_NO_QUOTA, retry_after_s=wait_s, upstream_status=status)
         case 429 if any(_per_day(detail) for detail in details):
             # The RetryInfo beside it is that of the minute's quota.
-            return UpstreamQuotaExhausted(_NO_QUOTA, upstream_status=status, whole_account=False)
+            return UpstreamQuotaExhausted(NO_QUOTA, upstream_status=status, whole_account=False)
         case 429 if words is not None and _SPENT.match(words):
-            return UpstreamQuotaExhausted(_NO_QUOTA, upstream_status=status)
+            return UpstreamQuotaExhausted(NO_QUOTA, upstream_status=status)
         case 404 if words is not None and "model" in words.lower():
             return UpstreamModelMissing(status, words, native_code=native)
-        case 429:
-            return UpstreamRateLimited(words or "the upstream's rate limit is reached", retry_after_s=wait_s)
-        case 503 | 529:
-            return UpstreamOverloaded(words or "the upstream is overloaded", retry_after_s=wait_s, upstream_status=status)
-        case 408 | 499 | 504:
+        case 499:
             return UpstreamUnavailable(words or "the upstream did not answer in time", upstream_status=status)
-        case _ if 400 <= status < 500:
-            words = words or f"the upstream answered {status}"
-            return UpstreamRejected(status, words, native_code=UpstreamRejected.TOO_LONG if _TOO_LONG in words else native)
         case _:
-            return UpstreamFailed(words or f"the upstream answered {status}", upstream_status=status)
+            too_long = words is not None and _TOO_LONG in words
+            return error_of_status(status, words, wait_s, native_code=UpstreamRejected.TOO_LONG if too_long else native)
 
 
 def _per_day(detail: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from fkproxy.dialects.base import ReplyContext
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_responses.request_encode import encode_format
+from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS
 from fkproxy.model.errors import FkproxyError, UpstreamOverloaded, UpstreamRateLimited, UpstreamRejected
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -46,7 +47,6 @@ _INCOMPLETE: dict[FinishReason, str] = {
     "refusal": "content_filter",
     "error": "content_filter",
 }
-_MAX_MESSAGE_CHARS = 1000
 
 
 def error_of(error: FkproxyError) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def error_of(error: FkproxyError) -> dict[str, Any]:
             code = error.native_code or "invalid_prompt"
         case _ if error.status >= 500:
             code = "server_error"
-    return {"code": code, "message": str(error)[:_MAX_MESSAGE_CHARS]}
+    return {"code": code, "message": str(error)[:MAX_MESSAGE_CHARS]}
 
 
 def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
