@@ -15,7 +15,6 @@ MADE = "Media in the answer:"
 """What the user says of media that the model made, where a vendor takes none from the model itself."""
 
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
 
 
 def data_url(url: str, path: str) -> tuple[str | None, str]:
@@ -26,15 +25,19 @@ def data_url(url: str, path: str) -> tuple[str | None, str]:
     return match[1].lower() or None, base64_text(url[match.end() :], path)
 
 
-def base64_text(data: str, path: str) -> str:
-    """The text, checked and in the standard alphabet with its padding. Raises `InvalidRequest`, which does not quote it."""
-    if not _BASE64.fullmatch(data):
-        raise InvalidRequest(path, "expected base64 data")
-    plain = data if data.isalnum() else "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
+def base64_text(data: str, path: str, *, url_safe: bool = True) -> str:
+    """The text, checked and in the standard alphabet with its padding. Raises `InvalidRequest`, which does not quote it.
+
+    `url_safe`: it may be in that alphabet. The JSON of a protocol buffer takes either, and Google's own Python client sends that one
+    (google-genai 3.4, `_common.py`).
+    """
+    plain = data if data.isalnum() else "".join(data.split()).rstrip("=")
+    if url_safe:
+        plain = plain.replace("-", "+").replace("_", "/")
     padded = plain + "=" * (-len(plain) % 4)
     try:
         binascii.a2b_base64(padded, strict_mode=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidRequest(path, "expected base64 data") from error
     return padded
 

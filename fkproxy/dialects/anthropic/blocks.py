@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator
 from itertools import groupby, zip_longest
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.envelope import open_envelope
+from fkproxy.dialects.media import base64_text
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Role, Seal, Text, ToolCall, ToolResult
 from fkproxy.wire import json
@@ -107,7 +107,7 @@ def _media(fields: Fields, block: str) -> Part:
     form = source.needed_text("type")
     kind: MediaKind = "image" if block == "image" else "file"
     if form == "base64":
-        data = _base64(source.needed_text("data"), source.at("data"))
+        data = base64_text(source.needed_text("data"), source.at("data"), url_safe=False)
         found = Media(kind=kind, mime_type=source.needed_text("media_type"), data=data)
     elif form == "text" and kind == "file":
         data = base64.b64encode(source.needed_text("data").encode()).decode()
@@ -123,17 +123,6 @@ def _media(fields: Fields, block: str) -> Part:
     more = source.rest()
     extra = {**fields.rest(), **({"source.*": more} if more else {}), **({"$text": True} if form == "text" else {})}
     return msgspec.structs.replace(found, name=name, extra=extra)
-
-
-def _base64(data: str, path: str) -> str:
-    """The text, checked, without line ends and with its padding. Raises `InvalidRequest`, which does not quote it."""
-    plain = data if data.isalnum() else "".join(data.split()).rstrip("=")
-    padded = plain + "=" * (-len(plain) % 4)
-    try:
-        binascii.a2b_base64(padded, strict_mode=True)
-    except ValueError as error:
-        raise InvalidRequest(path, "expected base64 data") from error
-    return padded
 
 
 def _tool_use(fields: Fields, names: dict[str, str]) -> ToolCall:

@@ -8,12 +8,12 @@ Notes that the decoder leaves for its own encoder stand in `extra` under `$name`
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from fkproxy.dialects.gemini.thinking import EFFORT_OF_LEVEL, NO_SIGNATURE
+from fkproxy.dialects.media import base64_text
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
@@ -213,7 +213,7 @@ def _media(fields: Fields, seal: Seal | None) -> Media:
     inline = fields.within("inlineData")
     if inline is not None:
         mime_type = inline.needed_text("mimeType")
-        data = _base64(inline.needed_text("data"), inline.at("data"))
+        data = base64_text(inline.needed_text("data"), inline.at("data"))
         name, extra = inline.text("displayName"), _with_inner(fields, inline, "inlineData.*")
         return Media(kind=_kind(mime_type), mime_type=mime_type, data=data, name=name, seal=seal, extra=extra)
     file = fields.within("fileData")
@@ -228,21 +228,6 @@ def _with_inner(fields: Fields, inner: Fields, name: str) -> Extra:
     """What is left of a part, and as `name` what is left of the object in it."""
     more = inner.rest()
     return {**fields.rest(), name: more} if more else fields.rest()
-
-
-def _base64(data: str, path: str) -> str:
-    """The text, checked and in the standard alphabet with its padding. Raises `InvalidRequest`, which does not quote it.
-
-    The JSON of a protocol buffer takes the standard and the URL-safe alphabet, with or without padding, and Google's own Python client
-    sends the URL-safe one (google-genai 3.4, `_common.py`); other dialects take the standard one only.
-    """
-    plain = data if data.isalnum() else "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
-    padded = plain + "=" * (-len(plain) % 4)
-    try:
-        binascii.a2b_base64(padded, strict_mode=True)
-    except ValueError as error:
-        raise InvalidRequest(path, "expected base64 data") from error
-    return padded
 
 
 def _kind(mime_type: str) -> MediaKind:
