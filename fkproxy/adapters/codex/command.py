@@ -94,14 +94,12 @@ class Command(msgspec.Struct, frozen=True):
             async with asyncio.timeout(start_s):
                 arguments = await self._arguments(binary, environment, directory, catalogue)
             return await Process.start(binary, (subcommand, *arguments, *args), environment, directory), directory
-        except TimeoutError:
+        except BaseException as error:
             shutil.rmtree(directory, ignore_errors=True)
-            raise UpstreamSpawnFailed(binary, f"no handshake within {start_s:g} s: it did not tell its models and servers") from None
-        except OSError as error:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
+            if isinstance(error, TimeoutError):
+                raise UpstreamSpawnFailed(binary, f"no handshake within {start_s:g} s: it did not tell its models and servers") from None
+            if isinstance(error, OSError):
+                raise UpstreamSpawnFailed(binary, f"{directory}: {error.strerror}") from None
             raise
 
 
