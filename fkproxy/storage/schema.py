@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator
@@ -27,6 +26,7 @@ from fkproxy.storage.database import Database
 from fkproxy.storage.engines import Deadlines
 from fkproxy.storage.tables import LEVEL, OLDEST_READER, meta
 from fkproxy.storage.values import BackupFailed, StoreUnavailable
+from fkproxy.telemetry.journal_files import lock
 
 __all__ = ["KEPT_BACKUPS", "MIGRATION_S", "THIS", "Level", "Migrated", "Program", "bring_up", "due", "level_of"]
 
@@ -166,7 +166,7 @@ async def _alone(path: Path | None) -> AsyncIterator[None]:
         ) from error
     try:
         until = time.monotonic() + MIGRATION_S
-        while not _locked(handle):
+        while not lock(handle):
             if time.monotonic() > until:
                 raise StoreUnavailable("locked", "another process has been migrating the store for too long")
             await asyncio.sleep(0.1)
@@ -179,14 +179,6 @@ def _lock_file(path: Path) -> int:
     with contextlib.suppress(FileExistsError):
         return files.create(path)
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _back_up(path: Path, level: int) -> str:
