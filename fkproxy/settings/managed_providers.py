@@ -19,10 +19,10 @@ from pydantic import ValidationError
 
 from fkproxy.adapters.http.origin import is_metadata
 from fkproxy.control.seams import Box
-from fkproxy.control.secret_fields import opened
+from fkproxy.control.secret_fields import opened, path_of
 from fkproxy.settings.locating import Place
 from fkproxy.settings.problems import Problem
-from fkproxy.settings.providers_file import ProvidersSource, named, place_of
+from fkproxy.settings.providers_file import ProvidersSource, place_of
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
 from fkproxy.settings.providers_table import vendors_address
 
@@ -53,7 +53,7 @@ class ManagedSource(ProvidersSource):
 
     def at(self, place: Place) -> str:
         """There are no lines: the place itself, as the document has it."""
-        return named((*place[:1], self._numbers[int(place[1])], *place[2:]) if len(place) > 1 else place)
+        return path_of((*place[:1], self._numbers[int(place[1])], *place[2:]) if len(place) > 1 else place)
 
     def open(self, entries: Sequence[Mapping[str, Any]], box: Box, check: Callable[[ProvidersSource], None], *, strict: bool) -> None:
         """Take the entries with their secrets; `check` tells what no single entry shows. What cannot be opened is left out, with a warning.
@@ -94,7 +94,7 @@ class ManagedSource(ProvidersSource):
             left_out = plain["credentials"][place[1]] if place[0] == "credentials" else plain
             left_out["disabled"] = True
             text = "cannot be opened: the key that sealed it is not there; what needs it is left out"
-            self.warnings.append(Problem(named(("providers", number, *place)), text, "bring that key back, or give the secret again"))
+            self.warnings.append(Problem(path_of(("providers", number, *place)), text, "bring that key back, or give the secret again"))
         credentials = plain.get("credentials")
         if lost and isinstance(credentials, list) and all(each.get("disabled") for each in credentials):
             plain["disabled"] = True
@@ -110,13 +110,13 @@ class ManagedSource(ProvidersSource):
                 place = place_of(detail)
                 if detail["type"] == "extra_forbidden":
                     _remove(value, place)
-                    self.warnings.append(Problem(named(place), "is not known to this version, and has no effect"))
+                    self.warnings.append(Problem(path_of(place), "is not known to this version, and has no effect"))
                 elif detail["type"] == "literal_error" and place[-1] == "adapter":
                     left_out[int(place[1])] = _left_out(value["providers"][place[1]])
-                    self.warnings.append(Problem(named(place), "is not known to this version, and the provider is left out"))
+                    self.warnings.append(Problem(path_of(place), "is not known to this version, and the provider is left out"))
                 elif detail["type"] == "literal_error" or place[-1] == "thinking":
                     _remove(value, place)
-                    self.warnings.append(Problem(named(place), "has a word that is not known to this version, and no effect"))
+                    self.warnings.append(Problem(path_of(place), "has a word that is not known to this version, and no effect"))
         for number, entry in left_out.items():
             value["providers"][number] = entry
 

@@ -9,13 +9,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from fkproxy.control.secret_fields import path_of
 from fkproxy.settings.copies import Trust, is_outdated, readable
 from fkproxy.settings.locating import Document, NotADocument, Place, read_toml, read_yaml
 from fkproxy.settings.problems import Problem, reason
 from fkproxy.settings.providers_schema import CredentialEntry, Provider, ProvidersFile
 from fkproxy.settings.values import fits_header
 
-__all__ = ["ProvidersSource", "named", "place_of", "read_providers"]
+__all__ = ["ProvidersSource", "place_of", "read_providers"]
 
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 _MAX_SECRET_BYTES = 64 * 1024
@@ -58,7 +59,7 @@ class ProvidersSource:
 
     def problem(self, place: Place, message: str, hint: str = "") -> None:
         """Something wrong at `place`."""
-        self.problems.append(Problem(self.at(place), f"{named(place)} {message}".strip(), hint))
+        self.problems.append(Problem(self.at(place), f"{path_of(place)} {message}".strip(), hint))
 
     def at(self, place: Place) -> str:
         """`/etc/fkllmproxy/providers.toml:12`."""
@@ -208,14 +209,6 @@ def read_providers(path: Path, environ: Mapping[str, str], *, trust: Trust = "ju
 def place_of(detail: Any) -> Place:
     """Where the fault stands that pydantic tells of."""
     return tuple(step for step in detail["loc"] if step not in _TAGS)
-
-
-def named(place: Place) -> str:
-    """`providers[0].credentials[1].env`."""
-    text = ""
-    for step in place:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
 
 
 def _fields_at(place: Place) -> list[str]:
