@@ -1,4 +1,4 @@
-"""What OpenAI's servers want of a function's name and of its parameters. Floor 1. Pure."""
+"""What OpenAI's servers want of a function's name, of its parameters, and how they are told the form of an answer. Floor 1. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 from fkproxy.dialects.root_schema import has_union, object_schema
-from fkproxy.model.request import Loss
+from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.request import Loss, OutputFormat
+from fkproxy.wire.fields import Fields
 
-__all__ = ["FUNCTION_NAME", "function_parameters"]
+__all__ = ["FUNCTION_NAME", "decode_format", "function_parameters"]
 
 FUNCTION_NAME = re.compile("[a-zA-Z0-9_-]{1,64}")
 """What may be one ("string does not match pattern", "string too long"); other vendors' servers of these dialects ask for the same."""
@@ -36,6 +38,25 @@ def function_parameters(schema: dict[str, Any], losses: list[Loss], *, unions: b
             root = {name: value for name, value in root.items() if name not in _REFUSED}
     out: dict[str, Any] = _with_items(root, 0)
     return {**out, "properties": {}} if out.get("type") == "object" and out.get("properties") is None else out
+
+
+def decode_format(entry: Fields, within: str = "") -> OutputFormat:
+    """`within`: the name of the object that holds what belongs to a schema; "": it stands beside the type. Raises `InvalidRequest`."""
+    kind = entry.choice("type", ("text", "json_object", "json_schema"))
+    if kind is None:
+        raise InvalidRequest(entry.at("type"), "expected text, json_object or json_schema")
+    if kind != "json_schema":
+        return OutputFormat(kind="text" if kind == "text" else "json")
+    inner = entry.within(within) if within else entry
+    if inner is None:
+        raise InvalidRequest(entry.at(within), "expected an object, but it is missing")
+    return OutputFormat(
+        kind="json_schema",
+        schema_=inner.mapping("schema"),
+        name=inner.text("name"),
+        description=inner.text("description"),
+        strict=inner.boolean("strict"),
+    )
 
 
 def _with_items(schema: Any, depth: int) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fkproxy.dialects.openai_chat.parts import Calls, decode_message
+from fkproxy.dialects.openai_schema import decode_format
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra
 from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
@@ -232,20 +233,4 @@ def _chosen(entry: Fields, kind: str | None) -> ToolChoice:
 
 def _output(fields: Fields) -> OutputFormat | None:
     entry = fields.within("response_format")
-    if entry is None:
-        return None
-    kind = entry.choice("type", ("text", "json_object", "json_schema"))
-    if kind is None:
-        raise InvalidRequest(entry.at("type"), "expected text, json_object or json_schema")
-    if kind != "json_schema":
-        return OutputFormat(kind="text" if kind == "text" else "json")
-    inner = entry.within("json_schema")
-    if inner is None:
-        raise InvalidRequest(entry.at("json_schema"), "expected an object, but it is missing")
-    return OutputFormat(
-        kind="json_schema",
-        schema_=inner.mapping("schema"),
-        name=inner.text("name"),
-        description=inner.text("description"),
-        strict=inner.boolean("strict"),
-    )
+    return decode_format(entry, "json_schema") if entry is not None else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import get_args
 
 from fkproxy.dialects.openai_responses.items import NAME, TOOL_SEARCH, decode_items, joined_name
+from fkproxy.dialects.openai_schema import decode_format
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Message, Text
 from fkproxy.model.request import ChatRequest, Effort, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
@@ -202,17 +203,4 @@ def _output(fields: Fields, kept: Extra, unsaid: list[Fields]) -> OutputFormat |
     for update in unsaid:
         if (changed := update.within("text")) is not None:
             form = changed.within("format") or form
-    if form is None:
-        return None
-    kind = form.choice("type", ("text", "json_object", "json_schema"))
-    if kind is None:
-        raise InvalidRequest(form.at("type"), "expected text, json_object or json_schema")
-    if kind != "json_schema":
-        return OutputFormat(kind="text" if kind == "text" else "json")
-    return OutputFormat(
-        kind="json_schema",
-        schema_=form.mapping("schema"),
-        name=form.text("name"),
-        description=form.text("description"),
-        strict=form.boolean("strict"),
-    )
+    return decode_format(form) if form is not None else None
