@@ -117,14 +117,14 @@ class ConfigControl:
         exported = await self.export(with_secrets=with_secrets, by=by)
         return as_list(exported.providers)
 
-    async def replace_from_fallback_list(self, given: Any, *, by: By, based_on: int | None = None) -> Replaced:
+    async def replace_from_fallback_list(self, given: Any, *, by: By) -> Replaced:
         """Put these in place of all managed providers; an empty list clears them. Raises `Invalid` with the words of that system."""
         checks.bounded(given)
         if isinstance(given, list) and len(given) > MAX_PROVIDERS:
             raise WrongList(f"Config must be an array of at most {MAX_PROVIDERS} providers")
         action = "config.clear" if given == [] else "config.restore"
         forgotten = await self._forgotten(given)
-        async with self._documents.ledger.change(by, action, "config", "providers", based_on=based_on) as change:
+        async with self._documents.ledger.change(by, action, "config", "providers") as change:
             document = change.document
             configuration = self._documents.configuration
             declared = {provider.name for provider in configuration.providers(Document())}

@@ -98,9 +98,9 @@ def _homeless(document: Document, keys: Mapping[str, ClientKey]) -> list[Fault]:
     return [Fault("pools", f"{name} is missing, and has keys that are not revoked", "keep it, or revoke or move its keys") for name in lost]
 
 
-def changed_fields(before: Any, after: Any, path: str = "") -> tuple[str, ...]:
+def changed_fields(before: Any, after: Any) -> tuple[str, ...]:
     """The paths of what differs between two entries or documents, without any value."""
-    found = list(dict.fromkeys(_differences(_plain(before), _plain(after), path)))
+    found = list(dict.fromkeys(_differences(_plain(before), _plain(after), "")))
     return tuple(found if len(found) <= _MAX_CHANGED else [*found[:_MAX_CHANGED], "…"])
 
 

@@ -143,21 +143,19 @@ class ProviderControl:
                 raise Forbidden("declared", f"this provider comes from {where}: change it there")
 
 
-def sealed_entries(
-    entries: Sequence[Any], before: Document, documents: Documents, faults: list[Fault], at: str = "providers"
-) -> tuple[dict[str, Any], ...]:
+def sealed_entries(entries: Sequence[Any], before: Document, documents: Documents, faults: list[Fault]) -> tuple[dict[str, Any], ...]:
     """A whole list as it is kept, secrets that were shown taken from the providers of the same name."""
     stored = {entry.get("name"): entry for entry in before.providers}
     kept: list[dict[str, Any]] = []
     if len(entries) > MAX_PROVIDERS:
-        faults.append(Fault(at, f"are more than {MAX_PROVIDERS}"))
+        faults.append(Fault("providers", f"are more than {MAX_PROVIDERS}"))
         return ()
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
-            faults.append(Fault(f"{at}[{number}]", "is not a table"))
+            faults.append(Fault(f"providers[{number}]", "is not a table"))
             entry = {}
         name = entry.get("name")
-        kept.append(sealed(entry, stored.get(name) if isinstance(name, str) else None, documents.box, faults, (at, number)))
+        kept.append(sealed(entry, stored.get(name) if isinstance(name, str) else None, documents.box, faults, ("providers", number)))
     return tuple(kept)
 
 

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-__all__ = ["FailedAttempts"]
+__all__ = ["FREE", "FailedAttempts"]
 
+FREE = 5
+_LONGEST_S = 1800.0
 _MAX_PEERS = 4096
 
 
 class FailedAttempts:
-    """`free` wrong keys cost nothing: an operator mistypes. From then on 1, 2, 4 … seconds, `longest_s` at most.
+    """`FREE` wrong keys cost nothing: an operator mistypes. From then on 1, 2, 4 … seconds, half an hour at most.
 
-    `now` is monotonic seconds. A peer that has been quiet for `longest_s` after its wait starts anew.
+    `now` is monotonic seconds. A peer that has been quiet for half an hour after its wait starts anew.
     """
 
-    __slots__ = ("_by_peer", "_longest_s", "free")
+    __slots__ = ("_by_peer",)
 
-    def __init__(self, free: int = 5, longest_s: float = 1800.0) -> None:
-        self.free = free
-        self._longest_s = longest_s
+    def __init__(self) -> None:
         self._by_peer: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -39,11 +39,11 @@ class FailedAttempts:
     def failed(self, peer: str, now: float, longest_s: float | None = None) -> int:
         """A wrong key came from this peer: how many in a row there are now. `longest_s`: the most for this one."""
         count, until = self._by_peer.pop(peer, (0, 0.0))
-        if now - until > self._longest_s:
+        if now - until > _LONGEST_S:
             count = 0
         count += 1
-        beyond = count - self.free
-        wait_s = min(2.0 ** min(beyond - 1, 30), self._longest_s if longest_s is None else longest_s) if beyond > 0 else 0.0
+        beyond = count - FREE
+        wait_s = min(2.0 ** min(beyond - 1, 30), _LONGEST_S if longest_s is None else longest_s) if beyond > 0 else 0.0
         self._by_peer[peer] = (count, now + wait_s)
         if len(self._by_peer) > _MAX_PEERS:
             self._by_peer.popitem(last=False)

@@ -77,8 +77,8 @@ def _each_error(providers: Iterable[str]) -> Iterator[tuple[str, str]]:
     yield from ((code, provider) for provider in providers for code in (*UPSTREAM_CODES, InternalError.code))
 
 
-def _when(field: str, *values: str) -> Callable[[Series], int]:
-    return lambda series: series.count if getattr(series.labels, field) in values else 0
+def _when(outcome: str) -> Callable[[Series], int]:
+    return lambda series: series.count if series.labels.outcome == outcome else 0
 
 
 _GEN_AI = {"gen_ai_provider_name": "provider_key", "gen_ai_request_model": "model_id", "gen_ai_operation_name": "operation"}
@@ -97,8 +97,8 @@ COUNTERS: tuple[Counted, ...] = (
         lambda series: series.count if series.labels.error_code else 0,
         zeros=_each_error,
     ),
-    Counted("fkproxy_rate_limited_total", "Calls refused by this gateway's own limits.", {}, _when("outcome", "limited")),
-    Counted("fkproxy_client_disconnects_total", "Calls the client left before their end.", {}, _when("outcome", "client_ended")),
+    Counted("fkproxy_rate_limited_total", "Calls refused by this gateway's own limits.", {}, _when("limited")),
+    Counted("fkproxy_client_disconnects_total", "Calls the client left before their end.", {}, _when("client_ended")),
     *(
         Counted(
             "fkproxy_tokens_total",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from fkproxy.control.strangers import Heard
-from fkproxy.limits.failures import FailedAttempts
+from fkproxy.limits.failures import FREE, FailedAttempts
 from fkproxy.model.errors import RateLimited
 from fkproxy.web.peers import network, on_this_host, subscriber
 
@@ -41,7 +41,7 @@ class Guesses:
         """A wrong key came from this peer."""
         longest_s = _LONGEST_ON_THIS_HOST_S if on_this_host(peer) else self._longest_s
         count = self._failures.failed(subscriber(peer), self._now(), longest_s)
-        if count in (1, self._failures.free + 1):
+        if count in (1, FREE + 1):
             self._heard(network(peer), "refuse" if count == 1 else "slow_down")
 
     def succeeded(self, peer: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -92,7 +92,6 @@ def fallback_routes(
     by: Asking,
     guard: Guard,
     around: dict[str, Any],
-    now_s: Callable[[], float] = time.time,
 ) -> Router:
     """Providers as one list, their states, and the longest cooldown."""
 
@@ -110,7 +109,7 @@ def fallback_routes(
     @get("/provider-states")
     async def get_states() -> dict[str, dict[str, Any]]:
         """Provider → failures in a row, the last failure, the last success and the end of its cooldown; times in milliseconds."""
-        return provider_states(upstreams.all(), await providers.all(), (PRIMARY, PRIMARY_PROVIDER), now_s())
+        return provider_states(upstreams.all(), await providers.all(), (PRIMARY, PRIMARY_PROVIDER), time.time())
 
     @post("/provider-states/{name:path}", status_code=200)
     async def reset_state(request: Asked) -> dict[str, bool]:
