@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Unpack
 
 import msgspec
 
 from fkproxy.control.refusals import Fault
 from fkproxy.directory import ClientKey, Document
-from fkproxy.storage.values import AuditEntry, AuditRow, AuditVerdict, Picture, RevisionInfo
+from fkproxy.storage.values import AuditEntry, AuditQuery, AuditRow, AuditVerdict, Picture, RevisionInfo
 
 __all__ = ["Box", "Change", "Configuration", "NamedProvider", "SettingView", "Source", "Store", "Verdict"]
 
@@ -47,17 +47,7 @@ class Store(Protocol):
     async def revisions(self, *, limit: int = 50, before: int | None = None) -> list[RevisionInfo]: ...
     async def document(self, revision: int) -> Document | None: ...
     async def record(self, entries: Sequence[AuditEntry]) -> None: ...
-    async def audit(
-        self,
-        *,
-        limit: int = 50,
-        before_id: int | None = None,
-        action: str | None = None,
-        outcome: str | None = None,
-        target: str | None = None,
-        since_s: float | None = None,
-        until_s: float | None = None,
-    ) -> list[AuditRow]: ...
+    async def audit(self, **asked: Unpack[AuditQuery]) -> list[AuditRow]: ...
     async def verify_audit(self) -> AuditVerdict: ...
     async def key_uses(self) -> Mapping[str, float]: ...
 

@@ -58,7 +58,7 @@ async def append(connection: AsyncConnection, key: bytes, entries: Sequence[Audi
 async def search(
     connection: AsyncConnection,
     *,
-    limit: int,
+    limit: int = 50,
     before_id: int | None = None,
     action: str | None = None,
     outcome: str | None = None,
@@ -66,7 +66,7 @@ async def search(
     since_s: float | None = None,
     until_s: float | None = None,
 ) -> list[AuditRow]:
-    """The newest first, at most `limit`, MAX_PAGE. `action`: one of ACTIONS, or a family of them (`key`). `until_s` is not included."""
+    """The newest first, at most `limit`, MAX_PAGE. See `AuditQuery`."""
     query: Select[tuple[int, str, str]] = select(audit.c.id, audit.c.body, audit.c.hash)
     if before_id is not None:
         query = query.where(audit.c.id < before_id)

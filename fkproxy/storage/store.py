@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 from sqlalchemy import select, update
@@ -24,6 +24,7 @@ from fkproxy.storage.secrets import SecretBox, derived
 from fkproxy.storage.tables import meta
 from fkproxy.storage.values import (
     AuditEntry,
+    AuditQuery,
     AuditRow,
     AuditVerdict,
     BackupFailed,
@@ -176,29 +177,10 @@ class Store:
         async with self.database.begin(lock="control") as connection:
             await audit.append(connection, self._audit_key, entries, self._clock())
 
-    async def audit(
-        self,
-        *,
-        limit: int = 50,
-        before_id: int | None = None,
-        action: str | None = None,
-        outcome: str | None = None,
-        target: str | None = None,
-        since_s: float | None = None,
-        until_s: float | None = None,
-    ) -> list[AuditRow]:
+    async def audit(self, **asked: Unpack[AuditQuery]) -> list[AuditRow]:
         """See `storage.audit.search`."""
         async with self.database.read() as connection:
-            return await audit.search(
-                connection,
-                limit=limit,
-                before_id=before_id,
-                action=action,
-                outcome=outcome,
-                target=target,
-                since_s=since_s,
-                until_s=until_s,
-            )
+            return await audit.search(connection, **asked)
 
     async def verify_audit(self) -> AuditVerdict:
         """Whether the audit log is whole and as it was written."""

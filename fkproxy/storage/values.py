@@ -6,7 +6,7 @@ Rows are kept for years and read by older and newer programs: a field is only ev
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -17,6 +17,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AuditEntry",
+    "AuditQuery",
     "AuditRow",
     "AuditVerdict",
     "BackupFailed",
@@ -125,6 +126,18 @@ class AuditRow(AuditEntry, frozen=True, kw_only=True, omit_defaults=False):
 
     id: int
     hash: str
+
+
+class AuditQuery(TypedDict, total=False):
+    """What of the log is asked for. `action`: one of ACTIONS, or a family of them (`key`). `until_s` is not included."""
+
+    limit: int
+    before_id: int | None
+    action: str | None
+    outcome: str | None
+    target: str | None
+    since_s: float | None
+    until_s: float | None
 
 
 class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
