@@ -94,8 +94,9 @@ async def test_a_response_that_began_in_the_upstreams_words_fails_under_the_id_t
     piece = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "a"}
     bench.adapters[0].streams(sse({"type": "response.created", "response": head}, piece))
     client = await bench.send(b'{"model": "m", "input": "hi", "stream": true}', "openai_responses")
-    *passed, failed = events(client)
+    *passed, raised, failed = events(client)
     assert [event["type"] for event in passed] == ["response.created", "response.output_text.delta"]
+    assert (raised["type"], raised["error"]["code"], raised["code"]) == ("error", "server_error", "server_error")
     assert (failed["type"], failed["response"]["id"]) == ("response.failed", "resp_theirs")
     assert failed["response"]["status"] == "failed"
     assert told(bench) == ("upstream_protocol_error", ["upstream_protocol_error"])
@@ -107,8 +108,31 @@ async def test_a_response_that_failed_while_it_was_awaited_begins_and_fails_in_o
     bench.adapters[0].streams(sse({"type": "response.created", "response": head}), Pause(5.0))
     client = await bench.send(b'{"model": "m", "input": "hi", "stream": true}', "openai_responses")
     told_of = events(client)
-    assert [event["type"] for event in told_of] == ["response.created", "response.in_progress", "response.failed"]
-    assert len({event["response"]["id"] for event in told_of} - {"resp_theirs"}) == 1
+    assert [event["type"] for event in told_of] == ["response.created", "response.in_progress", "error", "response.failed"]
+    assert len({event["response"]["id"] for event in told_of if "response" in event} - {"resp_theirs"}) == 1
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.parametrize("ends", ["told", "untold", "broken off"])
+async def test_a_response_that_failed_is_told_to_its_end(ends: str, in_pieces: bool) -> None:
+    bench = Bench(("own", "openai_responses"))
+    head = {"id": "resp_theirs", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []}
+    piece = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "a"}
+    raised = {"type": "error", "error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "x", "param": None}}
+    why = {"code": "insufficient_quota", "message": "x"}
+    usage = {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}
+    failed = {"type": "response.failed", "response": {**head, "status": "failed", "error": why, "usage": usage}}
+    said = [sse(each) for each in ({"type": "response.created", "response": head}, piece, raised, *([failed] if ends == "told" else []))]
+    broken = [UpstreamUnavailable("reset")] if ends == "broken off" else []
+    bench.adapters[0].streams(*(said if in_pieces else [b"".join(said)]), *broken)
+    client = await bench.send(b'{"model": "m", "input": "hi", "stream": true}', "openai_responses")
+    assert client.body.startswith(b"".join(said))
+    if ends == "told":
+        assert client.body == b"".join(said)
+        assert bench.record.usage is not None
+        assert bench.record.usage.output_tokens == 1
+    assert events(client)[-1]["type"] == "response.failed"
+    assert told(bench)[0] == "upstream_quota_exhausted"
 
 
 def named(*values: dict[str, object]) -> bytes:

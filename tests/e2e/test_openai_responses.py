@@ -104,10 +104,13 @@ CUT = [(MODELS["gemini"], "cut the stream"), (MODELS["openai"], "cut the stream"
 
 @pytest.mark.parametrize(("model", "words"), CUT)
 def test_a_stream_that_is_cut_fails_in_its_own_terms(sdk: openai.OpenAI, model: str, words: str) -> None:
-    events = list(sdk.responses.create(model=model, input=words, stream=True))
-    assert [event.type for event in events].count("response.created") == 1
-    assert events[0].type == "response.created"
-    assert events[-1].type == "response.failed"
-    assert any(event.type == "response.output_text.delta" for event in events)
-    with sdk.responses.stream(model=model, input=words) as stream:
-        assert [event.type for event in stream][-1] == "response.failed"
+    with sdk.responses.with_streaming_response.create(model=model, input=words, stream=True) as reply:
+        kinds = [line.removeprefix("event: ") for line in reply.iter_lines() if line.startswith("event: ")]
+    assert kinds.count("response.created") == 1
+    assert kinds[0] == "response.created"
+    assert kinds[-2:] == ["error", "response.failed"]
+    assert "response.output_text.delta" in kinds
+    with pytest.raises(openai.APIError, match="before its reply was complete"):
+        list(sdk.responses.create(model=model, input=words, stream=True))
+    with pytest.raises(openai.APIError), sdk.responses.stream(model=model, input=words) as stream:
+        list(stream)

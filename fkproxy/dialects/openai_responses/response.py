@@ -195,19 +195,27 @@ class StreamDecoder:
     """See `dialects.base.StreamDecoder`.
 
     Items are told apart by their index. Some servers give all the same one: then another id at the same index is another item.
+    A response that has begun is not over with `error`: as OpenAI writes it, `response.failed` follows.
     """
 
-    __slots__ = ("_at", "_called", "_ended", "_past", "_started")
-    finished = complete = False
+    __slots__ = ("_at", "_called", "_ended", "_failed", "_past", "_started")
+    finished = False
 
     def __init__(self) -> None:
         self._started = False
         self._ended = False
+        self._failed: Failed | None = None
+        """What `error` told."""
         self._called = 0
         self._at: dict[int, _Held] = {}
         """Output index → the item that has it, or had it last."""
         self._past: dict[str, _Held] = {}
         """Id of an item whose index is another one's by now → that item."""
+
+    @property
+    def complete(self) -> bool:
+        """See `dialects.base.StreamDecoder.complete`."""
+        return self._failed is not None
 
     def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`."""
@@ -227,9 +235,10 @@ class StreamDecoder:
             raise UpstreamProtocolError("the upstream sent something that is not an event of a response") from error
         kind = event.type
         if kind == "error":
-            self._ended = True
             value = json.decode_reply(frame.data)
-            return [error_event(value.get("error") or value)]
+            self._failed = error_event(value.get("error") or value)
+            self._ended = not self._started
+            return [self._failed] if self._ended else []
         if kind == "response.output_text.delta" and self._started and isinstance(event.delta, str):
             self._of(event).said = True
             return [TextDelta(text=event.delta)]
@@ -305,7 +314,7 @@ class StreamDecoder:
         if self._ended:
             return []
         self._ended = True
-        return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
+        return [self._failed or Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
 
     # --- pieces that a whole response has too
 
@@ -424,7 +433,7 @@ class StreamDecoder:
     def _last(self, response: _Response, status: str | None) -> list[Event]:
         events: list[Event] = [UsageReported(usage=_usage(response.usage))] if response.usage is not None else []
         if response.error or status == "failed":
-            return [*events, error_event(response.error or {})]
+            return [*events, self._failed or error_event(response.error or {})]
         why = response.incomplete_details.reason if response.incomplete_details is not None else None
         reason: FinishReason = "tool_calls" if self._called else "stop"
         if status == "incomplete":

@@ -2,6 +2,7 @@
 
 Grammar of the stream, as OpenAI writes it: `response.created`, `response.in_progress`; then for each item `output_item.added`, what is new
 in it, `output_item.done`; then one of `response.completed`, `response.incomplete` and `response.failed` with the whole response in it.
+In front of `response.failed` comes `error`: it is what the SDKs raise, and many clients take the other for an end like any.
 Every event has its `sequence_number`. A whole reply is the `response` of the last event, so the two cannot disagree.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 
 from fkproxy.dialects.base import ReplyContext
 from fkproxy.dialects.envelope import close_envelope
+from fkproxy.dialects.openai_errors import encode_error
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_responses.request_encode import encode_format
 from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS
@@ -237,7 +239,10 @@ class StreamEncoder:
     def _fail(self, error: FkproxyError) -> bytes:
         begun = self._begin()
         self._status, self._error = "failed", error_of(error)
-        return begun + self._event("response.failed", {"response": self.response()})
+        told = {**encode_error(error, "")["error"], **self._error}
+        fields = {name: told[name] for name in ("code", "message", "param")}
+        raised = self._event("error", {**fields, "error": {"type": told["type"], **fields}})
+        return begun + raised + self._event("response.failed", {"response": self.response()})
 
     # --- items
 

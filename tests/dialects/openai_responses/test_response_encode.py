@@ -202,6 +202,10 @@ def test_a_failure_after_200_is_in_the_dialects_own_terms(error: FkproxyError, c
     assert values[0]["type"] == "response.created"
     assert (values[-1]["type"], values[-1]["response"]["status"]) == ("response.failed", "failed")
     assert values[-1]["response"]["error"]["code"] == code
+    raised = values[-2]
+    assert (raised["type"], raised["code"], raised["error"]["code"]) == ("error", code, code)
+    assert raised["message"] == raised["error"]["message"] == values[-1]["response"]["error"]["message"]
+    assert raised["error"]["type"] in ("rate_limit_error", "server_error", "invalid_request_error")
 
 
 @pytest.mark.parametrize("mime_type", ["image/png", "image/jpeg"])
