@@ -266,5 +266,5 @@ def test_it_brings_up_a_store_from_the_file_alone(shiv_root: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("unit", [places.SERVICE, places.SOCKET])
 def test_it_can_be_asked_for_the_units_that_it_brings(unit: str) -> None:
-    assert places.unit_file_in(BINARY, unit) == (ROOT / "packaging" / "systemd" / unit).read_text()
-    assert places.unit_file_in(BINARY, "another.service") is None
+    assert places.packaged_in(BINARY, f"packaging/systemd/{unit}") == (ROOT / "packaging" / "systemd" / unit).read_text()
+    assert places.packaged_in(BINARY, "another.service") is None

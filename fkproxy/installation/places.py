@@ -22,9 +22,9 @@ __all__ = [
     "is_there",
     "own_file",
     "packaged",
+    "packaged_in",
     "service_variables",
     "unit_file",
-    "unit_file_in",
 ]
 
 SERVICE = "fkllmproxy.service"
@@ -56,18 +56,18 @@ def packaged(name: str) -> str:
     return (carried if carried.is_file() else _CHECKOUT / name).read_text()
 
 
+def packaged_in(file: Path, name: str) -> str | None:
+    """The same, as the version in a built file has it; None where it carries none."""
+    with zipfile.ZipFile(file) as archive:
+        try:
+            return archive.read(f"{_IN_A_BUILT_FILE}/{name}").decode()
+        except KeyError:
+            return None
+
+
 def unit_file(name: str) -> str:
     """The text of a unit, as this version has it."""
     return packaged(f"packaging/systemd/{name}")
-
-
-def unit_file_in(file: Path, name: str) -> str | None:
-    """The text of a unit, as the version in a built file has it; None where it carries none."""
-    with zipfile.ZipFile(file) as archive:
-        try:
-            return archive.read(f"{_IN_A_BUILT_FILE}/packaging/systemd/{name}").decode()
-        except KeyError:
-            return None
 
 
 def service_variables() -> dict[str, str]:

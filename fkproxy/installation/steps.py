@@ -33,8 +33,8 @@ from fkproxy.installation.places import (
     UNITS,
     own_file,
     packaged,
+    packaged_in,
     unit_file,
-    unit_file_in,
 )
 from fkproxy.installation.trial import try_out
 
@@ -94,7 +94,7 @@ def upgrade(file: Path, say: Say) -> None:
             raise Refused(f"{file} is the file that is installed already")
         _replace_by(file, say)
         for unit in (SERVICE, SOCKET):
-            brought = unit_file_in(BINARY, unit)
+            brought = packaged_in(BINARY, f"packaging/systemd/{unit}")
             if brought is not None and (UNITS / unit).is_file() and (UNITS / unit).read_text(errors="replace") != brought:
                 say(f"note: {UNITS / unit} is not what the new version brings; 'fkllmproxy doctor' tells the difference")
 
@@ -253,10 +253,16 @@ def _copy(file: Path) -> None:
 
 
 def _replace_by(file: Path, say: Say) -> None:
-    """Try `file`, and put it into the place of the one in use. Raises `Refused`, with nothing changed."""
+    """Try `file`, and put it into the place of the one in use, and its runbook. Raises `Refused`, with nothing changed."""
     with _staged(file):
         say(f"trial passed: {try_out(NEXT, *_TRIAL)[0]}")
         _activate(say)
+    runbook = packaged_in(BINARY, "runbook.md")
+    try:
+        if runbook is not None:
+            _write(RUNBOOK, runbook, 0o644, say, {}, replace=True)
+    except OSError as error:
+        say(f"note: {RUNBOOK} is not that of the version in use, and cannot be written: {error.strerror}")
 
 
 def _activate(say: Say) -> None:

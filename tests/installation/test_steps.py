@@ -32,13 +32,15 @@ class Host:
         self._main = (0.0, "version 1")
         self._reloaded = False
 
-    def file(self, name: str, version: str, unit: str | None = None) -> Path:
-        """A built file of that version, which brings `unit` as the service's."""
+    def file(self, name: str, version: str, unit: str | None = None, runbook: str | None = None) -> Path:
+        """A built file of that version, which brings `unit` as the service's, and `runbook`."""
         path = self.folder / name
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("version", version)
             if unit is not None:
                 archive.writestr(f"site-packages/fkproxy/packaged/packaging/systemd/{steps.SERVICE}", unit)
+            if runbook is not None:
+                archive.writestr("site-packages/fkproxy/packaged/runbook.md", runbook)
         return path
 
     def versions(self) -> dict[str, str]:
@@ -101,6 +103,29 @@ def test_an_upgrade_tells_where_the_new_version_has_another_unit_than_the_host(h
     assert not any(said.startswith("note:") for said in host.said)
     steps.upgrade(host.file("four", "4", unit=installed), host.said.append)
     assert f"{steps.UNITS / steps.SERVICE} is not what the new version brings" in host.said[-1]
+
+
+def test_the_runbook_on_the_host_is_that_of_the_file_in_use(host: Host) -> None:
+    steps.RUNBOOK.write_text("of the first")
+    steps.upgrade(host.file("two", "2", runbook="of the second"), host.said.append)
+    assert steps.RUNBOOK.read_text() == "of the second"
+    steps.upgrade(host.file("three", "3", runbook="of the third"), host.said.append)
+    steps.rollback(host.said.append)
+    assert steps.RUNBOOK.read_text() == "of the second"
+    host.refuses = True
+    with pytest.raises(Refused, match="does not pass its trial"):
+        steps.upgrade(host.file("four", "4", runbook="of the fourth"), host.said.append)
+    host.refuses = False
+    assert steps.RUNBOOK.read_text() == "of the second"
+    steps.upgrade(host.file("five", "5"), host.said.append)
+    assert steps.RUNBOOK.read_text() == "of the second", "it brings none"
+
+
+def test_a_runbook_that_cannot_be_written_is_no_upgrade_that_failed(host: Host) -> None:
+    steps.RUNBOOK.mkdir()
+    steps.upgrade(host.file("two", "2", runbook="of the second"), host.said.append)
+    assert host.versions() == {"fkllmproxy": "2", "fkllmproxy.previous": "1"}
+    assert f"note: {steps.RUNBOOK} is not that of the version in use" in host.said[-1]
 
 
 def test_what_takes_over_is_the_process_that_was_started_since(host: Host) -> None:
