@@ -182,15 +182,20 @@ def _lock_file(path: Path) -> int:
 
 
 def _back_up(path: Path, level: int) -> str:
-    """Copy the file beside itself, keep the newest few copies, and give the copy's name."""
+    """Copy the file beside itself, keep the newest copy of each level and of these the newest few, and give the copy's name.
+
+    A database that still is at the level of an earlier copy was not migrated after it, however often that is tried.
+    """
     target = path.with_name(f"{path.name}.level-{level}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.backup")
     try:
         if not target.exists():
             copies.copy(path, target)
     except BackupFailed as error:
         raise StoreUnavailable("broken", f"the store was not migrated, because it could not be copied first: {error}") from error
-    for older in _backups(path)[:-KEPT_BACKUPS]:
-        older.unlink(missing_ok=True)
+    found = _backups(path)
+    of_others = [copy for copy in found if _level_of_backup(copy) != level]
+    for copy in {*found} - {target, *of_others[1 - KEPT_BACKUPS :]}:
+        copy.unlink(missing_ok=True)
     return target.name
 
 

@@ -38,6 +38,7 @@ def upgrade():
     op.create_table("alerts", sa.Column("id", sa.Integer, primary_key=True))
     op.add_column("documents", sa.Column("colour", sa.Text, nullable=False, server_default=""))
 """
+FAILING = LATER + '    op.execute("INSERT INTO nowhere VALUES (1)")\n'
 ENTRY = AuditEntry(actor=Actor(kind="local"), action="pool.update")
 
 
@@ -108,9 +109,8 @@ async def test_a_later_release_copies_the_file_first_and_migrates(database: Data
 
 
 async def test_a_migration_that_fails_leaves_everything_as_it_was(database: Database, tmp_path: Path) -> None:
-    failing = LATER + '    op.execute("INSERT INTO nowhere VALUES (1)")\n'
     with pytest.raises(StoreUnavailable) as caught:
-        await bring_up(database, program(tmp_path, oldest_reader=1, script=failing))
+        await bring_up(database, program(tmp_path, oldest_reader=1, script=FAILING))
     assert caught.value.reason == "broken"
     assert (await level_of(database)).level == LEVEL
     assert await bring_up(database, program(tmp_path, oldest_reader=1)) is not None
@@ -179,6 +179,20 @@ async def test_the_newest_copies_are_kept(database: Database, tmp_path: Path) ->
     assert migrated is not None
     assert names[:2] == ["store.db.level-1.20200104T000000Z.backup", "store.db.level-1.20200105T000000Z.backup"]
     assert names[2] == migrated.backup
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_copies_of_attempts_that_fail_do_not_add_up(database: Database, tmp_path: Path) -> None:
+    assert database.path is not None
+    before = ["store.db.level-1.20200101T000000Z.backup", "store.db.level-1.20200102T000000Z.backup"]
+    for name in (*before, f"store.db.level-{LEVEL}.20200103T000000Z.backup"):
+        database.path.with_name(name).touch()
+    with pytest.raises(StoreUnavailable):
+        await bring_up(database, program(tmp_path, oldest_reader=1, script=FAILING))
+    names = [path.name for path in backups(database)]
+    assert names[:2] == before, "those of other levels stay"
+    assert len(names) == 3
+    assert names[2] > f"store.db.level-{LEVEL}.20200103T000000Z.backup"
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
