@@ -9,7 +9,7 @@ Notes that the decoder leaves for its own encoder stand in `extra` under `$name`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from fkproxy.dialects.gemini.thinking import EFFORT_OF_LEVEL, NO_SIGNATURE
@@ -369,11 +369,11 @@ def _output(generation: Fields, kept: Extra) -> OutputFormat | None:
     return OutputFormat(kind="json" if mime_type == "application/json" else "text")
 
 
-def _formats(generation: Fields) -> Iterator[Fields]:
+def _formats(generation: Fields) -> Iterable[Fields]:
     """What took the place of the type and the schemas in 2026: an object at the Gemini API, a list of them at Vertex AI. The type in it may
     be one of an enum, `APPLICATION_JSON` (ai.google.dev/gemini-api/docs/file-search; google-genai 3.4, `ResponseFormat`; read 2026-11).
     """
     value = generation.any("responseFormat")
     if isinstance(value, list):
         return generation.each("responseFormat")
-    return iter(() if value is None else (Fields(value, generation.at("responseFormat")),))
+    return () if value is None else (Fields(value, generation.at("responseFormat")),)
