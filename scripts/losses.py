@@ -19,7 +19,10 @@ sys.path.insert(0, str(ROOT))
 
 from fkproxy.dialects import DIALECTS  # noqa: E402 - after the path is set
 from fkproxy.dialects.base import Dialect  # noqa: E402 - after the path is set
+from fkproxy.dialects.envelope import close_envelope  # noqa: E402 - after the path is set
+from fkproxy.dialects.openai_responses.compaction import SUMMARY  # noqa: E402 - after the path is set
 from fkproxy.model.errors import Unrepresentable  # noqa: E402 - after the path is set
+from fkproxy.model.parts import Seal  # noqa: E402 - after the path is set
 
 TARGET = ROOT / "docs" / "losses.md"
 MODELS = {"gemini": "gemini-2.5-pro", "anthropic": "claude-sonnet-4-5"}
@@ -172,6 +175,7 @@ def _inputs(*parts: Any) -> Probe:
 _FLAT = {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA}
 _FUNCTION = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"city": "Paris"}'}
 _USER = {"role": "user", "content": "x"}
+_SUMMARY = close_envelope(Seal(dialect=SUMMARY, data="s"), "openai_responses")
 
 RESPONSES: dict[str, Probe] = {
     "instructions": _response(instructions="s"),
@@ -222,6 +226,9 @@ RESPONSES: dict[str, Probe] = {
     ),
     "store, include, prompt_cache_key": _response(store=False, include=["reasoning.encrypted_content"], prompt_cache_key="k"),
     "previous_response_id": _response(previous_response_id="resp_1"),
+    "a conversation to be shortened (compaction_trigger)": _response(input=[_USER, {"type": "compaction_trigger"}]),
+    "a summary that another model wrote (compaction)": _response(input=[{"type": "compaction", "encrypted_content": _SUMMARY}, _USER]),
+    "a summary that its own vendor made": _response(input=[{"type": "compaction", "encrypted_content": "gAAA"}, _USER]),
     "an item by its id (item_reference)": _response(input=[_USER, {"type": "item_reference", "id": "msg_1"}, _USER]),
     "conversation": _response(conversation="conv_1"),
     "background": _response(background=True, stream=True),

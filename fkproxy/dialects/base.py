@@ -145,6 +145,8 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
                 if part.kind == "item_reference":
                     told = "nothing is stored here; with store: false clients send items whole"
                     raise Unrepresentable("an item by its id", target, told)
+                if part.kind == "compaction" and "encrypted_content" in part.value:
+                    raise Unrepresentable("an encrypted summary (compaction)", target, "only the vendor that made it can read it")
                 continue
             if type(part) is not Text and _by_id(part) and _vendor(request.dialect) != _vendor(target):
                 raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
@@ -159,6 +161,8 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
             losses.append(Loss(field=tool.kind, from_client=True))
         if tool.extra:
             of_tools.append(tool.extra)
+    if request.compacts:
+        losses.append(Loss(field="compaction", action="converted"))
     for field, extras in (("messages[].*", of_messages), ("messages[].content[].*", of_parts), ("tools[].*", of_tools)):
         if extras and any(map(_said, extras)):
             losses.append(Loss(field=field))
@@ -289,8 +293,8 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     """What an encoder may need that the reply itself does not say.
 
     `reply_id` is unique and serves where the upstream gave no id; `model` is the name the client asked for, `created_s` unix seconds.
-    `tools` and `output` are those of the request, where it had to be decoded. `begun_id`: the id of a reply that has begun at the client in
-    the upstream's own words, which are of the same dialect.
+    `tools`, `output` and `compacts` are those of the request, where it had to be decoded. `begun_id`: the id of a reply that has begun at
+    the client in the upstream's own words, which are of the same dialect.
     """
 
     reply_id: str
@@ -299,6 +303,7 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = True
     tools: tuple[Tool, ...] = ()
     output: OutputFormat | None = None
+    compacts: bool = False
     begun_id: str | None = None
 
 

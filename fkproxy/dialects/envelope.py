@@ -2,7 +2,7 @@
 
 `encrypted_content` of Responses and `signature` of Anthropic Messages hold what their own vendor sealed. Before another vendor they hold
 that one's seal in an envelope that says whose it is: `fkproxy1.` and base64 of `{"d": dialect, "s": seal}`. It is opened on the way
-back, and its content goes to nobody but that vendor.
+back, and its content goes to nobody but that vendor. A summary that was written here in place of a vendor's travels in one as well.
 """
 
 from __future__ import annotations

@@ -84,7 +84,10 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The request in the hub's words. `dialect` says whose fields the `extra` mappings hold."""
+    """The request in the hub's words. `dialect` says whose fields the `extra` mappings hold.
+
+    `compacts`: the last message asks for a summary of the others, which the client puts in their place.
+    """
 
     dialect: str
     model: str
@@ -98,6 +101,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     parallel_tool_calls: bool | None = None
     output: OutputFormat | None = None
     user: str | None = None
+    compacts: bool = False
     extra: Extra = {}
 
 

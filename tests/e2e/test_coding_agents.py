@@ -133,6 +133,30 @@ def test_codex_as_for_its_own_vendor_does_without_a_websocket_at_once(gateway: S
     ]
 
 
+@pytest.mark.parametrize("upstream", MODELS)
+def test_codex_as_for_its_own_vendor_has_its_conversation_shortened_again_and_again(
+    gateway: Service, folder: Path, aimock: Aimock, upstream: str
+) -> None:
+    """It leaves that to the vendor, and takes what comes in place of all but the user's own words."""
+    (folder / "home" / ".codex").mkdir()
+    settings = f'openai_base_url = "{gateway.url}/v1"\nmodel = "{MODELS[upstream]}"\nmodel_auto_compact_token_limit = 20000\n'
+    (folder / "home" / ".codex" / "config.toml").write_text(settings)
+    before = len(aimock.journal())
+    for number in range(3):
+        resumed = ("resume", "--last") if number else ()
+        prompt = f"codex, keep the heron in mind, part {number}"
+        output = run(folder, "codex", "exec", "--skip-git-repo-check", "--json", *resumed, prompt, CODEX_API_KEY=KEY)
+        events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        assert [event for event in events if event["type"] in ("error", "turn.failed")] == []
+        items = [event["item"] for event in events if event["type"] == "item.completed"]
+        assert [item["text"] for item in items if item["type"] == "agent_message"] == ["It is kept in mind."]
+    asked = [json.dumps(entry["body"]) for entry in aimock.journal()[before:] if entry["method"] == "POST"]
+    told = "The user wants the heron kept in mind."
+    assert [("The context is nearly full." in body, told in body, "It is kept in mind." in body) for body in asked] == [
+        *((False, False, False), (True, False, True), (False, True, False), (True, True, True), (False, True, False))
+    ]
+
+
 def test_codex_makes_its_tools_known_as_to_models_of_its_own_vendor(gateway: Service, folder: Path) -> None:
     """It knows this one, and has it call all its tools from a script."""
     events = codex(gateway, folder, "openai/gpt-6-sol", "codex, read it in a script")

@@ -2,6 +2,7 @@
 
 peek.py             what routing needs; a request on its way to a server of the same dialect
 request.py          a request, decoded        items.py  its items
+compaction.py       a conversation that is made shorter
 request_encode.py   a request, encoded
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
@@ -60,7 +61,7 @@ class OpenAiResponses:
     decode_reply = staticmethod(response.decode_reply)
     stream_decoder: type[StreamDecoder] = response.StreamDecoder
     encode_reply = staticmethod(response_encode.encode_reply)
-    stream_encoder = response_encode.StreamEncoder
+    stream_encoder = staticmethod(response_encode.stream_encoder)
     decode_error = staticmethod(errors.decode_error)
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:

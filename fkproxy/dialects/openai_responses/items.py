@@ -11,6 +11,7 @@ from typing import Any
 
 from fkproxy.dialects.envelope import open_envelope
 from fkproxy.dialects.media import base64_text, data_url
+from fkproxy.dialects.openai_responses.compaction import ABOUT_ALL, ASK, is_trigger, summary_of
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
 from fkproxy.wire import json
@@ -71,6 +72,10 @@ def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Field
             close()
             unsaid.append(fields)
             messages.append(Message(role="tool", parts=(_found(fields, names),), extra={"$items": [*raw, item]}))
+            raw.clear()
+        elif kind in ABOUT_ALL and (told := ASK if is_trigger(item) and item is items[-1] else summary_of(item)) is not None:
+            close()
+            messages.append(Message(role="user", parts=(Text(text=told),), extra={"$items": [*raw, item]}))
             raw.clear()
         elif kind in _UNSAID:
             # It goes with what is said next, or was said last.

@@ -10,6 +10,7 @@ import msgspec
 from fkproxy.dialects.base import UNREADABLE_REASONING, Peek, Seen, head_of, limit_of, may_say
 from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
+from fkproxy.dialects.openai_responses.compaction import summary_of
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.wire import json
 
@@ -60,24 +61,32 @@ def peek(body: bytes) -> Peek:
 def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
     """The body with `model` in it. Every other field keeps its very bytes.
 
-    But for thoughts of another vendor's model, which this gateway gave out: when such a conversation moves on to a server of this dialect,
-    that could not decrypt them, and does not know their ids.
+    But for thoughts and summaries of another vendor's model, which this gateway gave out: when such a conversation moves on to a server of
+    this dialect, that could not decrypt them, and does not know their ids. A summary goes there in words.
     """
     foreign = _FOREIGN.search(body) is not None
     if model == asked.model and not foreign:
         return body
     fields = json.raw_fields(body)
     if foreign and bytes(fields.get("input", b"")).startswith(b"["):
-        fields["input"] = [item for item in _decode_items(fields["input"]) if not _is_foreign(bytes(item))]
+        fields["input"] = [kept for item in _decode_items(fields["input"]) if (kept := _for_vendor(item)) is not None]
     return json.encode({**fields, "model": model})
 
 
-def _is_foreign(raw: bytes) -> bool:
-    """A thought that the vendor did not have."""
-    if _FOREIGN.search(raw) is None:
-        return False
-    item = json.loads(raw)
-    if not isinstance(item, dict) or item.get("type") != "reasoning":
+def _for_vendor(raw: msgspec.Raw) -> Any:
+    """An item as the vendor may have it; None for a thought that is not its own."""
+    if _FOREIGN.search(bytes(raw)) is None:
+        return raw
+    item = json.loads(bytes(raw))
+    if not isinstance(item, dict):
+        return raw
+    if (told := summary_of(item)) is not None:
+        return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": told}]}
+    return None if _is_foreign_thought(item) else raw
+
+
+def _is_foreign_thought(item: dict[str, Any]) -> bool:
+    if item.get("type") != "reasoning":
         return False
     sealed, name = item.get("encrypted_content"), item.get("id")
     if isinstance(sealed, str) and sealed:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgspec
+
+from fkproxy.dialects.openai_responses.compaction import is_trigger
 from fkproxy.dialects.openai_responses.items import NAME, TOOL_SEARCH, decode_items, joined_name
 from fkproxy.dialects.openai_schema import decode_format
 from fkproxy.model.errors import InvalidRequest
@@ -66,6 +69,8 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
         user=fields.text("user"),
         extra=kept,
     )
+    if said and is_trigger(said[-1].extra["$items"][-1]):
+        request = msgspec.structs.replace(request, compacts=True, tool_choice=ToolChoice(mode="none"), output=None)
     for name in ("tools", *_SILENT):
         if name in fields:
             kept[f"${name}"] = fields.any(name)

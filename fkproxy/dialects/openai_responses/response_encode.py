@@ -13,10 +13,11 @@ from typing import Any
 from fkproxy.dialects.base import ReplyContext
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.dialects.openai_errors import encode_error
+from fkproxy.dialects.openai_responses.compaction import COMPACTION, SUMMARY
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_responses.request_encode import encode_format
 from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS
-from fkproxy.model.errors import FkproxyError, UpstreamOverloaded, UpstreamRateLimited, UpstreamRejected
+from fkproxy.model.errors import FkproxyError, UpstreamOverloaded, UpstreamProtocolError, UpstreamRateLimited, UpstreamRejected
 from fkproxy.model.events import (
     ChoiceFinished,
     Done,
@@ -36,12 +37,12 @@ from fkproxy.model.events import (
     ToolCallStarted,
     UsageReported,
 )
-from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Text, ToolCall
+from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Seal, Text, ToolCall
 from fkproxy.model.request import Tool
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json, sse
 
-__all__ = ["StreamEncoder", "encode_reply", "error_of"]
+__all__ = ["StreamEncoder", "encode_reply", "error_of", "stream_encoder"]
 
 _INCOMPLETE: dict[FinishReason, str] = {
     "length": "max_output_tokens",
@@ -66,9 +67,14 @@ def error_of(error: FkproxyError) -> dict[str, Any]:
     return {"code": code, "message": str(error)[:MAX_MESSAGE_CHARS]}
 
 
+def stream_encoder(context: ReplyContext) -> StreamEncoder:
+    """See `dialects.base.Dialect.stream_encoder`."""
+    return _SummaryEncoder(context) if context.compacts else StreamEncoder(context)
+
+
 def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
-    """The body of a whole response."""
-    encoder = StreamEncoder(context)
+    """The body of a whole response. Raises `UpstreamProtocolError` for one that is no summary where that was asked for."""
+    encoder = stream_encoder(context)
     encoder.encode(Started(id=reply.id, model=reply.model, created_s=reply.created_s))
     choice = reply.choices[0] if reply.choices else None
     number = 0
@@ -392,6 +398,41 @@ class StreamEncoder:
         item.value["input"] = text if isinstance(text, str) else item.text
         out = self._event("response.custom_tool_call_input.delta", {**item.place, "delta": item.value["input"]})
         return out + self._event("response.custom_tool_call_input.done", {**item.place, "input": item.value["input"]}) + self._done(item)
+
+
+class _SummaryEncoder(StreamEncoder):
+    """A reply whose text is a summary: one item, in place of all texts and thoughts. See `compaction`."""
+
+    def __init__(self, context: ReplyContext) -> None:
+        super().__init__(context)
+        self._summary: _Item | None = None
+
+    def _text(self, kind: str, text: str) -> bytes:
+        if kind != "output_text":
+            return super()._text(kind, text)
+        out = self._begin()
+        if self._summary is None:
+            self._summary, added = self._start("cmp", {"type": COMPACTION, "encrypted_content": ""})
+            out += added
+        self._summary.pieces.append(text)
+        return out + self._event("response.compaction.compacting", self._summary.place)
+
+    def _reasoning(self, text: str) -> bytes:
+        return self._text("output_text", "")
+
+    def _seal(self, event: SealAttached) -> bytes:
+        return b""
+
+    def close(self) -> bytes:
+        """See `StreamEncoder.close`. Raises `UpstreamProtocolError` for no summary: it would stand for all that was said."""
+        closed, item = super().close(), self._summary
+        written = item is not None and bool(item.text.strip())
+        if self._status == "completed" and (self._calls or not written):
+            raise UpstreamProtocolError("the upstream's model wrote no summary of the conversation")
+        if item is None:
+            return closed
+        item.value["encrypted_content"] = close_envelope(Seal(dialect=SUMMARY, data=item.text), NAME)
+        return closed + self._done(item)
 
 
 def _logprob(token: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,14 @@ REFUSED = {
     | {"document_by_address", "document_pdf", "images", "tool_use_streamed"},
     "gemini": {"audio", "file_by_address", "parallel_function_calls", "sampling", "vendor_tools", "video"},
     "openai_chat": {"audio_and_file", "file_by_id", "image_by_address", "parallel_tool_calls_streamed", "sampling", "vendor_tool"},
-    "openai_responses": {"file_input", "function_calls_streamed", "function_results", "image_input", "previous_response"},
+    "openai_responses": {
+        "compaction_item",
+        "file_input",
+        "function_calls_streamed",
+        "function_results",
+        "image_input",
+        "previous_response",
+    },
 }
 """Captured requests that mean something the child cannot be told."""
 
