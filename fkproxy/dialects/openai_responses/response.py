@@ -42,6 +42,7 @@ _ENDS = {"response.completed": None, "response.incomplete": "incomplete", "respo
 _EVENTS = frozenset(
     (
         "error",
+        "response.compaction.compacting",
         "response.created",
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
@@ -281,6 +282,9 @@ class StreamDecoder:
                     return []
                 held.arguments = True
                 return [ToolCallDelta(index=held.number, arguments=delta)]
+            case "response.compaction.compacting":
+                # More of a summary is there, of which nothing is told. A long one takes minutes.
+                return [ReasoningDelta(text="")]
             case "response.output_text.done" | "response.refusal.done" | "response.function_call_arguments.done":
                 return self._completed(data)
         return []

@@ -9,6 +9,7 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from fkproxy.adapters.base import Timeouts
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek, ReplyContext
 from fkproxy.dialects.envelope import close_envelope
@@ -32,7 +33,7 @@ from fkproxy.model.parts import Seal, Text
 from fkproxy.model.request import ChatRequest, Loss
 from fkproxy.model.usage import Usage
 from tests.dialects.golden import frames
-from tests.fakes.pipeline import Bench, ListClient
+from tests.fakes.pipeline import Bench, ListClient, Pause
 from tests.test_attempts import completion, failing
 from tests.test_exchange import sse
 
@@ -274,3 +275,17 @@ async def test_a_stream_that_ends_without_a_summary_ends_in_an_error() -> None:
     client = await bench.send(json.dumps({**SHORTER, "stream": True}).encode(), "openai_responses")
     answer = answered(client)
     assert (answer["status"], answer["error"]["code"], bench.record.error_code) == ("failed", "server_error", "upstream_protocol_error")
+
+
+async def test_a_vendor_that_is_long_at_it_does_not_stall() -> None:
+    bench = Bench(OWN, timeouts=Timeouts(stall_s=300.0))
+    place = {"output_index": 0, "item_id": "cmp_1"}
+    begun = {"type": "response.created", "response": {"id": "resp_1", "model": "m", "output": []}}
+    added = {"type": "response.output_item.added", "output_index": 0, "item": {**THEIRS, "encrypted_content": ""}}
+    at_it = [step for _ in range(6) for step in (sse({"type": "response.compaction.compacting", **place}), Pause(100.0))]
+    ended = {"type": "response.completed", "response": {"id": "resp_1", "model": "m", "status": "completed", "output": [THEIRS]}}
+    done = sse({"type": "response.output_item.done", "output_index": 0, "item": THEIRS}, ended)
+    bench.adapters[0].streams(sse(begun, added), *at_it, done)
+    client = await bench.send(json.dumps({**SHORTER, "stream": True}).encode(), "openai_responses")
+    assert bench.record.error_code is None
+    assert client.body.endswith(done)
