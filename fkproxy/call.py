@@ -435,7 +435,7 @@ class Call:
             include_usage=peek.include_usage,
             tools=self.request.tools if self.request is not None else (),
             output=self.request.output if self.request is not None else None,
-            compacts=self.request is not None and self.request.compacts,
+            compacts=self.request is not None and self.request.compacts and self.upstream_dialect != self.dialect.name,
             begun_id=self.reply_id if self.content_sent else None,
         )
 

@@ -255,6 +255,16 @@ async def test_a_conversation_is_made_shorter_by_the_next_vendors_model_where_it
     assert json.loads(bench.adapters[0].calls[0].body)["input"][0]["content"][0]["text"].endswith("\n\nall that was said")
 
 
+async def test_its_own_vendors_item_is_none_to_be_written_anew() -> None:
+    """Not even where it comes behind another upstream's failure, and in one piece to who wanted a stream."""
+    bench = Bench(CHAT, OWN)
+    failing(bench.adapters[0], 503)
+    bench.adapters[1].replies(json.dumps({"id": "resp_1", "model": "m", "status": "completed", "output": [THEIRS]}).encode())
+    client = await bench.send(json.dumps({**SHORTER, "stream": True}).encode(), "openai_responses")
+    assert [item["encrypted_content"] for item in answered(client)["output"]] == [THEIRS["encrypted_content"]]
+    assert bench.record.error_code is None
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_model_that_writes_no_summary_is_no_end_while_another_may(stream: bool) -> None:
     bench = Bench(CHAT, ("next", "openai_chat"))
