@@ -99,6 +99,7 @@ SHARED: dict[str, set[str]] = {
         "conversation",
         "counts",
         "envelope",
+        "foreign",
         "json_mode",
         "media",
         "openai_errors",

@@ -17,10 +17,9 @@ import msgspec
 
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
-from fkproxy.model.errors import FkproxyError, InvalidRequest, Unrepresentable, UpstreamError
+from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamError
 from fkproxy.model.events import Event, Reply
-from fkproxy.model.parts import Extra, Media, Opaque, Part, Text, ToolResult
-from fkproxy.model.request import ChatRequest, Loss, OutputFormat, ReasoningConfig, Tool, ToolChoice
+from fkproxy.model.request import ChatRequest, Loss, OutputFormat, ReasoningConfig, Tool
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
@@ -39,10 +38,6 @@ __all__ = [
     "StreamDecoder",
     "StreamEncoder",
     "TokenCounter",
-    "carried",
-    "choice_of",
-    "extra_losses",
-    "functions_of",
     "head_of",
     "limit_of",
     "may_say",
@@ -50,125 +45,6 @@ __all__ = [
 ]
 
 Operation = Literal["chat", "count_tokens", "embeddings"]
-
-
-def carried(extra: Extra, own: bool) -> Extra:
-    """Of a value's extra fields those that go into a request: all in their own dialect, none elsewhere.
-
-    Names that begin with `$` are a decoder's notes to its own encoder, and so are those that end with `.*`, which hold fields from
-    inside `name`.
-    """
-    return {name: value for name, value in extra.items() if not name.startswith("$") and not name.endswith(".*")} if own and extra else {}
-
-
-_MEANINGFUL = frozenset(
-    (
-        *("audio", "background", "cachedContent", "cached_content.*", "container", "continuationToken", "conversation"),
-        *("data_sources", "mcp_servers"),
-        *("previous_response_id", "prompt", "responseFormat", "responseMimeType", "speechConfig", "thread"),
-        "web_search_options",
-    )
-)
-"""Fields of one dialect that bring in what the request itself does not say: earlier turns, documents, tools; or that ask for speech, or for
-a form of the answer that no other has (`text/x.enum`).
-"""
-
-
-def functions_of(request: ChatRequest) -> tuple[Tool, ...]:
-    """The tools that every dialect has. What becomes of the others is `extra_losses`' business."""
-    return tuple(tool for tool in request.tools if tool.kind == "function")
-
-
-def _vendor(dialect: str) -> str:
-    """Whose the dialect is: a vendor with several writes its own name in front of theirs."""
-    return dialect.partition("_")[0]
-
-
-def _by_id(part: Part) -> bool:
-    """A file that only the vendor knows which gave it its id, also in the result of a tool."""
-    if isinstance(part, ToolResult):
-        return any(map(_by_id, part.parts))
-    return isinstance(part, Media) and part.file_id is not None
-
-
-def choice_of(request: ChatRequest, target: str) -> ToolChoice | None:
-    """The choice among the tools that go to the foreign dialect `target`; None where none go: a choice without tools is refused.
-
-    Raises `Unrepresentable` where the model must use a tool that does not go there.
-    """
-    choice = request.tool_choice
-    if choice is None:
-        return None
-    functions = {tool.name for tool in functions_of(request)}
-    if not functions:
-        if choice.mode == "required":
-            raise Unrepresentable("tool_choice", target, "no tool that it could choose goes there")
-        return None
-    left_out = {tool.name for tool in request.tools} - functions
-    names = tuple(name for name in choice.names if name not in left_out)
-    if names == choice.names:
-        return choice
-    if names:
-        return ToolChoice(mode=choice.mode, names=names)
-    if choice.mode == "required":
-        raise Unrepresentable("tool_choice", target, "no tool that it could choose goes there")
-    return ToolChoice(mode="none")
-
-
-def _said(extra: Extra) -> list[str]:
-    """The names of fields that came with something in them."""
-    return [name for name, value in extra.items() if value not in (None, []) and not name.startswith("$")] if extra else []
-
-
-def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
-    """What the foreign dialect `target` leaves out of a request because only the client's own knows it.
-
-    Raises `Unrepresentable` for a field, or a tool or file that only a vendor has, without which the request would mean something else.
-
-    Fields of the request by name; fields deeper inside as `messages[].*` and the like: their names are the client's own words.
-    """
-    said, generation = _said(request.extra), request.extra.get("generationConfig.*", {})
-    for name in (*said, *_said(generation)):
-        # Without a `speechConfig` Gemini speaks, too, in a voice of its own.
-        if name in _MEANINGFUL or (name == "responseModalities" and "AUDIO" in str(generation.get(name)).upper()):
-            raise Unrepresentable(name.removesuffix(".*"), target)
-    of_messages: list[Extra] = []
-    of_parts: list[Extra] = []
-    named = False
-    for message in request.messages:
-        if message.extra:
-            of_messages.append(message.extra)
-        if message.name is not None:
-            named = True
-        for part in message.parts:
-            if isinstance(part, Opaque):
-                if part.kind == "item_reference":
-                    told = "nothing is stored here; with store: false clients send items whole"
-                    raise Unrepresentable("an item by its id", target, told)
-                if part.kind == "compaction" and "encrypted_content" in part.value:
-                    raise Unrepresentable("an encrypted summary (compaction)", target, "only the vendor that made it can read it")
-                continue
-            if type(part) is not Text and _by_id(part) and _vendor(request.dialect) != _vendor(target):
-                raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
-            if part.extra:
-                of_parts.append(part.extra)
-    losses = [Loss(field=name, from_client=True) for name in said]
-    of_tools: list[Extra] = []
-    for tool in request.tools:
-        if tool.kind != "function":
-            if not tool.optional:
-                raise Unrepresentable(f"the tool {tool.kind!r}", target)
-            losses.append(Loss(field=tool.kind, from_client=True))
-        if tool.extra:
-            of_tools.append(tool.extra)
-    if request.compacts:
-        losses.append(Loss(field="compaction", action="converted"))
-    for field, extras in (("messages[].*", of_messages), ("messages[].content[].*", of_parts), ("tools[].*", of_tools)):
-        if extras and any(map(_said, extras)):
-            losses.append(Loss(field=field))
-    if named:
-        losses.append(Loss(field="messages[].name"))
-    return losses
 
 
 class Route(msgspec.Struct, frozen=True):

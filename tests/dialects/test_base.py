@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.base import Encoded
 from fkproxy.estimate import expected_usage
-from fkproxy.model.errors import Unrepresentable
-from fkproxy.model.request import Loss
 from tests.dialects.golden import CASES, Case
 
 BODIES = [case for case in CASES if case.request is not None and case.capture.get("operation", "chat") == "chat"]
@@ -104,69 +101,3 @@ def test_a_stream_does_not_keep_what_was_seen() -> None:
     peek = DIALECTS["openai_chat"].peek(b'{"model":"m","messages":[]}', "", "")
     peek.seen.forget()
     assert peek.seen.fields is None
-
-
-BARE: dict[str, dict[str, Any]] = {
-    "anthropic": {"model": "m", "max_tokens": 500, "messages": [{"role": "user", "content": "hi"}]},
-    "gemini": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
-    "openai_chat": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
-    "openai_responses": {"model": "m", "input": "hi"},
-}
-
-
-def carried_to_others(dialect: str, fields: dict[str, Any]) -> list[Encoded]:
-    client = DIALECTS[dialect]
-    body = json.dumps({**BARE[dialect], **fields}).encode()
-    request = client.decode_request(body, client.peek(body, "m:generateContent", ""))
-    return [DIALECTS[target].encode_request(request, "m") for target in BARE if target != dialect]
-
-
-@pytest.mark.parametrize(
-    ("dialect", "fields"),
-    [
-        ("openai_chat", {"web_search_options": {}}),
-        ("openai_chat", {"data_sources": [{"type": "azure_search", "parameters": {}}]}),
-        ("openai_chat", {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}),
-        ("openai_chat", {"google": {"cached_content": "cachedContents/1"}}),
-        ("openai_chat", {"extra_body": {"google": {"cached_content": "cachedContents/1", "thinking_config": {"thinking_budget": 0}}}}),
-        ("openai_responses", {"previous_response_id": "resp_1"}),
-        ("anthropic", {"mcp_servers": [{"type": "url", "url": "https://example.com", "name": "a"}]}),
-        ("anthropic", {"thread": {"type": "continue", "previous_message_id": "msg_1"}}),
-        ("gemini", {"cachedContent": "cachedContents/1"}),
-        ("gemini", {"continuationToken": "AAAA"}),
-        ("gemini", {"generationConfig": {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}}}),
-        ("gemini", {"generationConfig": {"responseFormat": {"text": {"mimeType": "TEXT_X_ENUM", "schema": {"enum": ["a"]}}}}}),
-        ("gemini", {"generationConfig": {"responseFormat": [{"image": {"aspectRatio": "1:1"}}]}}),
-        ("gemini", {"generationConfig": {"speechConfig": {"languageCode": "de-DE"}}}),
-        ("gemini", {"generationConfig": {"responseModalities": ["AUDIO"]}}),
-        ("gemini", {"generation_config": {"response_modalities": "audio"}}),
-    ],
-)
-def test_what_brings_in_more_than_the_request_says_is_refused_elsewhere(dialect: str, fields: dict[str, Any]) -> None:
-    with pytest.raises(Unrepresentable):
-        carried_to_others(dialect, fields)
-
-
-def test_who_refers_to_an_item_is_told_what_helps() -> None:
-    with pytest.raises(Unrepresentable, match="store: false"):
-        carried_to_others("openai_responses", {"input": [{"role": "user", "content": "hi"}, {"type": "item_reference", "id": "msg_1"}]})
-
-
-@pytest.mark.parametrize(
-    ("dialect", "fields", "losses"),
-    [
-        ("anthropic", {"mcp_servers": []}, ()),
-        ("gemini", {"safetySettings": []}, ()),
-        ("gemini", {"generationConfig": {"responseMimeType": ""}}, ()),
-        ("gemini", {"generationConfig": {"responseModalities": ["TEXT"]}}, ("generationConfig.*",)),
-        ("openai_chat", {"extra_body": {"google": {"thinking_config": None}}}, ()),
-        ("openai_chat", {"google": {"safety_settings": []}}, ("google.*",)),
-        ("openai_chat", {"extra_body": {"foo": 1, "google": {}}}, ("extra_body.*",)),
-        # A name such as decoders have for their own notes.
-        *((dialect, {"generationConfig.*": "x", "metadata.*": 1}, ()) for dialect in DIALECTS),
-        ("gemini", {"generationConfig": {"mine": 1}, "generationConfig.*": "x"}, ("generationConfig.*",)),
-    ],
-)
-def test_nothing_is_left_out_unsaid(dialect: str, fields: dict[str, Any], losses: tuple[str, ...]) -> None:
-    for encoded in carried_to_others(dialect, fields):
-        assert encoded.losses == tuple(Loss(field=name, from_client=True) for name in losses)

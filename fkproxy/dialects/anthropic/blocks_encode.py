@@ -6,8 +6,8 @@ import base64
 from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
-from fkproxy.dialects.base import carried
 from fkproxy.dialects.envelope import close_envelope
+from fkproxy.dialects.foreign import carried
 from fkproxy.dialects.media import registered_type
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult

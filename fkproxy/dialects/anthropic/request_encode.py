@@ -15,7 +15,8 @@ from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
 from fkproxy.dialects.anthropic.turns import Turn, called_names, drop_thoughts, encode_turns, end_turns, lacks_thoughts
-from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
+from fkproxy.dialects.base import Encoded
+from fkproxy.dialects.foreign import carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import JSON_ONLY
 from fkproxy.dialects.pairing import results_behind_calls
 from fkproxy.dialects.root_schema import object_schema

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
+from fkproxy.dialects.base import Encoded
+from fkproxy.dialects.foreign import carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.gemini.schema import Nodes, clean_parameters, clean_schema
 from fkproxy.dialects.gemini.thinking import (
     NO_SIGNATURE,

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from fkproxy.dialects.base import Encoded, carried, choice_of, extra_losses, functions_of
+from fkproxy.dialects.base import Encoded
+from fkproxy.dialects.foreign import carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words, output_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_chat.mistral import fit_body, is_mistral

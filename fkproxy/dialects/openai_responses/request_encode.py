@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.base import Encoded, choice_of, extra_losses, functions_of
+from fkproxy.dialects.base import Encoded
+from fkproxy.dialects.foreign import choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words, output_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_ids import with_short_ids
