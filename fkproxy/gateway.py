@@ -336,6 +336,8 @@ class Gateway:
         call.committed = True
         call.status = call.dialect.overloaded_status if isinstance(error, UpstreamOverloaded) else error.status
         body = call.dialect.encode_error(error, call.request_id)
+        if _is_json_array(call):
+            body = b"[%b]" % body
         call.response_bytes = len(body)
         await client.start(call.status, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *call.reply_headers(), *error_headers(error)])
         await client.finish(body)
@@ -449,6 +451,15 @@ class _Expiries:
         self._looking = bool(self._open)
         if self._looking:
             loop.call_later(every_s, self._look, loop, every_s)
+
+
+def _is_json_array(call: Call) -> bool:
+    """The client reads the elements of an array, and Google's refusals are one, too. Where the call was not looked at, its path tells."""
+    peek = call.peek
+    try:
+        return (peek or call.dialect.peek(b"", call.target, call.query)).json_array
+    except InvalidRequest:
+        return False
 
 
 def error_headers(error: FkproxyError) -> Headers:

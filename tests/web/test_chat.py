@@ -8,6 +8,8 @@ import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.leaps
 
 KEY = "sk-web-tests-0123456789"
 CHAT = "/v1/chat/completions"
+SPOKEN: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
 
 
 async def test_an_answer_carries_its_headers() -> None:
@@ -49,6 +52,26 @@ async def test_the_gemini_dialect_is_served_below_its_prefix() -> None:
     refused = await app.ask("POST", "/v1beta/models/sandbox:predict", body=body)
     assert refused.status in (400, 404)
     assert refused.json()["error"]["status"]
+
+
+@pytest.mark.parametrize(
+    ("status", "model", "key", "body"),
+    [(401, "sandbox", "", SPOKEN), (400, "sandbox", KEY, {}), (503, "sandbox?status=503", KEY, SPOKEN)],
+)
+async def test_who_asks_for_an_array_is_refused_in_one(status: int, model: str, key: str, body: dict[str, Any]) -> None:
+    # llm-gemini reads the elements and looks at no status: without an array its users were told "list index out of range".
+    app = App(APP_AUTH__MASTER_KEY=KEY, APP_ROUTING__MAX_ATTEMPTS="1")
+    path = f"/v1beta/models/{quote(model)}"
+    headers = {"x-goog-api-key": key}
+    arrays = (":streamGenerateContent", ":streamGenerateContent?alt=json")
+    for method in (*arrays, ":streamGenerateContent?alt=sse", ":generateContent"):
+        reply = await app.ask("POST", path + method, body=body, headers=headers)
+        told = reply.json()
+        if method in arrays:
+            (told,) = told
+        assert (reply.status, told["error"]["code"]) == (status, status)
+        assert int(reply.headers["content-length"]) == len(reply.body)
+        assert reply.headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1"])
