@@ -349,9 +349,7 @@ class Call:
 
     def note_usage(self, usage: Usage | None) -> None:
         """What the upstream says it counted; nothing where it names no count, or nobody can have used that."""
-        if usage is not None and usage.input_tokens is None and usage.output_tokens is None:
-            usage = None
-        self.usage = usage if usage is not None and usage.credible else None
+        self.usage = usage if usage is not None and usage.counts and usage.credible else None
 
     def forget_reply(self) -> None:
         """What an upstream said before another one is asked is no part of the call's reply."""

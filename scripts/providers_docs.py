@@ -143,12 +143,17 @@ quota_reset_seconds = "resets_at"
 The cost of a call stands in its access line (`cost_usd`) and in `fkproxy_cost_usd_total`. It follows from the vendor's list price, which
 comes with this version, or from `prices`; what neither knows stays unknown and is not counted as 0. Audio, images that a model makes, and
 what Anthropic keeps cached for an hour cost what the list or the entry says of them: an entry of `prices` stands in place of the model's
-whole list price; the table of its fields tells what the rest costs. Tiers of service beside the standard one, batches, and what
-vendors take for tools of theirs are not counted.
+whole list price; the table of its fields tells what the rest costs. Tools that are the vendor's own are not counted.
+
+A tier of service costs what the list has for it, or as many times the entry as its `tiers` say, by what the reply tells that it was served
+in, whatever the request asked for: Anthropic's `speed`, OpenAI's `service_tier` (`priority` and `fast` are one), Google's `serviceTier`
+and `trafficType`. Where neither names the tier it costs what the standard one does: the list that comes with this version has OpenAI's
+`fast` and `flex` and Anthropic's `fast`, not OpenAI's `ultrafast`, and of Google's models those that speak.
 
 ```toml
 [providers.prices]
 "claude-sonnet-*" = { input = 2.4, output = 12, cached_input = 0.24, cache_write = 3, cache_write_1h = 4.8 }
+"gpt-6-astra" = { input = 10, output = 50, cached_input = 1, cache_write = 12.5, tiers = { fast = 2, flex = 0.5, ultrafast = 6 } }
 "gemini-*-image" = { input = 0.3, output = 2.5, image_output = 30 }
 ```
 

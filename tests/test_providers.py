@@ -83,13 +83,17 @@ async def test_list_prices_are_for_who_may_be_a_vendor(settings: dict[str, str],
 
 
 async def test_an_operator_can_say_every_price_that_a_list_can(tmp_path: Path) -> None:
-    said = {name: float(place) for place, name in enumerate(Rates.__struct_fields__) if name != "above_input_tokens"}
+    said = {name: float(place) for place, name in enumerate(Rates.__struct_fields__) if name not in ("above_input_tokens", "tiers")}
     entry = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
-    (tmp_path / "providers.toml").write_text(f"{entry}[providers.prices.m]\n" + "".join(f"{name} = {usd}\n" for name, usd in said.items()))
+    (tmp_path / "providers.toml").write_text(
+        f"{entry}[providers.prices.m]\n"
+        + "".join(f"{name} = {usd}\n" for name, usd in said.items())
+        + "tiers = { fast = 2, ultrafast = 6, flex = 0.5 }\n"
+    )
     client = HttpClient()
     (member,) = build({"APP_PROVIDERS_FILE": str(tmp_path / "providers.toml")}, client).members
     assert member.terms.pricing is not None
-    assert member.terms.pricing.rates("m") == (Rates(**said),)
+    assert member.terms.pricing.rates("m") == (Rates(**said, tiers={"fast": 2.0, "ultrafast": 6.0, "flex": 0.5}),)
     await client.aclose()
 
 

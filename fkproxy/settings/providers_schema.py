@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from fkproxy.adapters.http.proxy import Proxy as HttpProxy
+from fkproxy.model.usage import Tier
 from fkproxy.routing import Strategy
 from fkproxy.settings.values import MOST, MOST_BYTES, ClientHeader, Credential, FilePath, HeaderName, HeaderValues, ProviderKey, Url
 from fkproxy.suffix import reasoning_of_word
@@ -123,6 +124,11 @@ class Price(Entry):
     audio_input: float | None = _field(None, "Input that is audio; as input if not set.", ge=0, le=1_000_000)
     audio_output: float | None = _field(None, "Output that is audio; as output if not set.", ge=0, le=1_000_000)
     image_output: float | None = _field(None, "Output that is images; as output if not set.", ge=0, le=1_000_000)
+    tiers: dict[Tier, Annotated[float, Field(ge=0, le=1000)]] = _field(
+        {},
+        "Tier of service → how many times as much all of it costs there: fast (priority, as OpenAI and Google say, too), ultrafast, flex. "
+        "What is not named costs as much as the standard one.",
+    )
 
 
 class Quota(Entry):

@@ -3,6 +3,9 @@
 Prices are USD for a million tokens. What is not known stays unknown: a server that is no vendor's has no list price, and a reply without
 usage has no cost. List prices come with the library, as of its release; nothing is fetched.
 
+A tier of service has prices of its own where the library knows them; an operator's are multiplied. Where neither is known a tier costs what
+the standard one does.
+
 The library's own calculation takes 100 µs; its prices of a model are looked up once, and each call is a few multiplications.
 Source: github.com/pydantic/genai-prices, read 2026-11: above a threshold of input tokens the higher price is for all tokens.
 """
@@ -18,7 +21,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.model.names import bare, forms
-from fkproxy.model.usage import Usage
+from fkproxy.model.usage import Tier, Usage
 
 __all__ = ["Pricing", "Rates", "cost_usd", "warm_up"]
 
@@ -36,6 +39,12 @@ _LISTED = {
     "image_output": "output_image_mtok",
 }
 """Ours → the library's."""
+_TIERS: dict[Tier | None, dict[str, str]] = {
+    "fast": {"speed": "fast", "service_tier": "priority"},
+    "ultrafast": {"service_tier": "ultrafast"},
+    "flex": {"service_tier": "flex"},
+}
+"""Ours → the library's, for every vendor: each has one word or the other."""
 
 logger = logging.getLogger("fkproxy.telemetry.prices")
 
@@ -44,7 +53,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """USD for a million tokens, for calls with more than `above_input_tokens`.
 
     `output` None: the model makes none, as those that embed. The others None: `cached_input`, `cache_write` and `audio_input` are as
-    `input`, `cache_write_1h` as `cache_write`, `audio_output` and `image_output` as `output`.
+    `input`, `cache_write_1h` as `cache_write`, `audio_output` and `image_output` as `output`. `tiers`: how many times as much a tier costs.
     """
 
     input: float
@@ -56,6 +65,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     audio_output: float | None = None
     image_output: float | None = None
     above_input_tokens: int = 0
+    tiers: Mapping[Tier, float] = {}
 
     def cost_usd(self, usage: Usage) -> float | None:
         """None when the vendor did not say what was used, or counted an output that has no price."""
@@ -75,6 +85,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
             total += _share(usage.audio_output_tokens, usage.output_tokens) * (self.audio_output - (self.output or 0.0))
         if self.image_output is not None:
             total += _share(usage.image_output_tokens, usage.output_tokens) * (self.image_output - (self.output or 0.0))
+        if usage.tier is not None:
+            total *= self.tiers.get(usage.tier, 1.0)
         return total / _MILLION
 
 
@@ -91,23 +103,25 @@ class Pricing:
         self._url = url
         own = own or {}
         self._own = {form: rates for name, rates in own.items() for form in forms(name) if form == name or form not in own}
-        self._known: dict[str, tuple[Rates, ...]] = {}
+        self._known: dict[str | tuple[str, Tier], tuple[Rates, ...]] = {}
 
     @property
     def listed(self) -> bool:
         """Whether a list price may be looked up: see `warm_up`. Not where the operator has a price for every model."""
         return (self._vendor is not None or self._url is not None) and "*" not in self._own
 
-    def rates(self, model: str) -> tuple[Rates, ...]:
+    def rates(self, model: str, tier: Tier | None = None) -> tuple[Rates, ...]:
         """Those of one model, by rising threshold; none where nobody knows."""
-        known = self._known.get(model)
+        key = model if tier is None else (model, tier)
+        known = self._known.get(key)
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._known[model] = self._find(model) or (self._find(bare(model)) if bare(model) != model else ())
+            known = self._find(model, tier) or (self._find(bare(model), tier) if bare(model) != model else ())
+            self._known[key] = known
         return known
 
-    def _find(self, model: str) -> tuple[Rates, ...]:
+    def _find(self, model: str, tier: Tier | None) -> tuple[Rates, ...]:
         for pattern, rates in self._own.items():
             # An exact name is there in each of its forms already, so that one that has a price in its own keeps it.
             names = forms(model) if set(pattern) & set("*?[") else (model,)
@@ -115,7 +129,7 @@ class Pricing:
                 return (rates,)
         if not self.listed:
             return ()
-        return _listed(model, self._vendor, self._url)
+        return _listed(model, self._vendor, self._url, tier)
 
 
 def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None) -> float | None:
@@ -123,7 +137,7 @@ def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None) ->
     if pricing is None or model is None or usage is None:
         return None
     chosen: Rates | None = None
-    for rates in pricing.rates(model):
+    for rates in pricing.rates(model, usage.tier):
         if not rates.above_input_tokens or (usage.input_tokens or 0) > rates.above_input_tokens:
             chosen = rates
     return chosen.cost_usd(usage) if chosen is not None else None
@@ -139,15 +153,17 @@ def warm_up() -> None:
     _listed("", "", None)
 
 
-def _listed(model: str, vendor: str | None, url: str | None) -> tuple[Rates, ...]:
+def _listed(model: str, vendor: str | None, url: str | None, tier: Tier | None = None) -> tuple[Rates, ...]:
     # Imported here: it takes a tenth of a second and ten megabytes, and only who has a vendor's upstream needs it.
     from genai_prices.data_snapshot import get_snapshot
 
     try:
-        _, found = get_snapshot().find_provider_model(model, None, vendor, url)
+        seller, found = get_snapshot().find_provider_model(model, None, vendor, url)
     except LookupError:
         return ()
-    prices = found.get_prices(datetime.now(UTC))
+    # The library may have the model from another seller's list, whose tiers this one need not have.
+    own = any(each is found for each in seller.models)
+    prices = found.get_prices(datetime.now(UTC), _TIERS.get(tier) if own else None)
     if prices.input_mtok is None:
         return ()
     fields = {field: getattr(prices, name) for field, name in _LISTED.items()}

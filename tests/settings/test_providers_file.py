@@ -174,6 +174,10 @@ ONE = '[[providers]]\nname = "one"\nadapter = "openai"\nbase_url = "http://127.0
             for price in ("inf", "nan", "1e300")
         ),
         *(
+            (ONE + f'prices = {{ "*" = {{ input = 1, output = 1, tiers = {{ {tier} }} }} }}\n', f"providers[0].prices.*.tiers.{told}")
+            for tier, told in (("flex = -1", "flex is out of range"), ("fast = nan", "fast is out of range"), ("priority = 2", "priority"))
+        ),
+        *(
             (ONE + f'client_headers = ["x-a", "{name}"]\n', f"client_headers[1] cannot be used: the header {name} cannot be passed on")
             for name in ("authorization", "X-Api-Key", "api-key", "x-goog-api-key")
         ),

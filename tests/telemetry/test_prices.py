@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from fkproxy.model.usage import Usage
+from fkproxy.model.usage import Tier, Usage
 from fkproxy.telemetry.prices import Pricing, Rates, cost_usd, warm_up
 
 USAGE = Usage(input_tokens=1_000_000, output_tokens=100_000, cached_input_tokens=400_000, cache_write_tokens=100_000)
@@ -32,6 +33,46 @@ def test_every_kind_of_token_has_its_price() -> None:
 def test_what_the_list_has_other_prices_for_costs_those(vendor: str, model: str, more: dict[str, int], usd: float) -> None:
     usage = Usage(**{"input_tokens": 1000, "output_tokens": 0, **more})
     assert cost_usd(Pricing(vendor=vendor), model, usage) == pytest.approx(usd * 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "tier", "usd"),
+    [
+        ("anthropic", "claude-opus-4-8", None, 800 * 5 + 200 * 0.5 + 100 * 25),
+        ("anthropic", "claude-opus-4-8", "fast", 800 * 10 + 200 * 1 + 100 * 50),
+        ("anthropic", "claude-opus-4-8", "flex", 800 * 5 + 200 * 0.5 + 100 * 25),
+        ("anthropic", "claude-haiku-4-5", "fast", 800 * 1 + 200 * 0.1 + 100 * 5),
+        ("openai", "o3", None, 800 * 2 + 200 * 0.5 + 100 * 8),
+        ("openai", "o3", "fast", 800 * 3.5 + 200 * 0.875 + 100 * 14),
+        ("openai", "o3", "flex", 800 * 1 + 200 * 0.25 + 100 * 4),
+        ("openai", "o3", "ultrafast", 800 * 2 + 200 * 0.5 + 100 * 8),
+    ],
+)
+def test_a_tier_costs_what_the_list_has_for_it(vendor: str, model: str, tier: Tier | None, usd: float) -> None:
+    pricing = Pricing(vendor=vendor)
+    for each in (None, tier, None, tier):
+        cost = cost_usd(pricing, model, Usage(input_tokens=1000, cached_input_tokens=200, output_tokens=100, tier=each))
+    assert cost == pytest.approx(usd * 1e-6)
+
+
+def test_a_tier_has_thresholds_of_its_own() -> None:
+    pricing, usage = Pricing(vendor="openai"), Usage(input_tokens=300_000, output_tokens=0)
+    standard, fast = (cost_usd(pricing, "gpt-5.6-sol", msgspec.structs.replace(usage, tier=tier)) for tier in (None, "fast"))
+    assert standard == pytest.approx(0.3 * 8)
+    assert fast == pytest.approx(0.3 * 16)
+
+
+def test_the_tiers_of_an_operators_price_are_as_many_times_it() -> None:
+    own = Pricing(vendor="openai", own={"o3": Rates(input=2.0, output=10.0, tiers={"ultrafast": 6.0, "flex": 0.5})})
+    costs = [cost_usd(own, "o3", Usage(input_tokens=1000, output_tokens=100, tier=tier)) for tier in (None, "ultrafast", "flex", "fast")]
+    assert costs == [pytest.approx(times * 3e-3) for times in (1, 6, 0.5, 1)]
+
+
+def test_another_sellers_tiers_are_not_this_ones() -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100)
+    both = [cost_usd(Pricing(vendor="azure"), "gpt-5.6-sol", msgspec.structs.replace(usage, tier=tier)) for tier in (None, "fast")]
+    assert both[0]
+    assert both[0] == both[1]
 
 
 @pytest.mark.parametrize("usage", [None, Usage(), Usage(input_tokens=5), Usage(output_tokens=5)])

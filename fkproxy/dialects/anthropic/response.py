@@ -35,7 +35,7 @@ from fkproxy.model.events import (
     UsageReported,
 )
 from fkproxy.model.parts import Opaque, Seal
-from fkproxy.model.usage import Usage
+from fkproxy.model.usage import Usage, tier_of
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
@@ -72,6 +72,7 @@ class _Usage(msgspec.Struct, gc=False):
     cache_creation: _Written | None = None
     cache_read_input_tokens: int | None = None
     output_tokens_details: _TokenDetails | None = None
+    speed: Any = None
 
 
 class _Message(msgspec.Struct):
@@ -396,7 +397,10 @@ def _citation(citation: Any) -> OpaqueReceived:
 
 
 def _usage(usage: _Usage) -> Usage:
-    """Anthropic counts what it read from its cache and what it wrote to it beside the other input."""
+    """Anthropic counts what it read from its cache and what it wrote to it beside the other input.
+
+    Its `service_tier` tells what was paid for beforehand, and is no price of a token (platform.claude.com/docs/en/api/service-tiers).
+    """
     given, read, written = usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     details = usage.output_tokens_details
     return Usage(
@@ -406,4 +410,5 @@ def _usage(usage: _Usage) -> Usage:
         cache_write_tokens=written,
         reasoning_tokens=details.thinking_tokens if details is not None else None,
         cache_write_1h_tokens=usage.cache_creation.ephemeral_1h_input_tokens if usage.cache_creation else None,
+        tier=tier_of(usage.speed),
     )

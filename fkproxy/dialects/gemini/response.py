@@ -34,7 +34,7 @@ from fkproxy.model.events import (
     UsageReported,
 )
 from fkproxy.model.parts import Media, MediaKind, Opaque, Seal
-from fkproxy.model.usage import Usage
+from fkproxy.model.usage import Tier, Usage, tier_of
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
@@ -133,6 +133,8 @@ class _UsageMetadata(_Wire):
     tool_use_prompt_token_count: int | None = None
     prompt_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
+    service_tier: Any = None
+    traffic_type: Any = None
 
 
 class _Feedback(_Wire):
@@ -153,6 +155,8 @@ _decode = msgspec.json.Decoder(_Response).decode
 _decode_array = msgspec.json.Decoder(list[_Response]).decode
 _decode_any = msgspec.json.Decoder(_Response | list[_Response]).decode
 _NOT_SAID = Usage()
+_TRAFFIC: dict[str, Tier] = {"ON_DEMAND_PRIORITY": "fast", "ON_DEMAND_FLEX": "flex"}
+"""Vertex AI's; the Gemini API says `serviceTier` (google-genai 3.4, `TrafficType` and `ServiceTier`; vercel/ai#15488, read 2026-11)."""
 _OPAQUE = (
     ("executable_code", "executableCode"),
     ("code_execution_result", "codeExecutionResult"),
@@ -299,7 +303,7 @@ class StreamDecoder:
             self._metadata = response.usage_metadata
             usage = _usage(self._metadata)
             # The frames of Vertex AI before the last one name nothing but the kind of traffic.
-            if usage not in (self._usage, _NOT_SAID):
+            if usage.counts and usage != self._usage:
                 self._usage = usage
                 events.append(UsageReported(usage=usage))
         return events
@@ -414,4 +418,5 @@ def _usage(metadata: _UsageMetadata) -> Usage:
         audio_input_tokens=_of("AUDIO", metadata.prompt_tokens_details),
         audio_output_tokens=_of("AUDIO", metadata.candidates_tokens_details),
         image_output_tokens=_of("IMAGE", metadata.candidates_tokens_details),
+        tier=tier_of(metadata.service_tier) or _TRAFFIC.get(str(metadata.traffic_type)),
     )

@@ -35,7 +35,7 @@ from fkproxy.model.events import (
     UsageReported,
 )
 from fkproxy.model.parts import Media, Opaque, Seal
-from fkproxy.model.usage import Usage
+from fkproxy.model.usage import Usage, tier_of
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
@@ -143,6 +143,7 @@ class _Heard(msgspec.Struct):
     choices: list[_HeardChoice] | None = None
     usage: _Usage | None = None
     error: Any = None
+    service_tier: Any = None
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
@@ -191,7 +192,7 @@ def hear_reply(body: bytes) -> list[Event]:
             return decode_reply(body)
         events.append(ChoiceFinished(reason=FINISH_REASONS.get(native.lower(), "stop"), choice=choice.index or 0, native=native))
     if heard.usage is not None:
-        events.append(UsageReported(usage=_usage(heard.usage)))
+        events.append(UsageReported(usage=_usage(heard.usage, heard.service_tier)))
     events.append(Done())
     return events
 
@@ -267,7 +268,7 @@ class StreamDecoder:
         for choice in completion.choices or ():
             self._choice(choice, events)
         if completion.usage is not None:
-            (self._usage if self._finished else events).append(UsageReported(usage=_usage(completion.usage)))
+            (self._usage if self._finished else events).append(UsageReported(usage=_usage(completion.usage, completion.service_tier)))
         return events
 
     def _choice(self, choice: _Choice, events: list[Event]) -> None:
@@ -440,7 +441,7 @@ def _seal(extra_content: dict[str, Any]) -> Seal | None:
     return Seal(dialect="gemini", data=signature) if isinstance(signature, str) and signature else None
 
 
-def _usage(usage: _Usage) -> Usage:
+def _usage(usage: _Usage, tier: Any) -> Usage:
     given = usage.prompt_tokens_details or _Details()
     made = usage.completion_tokens_details or _Details()
     output = usage.completion_tokens
@@ -456,4 +457,5 @@ def _usage(usage: _Usage) -> Usage:
         reasoning_tokens=reasoning,
         audio_input_tokens=given.audio_tokens,
         audio_output_tokens=made.audio_tokens,
+        tier=None if tier is None else tier_of(tier),
     )

@@ -31,7 +31,7 @@ from fkproxy.model.events import (
     UsageReported,
 )
 from fkproxy.model.parts import Media, Opaque, Seal
-from fkproxy.model.usage import Usage
+from fkproxy.model.usage import Usage, tier_of
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
@@ -90,6 +90,7 @@ class _Response(msgspec.Struct):
     incomplete_details: _Why | None = None
     output: list[dict[str, Any]] | None = None
     usage: _Usage | None = None
+    service_tier: Any = None
 
 
 class _Part(msgspec.Struct):
@@ -435,7 +436,9 @@ class StreamDecoder:
         return found
 
     def _last(self, response: _Response, status: str | None) -> list[Event]:
-        events: list[Event] = [UsageReported(usage=_usage(response.usage))] if response.usage is not None else []
+        events: list[Event] = []
+        if response.usage is not None:
+            events.append(UsageReported(usage=_usage(response.usage, response.service_tier)))
         if response.error or status == "failed":
             return [*events, self._failed or error_event(response.error or {})]
         why = response.incomplete_details.reason if response.incomplete_details is not None else None
@@ -445,7 +448,7 @@ class StreamDecoder:
         return [*events, ChoiceFinished(reason=reason, native=why or status), Done()]
 
 
-def _usage(usage: _Usage) -> Usage:
+def _usage(usage: _Usage, tier: Any) -> Usage:
     given, made = usage.input_tokens_details or _Details(), usage.output_tokens_details or _Details()
     return Usage(
         input_tokens=usage.input_tokens,
@@ -453,4 +456,5 @@ def _usage(usage: _Usage) -> Usage:
         cached_input_tokens=given.cached_tokens,
         cache_write_tokens=given.cache_write_tokens,
         reasoning_tokens=made.reasoning_tokens,
+        tier=None if tier is None else tier_of(tier),
     )

@@ -190,6 +190,17 @@ def test_what_was_written_for_an_hour_is_told_apart() -> None:
         assert collect(events).usage == usage
 
 
+@pytest.mark.parametrize(("speed", "tier"), [("fast", "fast"), ("standard", None), ("new", None), (None, None), ({"a": 1}, None)])
+def test_the_speed_of_a_reply_is_its_tier(speed: Any, tier: str | None) -> None:
+    told = {"input_tokens": 1, "output_tokens": 7, "speed": speed, "service_tier": "priority"}
+    head = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "content": [], "usage": told}}
+    reply = {"id": "m", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn", "usage": told}
+    for events in (stream(head, *TEXT, finish(output_tokens=7), STOP), MESSAGES.hear_reply(json.dumps(reply).encode())):
+        usage = collect(events).usage
+        assert usage is not None
+        assert (usage.output_tokens, usage.tier) == (7, tier)
+
+
 NEW = [
     {"type": "progress", "message": "working on it"},
     {"type": "meter", "usage": [1], "index": "a"},

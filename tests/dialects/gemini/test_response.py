@@ -15,7 +15,7 @@ from fkproxy.dialects.gemini.response import FINISH_REASONS, StreamDecoder, deco
 from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamProtocolError, UpstreamRateLimited
 from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, Started, TextDelta, UsageReported, check_order, collect
 from fkproxy.model.parts import Media, Opaque, Reasoning, Seal, Text, ToolCall
-from fkproxy.model.usage import Usage
+from fkproxy.model.usage import Tier, Usage
 from fkproxy.wire.sse import Frame, SseDecoder
 
 
@@ -250,3 +250,20 @@ def framed(pieces: list[bytes]) -> list[Event]:
 def test_a_stream_cut_anywhere_says_the_same(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     assert framed([STREAM[start:end] for start, end in pairwise(edges)]) == framed([STREAM])
+
+
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [
+        *(({"serviceTier": word}, tier) for word, tier in (("priority", "fast"), ("flex", "flex"), ("standard", None), ("new", None))),
+        *(({"trafficType": f"ON_DEMAND{word}"}, tier) for word, tier in (("_PRIORITY", "fast"), ("_FLEX", "flex"), ("", None))),
+        ({"trafficType": "PROVISIONED_THROUGHPUT", "serviceTier": None}, None),
+        ({"trafficType": ["ON_DEMAND_FLEX"], "serviceTier": {"a": 1}}, None),
+    ],
+)
+def test_the_tier_that_served_is_told_with_what_was_used(said: dict[str, Any], tier: Tier | None) -> None:
+    first = {**candidate({"text": "a"}), "usageMetadata": said}
+    last = {**candidate({"text": "b"}, finishReason="STOP"), "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2, **said}}
+    usages = [event.usage for event in decoded(first, last) if isinstance(event, UsageReported)]
+    assert usages == [Usage(input_tokens=1, output_tokens=2, tier=tier)]
+    assert collect(decode_reply(json.dumps(last).encode())).usage == usages[0]

@@ -184,3 +184,22 @@ def test_pieces_of_text_look_alike_and_nothing_else_does() -> None:
         else:
             decoder.feed(frame)
     assert alike == ["d", "i"]
+
+
+@pytest.mark.parametrize(("word", "tier"), [("priority", "fast"), ("flex", "flex"), ("default", None), ("new", None), (None, None)])
+def test_the_tier_that_served_is_told_with_what_was_used(word: str | None, tier: str | None) -> None:
+    head = {"id": "c", "service_tier": word, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    body = json.dumps({**head, "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
+    for events in (CHAT.decode_reply(body), CHAT.hear_reply(body), streamed(chunk({"content": "x"}, "stop"), {**head, "choices": []})):
+        usage = collect(events).usage
+        assert usage is not None
+        assert (usage.output_tokens, usage.tier) == (2, tier)
+
+
+@pytest.mark.parametrize("word", [7, ["flex"], {"a": 1}])
+def test_a_tier_that_is_none_keeps_no_reply_from_its_reader(word: Any) -> None:
+    choice = {"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}
+    body = {"id": "c", "service_tier": word, "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    usage = collect(CHAT.hear_reply(json.dumps(body).encode())).usage
+    assert usage is not None
+    assert usage.tier is None

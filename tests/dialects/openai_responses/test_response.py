@@ -254,3 +254,13 @@ def test_in_whatever_order_items_end_each_is_told_once(values: list[dict[str, An
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["Hello"]
     assert [event.id for event in events if isinstance(event, ToolCallStarted)] == ["c1"]
     assert [event.arguments for event in events if isinstance(event, ToolCallDelta)] == ["{}"]
+
+
+@pytest.mark.parametrize(("word", "tier"), [("ultrafast", "ultrafast"), ("default", None), (["flex"], None), (None, None)])
+def test_the_tier_that_served_is_what_the_end_tells(word: Any, tier: str | None) -> None:
+    created = {"type": "response.created", "response": {**HEAD, "service_tier": "flex"}}
+    end = ended(service_tier=word, usage={"input_tokens": 1, "output_tokens": 2})
+    for events in (streamed(created, end), RESPONSES.hear_reply(json.dumps(end["response"]).encode())):
+        usage = collect(events).usage
+        assert usage is not None
+        assert (usage.output_tokens, usage.tier) == (2, tier)
