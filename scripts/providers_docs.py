@@ -150,6 +150,9 @@ in, whatever the request asked for: Anthropic's `speed`, OpenAI's `service_tier`
 and `trafficType`. Where neither names the tier it costs what the standard one does: the list that comes with this version has OpenAI's
 `fast` and `flex` and Anthropic's `fast`, not OpenAI's `ultrafast`, and of Google's models those that speak.
 
+What a model of Anthropic's `fallbacks` answered costs what that model does, if it has a price. What a model made before it declined, which
+Anthropic bills beside, is not counted.
+
 ```toml
 [providers.prices]
 "claude-sonnet-*" = { input = 2.4, output = 12, cached_input = 0.24, cache_write = 3, cache_write_1h = 4.8 }

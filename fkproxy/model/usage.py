@@ -24,7 +24,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     `input_tokens` includes the cached ones; `output_tokens` includes reasoning. So input + output is the total in every dialect,
     and a dialect that reports them apart is normalised by its decoder. `cache_write_1h_tokens` are those of `cache_write_tokens` that the
     vendor keeps for an hour; audio and images are part of the input or the output, too. All three have prices of their own.
-    `tier`: what it was served in, None for the standard one.
+    `tier`: what it was served in, None for the standard one. `model`: the one that the vendor let answer in the place of what was asked.
     """
 
     input_tokens: int | None = None
@@ -37,6 +37,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     cache_write_1h_tokens: int | None = None
     image_output_tokens: int | None = None
     tier: Tier | None = None
+    model: str | None = None
 
     @property
     def counts(self) -> bool:

@@ -137,7 +137,8 @@ def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None) ->
     if pricing is None or model is None or usage is None:
         return None
     chosen: Rates | None = None
-    for rates in pricing.rates(model, usage.tier):
+    stand_in = pricing.rates(usage.model, usage.tier) if usage.model is not None else ()
+    for rates in stand_in or pricing.rates(model, usage.tier):
         if not rates.above_input_tokens or (usage.input_tokens or 0) > rates.above_input_tokens:
             chosen = rates
     return chosen.cost_usd(usage) if chosen is not None else None

@@ -55,6 +55,20 @@ def test_a_tier_costs_what_the_list_has_for_it(vendor: str, model: str, tier: Ti
     assert cost == pytest.approx(usd * 1e-6)
 
 
+def test_a_model_that_stands_in_costs_its_own_price() -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100)
+    pricing = Pricing(vendor="anthropic", own={"mine": Rates(input=1.0, output=2.0)})
+    for model, stand_in, usd in (
+        ("claude-fable-5", "claude-opus-4-8", 1000 * 5 + 100 * 25),
+        ("claude-fable-5", "mine", 1000 * 1 + 100 * 2),
+        ("mine", "nobodys", 1000 * 1 + 100 * 2),
+        ("nobodys", "mine", 1000 * 1 + 100 * 2),
+    ):
+        assert cost_usd(pricing, model, msgspec.structs.replace(usage, model=stand_in)) == pytest.approx(usd * 1e-6)
+    fast = msgspec.structs.replace(usage, model="claude-opus-4-8", tier="fast")
+    assert cost_usd(pricing, "claude-fable-5", fast) == pytest.approx((1000 * 10 + 100 * 50) * 1e-6)
+
+
 def test_a_tier_has_thresholds_of_its_own() -> None:
     pricing, usage = Pricing(vendor="openai"), Usage(input_tokens=300_000, output_tokens=0)
     standard, fast = (cost_usd(pricing, "gpt-5.6-sol", msgspec.structs.replace(usage, tier=tier)) for tier in (None, "fast"))

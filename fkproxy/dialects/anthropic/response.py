@@ -73,6 +73,7 @@ class _Usage(msgspec.Struct, gc=False):
     cache_read_input_tokens: int | None = None
     output_tokens_details: _TokenDetails | None = None
     speed: Any = None
+    iterations: Any = None
 
 
 class _Message(msgspec.Struct):
@@ -111,6 +112,8 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
+_MAX_NAME_CHARS = 256
+"""A name is kept with the call's record, for as long as that waits; longer ones have no price."""
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
@@ -411,4 +414,14 @@ def _usage(usage: _Usage) -> Usage:
         reasoning_tokens=details.thinking_tokens if details is not None else None,
         cache_write_1h_tokens=usage.cache_creation.ephemeral_1h_input_tokens if usage.cache_creation else None,
         tier=tier_of(usage.speed),
+        model=_stand_in(usage.iterations) if usage.iterations else None,
     )
+
+
+def _stand_in(iterations: Any) -> str | None:
+    """The model of `fallbacks` that answered. The counts beside are its own, also where a stream began with the model that was asked
+    (platform.claude.com/docs/en/build-with-claude/refusals-and-fallback, read 2026-11).
+    """
+    attempts = [each for each in iterations if isinstance(each, dict)] if isinstance(iterations, list) else []
+    models = (each.get("model") for each in attempts if each.get("type") == "fallback_message")
+    return next((model for model in models if isinstance(model, str) and len(model) <= _MAX_NAME_CHARS), None)
