@@ -45,7 +45,7 @@ _WATCH_AFTER_S = 0.1
 """A reply faster than this is not worth watching for a client that leaves."""
 
 _DRAIN_S = 1.0
-"""How long a finished upstream may take to end its body, so that its connection can be used again."""
+"""How long a finished upstream may take to end its body, so that its connection can be used again, and a failed one to tell the rest."""
 
 _EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -164,7 +164,7 @@ class Relay:
         pour = partial(reply.pour, exchange)
         while not reply.over:
             try:
-                await self.wait(call, client, pour, "silence", call.timeouts.silence_s)
+                await self.wait(call, client, pour, "silence", min(call.timeouts.silence_s, reply.until_s - self.now()))
             except UpstreamError:
                 if not reply.broke_off():
                     raise
@@ -265,7 +265,8 @@ class _Stream:
     """A streamed reply under way. `take` is given what the upstream sends at the moment it comes, outside of the call's task.
 
     Until the reply's head has gone out, what there is to send is held; once it is `ready` the task sends it. From then on it is sent
-    right here, which costs no task a step. `blocked`: to be awaited before anything further; `error`: what the task is to raise.
+    right here, which costs no task a step. `blocked`: to be awaited before anything further; `error`: what the task is to raise;
+    `until_s`: when it has to be over.
     """
 
     __slots__ = (
@@ -275,7 +276,6 @@ class _Stream:
         "_content",
         "_content_s",
         "_decoder",
-        "_dialect",
         "_encoder",
         "_framer",
         "_held",
@@ -295,21 +295,21 @@ class _Stream:
         "error",
         "over",
         "ready",
+        "until_s",
     )
 
     def __init__(self, relay: Relay, call: Call, client: Client, peek: Peek, codec: Dialect) -> None:
-        dialect = call.dialect
         self.ready = self.over = False
         self.blocked: Awaitable[None] | None = None
         self.error: Exception | None = None
+        self.until_s = float("inf")
         self._relay = relay
         self._now = relay.now
         self._call = call
         self._client = client
         self._peek = peek
         self._codec = codec
-        self._dialect = dialect
-        self._same = codec is dialect
+        self._same = codec is call.dialect
         self._framer = SseDecoder()
         self._text = TextPattern()
         self._decoder: StreamDecoder = codec.stream_decoder()
@@ -369,16 +369,12 @@ class _Stream:
         return not (self.ready or self.over or self.blocked is not None or self.error is not None)
 
     def broke_off(self) -> bool:
-        """The body did. True if nothing is missing but its end: this is it then."""
-        if not self._lacks_its_end():
+        """The body did. True if nothing is missing but its end: this is it then. Of a reply of nothing another upstream may make more."""
+        if not (self._sending and self._decoder.complete):
             return False
         self.take(b"")
         self._settle()
         return True
-
-    def _lacks_its_end(self) -> bool:
-        """And nothing else. Of a reply of nothing another upstream may make more."""
-        return self._sending and self._decoder.complete
 
     def release(self) -> bytes:
         """What was held. From now on pieces go out as they come."""
@@ -410,12 +406,13 @@ class _Stream:
                 self._pass_on(frame)
             failed = self._hear(events, out)
             if failed is not None:
-                self._tell(frame, events, out)
-                break
-            if same:
-                out.append(self._dialect.forward_frame(frame, events, self._peek))
+                if self._tell(frame, events, out):
+                    break
+                failed = None
+            elif same:
+                out.append(self._codec.forward_frame(frame, events, self._peek))
         stalled = not self._content and now - self._content_s > self._call.timeouts.stall_s
-        if not chunk or (stalled and failed is None and self._lacks_its_end()):
+        if not chunk or (stalled and failed is None and self._sending and self._decoder.complete):
             self.over = True
             failed = self._end(out)
         self._whole = self._sending and not self._framer.rest
@@ -444,22 +441,28 @@ class _Stream:
                 return Failed(UpstreamProtocolError("the upstream's stream ended within an event, before the reply was complete"))
             failed = self._hear(events, out)
             if failed is not None:
-                self._tell(frame, events, out)
-                return failed
-            if self._same and frame.data is not None:
-                out.append(self._dialect.forward_frame(frame, events, self._peek))
+                if self._tell(frame, events, out):
+                    return failed
+            elif self._same and frame.data is not None:
+                out.append(self._codec.forward_frame(frame, events, self._peek))
         return self._hear(self._decoder.end(), out)
 
-    def _tell(self, frame: Frame, events: Sequence[Event], out: list[bytes]) -> None:
+    def _tell(self, frame: Frame, events: Sequence[Event], out: list[bytes]) -> bool:
         """Hand a same-dialect error frame on as it came, but for one without data to a client that has an array in place of events, or may
-        have the beginning of its next event, and for one that repeats our key.
+        have the beginning of its next event, and for one that repeats our key. False if another event tells the rest of it.
         """
         lease = self._call.lease
         secret = lease is not None and repeats(frame.raw, lease.upstream.adapter.credential, *lease.upstream.terms.withheld)
         plain = frame.data is not None or not (self._peek.json_array or self._call.kept_alive)
         self._told = self._same and plain and not secret
         if self._told:
-            out.append(self._dialect.forward_frame(frame, events, self._peek))
+            out.append(self._codec.forward_frame(frame, events, self._peek))
+        heard = (self._content or self._sending) and (self._told or not self._same)
+        more = heard and self._decoder.complete and not self._decoder.finished
+        if more:
+            self.until_s, self._told = self._now() + _DRAIN_S, False
+            self.ready = True  # the task is to wait no longer
+        return not more
 
     def _pass_on(self, frame: Frame) -> None:
         """The client may be able to read what we are not: its bytes go on, but our count is not to be trusted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,9 @@ from fkproxy.refusal import nobody, told
 from fkproxy.telemetry.record import Skipped
 from fkproxy.upstream import Terms
 from tests.fakes.keys import asking, begun
-from tests.fakes.pipeline import Bench
-from tests.test_attempts import ONE, TWO, chat, error_of, failing, states
+from tests.fakes.pipeline import Bench, Pause, Step
+from tests.test_attempts import ONE, TWO, chat, error_of, failing, outcomes, states
+from tests.test_gateway import DONE, ROLE, delta, events, gemini, sse
 
 CONTENTS = [{"role": "user", "parts": [{"text": "hello"}]}]
 MISSING = UpstreamModelMissing(404, "there is no such model")
@@ -154,7 +156,9 @@ async def test_nor_is_it_in_a_stream_of_the_clients_own_dialect(dialect: str, wh
     bench.adapters[0].streams(begun(dialect) + (frame if whole else frame[:-2]))
     target = "gemini-2.5-flash:streamGenerateContent" if dialect == "gemini" else ""
     client = await bench.send(asking(dialect), dialect, target=target)
-    assert (client.status, client.body.find(b"canary"), client.body.count(b"not for")) == (200, -1, 1)
+    # `error` has it twice, and `response.failed` behind it.
+    times = 3 if dialect == "openai_responses" else 1
+    assert (client.status, client.body.find(b"canary"), client.body.count(b"not for")) == (200, -1, times)
 
 
 async def test_what_a_second_upstream_says_of_the_request_is_told_whatever_the_first_one_failed_with() -> None:
@@ -240,3 +244,53 @@ async def test_what_is_at_fault_at_all_upstreams_is_told_alike_when_it_is_seen_a
     assert bench.record.attempts == 0
     for client in (seen, held):
         assert (client.status, error_of(client)["code"], client.headers.get("x-should-retry")) == (*told, "false")
+
+
+FAILING = [
+    {"type": "response.created", "response": {"id": "resp_theirs", "status": "in_progress", "output": []}},
+    {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "a"},
+    {"type": "error", "error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "x", "param": None}},
+]
+
+
+@pytest.mark.parametrize("dialect", ["openai_responses", "openai_chat"])
+@pytest.mark.parametrize("pings", [0, 9])
+async def test_who_has_told_of_a_failure_and_tells_no_more_is_not_waited_for(dialect: str, pings: int) -> None:
+    bench = Bench(("own", "openai_responses"))
+    began_s = bench.clock()
+    bench.adapters[0].streams(*map(sse, FAILING), *[step for _ in range(pings) for step in (Pause(0.5), b": ping\n\n")], Pause(100.0))
+    asked = b'{"model": "m", "input": "hi", "stream": true}' if dialect == "openai_responses" else chat(stream=True)
+    client = await bench.send(asked, dialect)
+    assert bench.clock() - began_s < 3.0
+    assert bench.record.error_code == "upstream_quota_exhausted"
+    if dialect == "openai_responses":
+        assert [event["type"] for event in events(client)][-3:] == ["error", "error", "response.failed"]
+    else:
+        assert "error" in events(client)[-1]
+
+
+@pytest.mark.parametrize("rest", [[Pause(100.0)], [UpstreamUnavailable("reset")], []])
+async def test_a_failure_before_any_content_is_the_one_that_was_told_at_once(rest: list[Step]) -> None:
+    bench = Bench(("own", "openai_responses"), TWO)
+    began_s = bench.clock()
+    bench.adapters[0].streams(sse(FAILING[0]), sse(FAILING[2]), *rest)
+    bench.adapters[1].streams(sse(ROLE, delta("b"), delta(finish="stop"), DONE))
+    client = await bench.send(b'{"model": "m", "input": "hi", "stream": true}', "openai_responses")
+    assert bench.clock() - began_s < 3.0
+    assert outcomes(bench) == [("own", "upstream_quota_exhausted"), ("two", "ok")]
+    assert events(client)[-1]["type"] == "response.completed"
+
+
+async def test_an_error_that_is_the_last_frame_without_its_blank_line_fails_to_the_end() -> None:
+    bench = Bench(("own", "openai_responses"))
+    bench.adapters[0].streams(*map(sse, FAILING[:2]), sse(FAILING[2])[:-2])
+    client = await bench.send(b'{"model": "m", "input": "hi", "stream": true}', "openai_responses")
+    assert [event["type"] for event in events(client)][2:] == ["error", "error", "response.failed"]
+
+
+async def test_a_failure_behind_what_looked_like_the_end_is_one() -> None:
+    bench = Bench(("one", "gemini"))
+    failure: dict[str, Any] = {"error": {"code": 500, "status": "INTERNAL", "message": "x"}}
+    bench.adapters[0].streams(sse(gemini({"text": "a"}, finish="STOP")), sse(failure))
+    await bench.send(b'{"contents": []}', "gemini", target="gemini-2.5-flash:streamGenerateContent")
+    assert bench.record.error_code is not None

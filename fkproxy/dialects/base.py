@@ -205,7 +205,7 @@ class StreamDecoder(Protocol):
 
     @property
     def complete(self) -> bool:
-        """It is `finished`, and whole even if its stream broke off here: never yet did more come behind what looked like its end."""
+        """Only its end is missing: it is `finished`, and never yet did more come behind that; or it is not, and has to repeat a failure."""
         ...
 
     def skims(self, frame: Frame) -> bytes:

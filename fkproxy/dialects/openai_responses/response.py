@@ -217,7 +217,7 @@ class StreamDecoder:
     @property
     def complete(self) -> bool:
         """See `dialects.base.StreamDecoder.complete`."""
-        return self._failed is not None
+        return self._failed is not None and not self._ended
 
     def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`."""
@@ -240,7 +240,7 @@ class StreamDecoder:
             value = json.decode_reply(frame.data)
             self._failed = error_event(value.get("error") or value)
             self._ended = not self._started
-            return [self._failed] if self._ended else []
+            return [self._failed]
         if kind == "response.output_text.delta" and self._started and isinstance(event.delta, str):
             self._of(event).said = True
             return [TextDelta(text=event.delta)]
