@@ -57,12 +57,12 @@ def packaged(name: str) -> str:
 
 
 def packaged_in(file: Path, name: str) -> str | None:
-    """The same, as the version in a built file has it; None where it carries none."""
-    with zipfile.ZipFile(file) as archive:
-        try:
+    """The same, as the version in a built file has it; None where it carries none, or is another kind of program."""
+    try:
+        with zipfile.ZipFile(file) as archive:
             return archive.read(f"{_IN_A_BUILT_FILE}/{name}").decode()
-        except KeyError:
-            return None
+    except (KeyError, zipfile.BadZipFile):
+        return None
 
 
 def unit_file(name: str) -> str:

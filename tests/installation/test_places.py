@@ -24,6 +24,12 @@ def test_the_units_are_those_that_are_packaged(unit: str) -> None:
     assert places.unit_file(unit) == (ROOT / "packaging" / "systemd" / unit).read_text()
 
 
+def test_a_program_that_is_no_built_file_brings_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "fkllmproxy"
+    script.write_text("#!/bin/sh\nexec /opt/fkllmproxy\n")
+    assert places.packaged_in(script, "runbook.md") is None
+
+
 def test_the_unit_names_the_places() -> None:
     unit = places.unit_file(places.SERVICE)
     assert f"ExecStart={places.BINARY}\n" in unit
