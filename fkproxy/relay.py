@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from fkproxy.adapters.base import Exchange
-from fkproxy.adapters.secret import repeats
+from fkproxy.adapters.secret import without
 from fkproxy.call import JSON_TYPE, Call, Client, StreamPolicy
 from fkproxy.dialects.base import Dialect, Peek, StreamDecoder
 from fkproxy.dialects.unsure import Unsure
@@ -410,7 +410,7 @@ class _Stream:
                     break
                 failed = None
             elif same:
-                out.append(self._codec.forward_frame(frame, events, self._peek))
+                out.append(self._codec.forward_frame(frame, events, self._peek) if events else self._without_key(frame, ()))
         stalled = not self._content and now - self._content_s > self._call.timeouts.stall_s
         if not chunk or (stalled and failed is None and self._sending and self._decoder.complete):
             self.over = True
@@ -444,25 +444,29 @@ class _Stream:
                 if self._tell(frame, events, out):
                     return failed
             elif self._same and frame.data is not None:
-                out.append(self._codec.forward_frame(frame, events, self._peek))
+                out.append(self._codec.forward_frame(frame, events, self._peek) if events else self._without_key(frame, ()))
         return self._hear(self._decoder.end(), out)
 
     def _tell(self, frame: Frame, events: Sequence[Event], out: list[bytes]) -> bool:
         """Hand a same-dialect error frame on as it came, but for one without data to a client that has an array in place of events, or may
-        have the beginning of its next event, and for one that repeats our key. False if another event tells the rest of it.
+        have the beginning of its next event. False if another event tells the rest of it.
         """
-        lease = self._call.lease
-        secret = lease is not None and repeats(frame.raw, lease.upstream.adapter.credential, *lease.upstream.terms.withheld)
-        plain = frame.data is not None or not (self._peek.json_array or self._call.kept_alive)
-        self._told = self._same and plain and not secret
+        self._told = self._same and (frame.data is not None or not (self._peek.json_array or self._call.kept_alive))
         if self._told:
-            out.append(self._codec.forward_frame(frame, events, self._peek))
+            out.append(self._without_key(frame, events, failing=True))
         heard = (self._content or self._sending) and (self._told or not self._same)
         more = heard and self._decoder.complete and not self._decoder.finished
         if more:
             self.until_s, self._told = self._now() + _DRAIN_S, False
             self.ready = True  # the task is to wait no longer
         return not more
+
+    def _without_key(self, frame: Frame, events: Sequence[Event], *, failing: bool = False) -> bytes:
+        """A same-dialect frame; where it tells of a failure without our key, which some repeat. A text may hold what a header has."""
+        told, lease = self._codec.forward_frame(frame, events, self._peek), self._call.lease
+        if lease is None or not (failing or self._decoder.complete):
+            return told
+        return without(told, lease.upstream.adapter.credential, *lease.upstream.terms.withheld)
 
     def _pass_on(self, frame: Frame) -> None:
         """The client may be able to read what we are not: its bytes go on, but our count is not to be trusted."""

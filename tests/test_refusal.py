@@ -156,9 +156,34 @@ async def test_nor_is_it_in_a_stream_of_the_clients_own_dialect(dialect: str, wh
     bench.adapters[0].streams(begun(dialect) + (frame if whole else frame[:-2]))
     target = "gemini-2.5-flash:streamGenerateContent" if dialect == "gemini" else ""
     client = await bench.send(asking(dialect), dialect, target=target)
-    # `error` has it twice, and `response.failed` behind it.
-    times = 3 if dialect == "openai_responses" else 1
-    assert (client.status, client.body.find(b"canary"), client.body.count(b"not for")) == (200, -1, times)
+    # A response that has begun is over with `response.failed`: what is in front of it is ours, too.
+    times = 4 if dialect == "openai_responses" else 1
+    assert (client.status, client.body.find(b"canary"), client.body.count("not for …".encode())) == (200, -1, times)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("dialect", list(BROKEN))
+async def test_nor_in_what_only_the_client_may_be_able_to_read(dialect: str, whole: bool) -> None:
+    bench = Bench(("one", dialect))
+    bench.adapters[0].credential = StaticSecret("", "sk-canary-key")
+    frames = (b'event: unknown\ndata: {"type": "unknown", "detail": "not for sk-canary-key"}\n\n', b"data: not for sk-canary-key\n\n")
+    bench.adapters[0].streams(begun(dialect) + b"".join(frames if whole else frames[:1]) + (b"" if whole else frames[1][:-2]))
+    target = "gemini-2.5-flash:streamGenerateContent" if dialect == "gemini" else ""
+    client = await bench.send(asking(dialect), dialect, target=target)
+    assert (client.status, client.body.find(b"canary")) == (200, -1)
+    assert client.body.find("not for …".encode()) > 0
+
+
+async def test_a_response_that_failed_is_told_in_its_own_words_without_the_key() -> None:
+    bench = Bench(("one", "openai_responses"))
+    bench.adapters[0].credential = StaticSecret("", "sk-canary-key")
+    event, said = BROKEN["openai_responses"]
+    why = {"code": "x", "message": "not for sk-canary-key"}
+    failed = {"type": "response.failed", "response": {"id": "r", "status": "failed", "output": [], "error": why, "own": 1}}
+    told = f"{event}data: {json.dumps(said)}\n\nevent: response.failed\ndata: {json.dumps(failed)}\n\n"
+    bench.adapters[0].streams(begun("openai_responses") + told.encode())
+    client = await bench.send(asking("openai_responses"), "openai_responses")
+    assert client.body.endswith(told.replace("sk-canary-key", "…").encode())
 
 
 async def test_what_a_second_upstream_says_of_the_request_is_told_whatever_the_first_one_failed_with() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fkproxy.adapters.base import Credential, CredentialStatus
 from fkproxy.model.errors import UpstreamError, UpstreamRejected
 
-__all__ = ["StaticSecret", "repeats", "withhold"]
+__all__ = ["StaticSecret", "withhold", "without"]
 
 _LEAST_CHARS = 8
 """What is shorter is no secret, and stands in any text."""
@@ -40,8 +40,7 @@ def withhold(error: UpstreamError, *credentials: Credential) -> None:
 
     Tokens that are renewed are left: they end by themselves, and no vendor's reply is known that holds one.
     """
-    # The longest first: one may be a part of another.
-    for secret in sorted(_secrets(credentials), key=len, reverse=True):
+    for secret in _secrets(credentials):
         error.args = tuple(each.replace(secret, "…") if isinstance(each, str) else each for each in error.args)
         if isinstance(error, UpstreamRejected):
             error.param = error.param.replace(secret, "…") if error.param is not None else None
@@ -49,10 +48,14 @@ def withhold(error: UpstreamError, *credentials: Credential) -> None:
             error.details = error.details.replace(secret, "…") if error.details is not None else None
 
 
-def repeats(said: bytes, *credentials: Credential) -> bool:
-    """Whether an upstream's own bytes hold one of the secrets that `withhold` takes out."""
-    return any(said.find(secret.encode()) >= 0 for secret in _secrets(credentials))
+def without(said: bytes, *credentials: Credential) -> bytes:
+    """An upstream's own bytes, the same taken out of them."""
+    for secret in _secrets(credentials):
+        said = said.replace(secret.encode(), "…".encode())
+    return said
 
 
 def _secrets(credentials: Iterable[Credential]) -> list[str]:
-    return [each.value for each in credentials if isinstance(each, StaticSecret) and len(each.value) >= _LEAST_CHARS]
+    """The longest first: one may be a part of another."""
+    found = [each.value for each in credentials if isinstance(each, StaticSecret) and len(each.value) >= _LEAST_CHARS]
+    return sorted(found, key=len, reverse=True)
