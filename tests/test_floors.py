@@ -113,14 +113,13 @@ SHARED: dict[str, set[str]] = {
         "statuses",
         "tool_names",
     },
-    "adapters": {"base", "http", "access", "listing", "google_auth", "secret"},
+    "adapters": {"base", "http", "access", "listing", "google_auth", "secret", "vertex"},
     "limits": {"changes", "forward"},
 }
 """In these packages the modules stand beside each other: they import only the shared ones, and the package's own file all of them."""
 
 NEIGHBOURS: dict[str, set[str]] = {
     "dialects.codex": {"openai_responses"},  # what the child is told as history are items of that dialect
-    "adapters.anthropic": {"gemini"},  # Claude on Vertex AI is at the address of the cloud's own models
 }
 """Module → the neighbour that it is made from, with a reason."""
 
@@ -171,6 +170,7 @@ VENDOR_HOMES = (
     "adapters.gemini",
     "adapters.google_auth",
     "adapters.openai",
+    "adapters.vertex",
     "adapters.codex",
     "dialects.codex",
 )

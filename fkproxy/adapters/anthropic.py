@@ -22,9 +22,9 @@ from urllib.parse import quote
 
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.gemini import OverVertex
 from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.listing import Listing
+from fkproxy.adapters.vertex import OverVertex
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 from fkproxy.wire import json
 

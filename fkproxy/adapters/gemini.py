@@ -10,20 +10,15 @@ Sources: ai.google.dev/api/generate-content; cloud.google.com/vertex-ai/generati
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.http import HttpClient
-from fkproxy.adapters.listing import Listing, OverHttp
+from fkproxy.adapters.listing import Listing
+from fkproxy.adapters.vertex import OverVertex
 from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.wire import json
 
-if TYPE_CHECKING:
-    from fkproxy.adapters.google_auth import GoogleTokens
-
-__all__ = ["GEMINI_BASE_URL", "GeminiApi", "OverVertex", "VertexAi", "vertex_base_url"]
+__all__ = ["GEMINI_BASE_URL", "GeminiApi", "VertexAi"]
 
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
 
@@ -32,20 +27,6 @@ _VERTEX_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite")
 
 _COUNTED = frozenset(("contents", "tools", "systemInstruction", "system_instruction", "generationConfig", "generation_config"))
 """What Vertex AI's countTokens takes of a request; it reads either spelling of a name."""
-
-
-_MULTI_REGIONS = ("us", "eu")
-
-
-def vertex_base_url(region: str) -> str:
-    """The endpoint of a location. The global one has no prefix, and those of multi-regions are of another form.
-
-    Source: platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai, read 2026-11.
-    """
-    if region in _MULTI_REGIONS:
-        return f"https://aiplatform.{region}.rep.googleapis.com"
-    return "https://aiplatform.googleapis.com" if region == "global" else f"https://{region}-aiplatform.googleapis.com"
-
 
 _quoted = lru_cache(maxsize=256)(partial(quote, safe="-._~@"))
 """A model's name as it stands in a path."""
@@ -73,29 +54,6 @@ class GeminiApi(Listing):
         return await self._client.send(
             self._origin, "POST", "/v1beta/models/" + _method(call), await self._access.block(call.client_headers), call.body
         )
-
-
-class OverVertex(OverHttp):
-    """A publisher's models in one project and one location."""
-
-    publisher: str
-
-    def __init__(
-        self, client: HttpClient, access: Access, tokens: GoogleTokens, *, provider_key: str, region: str, models: tuple[str, ...]
-    ) -> None:
-        super().__init__(client, access, provider_key=provider_key, models=models)
-        self._tokens = tokens
-        self._region = quote(region, safe="")
-
-    def _path(self) -> str:
-        """Of its models. Raises `UpstreamRefusedCredential` when nobody names a project."""
-        project = quote(self._tokens.project_id, safe=":")
-        return f"/v1/projects/{project}/locations/{self._region}/publishers/{self.publisher}/models/"
-
-    async def verify(self) -> None:
-        """See `Adapter.verify`. A token is had, and the project known; whether it may call models shows with the first call."""
-        await self._access.block()
-        self._path()
 
 
 class VertexAi(OverVertex):

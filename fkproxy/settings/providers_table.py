@@ -59,8 +59,9 @@ def vendors_address(adapter: str, region: str | None) -> str:
     """Where the vendor of an adapter is asked when nothing else is said; of one that asks nobody on the network ""."""
     # Imported here: who only reads settings need not load adapters.
     from fkproxy.adapters.anthropic import ANTHROPIC_BASE_URL
-    from fkproxy.adapters.gemini import GEMINI_BASE_URL, vertex_base_url
+    from fkproxy.adapters.gemini import GEMINI_BASE_URL
     from fkproxy.adapters.openai import OPENAI_BASE_URL
+    from fkproxy.adapters.vertex import vertex_base_url
 
     on_vertex = vertex_base_url(region or "global")
     return {

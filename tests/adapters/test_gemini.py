@@ -10,7 +10,7 @@ import pytest
 
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import UpstreamCall
-from fkproxy.adapters.gemini import GeminiApi, VertexAi, vertex_base_url
+from fkproxy.adapters.gemini import GeminiApi, VertexAi
 from fkproxy.adapters.google_auth import GoogleTokens
 from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.secret import StaticSecret
@@ -106,17 +106,3 @@ async def test_a_count_that_cannot_be_read_is_the_clients_mistake(
     adapter = VertexAi(client, access, tokens, provider_key="v", region="europe-west4", models=("gemini-*",))
     with pytest.raises(InvalidRequest):
         await adapter.send(UpstreamCall(model="m", stream=False, body=body, request_id="r", operation="count_tokens"))
-
-
-@pytest.mark.parametrize(
-    ("region", "expected"),
-    [
-        ("us-central1", "https://us-central1-aiplatform.googleapis.com"),
-        ("europe-west4", "https://europe-west4-aiplatform.googleapis.com"),
-        ("global", "https://aiplatform.googleapis.com"),
-        ("us", "https://aiplatform.us.rep.googleapis.com"),
-        ("eu", "https://aiplatform.eu.rep.googleapis.com"),
-    ],
-)
-def test_where_vertex_is(region: str, expected: str) -> None:
-    assert vertex_base_url(region) == expected
