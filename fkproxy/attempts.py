@@ -236,7 +236,7 @@ class Attempts:
             outcome = error.code
             call.upstream_status = error.upstream_status or call.upstream_status
             lease = call.lease or lease
-            withhold(error, lease.upstream.adapter.credential, *lease.upstream.terms.withheld)
+            withhold(error, lease.upstream.secrets)
             failed = True
             if not (further or lease.answered_s is not None) or not isinstance(error, UpstreamTimeout) or error.phase != "total":
                 # Else it was the call's own deadline that cut a long reply, or left a late attempt no time: no upstream's failure.

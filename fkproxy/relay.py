@@ -464,9 +464,7 @@ class _Stream:
     def _without_key(self, frame: Frame, events: Sequence[Event], *, failing: bool = False) -> bytes:
         """A same-dialect frame; where it tells of a failure without our key, which some repeat. A text may hold what a header has."""
         told, lease = self._codec.forward_frame(frame, events, self._peek), self._call.lease
-        if lease is None or not (failing or self._decoder.complete):
-            return told
-        return without(told, lease.upstream.adapter.credential, *lease.upstream.terms.withheld)
+        return without(told, lease.upstream.secrets) if lease is not None and (failing or self._decoder.complete) else told
 
     def _pass_on(self, frame: Frame) -> None:
         """The client may be able to read what we are not: its bytes go on, but our count is not to be trusted."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 import msgspec
 
 from fkproxy.adapters.base import Adapter, Credential, Timeouts
 from fkproxy.adapters.quota import Quota, QuotaProbe
+from fkproxy.adapters.secret import secrets_of
 from fkproxy.dialects.base import Dialect
 from fkproxy.limits.breaker import Breaker, Permit
 from fkproxy.limits.fair_queue import FairQueue
@@ -83,6 +85,11 @@ class Upstream:
         self._requests = TokenMeter(terms.requests_per_minute) if terms.requests_per_minute else None
         self._slots: float = terms.max_concurrency or float("inf")
         self._limited = bool(terms.max_concurrency or terms.tokens_per_minute or terms.requests_per_minute)
+
+    @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """What is taken out of what it says."""
+        return secrets_of(self.adapter.credential, *self.terms.withheld)
 
     # --- may it be asked
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fkproxy.adapters.base import Credential, CredentialStatus
 from fkproxy.model.errors import UpstreamError, UpstreamRejected
 
-__all__ = ["StaticSecret", "withhold", "without"]
+__all__ = ["StaticSecret", "secrets_of", "withhold", "without"]
 
 _LEAST_CHARS = 8
 """What is shorter is no secret, and stands in any text."""
@@ -35,12 +35,18 @@ class StaticSecret:
         return CredentialStatus()
 
 
-def withhold(error: UpstreamError, *credentials: Credential) -> None:
-    """Take the secrets out of what an upstream said: some repeat what they were sent, and their words go to callers.
+def secrets_of(*credentials: Credential) -> tuple[str, ...]:
+    """What must not go to callers, the longest first: one may be a part of another.
 
     Tokens that are renewed are left: they end by themselves, and no vendor's reply is known that holds one.
     """
-    for secret in _secrets(credentials):
+    found = [each.value for each in credentials if isinstance(each, StaticSecret) and len(each.value) >= _LEAST_CHARS]
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def withhold(error: UpstreamError, secrets: Iterable[str]) -> None:
+    """Take the secrets out of what an upstream said: some repeat what they were sent, and their words go to callers."""
+    for secret in secrets:
         error.args = tuple(each.replace(secret, "…") if isinstance(each, str) else each for each in error.args)
         if isinstance(error, UpstreamRejected):
             error.param = error.param.replace(secret, "…") if error.param is not None else None
@@ -48,14 +54,8 @@ def withhold(error: UpstreamError, *credentials: Credential) -> None:
             error.details = error.details.replace(secret, "…") if error.details is not None else None
 
 
-def without(said: bytes, *credentials: Credential) -> bytes:
+def without(said: bytes, secrets: Iterable[str]) -> bytes:
     """An upstream's own bytes, the same taken out of them."""
-    for secret in _secrets(credentials):
-        said = said.replace(secret.encode(), "…".encode())
+    for secret in secrets:
+        said = said.replace(secret.encode(), b"\xe2\x80\xa6")
     return said
-
-
-def _secrets(credentials: Iterable[Credential]) -> list[str]:
-    """The longest first: one may be a part of another."""
-    found = [each.value for each in credentials if isinstance(each, StaticSecret) and len(each.value) >= _LEAST_CHARS]
-    return sorted(found, key=len, reverse=True)
