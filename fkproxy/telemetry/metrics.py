@@ -31,7 +31,7 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from fkproxy.limits.breaker import STATES
@@ -249,10 +249,9 @@ class Metrics:
             "version": self._version,
         }
 
-    def prometheus(self, accept: str = "") -> tuple[bytes, str]:
-        """(body, content type) for a scrape: OpenMetrics where the `Accept` header asks for it, else the plain text format."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+    def prometheus(self) -> tuple[bytes, str]:
+        """(body, content type) for a scrape, in the text format: of what only OpenMetrics can say there is nothing here."""
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def collect(self) -> Iterator[Metric]:
         """The families, for prometheus_client's encoders."""

@@ -219,7 +219,5 @@ def test_nothing_of_the_client_is_shown() -> None:
     assert "canary" not in str(metrics.json())
 
 
-def test_a_scraper_that_wants_openmetrics_gets_it() -> None:
-    body, content_type = Metrics("1.2.3").prometheus("application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text")
-    assert body.endswith(b"# EOF\n")
+def test_a_scraper_is_told_the_format() -> None:
+    assert Metrics("1.2.3").prometheus()[1] == "text/plain; version=0.0.4; charset=utf-8"
