@@ -404,6 +404,8 @@ class _Stream:
                     failed = Failed(error)
                     break
                 self._pass_on(frame)
+                out.append(self._without_key(frame, (), failing=True))
+                continue
             failed = self._hear(events, out)
             if failed is not None:
                 if self._tell(frame, events, out):
