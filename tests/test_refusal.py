@@ -176,8 +176,10 @@ async def test_nor_in_what_only_the_client_may_be_able_to_read(dialect: str) -> 
 async def test_a_text_that_has_what_a_header_of_ours_has_stays_as_it_is() -> None:
     bench = Bench(("one", "openai_responses"))
     bench.adapters[0].credential = StaticSecret("", "our-company")
-    done = {"type": "response.output_text.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "text": "our-company"}
-    told = begun("openai_responses") + f"event: response.output_text.done\ndata: {json.dumps(done)}\n\n".encode()
+    at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    told = begun("openai_responses")
+    for kind, field in (("response.output_text.delta", "delta"), ("response.output_text.done", "text")):
+        told += f"event: {kind}\ndata: {json.dumps({'type': kind, **at, field: 'our-company'})}\n\n".encode()
     bench.adapters[0].streams(told)
     client = await bench.send(asking("openai_responses"), "openai_responses")
     assert client.body.startswith(told)
