@@ -37,8 +37,6 @@ _UNSEEN = Seen()
 
 JSON_TYPE = (b"content-type", b"application/json")
 _MAX_HEADER_CHARS = 2000
-_BYTES_PER_STREAMED_TOKEN = 256
-"""OpenAI's models write an event of some 250 to 330 bytes for each; others have several tokens in one, and are counted too low."""
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _NOT_IN_HEADERS = re.compile(r"[^ -~]")
 
@@ -128,6 +126,7 @@ class Call:
         "ended",
         "error",
         "error_sent",
+        "events_sent",
         "finish_reason",
         "finishing",
         "hedger",
@@ -253,7 +252,7 @@ class Call:
         self.kept_alive = self.finishing = False
         self.watched = False
         self.written_at = self.started
-        self.response_bytes = 0
+        self.response_bytes = self.events_sent = 0
         self.tool_ids: dict[tuple[int, int], str] = {}
         self.encoder: StreamEncoder | None = None
 
@@ -300,8 +299,8 @@ class Call:
         """What counts against a key's limits, now that the call is over, tokens in and out; None: nobody knows, and the estimate stands.
 
         What was not said is as it was expected, and a reply that broke off made no less than that: what was said of its use is not the
-        whole of it. Nor did a stream make less than what has gone out of it. One that broke off before there was any reply costs nothing,
-        unless it was the client who did not wait for it.
+        whole of it. Nor did a stream make fewer tokens than it had events: OpenAI's models make one of each token, others of several. One
+        that broke off before there was any reply costs nothing, unless it was the client who did not wait for it.
         """
         usage, broken = self.usage, self.error is not None or client_gone
         if self._only_counts or (broken and not self.content_sent and not (client_gone and self.attempts)):
@@ -314,11 +313,10 @@ class Call:
         if given is not None and made is not None and not broken:
             return usage
         expected = self._expected or _NOTHING
-        sent = self.response_bytes // _BYTES_PER_STREAMED_TOKEN if self.stream else 0
         return msgspec.structs.replace(
             usage,
             input_tokens=expected.input_tokens if given is None else given,
-            output_tokens=max(made or 0, expected.output_tokens or 0, sent),
+            output_tokens=max(made or 0, expected.output_tokens or 0, self.events_sent),
         )
 
     @property

@@ -283,6 +283,7 @@ class _Stream:
         "_now",
         "_own_s",
         "_peek",
+        "_pieces",
         "_relay",
         "_same",
         "_sending",
@@ -316,16 +317,12 @@ class _Stream:
         self._encoder = call.stream_encoder(peek)
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._content = False
-        """There was some in the bytes that came last."""
+        self._content = False  # there was some in the bytes that came last
         self._content_s = self._sent_s = relay.now()
-        self._sent_bytes = 0
-        self._own_s = 0.0
-        """What the call is not told yet: how much has gone out, and how long that took us."""
-        self._sending = self._whole = False
-        """Pieces go out as they come; they do, and the last one ended an event."""
-        self._told = False
-        """The client has the failure as the upstream said it."""
+        self._sent_bytes, self._pieces, self._own_s = 0, 0, 0.0
+        """What the call is not told yet: how much has gone out; how many events came in all; how long that took us."""
+        self._sending = self._whole = self._told = False
+        """Pieces go out as they come; they do, and the last one ended an event; the client has the failure as the upstream said it."""
 
     async def pour(self, exchange: Exchange, wait_s: float) -> bool:
         """See `Exchange.pour`. The call learns afterwards what came of it, and not with each piece: between two of them the processor's
@@ -340,6 +337,7 @@ class _Stream:
         call = self._call
         call.upstream_s -= self._own_s
         self._own_s = 0.0
+        call.events_sent = self._pieces
         call.finishing = self._same and self._sending and self._decoder.finished
         if self._sent_bytes:
             call.response_bytes += self._sent_bytes
@@ -353,6 +351,7 @@ class _Stream:
         try:
             if self._whole and self._text.fits(chunk):
                 data, self._content_s = chunk, began_s
+                self._pieces += 1
             else:
                 data = self._read(chunk, began_s)
             if not self._sending:
@@ -370,11 +369,10 @@ class _Stream:
 
     def broke_off(self) -> bool:
         """The body did. True if nothing is missing but its end: this is it then. Of a reply of nothing another upstream may make more."""
-        if not (self._sending and self._decoder.complete):
-            return False
-        self.take(b"")
-        self._settle()
-        return True
+        if whole := self._sending and self._decoder.complete:
+            self.take(b"")
+            self._settle()
+        return whole
 
     def release(self) -> bytes:
         """What was held. From now on pieces go out as they come."""
@@ -404,7 +402,7 @@ class _Stream:
                     failed = Failed(error)
                     break
                 self._pass_on(frame)
-                out.append(self._without_key(frame, (), failing=True))
+                out.append(self._forward(frame, (), failing=True))
                 continue
             failed = self._hear(events, out)
             if failed is not None:
@@ -412,7 +410,7 @@ class _Stream:
                     break
                 failed = None
             elif same:
-                out.append(self._codec.forward_frame(frame, events, self._peek) if events else self._without_key(frame, ()))
+                out.append(self._forward(frame, events))
         stalled = not self._content and now - self._content_s > self._call.timeouts.stall_s
         if not chunk or (stalled and failed is None and self._sending and self._decoder.complete):
             self.over = True
@@ -429,6 +427,7 @@ class _Stream:
                 raise failed.error
             self._call.error_sent = self._told
             self.error = failed.error
+        self._pieces += len(out)
         return b"".join(out)
 
     def _end(self, out: list[bytes]) -> Failed | None:
@@ -446,27 +445,25 @@ class _Stream:
                 if self._tell(frame, events, out):
                     return failed
             elif self._same and frame.data is not None:
-                out.append(self._codec.forward_frame(frame, events, self._peek) if events else self._without_key(frame, ()))
+                out.append(self._forward(frame, events))
         return self._hear(self._decoder.end(), out)
 
     def _tell(self, frame: Frame, events: Sequence[Event], out: list[bytes]) -> bool:
-        """Hand a same-dialect error frame on as it came, but for one without data to a client that has an array in place of events, or may
-        have the beginning of its next event. False if another event tells the rest of it.
-        """
+        """Hand a same-dialect error frame on; one without data not into an array or behind half an event. False: another tells the rest."""
         self._told = self._same and (frame.data is not None or not (self._peek.json_array or self._call.kept_alive))
         if self._told:
-            out.append(self._without_key(frame, events, failing=True))
+            out.append(self._forward(frame, events, failing=True))
         heard = (self._content or self._sending) and (self._told or not self._same)
-        more = heard and self._decoder.complete and not self._decoder.finished
-        if more:
+        if more := heard and self._decoder.complete and not self._decoder.finished:
             self.until_s, self._told = self._now() + _DRAIN_S, False
             self.ready = True  # the task is to wait no longer
         return not more
 
-    def _without_key(self, frame: Frame, events: Sequence[Event], *, failing: bool = False) -> bytes:
+    def _forward(self, frame: Frame, events: Sequence[Event], *, failing: bool = False) -> bytes:
         """A same-dialect frame; where it tells of a failure without our key, which some repeat. A text may hold what a header has."""
         told, lease = self._codec.forward_frame(frame, events, self._peek), self._call.lease
-        return without(told, lease.upstream.secrets) if lease is not None and (failing or self._decoder.complete) else told
+        failing = failing or (not events and self._decoder.complete)
+        return told if lease is None or not failing else without(told, lease.upstream.secrets)
 
     def _pass_on(self, frame: Frame) -> None:
         """The client may be able to read what we are not: its bytes go on, but our count is not to be trusted."""
@@ -482,8 +479,7 @@ class _Stream:
         self._content = True
 
     def _skims(self, frame: Frame) -> bool:
-        mark = self._decoder.skims(frame)
-        if not mark:
+        if not (mark := self._decoder.skims(frame)):
             return False
         self._text.learn(frame.raw, mark)
         if self._call.ttft_s is None:

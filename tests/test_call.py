@@ -21,7 +21,7 @@ from fkproxy.model.errors import MethodNotAllowed
 from fkproxy.telemetry.entry import EntryEncoder
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
-from tests.fakes.keys import call, directory, key, send
+from tests.fakes.keys import asking, begun, call, directory, key, send
 from tests.fakes.pipeline import Bench, Hang, ListClient
 from tests.test_attempts import failing, outcomes
 from tests.test_gateway import CHAT, DONE, GEMINI, ROLE, USAGE, chat, completion, delta, gemini, sse
@@ -239,18 +239,48 @@ async def test_who_hangs_up_before_the_usage_pays_for_what_has_come(events: int,
     body = chat(stream=True)
     assert await hang_up(bench, body, "openai_chat", hang) is None
     assert (bench.record.client_ended, bench.record.usage) == (True, None)
-    made = made or bench.record.response_bytes // 256
-    assert made >= events * 0.9
-    given = len(body) // 4
+    given, made = len(body) // 4, made or events + 1  # the role
     assert (spent(bench).tokens, spent(bench).usd) == (given + made, pytest.approx((given + made * 10) / 1e6))
 
 
 async def test_a_stream_whose_upstream_counts_nothing_counts_as_what_has_come() -> None:
     bench = limited("openai_chat", tokens_per_day=1_000_000)
-    bench.adapters[0].streams(sse(ROLE, delta(content="x" * 1_000_000), DONE))
+    bench.adapters[0].streams(sse(ROLE, *[delta(content=" word")] * 4000, DONE))
     body = chat(stream=True)
     assert (await send(bench, body)).status == 200
-    assert spent(bench).tokens == len(body) // 4 + bench.record.response_bytes // 256 > 3900
+    assert spent(bench).tokens == len(body) // 4 + 4000 + 2
+
+
+_ENCODED = "A" * 1_500_000
+_LOGPROB = {"token": " word", "logprob": -0.123456789, "bytes": [32, 119, 111, 114, 100]}
+_DRAWN = gemini({"inlineData": {"mimeType": "image/png", "data": _ENCODED}}, finish=None)
+_DRAWN["usageMetadata"] = {"promptTokenCount": 5, "candidatesTokenCount": 1290, "totalTokenCount": 1295}
+_PARTIAL = {"type": "response.image_generation_call.partial_image", "output_index": 0, "partial_image_b64": _ENCODED}
+_SPOKEN = {**delta(), "choices": [{"index": 0, "delta": {"audio": {"id": "a", "data": _ENCODED}}, "finish_reason": None}]}
+_LIKELY = {
+    **delta(),
+    "choices": [{**delta(" word")["choices"][0], "logprobs": {"content": [{**_LOGPROB, "top_logprobs": [_LOGPROB] * 20}]}}],
+}
+BESIDE_TEXT: list[tuple[str, str, list[dict[str, Any]], int]] = [
+    ("gemini", "gemini", [_DRAWN], 1290),
+    ("gemini", "openai_chat", [_DRAWN], 1290),
+    ("openai_responses", "openai_responses", [_PARTIAL], 1024),
+    ("openai_chat", "openai_chat", [_SPOKEN], 1024),
+    ("openai_chat", "openai_chat", [_LIKELY] * 900, 1024),
+]
+
+
+@pytest.mark.parametrize(("upstream", "dialect", "events", "made"), BESIDE_TEXT)
+async def test_what_is_no_text_in_a_stream_that_is_left_counts_as_no_text(
+    upstream: str, dialect: str, events: list[dict[str, Any]], made: int
+) -> None:
+    bench, hang = limited(upstream, tokens_per_day=1_000_000), Hang()
+    came = sse(*events)
+    bench.adapters[0].streams(begun(upstream) + came[:-40], came[-40:], hang)
+    body = asking(dialect)
+    assert await hang_up(bench, body, dialect, hang) is None
+    assert bench.record.response_bytes > 1_000_000
+    assert made < spent(bench).tokens < made * 1.2
 
 
 @pytest.mark.parametrize("stream", [False, True])
