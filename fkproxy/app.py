@@ -29,6 +29,7 @@ from fkproxy.gateway import Gateway
 from fkproxy.limits.bucket import TokenBucket
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
+from fkproxy.model.errors import ForeignPage
 from fkproxy.place import place_of
 from fkproxy.policies import Policies
 from fkproxy.quota_watch import QuotaWatch
@@ -120,7 +121,7 @@ def create_app(
         stats.observe(record)
         if record.dialect is not None:
             explanations.observe(record)
-            stranger = record.error_code is not None and _is_a_strangers(record)
+            stranger = record.error_code is not None and _is_a_strangers(record, keys.required)
             if journal is not None and not (stranger and not strangers_calls.take(time.monotonic()).allowed):
                 journal.write(record)
         access_log.write(record)
@@ -289,9 +290,11 @@ def _tried(client: HttpClient, loaded: LoadedSettings) -> Fleet:
     return Assembly(client, loaded.settings, lambda key, to: None).fleet(loaded)
 
 
-def _is_a_strangers(record: CallRecord) -> bool:
-    """A call that failed did so before anybody was asked, and no good key came with it."""
-    return not record.attempts and (record.key_id is None or record.auth == "refused")
+def _is_a_strangers(record: CallRecord, key_required: bool) -> bool:
+    """A call that failed did so before anybody was asked, and no good key came with it; where none is required, nobody was to be let in."""
+    if record.attempts:
+        return False
+    return record.auth == "refused" or record.error_code == ForeignPage.code or (key_required and record.key_id is None)
 
 
 def _cors(settings: Settings) -> CorsPolicy | None:

@@ -177,6 +177,19 @@ async def test_strangers_do_not_fill_the_log_of_calls(
     assert (len(kept), kept[-2:]) == (1000 + 2, [200, 400]), "who has a good key is no stranger, whatever he asks for"
 
 
+@pytest.mark.parametrize(("headers", "most"), [({}, 1005), ({"origin": "https://page.example"}, 1000)])
+async def test_where_no_key_is_needed_nobody_who_is_let_in_is_a_stranger(
+    headers: dict[str, str], most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr("fkproxy.telemetry.journal.Journal.write", lambda _, record: kept.append(record.status))
+    monkeypatch.setattr("fkproxy.app.time.monotonic", lambda: 1000.0)
+    app = App(APP_STORE__DIRECTORY=str(tmp_path), APP_RATE_LIMIT__ENABLED="false", OPENAI_API_KEY="sk-upstream-key", APP_OPENAI__MODELS="m")
+    for _ in range(1005):
+        assert (await app.ask("POST", CHAT, body=chat("unknown"), headers=headers)).status in (403, 404)
+    assert len(kept) == most
+
+
 async def test_a_refusal_is_in_the_dialect_of_the_path() -> None:
     app = App(APP_AUTH__MASTER_KEY=KEY)
     assert (await app.ask("POST", CHAT, body=chat())).json()["error"]["code"] == "invalid_api_key"
