@@ -141,6 +141,8 @@ async def test_an_enforced_model_is_the_one_that_the_policy_is_about(body: bytes
 BESIDE: list[tuple[str, dict[str, Any]]] = [
     ("openai_chat", {"models": ["MODEL"]}),
     ("openai_chat", {"tools": [{"type": "openrouter:advisor", "parameters": {"model": "MODEL"}}]}),
+    ("openai_chat", {"tools": [{"type": "openrouter:fusion", "parameters": {"analysis_models": ["m1", "MODEL"]}}]}),
+    ("openai_chat", {"plugins": [{"id": "fusion", "model": "m1", "analysis_models": ["MODEL"]}]}),
     ("openai_completions", {"models": ["MODEL"]}),
     ("openai_responses", {"tools": [{"type": "image_generation", "model": "MODEL"}]}),
     ("openai_responses", {"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "image_generation", "model": "MODEL"}]}]}),
@@ -161,7 +163,8 @@ async def test_a_key_names_no_other_model_that_it_may_not_ask_for(
     beside = json.loads(json.dumps(fields).replace("MODEL", named))
     body = asking(dialect, model="m1", **beside)
     if escaped:
-        body = body.replace(b'"model', b'"\\u006dodel').replace(b'"fallbacks', b'"\\u0066allbacks').replace(b'"tools', b'"\\u0074ools')
+        for name in (b"model", b"fallbacks", b"tools", b"plugins", b"analysis_models"):
+            body = body.replace(b'"' + name, b'"\\u00%02x' % name[0] + name[1:])
     client = await send(bench, body, dialect)
     assert client.status == status
     if status == 403:

@@ -1,10 +1,10 @@
 """Models that a request names beside its own. Floor 1. Pure.
 
-A vendor asks them in its place or for advice, and bills them: `fallbacks` of Messages, `models` at OpenRouter, and the `model` of a tool
-that is the vendor's own, such as `advisor_20260301`, `openrouter:advisor` and `image_generation`.
+A vendor asks them in its place or for advice, and bills them: `fallbacks` of Messages, `models` at OpenRouter, and what a plugin or a tool
+that is the vendor's own has as `model` or `analysis_models`, such as `advisor_20260301`, `openrouter:fusion` and `image_generation`.
 
 Source: platform.claude.com/docs/en/build-with-claude/refusals-and-fallback and …/agents-and-tools/tool-use/advisor-tool;
-openrouter.ai/docs/guides/routing/model-fallbacks and …/features/server-tools/advisor; read 2026-11.
+openrouter.ai/docs/guides/routing/model-fallbacks, …/features/server-tools/advisor and …/features/plugins/fusion; read 2026-11.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ __all__ = ["other_models"]
 _CLIENTS_OWN = (None, "function", "custom")
 """Types of tools that the client has: what is called a model in them is its own affair."""
 
+_NAMING = ("model", "analysis_models")
+
 _MOST = 100
 """Vendors take three or so."""
 
@@ -28,6 +30,7 @@ _MOST = 100
 class _Named(msgspec.Struct):
     models: Any = None
     fallbacks: Any = None
+    plugins: Any = None
     tools: Any = None
 
 
@@ -36,7 +39,7 @@ _decode = msgspec.json.Decoder(_Named).decode
 
 def other_models(body: bytes) -> list[str]:
     """Their names, each once. What a vendor chooses by itself (`"fallbacks": "default"`) has none. Raises `InvalidRequest`."""
-    if not may_say(body, b'"models"', b'"fallbacks"', b'"tools"'):
+    if not may_say(body, b'"models"', b'"fallbacks"', b'"plugins"', b'"tools"'):
         return []
     named = seen_by(_decode, body)
     found: dict[str, None] = {}
@@ -46,6 +49,7 @@ def other_models(body: bytes) -> list[str]:
                 if isinstance(each, str):
                     found[each] = None
                 _gather(each, found)
+        _gather(named.plugins if isinstance(named.plugins, list) else None, found)
         for tool in named.tools if isinstance(named.tools, list) else ():
             if isinstance(tool, dict) and tool.get("type") not in _CLIENTS_OWN:
                 _gather(tool, found)
@@ -57,12 +61,12 @@ def other_models(body: bytes) -> list[str]:
 
 
 def _gather(value: Any, found: dict[str, None]) -> None:
-    """What is called `model` in it, at any depth."""
+    """The models that it names, at any depth."""
     if isinstance(value, list):
         for each in value:
             _gather(each, found)
     elif isinstance(value, dict) and value.get("type") not in _CLIENTS_OWN[1:]:
-        if isinstance(name := value.get("model"), str):
-            found[name] = None
-        for each in value.values():
+        for field, each in value.items():
+            if field in _NAMING:
+                found.update((name, None) for name in (each if isinstance(each, list) else [each]) if isinstance(name, str))
             _gather(each, found)
