@@ -12,7 +12,6 @@ and test_main_process.py are what notices when it changes.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import gc
 import logging
@@ -32,7 +31,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from fkproxy import descriptors
+from fkproxy import descriptors, heap
 from fkproxy.main_process import END_WITHIN_S, Main, Terms
 from fkproxy.scheduling import Scheduling
 from fkproxy.settings import LoadedSettings, Settings, open_to_others
@@ -53,11 +52,6 @@ Who keeps connections has to be the first to close them, or sends a request into
 (`keepalive_timeout` of an upstream) and Amazon's load balancers (their idle timeout) do so after 60 s. Read 2026-11. Not much longer: half
 a head holds up a stop until then.
 """
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""malloc.h"""
-_HEAP_BLOCK_BYTES = 4 * 1024 * 1024
-_KEPT_FREE_BYTES = 16 * 1024 * 1024
 
 _LOOK_EVERY_S = 0.5
 """How soon a worker notices that its main process is gone, or that other programs need its processor."""
@@ -128,7 +122,7 @@ def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], A
 
     def loaded() -> Any:
         application = load()
-        _keep_freed_memory()
+        heap.keep_freed()
         # What is alive now lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
@@ -159,24 +153,16 @@ def run_worker(settings: Settings, listener: socket.socket, load: Callable[[], A
     worker.inner.run()
 
 
-def _keep_freed_memory() -> None:
-    """Do not give the memory of a large prompt back to the system after each call: to get it anew costs more than to read it.
-
-    glibc gives back what is free at the end of its heap beyond twice the largest block that it saw (mallopt(3)); other C libraries are
-    left as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _HEAP_BLOCK_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE_BYTES)
-
-
 def _watch(main: Main, lame_duck_s: float, drain_timeout_s: float, scheduling: Scheduling) -> None:
     """Leave when the main process was killed, and as it would have it: nobody else would ask the worker to, and who is started next would
     find the port taken. systemd starts nothing before the last process of the service has ended.
     """
+    trim_at_s = 0.0
     while not main.gone:
         scheduling.look()
+        if time.monotonic() >= trim_at_s:
+            heap.give_back()
+            trim_at_s = time.monotonic() + heap.GIVE_BACK_EVERY_S
         time.sleep(_LOOK_EVERY_S)
     main.leave()
     time.sleep(lame_duck_s + _LOOK_EVERY_S)

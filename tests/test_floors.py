@@ -31,7 +31,7 @@ FLOORS: dict[str, int] = {
     "settings": 4, "children": 4,
     "providers": 4, "assembly": 4, "web": 4, "app": 4, "server": 4, "smoke": 4, "remote": 4, "cli": 4, "__main__": 4,
     "administration": 4, "control_room": 4, "keeper": 4, "place": 4, "policies": 4, "upkeep": 4,
-    "scheduling": 4, "descriptors": 4,
+    "scheduling": 4, "descriptors": 4, "heap": 4,
     "main_process": 4, "notices": 4, "supervision": 4, "systemd": 4, "selftest": 4, "installation": 4, "doctor": 4,
 }  # fmt: skip
 """Top-level module or package → floor."""
@@ -70,7 +70,7 @@ SIDEWAYS: dict[str, set[str]] = {
     "control_room": {"administration", "settings"},
     "policies": {"settings"},
     "app": {"administration", "assembly", "control_room", "place", "policies", "settings", "web"},
-    "server": {"descriptors", "main_process", "scheduling", "settings", "app", "systemd"},
+    "server": {"descriptors", "heap", "main_process", "scheduling", "settings", "app", "systemd"},
     "main_process": {"notices", "settings", "supervision", "systemd"},
     "supervision": {"systemd"},
     "selftest": {"smoke", "supervision", "systemd"},
