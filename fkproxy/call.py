@@ -16,6 +16,7 @@ from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, Seen, 
 from fkproxy.dialects.tool_names import ClientNames, client_names, for_client
 from fkproxy.estimate import expected_usage
 from fkproxy.hedging import Hedger
+from fkproxy.intake import Hold, Intake
 from fkproxy.limits.bucket import Verdict
 from fkproxy.limits.budget import Reservation
 from fkproxy.limits.tokens import TokenMeter
@@ -51,8 +52,11 @@ class Client(Protocol):
     gone: bool
     in_pieces: bool
 
-    async def read_body(self, limit_bytes: int) -> bytes:
-        """The whole body, plain. Raises `RequestTooLarge`, `UnsupportedCoding`, `InvalidRequest` (a damaged coding) and `ClientGone`."""
+    async def read_body(self, limit_bytes: int, make_room: Callable[[int], Awaitable[None]]) -> bytes:
+        """The whole body, plain. `make_room` is asked for as much as it may become, before more than `FREE_BYTES` of it are read.
+
+        Raises `RequestTooLarge`, `UnsupportedCoding`, `InvalidRequest` (a damaged coding), `ClientGone`, and as `make_room`.
+        """
         ...
 
     def as_json_array(self) -> None:
@@ -130,6 +134,8 @@ class Call:
         "finish_reason",
         "finishing",
         "hedger",
+        "hold",
+        "intake",
         "kept_alive",
         "lease",
         "losses",
@@ -215,6 +221,8 @@ class Call:
         self.over = False
         self.verdict: Verdict | None = None
         self.body = b""
+        self.intake: Intake | None = None
+        self.hold: Hold | None = None
         self._expected: Usage | None = None
         self.meter: TokenMeter | None = None
         self.request_bytes = 0
@@ -359,8 +367,15 @@ class Call:
     def forget_request(self) -> None:
         """Nobody will be asked again: what was asked, which may be large, need not be kept as long as a stream lasts."""
         self.body, self.request = b"", None
+        if self.hold is not None:
+            self.hold.leave()
         if self.peek is not None:
             self.peek.seen.forget()
+
+    async def make_room(self, size_bytes: int) -> None:
+        """Wait until there is room for such a body. Raises `ConcurrencyExceeded`."""
+        if self.intake is not None:
+            self.hold = await self.intake.enter(self.payer, size_bytes)
 
     def answered(self, now: float) -> None:
         """The upstream's first content is on its way to the client."""

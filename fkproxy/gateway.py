@@ -4,7 +4,7 @@ Floor 3. It knows dialects, adapters, limits and records only by their contracts
 that reads a body and writes a reply, and tests hand it one made of lists.
 
     admit        key → caller, token bucket                                     401 429
-    read body    bounded in bytes and time                                      413 415
+    read body    bounded in bytes and time, and in bytes of all together        413 415 429
     peek         model and stream flag, without decoding the rest               400
     route        model → upstreams, in stages (fallbacks)                       404
     attempts     one upstream after the other, until one has answered           429 502 503 504
@@ -38,6 +38,7 @@ from fkproxy.clientele import Clientele
 from fkproxy.dialects.base import Peek
 from fkproxy.exchange import Exchanger
 from fkproxy.fleet import Fleet
+from fkproxy.intake import Intake
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.retry_budget import RetryBudget
 from fkproxy.limits.slots import Slots
@@ -109,6 +110,7 @@ class Gateway:
         budget: RetryBudget,
         meters: TokenMeters | None = None,
         turnstile: Turnstile | None = None,
+        intake: Intake | None = None,
         max_request_bytes: int,
         observers: Sequence[Callable[[CallRecord], None]],
         now: Callable[[], float] = time.monotonic,
@@ -129,6 +131,7 @@ class Gateway:
             buckets=buckets,
             meters=meters,
             turnstile=turnstile,
+            intake=intake,
             timeouts=timeouts,
             stream=stream,
             retries=retries,
@@ -141,6 +144,7 @@ class Gateway:
         buckets: Buckets | None,
         meters: TokenMeters | None,
         turnstile: Turnstile | None,
+        intake: Intake | None,
         timeouts: Timeouts,
         stream: StreamPolicy,
         retries: RetryPolicy,
@@ -150,6 +154,7 @@ class Gateway:
         self._buckets = buckets
         self._meters = meters
         self._turnstile = turnstile
+        self._intake = intake
         self._timeouts = timeouts
         relay = Relay(seals=self._seals, total_s=timeouts.total_s, stream=stream, now=self._now)
         exchanger = Exchanger(relay, seals=self._seals, now=self._now)
@@ -177,12 +182,15 @@ class Gateway:
         self.in_flight += 1
         try:
             self.admit(call, task)
+            call.intake = self._intake
             try:
-                call.body = await client.read_body(self._max_request_bytes)
+                call.body = await client.read_body(self._max_request_bytes, call.make_room)
             except BaseException:
                 self._note_upload(call)
                 raise
             expiry.received, call.request_bytes = True, len(call.body)
+            if call.hold is not None:
+                call.hold.shrink(call.request_bytes)
             if client.in_pieces:
                 self._note_upload(call)
             call.peek = self._look(call, client)
@@ -214,6 +222,8 @@ class Gateway:
             await self._refuse(call, client, InternalError())
         finally:
             self.in_flight -= 1
+            if call.hold is not None:
+                call.hold.leave()
             self._expiries.end(expiry)
             self.record(call, client.gone)
             if call.error is not None:

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import StreamPolicy
+from fkproxy.intake import Intake
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.tokens import TokenMeters
 from fkproxy.settings import Settings
@@ -25,6 +26,7 @@ class CallPolicies(TypedDict):
     buckets: Buckets | None
     meters: TokenMeters | None
     turnstile: Turnstile | None
+    intake: Intake
     timeouts: Timeouts
     stream: StreamPolicy
     retries: RetryPolicy
@@ -40,11 +42,14 @@ class Policies:
     def of(self, settings: Settings) -> CallPolicies:
         """Everything for `Gateway.tune`."""
         rate, timeout, stream, routing = settings.rate_limit, settings.timeout, settings.stream, settings.routing
-        calls = settings.concurrency.max_calls_per_key
+        concurrency = settings.concurrency
+        calls = concurrency.max_calls_per_key
         return CallPolicies(
             buckets=self._kept(Buckets, rate.capacity, rate.refill_per_second) if rate.enabled else None,
             meters=self._kept(TokenMeters, rate.tokens_per_minute) if rate.tokens_per_minute else None,
             turnstile=self._kept(Turnstile, calls, routing.max_wait_secs) if calls else None,
+            # Half of its time: who gets in has to send yet.
+            intake=self._kept(Intake, concurrency.max_body_bytes, timeout.first_byte_secs / 2),
             timeouts=Timeouts(
                 connect_s=timeout.connect_secs,
                 first_byte_s=timeout.first_byte_secs,

@@ -35,7 +35,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_so_in_case
     bench = Bench(CHAT)
 
     class Leaver(ListClient):
-        async def read_body(self, limit_bytes: int) -> bytes:
+        async def read_body(self, limit_bytes: int, make_room: Callable[[int], Awaitable[None]]) -> bytes:
             bench.clock.now_s += 2.0
             self.gone = True
             raise ClientGone
@@ -57,10 +57,10 @@ async def test_a_body_that_comes_slowly_is_waited_for_and_takes_no_other_wait_aw
     bench.adapters[0].replies(completion())
 
     class Slow(ListClient):
-        async def read_body(self, limit_bytes: int) -> bytes:
+        async def read_body(self, limit_bytes: int, make_room: Callable[[int], Awaitable[None]]) -> bytes:
             bench.clock.now_s += upload_s
             self.in_pieces = in_pieces
-            return await super().read_body(limit_bytes)
+            return await super().read_body(limit_bytes, make_room)
 
     client = Slow(chat())
     await bench.gateway.serve(bench.call(), client)
@@ -106,7 +106,7 @@ async def test_a_body_that_does_not_come_in_time_is_refused_and_the_client_told(
     bench = Bench(CHAT, timeouts=Timeouts(first_byte_s=0.02))
 
     class Dawdler(ListClient):
-        async def read_body(self, limit_bytes: int) -> bytes:
+        async def read_body(self, limit_bytes: int, make_room: Callable[[int], Awaitable[None]]) -> bytes:
             await asyncio.sleep(10)
             return b""
 

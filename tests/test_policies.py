@@ -17,7 +17,7 @@ def test_a_limit_that_stays_the_same_goes_on_counting() -> None:
     limits = {"APP_RATE_LIMIT__TOKENS_PER_MINUTE": "100", "APP_CONCURRENCY__MAX_CALLS_PER_KEY": "2"}
     before = of(policies, **limits)
     after = of(policies, **limits, APP_TIMEOUT__SILENCE_SECS="7")
-    for name in ("buckets", "meters", "turnstile"):
+    for name in ("buckets", "meters", "turnstile", "intake"):
         assert after[name] is before[name] is not None  # type: ignore[literal-required]  # names of the fields
     assert after["timeouts"].silence_s == 7.0
 
@@ -29,6 +29,7 @@ def test_a_limit_that_stays_the_same_goes_on_counting() -> None:
         ("buckets", "APP_RATE_LIMIT__REFILL_PER_SECOND", "5", "6"),
         ("meters", "APP_RATE_LIMIT__TOKENS_PER_MINUTE", "5", "6"),
         ("turnstile", "APP_CONCURRENCY__MAX_CALLS_PER_KEY", "5", "6"),
+        ("intake", "APP_CONCURRENCY__MAX_BODY_BYTES", "5000000", "6000000"),
     ],
 )
 def test_another_limit_counts_anew(name: str, setting: str, first: str, second: str) -> None:

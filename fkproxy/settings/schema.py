@@ -277,7 +277,7 @@ class CircuitBreaker(Section):
 
 
 class Concurrency(Section):
-    """Streams, and calls of one key, that may be under way at the same time."""
+    """Streams, calls of one key, and bytes of requests that may be under way at the same time."""
 
     max_streams: int = _live(1000, "By all callers.", unit="streams", ge=1, le=4000)
     max_streams_per_key: int = _live(100, "By one key.", unit="streams", ge=1, le=4000)
@@ -287,6 +287,14 @@ class Concurrency(Section):
         unit="calls",
         ge=0,
         le=MOST,
+    )
+    max_body_bytes: int = _live(
+        512 * 1024 * 1024,
+        "Bodies of more than 64 KB together, until the reply begins, half of it for one key; the next ones wait unread for half of"
+        " APP_TIMEOUT__FIRST_BYTE_SECS, then are refused. One that is alone always passes.",
+        unit="bytes",
+        ge=1024 * 1024,
+        le=MOST_BYTES,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from fkproxy.access import presented_key
 from fkproxy.call import ClientGone, Headers
+from fkproxy.intake import FREE_BYTES
 from fkproxy.model.errors import RequestTooLarge
 from fkproxy.telemetry.record import MAX_AGENT_CHARS, known_method
 from fkproxy.web.cors import CorsPolicy, is_another_sites
@@ -184,7 +185,7 @@ class AsgiClient:
         self._last = b""
         self.gone = self.in_pieces = False
 
-    async def read_body(self, limit_bytes: int) -> bytes:
+    async def read_body(self, limit_bytes: int, make_room: Callable[[int], Awaitable[None]]) -> bytes:
         """See `Client.read_body`.
 
         A body whose length was declared is not waited for beyond its last byte: the message that it is over is a round trip through the
@@ -196,9 +197,12 @@ class AsgiClient:
         if length_bytes is not None and length_bytes > limit_bytes:
             raise RequestTooLarge(limit_bytes)
         inflater = request_inflater(coding) if coding is not None else None
-        self._asked_for = True
         pieces: list[bytes] = []
         size_bytes = 0
+        room_bytes = limit_bytes if inflater is not None else length_bytes or FREE_BYTES
+        if room_bytes > FREE_BYTES:
+            await make_room(room_bytes)
+        self._asked_for = True
         while size_bytes != length_bytes or not pieces:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -210,6 +214,10 @@ class AsgiClient:
                 if size_bytes > limit_bytes:
                     raise RequestTooLarge(limit_bytes)
                 pieces.append(piece)
+                if size_bytes > room_bytes:
+                    # Nobody said how much it is.
+                    room_bytes = limit_bytes
+                    await make_room(room_bytes)
             if not message.get("more_body", False):
                 break
         self._unread = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from fkproxy.call import Call
 from fkproxy.dialects.base import Dialect, Route
@@ -78,9 +78,9 @@ class _Rewriting(AsgiClient):
         self._rewrite = rewrite
         self._target = target
 
-    async def read_body(self, limit_bytes: int) -> bytes:
+    async def read_body(self, limit_bytes: int, make_room: Callable[[int], Awaitable[None]]) -> bytes:
         """See `Client.read_body`. Raises `InvalidRequest` as well."""
-        return self._rewrite(await super().read_body(limit_bytes), self._target)
+        return self._rewrite(await super().read_body(limit_bytes, make_room), self._target)
 
 
 def _target(matching: re.Pattern[str], path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fkproxy.access import KeyRing
@@ -17,6 +17,7 @@ from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.directory import Directory
 from fkproxy.fleet import Fleet
 from fkproxy.gateway import Gateway
+from fkproxy.intake import FREE_BYTES, Intake
 from fkproxy.limits.breaker import Breaker
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.retry_budget import RetryBudget
@@ -168,9 +169,11 @@ class ListClient:
         self.array = False
         self._body = body
 
-    async def read_body(self, limit_bytes: int) -> bytes:
+    async def read_body(self, limit_bytes: int, make_room: Callable[[int], Awaitable[None]]) -> bytes:
         if len(self._body) > limit_bytes:
             raise RequestTooLarge(limit_bytes)
+        if len(self._body) > FREE_BYTES:
+            await make_room(len(self._body))
         return self._body
 
     def as_json_array(self) -> None:
@@ -220,6 +223,7 @@ class Bench:
         terms: Terms | None = None,
         retries: RetryPolicy | None = None,
         budget: RetryBudget | None = None,
+        intake: Intake | None = None,
         fleet: Fleet | None = None,
         directory: Directory | None = None,
     ) -> None:
@@ -239,6 +243,7 @@ class Bench:
             stream=stream or StreamPolicy(),
             retries=retries or RetryPolicy(max_wait_s=0.0),
             budget=budget or RetryBudget(100),
+            intake=intake,
             max_request_bytes=max_request_bytes,
             observers=[self.records.append, *([observer] if observer else [])],
             now=self.clock,

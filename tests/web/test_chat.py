@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from fkproxy.model.errors import RequestTooLarge
+from fkproxy.model.errors import ConcurrencyExceeded, RequestTooLarge
 from fkproxy.web.asgi import AsgiClient, Door, Inbound, Message, Receive, Send
 from fkproxy.wire.late_event import BEGINNING
 from tests.web.asking import App, chat
@@ -353,7 +353,7 @@ async def test_a_body_is_over_when_its_declared_length_is_here(pieces: tuple[byt
 
     headers = {b"content-length": b"%d" % declared} if declared is not None else {}
     client = _client(headers, receive, send)
-    assert await client.read_body(100) == b"".join(pieces)
+    assert await client.read_body(100, _no_room) == b"".join(pieces)
     assert client.in_pieces is (len([piece for piece in pieces if piece]) > 1)
     assert not inbox
 
@@ -407,7 +407,7 @@ async def test_who_was_told_to_go_on_with_a_body_that_is_too_large_is_heard_to_i
 
     client = _client({b"transfer-encoding": b"chunked", b"expect": b"100-continue"}, receive, send)
     with pytest.raises(RequestTooLarge):
-        await client.read_body(2)
+        await client.read_body(2, _no_room)
     await client.finish(b"no")
     await client.linger()
     assert (sent, inbox) == ([b"n", b"o"], [])
@@ -456,6 +456,65 @@ async def test_what_keeps_a_stream_alive_stands_between_its_events(array: bool, 
         assert (client.keep_alive(alive) if data is None else client.write(data)) is None
     await client.finish(b"data: 3\n\n")
     assert b"".join(message["body"] for message in messages) == sent
+
+
+LARGE = 90_000
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "asked", "unread"),
+    [
+        ({b"content-length": b"90000"}, b"x" * LARGE, [LARGE], True),
+        ({b"content-length": b"65536"}, b"x" * 65536, [], True),
+        ({b"transfer-encoding": b"chunked"}, b"x" * LARGE, [1_000_000], False),
+        ({b"transfer-encoding": b"chunked"}, b"x" * 65536, [], False),
+        ({b"content-encoding": b"gzip", b"content-length": b"130"}, gzip.compress(b"x" * LARGE), [1_000_000], True),
+    ],
+)
+async def test_there_is_room_for_a_large_body_before_more_than_a_small_one_of_it_is_read(
+    headers: dict[bytes, bytes], body: bytes, asked: list[int], unread: bool
+) -> None:
+    """As much as it says; as much as it may become where that is not known."""
+    pieces = [body[at : at + 32768] for at in range(0, len(body), 32768)]
+    inbox: list[Message] = [{"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]} for piece in pieces]
+    made: list[int] = []
+
+    async def receive() -> Message:
+        return inbox.pop(0)
+
+    async def make_room(size_bytes: int) -> None:
+        assert (len(inbox) == len(pieces)) is unread
+        made.append(size_bytes)
+
+    if b"content-length" in headers:
+        headers = headers | {b"content-length": b"%d" % len(body)}
+    assert len(await _client(headers, receive, _unsent).read_body(1_000_000, make_room)) >= 65536
+    assert made == asked
+
+
+async def test_who_is_refused_room_is_not_told_to_go_on() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def full(size_bytes: int) -> None:
+        raise ConcurrencyExceeded(size_bytes)
+
+    client = _client({b"content-length": b"90000", b"expect": b"100-continue"}, _never, send)
+    with pytest.raises(ConcurrencyExceeded):
+        await client.read_body(1_000_000, full)
+    await client.finish(b"no")
+    await client.linger()
+    assert [message["body"] for message in sent] == [b"no"]
+
+
+async def _no_room(size_bytes: int) -> None:
+    raise AssertionError("a small body needs none")
+
+
+async def _unsent(message: Message) -> None:
+    raise AssertionError("nothing is sent")
 
 
 async def _never() -> Message:
