@@ -37,3 +37,4 @@ def test_what_an_upstream_repeats_of_the_secret_is_taken_out() -> None:
     found = [without(b"a canary-key", secrets_of(StaticSecret("", each))).decode() for each in ("canary-key", "canary-keys", "a", "")]
     assert found == ["a …", *["a canary-key"] * 3]
     assert without(b"a canary-key", secrets_of(StaticSecret("", "canary-k"), StaticSecret("", "canary-key"))).decode() == "a …"
+    assert without(rb"a canary\/key, canary/key", secrets_of(StaticSecret("", "canary/key"))).decode() == "a …, …"
