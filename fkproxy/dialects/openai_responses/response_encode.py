@@ -17,7 +17,7 @@ from fkproxy.dialects.openai_responses.compaction import COMPACTION, SUMMARY
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_responses.request_encode import encode_format
 from fkproxy.dialects.statuses import MAX_MESSAGE_CHARS
-from fkproxy.model.errors import FkproxyError, UpstreamOverloaded, UpstreamProtocolError, UpstreamRateLimited, UpstreamRejected
+from fkproxy.model.errors import FkproxyError, UpstreamOverloaded, UpstreamRateLimited, UpstreamRejected
 from fkproxy.model.events import (
     ChoiceFinished,
     Done,
@@ -73,7 +73,7 @@ def stream_encoder(context: ReplyContext) -> StreamEncoder:
 
 
 def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
-    """The body of a whole response. Raises `UpstreamProtocolError` for one that is no summary where that was asked for."""
+    """The body of a whole response. Raises `UpstreamRejected` for one that is no summary where that was asked for."""
     encoder = stream_encoder(context)
     encoder.encode(Started(id=reply.id, model=reply.model, created_s=reply.created_s))
     choice = reply.choices[0] if reply.choices else None
@@ -424,11 +424,14 @@ class _SummaryEncoder(StreamEncoder):
         return b""
 
     def close(self) -> bytes:
-        """See `StreamEncoder.close`. Raises `UpstreamProtocolError` for no summary: it would stand for all that was said."""
+        """See `StreamEncoder.close`. Raises `UpstreamRejected` for no summary: it would stand for all that was said."""
         closed, item = super().close(), self._summary
         written = item is not None and bool(item.text.strip())
         if self._status == "completed" and (self._calls or not written):
-            raise UpstreamProtocolError("the upstream's model wrote no summary of the conversation")
+            # The upstream works: others go on being served by it. As a 4xx, for at a 5xx Codex CLI sends all of it five times as often.
+            raise UpstreamRejected(
+                422, "the upstream's model wrote no summary of the conversation", native_code="server_error", elsewhere=True
+            )
         if item is None:
             return closed
         item.value["encrypted_content"] = close_envelope(Seal(dialect=SUMMARY, data=item.text), NAME)

@@ -14,7 +14,7 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek, ReplyContext
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.dialects.openai_responses.compaction import ASK
-from fkproxy.model.errors import Unrepresentable, UpstreamProtocolError
+from fkproxy.model.errors import Unrepresentable, UpstreamRejected
 from fkproxy.model.events import (
     ChoiceFinished,
     Done,
@@ -208,9 +208,9 @@ def test_what_only_its_vendor_can_read_is_refused_by_others(dialect: str, sealed
 def test_a_reply_that_is_no_summary_takes_the_place_of_nothing(said: list[Event], reason: Any) -> None:
     events = whole(*said, reason=reason)
     encoder = RESPONSES.stream_encoder(CONTEXT)
-    with pytest.raises(UpstreamProtocolError, match="no summary"):
+    with pytest.raises(UpstreamRejected, match="no summary"):
         b"".join(encoder.encode(event) for event in events)
-    with pytest.raises(UpstreamProtocolError, match="no summary"):
+    with pytest.raises(UpstreamRejected, match="no summary"):
         RESPONSES.encode_reply(collect(events), CONTEXT)
 
 
@@ -272,7 +272,19 @@ async def test_a_model_that_writes_no_summary_is_no_end_while_another_may(stream
     bench.adapters[1].replies(completion("all that was said"))
     client = await bench.send(json.dumps({**SHORTER, "stream": stream}).encode(), "openai_responses")
     assert [item["type"] for item in answered(client)["output"]] == ["compaction"]
-    assert [attempt.outcome for attempt in bench.record.tries] == ["upstream_protocol_error", "ok"]
+    assert [attempt.outcome for attempt in bench.record.tries] == ["upstream_rejected", "ok"]
+
+
+async def test_an_upstream_whose_model_writes_no_summary_is_not_fenced_off() -> None:
+    """Codex CLI asks again and again, and everybody else would be kept out."""
+    bench = Bench(CHAT)
+    for _ in range(12):
+        bench.adapters[0].replies(completion(" "))
+        client = await bench.send(json.dumps(SHORTER).encode(), "openai_responses")
+        assert (client.status, json.loads(client.body)["error"]["code"]) == (422, "server_error")
+    bench.adapters[0].replies(completion("as ever"))
+    client = await bench.send(json.dumps({**SHORTER, "input": "hello"}).encode(), "openai_responses")
+    assert (client.status, answered(client)["output"][0]["content"][0]["text"]) == (200, "as ever")
 
 
 async def test_a_stream_that_ends_without_a_summary_ends_in_an_error() -> None:
@@ -284,7 +296,7 @@ async def test_a_stream_that_ends_without_a_summary_ends_in_an_error() -> None:
     bench.adapters[0].streams(sse(start, block, blank), sse(*end, {"type": "message_stop"}))
     client = await bench.send(json.dumps({**SHORTER, "stream": True}).encode(), "openai_responses")
     answer = answered(client)
-    assert (answer["status"], answer["error"]["code"], bench.record.error_code) == ("failed", "server_error", "upstream_protocol_error")
+    assert (answer["status"], answer["error"]["code"], bench.record.error_code) == ("failed", "server_error", "upstream_rejected")
 
 
 async def test_a_vendor_that_is_long_at_it_does_not_stall() -> None:
