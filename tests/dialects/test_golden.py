@@ -23,7 +23,7 @@ from fkproxy.model.errors import UpstreamError
 from fkproxy.model.events import Event, Failed, Started, TextDelta, check_order, collect
 from fkproxy.model.usage import Usage
 from fkproxy.wire.sse import TextPattern
-from tests.dialects.golden import CASES, REPLIES, REQUESTS, Case, frames, plain
+from tests.dialects.golden import CASES, REPLIES, REQUESTS, Case, frames, once, plain
 
 STREAMS = [case for case in REPLIES if case.stream is not None]
 COMPLETE = [case for case in REPLIES if case.status == 200 and '"failed"' not in (case.path / "events.jsonl").read_text()]
@@ -243,7 +243,7 @@ def skimmed(case: Case, *, by_pattern: bool = False) -> tuple[list[Event], list[
             left_out += events
         else:
             heard += listener.feed(frame)
-    return heard + listener.end(), left_out
+    return once(heard + listener.end()), left_out
 
 
 @pytest.mark.parametrize("by_pattern", [False, True])
