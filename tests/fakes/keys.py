@@ -50,7 +50,8 @@ def code_of(client: ListClient) -> str:
 def call(bench: Bench, dialect: str = "openai_chat", presented: bytes | None = raw("a")) -> Call:
     """A call as `web/` makes it, on the bench's clock."""
     known = {each.name: each for each in CLIENT_DIALECTS}
-    made = bench.call(presented_key=presented, target=_TARGET if dialect == "gemini" else "")
+    where = {"target": _TARGET, "query": "alt=sse"} if dialect == "gemini" else {}
+    made = bench.call(presented_key=presented, **where)
     made.dialect = known[dialect]
     made.started_s = bench.now_s
     return made
