@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
 
+from fkproxy.limits.fair_queue import FairQueue
 from fkproxy.model.errors import ConcurrencyExceeded
 
 __all__ = ["FREE_BYTES", "Hold", "Intake"]
@@ -53,7 +53,7 @@ class Intake:
         self._max_wait_s = max_wait_s
         self._held_bytes = 0
         self._by_key: dict[str, int] = {}
-        self._waiting: OrderedDict[str, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
+        self._waiting: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
 
     async def enter(self, key: str, size_bytes: int) -> Hold:
         """Room for so much. Raises `ConcurrencyExceeded` when that takes too long."""
@@ -63,7 +63,7 @@ class Intake:
             return hold
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (size_bytes, turn)
-        self._waiting.setdefault(key, deque()).append(place)
+        self._waiting.put(key, place)
         self._let_in()
         through = False
         try:
@@ -75,7 +75,8 @@ class Intake:
             raise ConcurrencyExceeded(limit_bytes, what=_WHAT) from None
         finally:
             if not turn.done() or turn.cancelled():
-                self._forget(key, place)
+                self._waiting.remove(key, place)
+                self._let_in()
             elif not through:
                 # The turn came together with the end of whoever waited for it.
                 hold.leave()
@@ -105,26 +106,13 @@ class Intake:
         able = True
         while able:
             able = False
-            for key, queue in list(self._waiting.items()):
-                size_bytes, turn = queue[0]
+            for key, (size_bytes, turn) in self._waiting.heads():
                 if not self._fits_key(key, size_bytes):
                     continue
                 if not self._fits(size_bytes):
                     return
                 able = True
-                queue.popleft()
-                if queue:
-                    self._waiting.move_to_end(key)
-                else:
-                    del self._waiting[key]
+                self._waiting.pop_of(key)
                 if not turn.done():
                     self._take(key, size_bytes)
                     turn.set_result(None)
-
-    def _forget(self, key: str, place: tuple[int, asyncio.Future[None]]) -> None:
-        queue = self._waiting.get(key)
-        if queue is not None and place in queue:
-            queue.remove(place)
-            if not queue:
-                del self._waiting[key]
-            self._let_in()

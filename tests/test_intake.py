@@ -48,7 +48,7 @@ class House:
             await asyncio.sleep(0)
 
     def empty(self) -> bool:
-        return (self.intake._held_bytes, dict(self.intake._by_key), dict(self.intake._waiting)) == (0, {}, {})
+        return (self.intake._held_bytes, dict(self.intake._by_key), self.intake._waiting.heads()) == (0, {}, [])
 
 
 async def test_one_key_has_half_and_all_keys_the_whole() -> None:

@@ -30,11 +30,19 @@ class FairQueue(Generic[T]):
         self._by_key.setdefault(key, deque()).append(item)
         self._size += 1
 
+    def heads(self) -> list[tuple[str, T]]:
+        """The first one of each key, in the order of their turns."""
+        return [(key, items[0]) for key, items in self._by_key.items()]
+
     def pop(self) -> T:
         """The next one. Raises `IndexError` when nobody waits."""
         if not self._by_key:
             raise IndexError("nobody waits")
-        key, items = next(iter(self._by_key.items()))
+        return self.pop_of(next(iter(self._by_key)))
+
+    def pop_of(self, key: str) -> T:
+        """The first one of a key, which has had its turn. Raises `KeyError` when none of it waits."""
+        items = self._by_key[key]
         item = items.popleft()
         self._size -= 1
         if items:
