@@ -6,6 +6,7 @@ import asyncio
 
 from fkproxy.limits.fair_queue import FairQueue
 from fkproxy.model.errors import ConcurrencyExceeded
+from fkproxy.turns import until_turn
 
 __all__ = ["FREE_BYTES", "Hold", "Intake"]
 
@@ -65,21 +66,11 @@ class Intake:
         place = (size_bytes, turn)
         self._waiting.put(key, place)
         self._let_in()
-        through = False
         try:
-            async with asyncio.timeout(self._max_wait_s):
-                await turn
-            through = True
+            await until_turn(turn, self._max_wait_s, forget=lambda: self._forget(key, place), leave=hold.leave)
         except TimeoutError:
             limit_bytes = self._most_bytes if self._fits_key(key, size_bytes) else self._most_bytes // _SHARE
             raise ConcurrencyExceeded(limit_bytes, what=_WHAT) from None
-        finally:
-            if not turn.done() or turn.cancelled():
-                self._waiting.remove(key, place)
-                self._let_in()
-            elif not through:
-                # The turn came together with the end of whoever waited for it.
-                hold.leave()
         return hold
 
     def free(self, key: str, size_bytes: int) -> None:
@@ -116,3 +107,7 @@ class Intake:
                 if not turn.done():
                     self._take(key, size_bytes)
                     turn.set_result(None)
+
+    def _forget(self, key: str, place: tuple[int, asyncio.Future[None]]) -> None:
+        self._waiting.remove(key, place)
+        self._let_in()

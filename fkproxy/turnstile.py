@@ -7,6 +7,7 @@ from collections import deque
 
 from fkproxy.limits.slots import Slots
 from fkproxy.model.errors import ConcurrencyExceeded
+from fkproxy.turns import until_turn
 
 __all__ = ["Turnstile"]
 
@@ -47,20 +48,12 @@ class Turnstile:
         queue = self._waiting.setdefault(key, deque())
         queue.append(turn)
         self._waits += 1
-        through = False
         try:
-            async with asyncio.timeout(self.max_wait_s):
-                await turn
-            through = True
+            await until_turn(turn, self.max_wait_s, forget=lambda: self._forget(key, turn), leave=lambda: self.leave(key))
         except TimeoutError:
             raise ConcurrencyExceeded(self._slots.limit_per_key, what=_WHAT) from None
         finally:
             self._waits -= 1
-            if not turn.done() or turn.cancelled():
-                self._forget(key, turn)
-            elif not through:
-                # The turn came together with the end of whoever waited for it.
-                self.leave(key)
 
     def leave(self, key: str) -> None:
         """A call of `key` is over: its place goes to the next one, unless there are fewer by now."""
