@@ -17,14 +17,12 @@ from fkproxy.adapters.base import Adapter
 from fkproxy.dialects.base import ModelEntry
 from fkproxy.fleet import Fleet
 from fkproxy.model.errors import UnknownModel, UpstreamError
-from fkproxy.model.names import undated
+from fkproxy.model.names import is_pattern, undated
 from fkproxy.routing import Rule
 
 __all__ = ["Catalogue"]
 
 logger = logging.getLogger("fkproxy.catalogue")
-
-_WILDCARDS = frozenset("*?[")
 
 
 class _Listed:
@@ -153,5 +151,5 @@ class Catalogue:
 
 def _named(rule: Rule) -> list[ModelEntry]:
     """Names that the configuration gives in full."""
-    names = [name for name in (*rule.models, *rule.names) if not set(name) & _WILDCARDS]
+    names = [name for name in (*rule.models, *rule.names) if not is_pattern(name)]
     return [ModelEntry(id=name, owned_by=rule.provider_key) for name in names]

@@ -9,6 +9,7 @@ from fkproxy.adapters.base import Adapter, UpstreamCall
 from fkproxy.dialects import UPSTREAM_DIALECTS
 from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamRejected
 from fkproxy.model.events import Failed
+from fkproxy.model.names import is_pattern
 from fkproxy.model.parts import Message, Text
 from fkproxy.model.request import ChatRequest, Sampling
 from fkproxy.routing import RoutingTable, Rule
@@ -49,7 +50,7 @@ async def models_to_ask(adapter: Adapter) -> list[str]:
         listed = [entry.id for entry in await adapter.list_models() if not entry.embeds]
     except UpstreamError:
         listed = []
-    named = [pattern for pattern in adapter.models if not set(pattern) & set("*?[")]
+    named = [pattern for pattern in adapter.models if not is_pattern(pattern)]
     return [*named, *(each for each in listed if each not in named and _serves(table, each))][:_MOST_TRIED]
 
 

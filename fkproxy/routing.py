@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
-from fkproxy.model.names import bare, dated, forms
+from fkproxy.model.names import dated, fits, forms, is_pattern, ways_to
 
 __all__ = ["MAX_NAME_CHARS", "STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
 
@@ -134,10 +134,10 @@ class _Compiled:
         self.named = _pattern([pattern for pattern in rule.models if pattern != "*"])
         self.rest = "*" in rule.models
         self.excluded = _pattern([pattern.lower() for pattern in rule.excluded])
-        self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if set(name) & set("*?[")]
+        self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if is_pattern(name)]
 
     def excludes(self, name: str) -> bool:
-        return any(self.excluded.match(form.lower()) for form in (name, *forms(bare(name))))
+        return any(map(self.excluded.match, ways_to(name)))
 
     def own_name(self, name: str) -> str | None:
         """What the provider calls what clients call `name`; None if nobody said so."""
@@ -268,8 +268,8 @@ class RoutingTable:
         for mapping in self._fallbacks:
             exact = next((mapping[form] for form in forms(name) if form in mapping), None)
             if exact is None:
-                patterns = (pattern for pattern in mapping if set(pattern) & set("*?["))
-                exact = next((mapping[pattern] for pattern in patterns if _fits(name, pattern)), ())
+                patterns = (pattern for pattern in mapping if is_pattern(pattern))
+                exact = next((mapping[pattern] for pattern in patterns if fits(name, pattern)), ())
             found += [model for model in exact if model not in found]
         return found
 
@@ -306,10 +306,6 @@ class RoutingTable:
                     tiers.append((further[0].group(own),))
         keys = tuple(tuple(group.provider_key for group in tier) for tier in tiers)
         return Stage(name, tuple(tiers), keys, tuple("\x00".join(each) if len(each) > 1 else "" for each in keys))
-
-
-def _fits(name: str, pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(form, pattern) for form in forms(name))
 
 
 def _pattern(patterns: Sequence[str]) -> re.Pattern[str]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from fkproxy.directory import ClientKey
-from fkproxy.model.names import bare, forms
+from fkproxy.model.names import ways_to
 from fkproxy.model.request import Effort, ReasoningConfig
 from fkproxy.routing import MAX_NAME_CHARS, RoutingTable
 from fkproxy.suffix import reasoning_of_word
@@ -52,7 +52,7 @@ class ModelPolicy:
             names = (model, *table.names(model))
             # Compiled when first asked: a directory may have thousands of policies.
             verdict = any(map(self._allowed.match, names))
-            verdict = verdict and not any(self._excluded.match(form.lower()) for name in names for form in (name, *forms(bare(name))))
+            verdict = verdict and not any(self._excluded.match(way) for name in names for way in ways_to(name))
             if len(self._known) < _KNOWN_MODELS:
                 self._known[model] = verdict
         return verdict

@@ -26,6 +26,7 @@ from fkproxy.adapters.http import HttpClient
 from fkproxy.adapters.listing import Listing
 from fkproxy.adapters.vertex import OverVertex
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
+from fkproxy.model.names import is_pattern
 from fkproxy.wire import json
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class VertexClaude(OverVertex):
 
     async def list_models(self) -> list[ModelEntry]:
         """See `Adapter.list_models`. Those that are named in full: the service has no list per project."""
-        return [ModelEntry(id=name, owned_by="anthropic") for name in self.models if not set(name) & set("*?[")]
+        return [ModelEntry(id=name, owned_by="anthropic") for name in self.models if not is_pattern(name)]
 
 
 def _with_version(body: bytes, *, keep_model: bool) -> bytes:

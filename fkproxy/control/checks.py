@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fkproxy.control.refusals import Fault, Invalid
+from fkproxy.model.names import is_pattern
 from fkproxy.routing import STRATEGIES
 from fkproxy.suffix import reasoning_of_word
 
@@ -61,7 +62,7 @@ def slug(field: str, value: str, faults: list[Fault]) -> str:
 
 def model_name(field: str, value: str | None, faults: list[Fault]) -> str | None:
     """One model; None for no one in particular."""
-    if value is not None and (_odd(value) or set(value) & set("*?[")):
+    if value is not None and (_odd(value) or is_pattern(value)):
         faults.append(Fault(field, "is not one model's name", "without spaces, * and ?"))
     return value
 

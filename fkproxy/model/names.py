@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 
-__all__ = ["bare", "dated", "forms", "undated"]
+__all__ = ["bare", "dated", "fits", "forms", "is_pattern", "undated", "ways_to"]
 
 _ROUTED = re.compile(r"(?::(?:nitro|floor|exacto|online))+$", re.IGNORECASE)
 """Other words behind a colon are models of their own: `:free`, `:batch`, `:thinking`, `:extended`, a size of Ollama's.
@@ -12,6 +13,7 @@ _ROUTED = re.compile(r"(?::(?:nitro|floor|exacto|online))+$", re.IGNORECASE)
 Source: openrouter.ai/docs/guides/routing/model-variants/overview, read 2026-11.
 """
 
+_WILDCARDS = frozenset("*?[")
 _DATE = re.compile(r"[-@](\d{8})$")
 
 
@@ -32,6 +34,21 @@ def dated(name: str, mark: str) -> str:
 def forms(name: str) -> tuple[str, ...]:
     """A model's name, or a pattern of names, as it is, and with its date in each way that there is."""
     return name, dated(name, "-"), dated(name, "@")
+
+
+def ways_to(name: str) -> tuple[str, ...]:
+    """Every name of the model that is asked for as `name`, in lower case: what is excluded is so by whatever way to it."""
+    return tuple(form.lower() for form in (name, *forms(bare(name))))
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it may stand for several names."""
+    return not _WILDCARDS.isdisjoint(text)
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a name is one of the pattern's, however its date is written; of an exact name it has to be that one."""
+    return any(fnmatch.fnmatchcase(form, pattern) for form in (forms(name) if is_pattern(pattern) else (name,)))
 
 
 def undated(name: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
+from fkproxy.model.names import is_pattern
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.settings.aliases import codex_aliases
 from fkproxy.settings.checks import google_credentials, is_own_address
@@ -431,8 +432,8 @@ class _Check:
     def _reachable(table: RoutingTable, provider: Provider) -> bool:
         rule = rule_of(provider)
         whole = RoutingTable([rule])
-        asked = [pattern for pattern in rule.models if not set(pattern) & set("*?[")] + list(rule.names)
-        patterns = [pattern for pattern in rule.models if set(pattern) & set("*?[")]
+        asked = [pattern for pattern in rule.models if not is_pattern(pattern)] + list(rule.names)
+        patterns = [pattern for pattern in rule.models if is_pattern(pattern)]
         blocked = {pattern.lower() for pattern in rule.excluded}
         if "*" in blocked:
             return False

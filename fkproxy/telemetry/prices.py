@@ -12,7 +12,6 @@ Source: github.com/pydantic/genai-prices, read 2026-11: above a threshold of inp
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.model.names import bare, forms
+from fkproxy.model.names import bare, fits, forms
 from fkproxy.model.usage import Tier, Usage
 
 __all__ = ["Pricing", "Rates", "cost_usd", "warm_up"]
@@ -124,8 +123,7 @@ class Pricing:
     def _find(self, model: str, tier: Tier | None) -> tuple[Rates, ...]:
         for pattern, rates in self._own.items():
             # An exact name is there in each of its forms already, so that one that has a price in its own keeps it.
-            names = forms(model) if set(pattern) & set("*?[") else (model,)
-            if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            if fits(model, pattern):
                 return (rates,)
         if not self.listed:
             return ()
