@@ -18,12 +18,11 @@ import fnmatch
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.base import Exchange, UpstreamCall
 from fkproxy.adapters.http import HttpClient
-from fkproxy.adapters.listing import Listing
+from fkproxy.adapters.listing import Listing, model_in_path
 from fkproxy.adapters.vertex import OverVertex
 from fkproxy.dialects.base import Dialect, ModelEntry, Operation
 from fkproxy.model.names import is_pattern
@@ -109,7 +108,7 @@ class VertexClaude(OverVertex):
         headers = await self._access.block(call.client_headers) + _features(call.client_headers, self._beta_features)
         method = "streamRawPredict" if call.stream else "rawPredict"
         counting = call.operation == "count_tokens"
-        target = f"{self._path()}{'count-tokens' if counting else quote(call.model, safe='-._~@')}:{method}"
+        target = f"{self._path()}{'count-tokens' if counting else model_in_path(call.model)}:{method}"
         return await self._client.send(self._origin, "POST", target, headers, _with_version(call.body, keep_model=counting))
 
     async def list_models(self) -> list[ModelEntry]:

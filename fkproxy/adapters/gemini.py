@@ -9,11 +9,8 @@ Sources: ai.google.dev/api/generate-content; cloud.google.com/vertex-ai/generati
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from urllib.parse import quote
-
 from fkproxy.adapters.base import Exchange, UpstreamCall
-from fkproxy.adapters.listing import Listing
+from fkproxy.adapters.listing import Listing, model_in_path
 from fkproxy.adapters.vertex import OverVertex
 from fkproxy.dialects.base import ModelEntry, Operation
 from fkproxy.wire import json
@@ -28,12 +25,9 @@ _VERTEX_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite")
 _COUNTED = frozenset(("contents", "tools", "systemInstruction", "system_instruction", "generationConfig", "generation_config"))
 """What Vertex AI's countTokens takes of a request; it reads either spelling of a name."""
 
-_quoted = lru_cache(maxsize=256)(partial(quote, safe="-._~@"))
-"""A model's name as it stands in a path."""
-
 
 def _method(call: UpstreamCall) -> str:
-    model = _quoted(call.model)
+    model = model_in_path(call.model)
     if call.operation == "count_tokens":
         return f"{model}:countTokens"
     if call.operation == "embeddings":

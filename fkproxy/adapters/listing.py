@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
+from urllib.parse import quote
+
 from fkproxy.adapters.access import Access
 from fkproxy.adapters.http import Address, HttpClient
 from fkproxy.dialects.base import Dialect, ModelEntry
 
-__all__ = ["Listing", "OverHttp"]
+__all__ = ["Listing", "OverHttp", "model_in_path"]
 
 _TIMEOUT_S = 10.0
 _LIMIT_BYTES = 8 * 1024 * 1024
+
+model_in_path = lru_cache(maxsize=256)(partial(quote, safe="-._~@"))
+"""A model's name as it stands in a path."""
 
 
 class OverHttp:
