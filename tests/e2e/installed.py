@@ -58,12 +58,22 @@ class Installed:
             time.sleep(0.05)
 
     def hand_over(self) -> None:
-        """Until another process answers, and the one before no more."""
+        """Until another process answers, and the one before no more: for a moment both accept connections."""
         before = self.main_pid()
         assert before is not None
+        (worker,) = Path(f"/proc/{before}/task/{before}/children").read_text().split()
+        assert self._accepts(worker)
         os.kill(before, signal.SIGHUP)
-        self.wait(lambda: self.main_pid() not in (None, before))
-        self.wait(lambda: all(self.main_pid() not in (None, before) for _ in range(20)))
+        self.wait(lambda: self.main_pid() not in (None, before) and not self._accepts(worker))
+
+    def _accepts(self, pid: str) -> bool:
+        """Whether the process has the listening socket (proc_pid_net(5), proc_pid_fd(5))."""
+        sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        (inode,) = {each[9] for each in sockets if each[1].endswith(f":{self.port:04X}") and each[3] == "0A"}
+        try:
+            return f"socket:[{inode}]" in map(os.readlink, Path(f"/proc/{pid}/fd").iterdir())
+        except FileNotFoundError:
+            return self._accepts(pid) if Path(f"/proc/{pid}").exists() else False
 
 
 @contextmanager
