@@ -152,7 +152,7 @@ class Clientele:
         enforced = terms.enforced_model
         if enforced is None:
             return allowed
-        if not terms.allows(enforced, fleet.table) or not fleet.serves(enforced):
+        if not terms.allows(enforced, fleet.table) or not fleet.table.serves(enforced):
             return []
         return [entry for entry in allowed if entry.id == enforced] or [ModelEntry(id=enforced, owned_by="")]
 

@@ -13,7 +13,6 @@ from fkproxy.dialects.base import Dialect
 from fkproxy.hedging import Hedger
 from fkproxy.limits.changes import CHANGES
 from fkproxy.limits.takeover import Takeover
-from fkproxy.model.errors import UnknownModel
 from fkproxy.routing import Group, Route, RoutingTable, Stage, Strategy
 from fkproxy.selection import Selector
 from fkproxy.telemetry.record import Skipped
@@ -126,13 +125,6 @@ class Fleet:
         further = tuple(stage for stage in self.table.route(stand.by).stages if stage.name not in known)
         stages = (*route.stages, *further)
         return Route(stages, None, tuple(chain.from_iterable(stage.targets for stage in stages)))
-
-    def serves(self, model: str) -> bool:
-        """Somebody has it."""
-        try:
-            return bool(self.table.route(model).stages)
-        except UnknownModel:
-            return False
 
     def stages(self, route: Route, now: float) -> tuple[Stage, ...]:
         """The stages in the order of this call: another model first while it stands in."""

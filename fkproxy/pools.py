@@ -77,7 +77,7 @@ def narrowed(whole: Fleet, pool: Pool, selector: Selector | None = None) -> Flee
         selector=selector,
         hedger=whole.hedger,
     )
-    fleet.stands = {model: stand for model, stand in whole.stands.items() if policy.allows(stand.by, table) and fleet.serves(stand.by)}
+    fleet.stands = {model: stand for model, stand in whole.stands.items() if policy.allows(stand.by, table) and table.serves(stand.by)}
     return fleet
 
 

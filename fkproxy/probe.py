@@ -7,7 +7,7 @@ import time
 
 from fkproxy.adapters.base import Adapter, UpstreamCall
 from fkproxy.dialects import UPSTREAM_DIALECTS
-from fkproxy.model.errors import FkproxyError, UpstreamError, UpstreamRejected
+from fkproxy.model.errors import UpstreamError, UpstreamRejected
 from fkproxy.model.events import Failed
 from fkproxy.model.names import is_pattern
 from fkproxy.model.parts import Message, Text
@@ -51,14 +51,7 @@ async def models_to_ask(adapter: Adapter) -> list[str]:
     except UpstreamError:
         listed = []
     named = [pattern for pattern in adapter.models if not is_pattern(pattern)]
-    return [*named, *(each for each in listed if each not in named and _serves(table, each))][:_MOST_TRIED]
-
-
-def _serves(table: RoutingTable, model: str) -> bool:
-    try:
-        return bool(table.candidates(model))
-    except FkproxyError:
-        return False
+    return [*named, *(each for each in listed if each not in named and table.serves(each))][:_MOST_TRIED]
 
 
 async def ask_one_token(adapter: Adapter, model: str) -> float:

@@ -251,6 +251,14 @@ class RoutingTable:
         """The targets of `route`, in the order of the configuration. Raises `UnknownModel`."""
         return self.route(model).targets
 
+    def serves(self, model: str) -> bool:
+        """Somebody has it."""
+        try:
+            self.route(model)
+        except UnknownModel:
+            return False
+        return True
+
     def _route(self, model: str) -> Route:
         name = model.removeprefix("models/")
         stages = [self._stage(name, self._resolve(model))]

@@ -30,6 +30,7 @@ TABLE = RoutingTable(
 def test_candidates(model: str, expected: tuple[Target, ...]) -> None:
     assert TABLE.candidates(model) == expected
     assert TABLE.candidates(model) == expected, "the second answer comes from memory"
+    assert TABLE.serves(model)
 
 
 @pytest.mark.parametrize("model", ["", "gpt-4o", "GEMINI-2.5-flash", "elsewhere/gemini-2.5-flash", "local/", "gemini"])
@@ -37,6 +38,7 @@ def test_what_nobody_serves_is_said_so(model: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         TABLE.candidates(model)
     assert caught.value.status == 404
+    assert not TABLE.serves(model)
 
 
 def test_names_that_callers_invent_do_not_fill_the_memory() -> None:

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fkproxy.model.errors import UnknownModel
 from fkproxy.model.names import is_pattern
 from fkproxy.routing import Member, RoutingTable, Rule
 from fkproxy.settings.aliases import codex_aliases
@@ -413,7 +412,7 @@ class _Check:
                 place: Place = ("fallbacks", name, position)
                 if model == name:
                     self._source.problem(place, "is the model itself")
-                elif not _serves(table, model):
+                elif not table.serves(model):
                     self._source.problem(place, f"{model} is served by nobody")
         stands = {alias.model: alias.to for alias in self._file.fallback_aliases}
         for number, alias in enumerate(self._file.fallback_aliases):
@@ -421,7 +420,7 @@ class _Check:
             if [each.model for each in self._file.fallback_aliases].count(alias.model) > 1:
                 self._source.problem((*where, "model"), f"{alias.model} is there twice")
             for field in ("model", "to"):
-                if not _serves(table, getattr(alias, field)):
+                if not table.serves(getattr(alias, field)):
                     self._source.problem((*where, field), f"{getattr(alias, field)} is served by nobody")
             if alias.to in stands:
                 circle = alias.to == alias.model or stands[alias.to] == alias.model
@@ -437,11 +436,4 @@ class _Check:
         blocked = {pattern.lower() for pattern in rule.excluded}
         if "*" in blocked:
             return False
-        return bool([pattern for pattern in patterns if pattern.lower() not in blocked]) or any(_serves(whole, name) for name in asked)
-
-
-def _serves(table: RoutingTable, model: str) -> bool:
-    try:
-        return bool(table.candidates(model))
-    except UnknownModel:
-        return False
+        return bool([pattern for pattern in patterns if pattern.lower() not in blocked]) or any(map(whole.serves, asked))
