@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import msgspec
 
 from fkproxy.model.errors import UnknownModel
-from fkproxy.model.names import dated, fits, forms, is_pattern, ways_to
+from fkproxy.model.names import any_of, dated, fits, forms, is_pattern, ways_to
 
 __all__ = ["MAX_NAME_CHARS", "STRATEGIES", "Group", "Member", "Route", "RoutingTable", "Rule", "Stage", "Strategy", "Target"]
 
@@ -131,9 +131,9 @@ class _Compiled:
     def __init__(self, rule: Rule, first: int) -> None:
         self.rule = rule
         self.indices = range(first, first + len(rule.members))
-        self.named = _pattern([pattern for pattern in rule.models if pattern != "*"])
+        self.named = any_of(pattern for pattern in rule.models if pattern != "*")
         self.rest = "*" in rule.models
-        self.excluded = _pattern([pattern.lower() for pattern in rule.excluded])
+        self.excluded = any_of(pattern.lower() for pattern in rule.excluded)
         self.mapped = [(re.compile(fnmatch.translate(name)), model) for name, model in rule.names.items() if is_pattern(name)]
 
     def excludes(self, name: str) -> bool:
@@ -314,7 +314,3 @@ class RoutingTable:
                     tiers.append((further[0].group(own),))
         keys = tuple(tuple(group.provider_key for group in tier) for tier in tiers)
         return Stage(name, tuple(tiers), keys, tuple("\x00".join(each) if len(each) > 1 else "" for each in keys))
-
-
-def _pattern(patterns: Sequence[str]) -> re.Pattern[str]:
-    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")

@@ -5,14 +5,13 @@ Made once for each key of a directory, so that a call only looks things up.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 
 from fkproxy.directory import ClientKey
-from fkproxy.model.names import ways_to
+from fkproxy.model.names import any_of, ways_to
 from fkproxy.model.request import Effort, ReasoningConfig
 from fkproxy.routing import MAX_NAME_CHARS, RoutingTable
 from fkproxy.suffix import reasoning_of_word
@@ -59,11 +58,11 @@ class ModelPolicy:
 
     @cached_property
     def _allowed(self) -> re.Pattern[str]:
-        return _pattern(self._models)
+        return any_of(self._models)
 
     @cached_property
     def _excluded(self) -> re.Pattern[str]:
-        return _pattern(self._excluded_models)
+        return any_of(self._excluded_models)
 
 
 class Terms:
@@ -125,7 +124,3 @@ def _most(words: Sequence[str]) -> float:
 def _bound(word: str) -> float:
     reasoning = reasoning_of_word(word)
     return _level(reasoning) if reasoning is not None else _OPEN_ENDED
-
-
-def _pattern(patterns: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")

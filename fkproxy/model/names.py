@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Iterable
 
-__all__ = ["bare", "dated", "fits", "forms", "is_pattern", "undated", "ways_to"]
+__all__ = ["any_of", "bare", "dated", "fits", "forms", "is_pattern", "undated", "ways_to"]
 
 _ROUTED = re.compile(r"(?::(?:nitro|floor|exacto|online))+$", re.IGNORECASE)
 """Other words behind a colon are models of their own: `:free`, `:batch`, `:thinking`, `:extended`, a size of Ollama's.
@@ -49,6 +50,11 @@ def is_pattern(text: str) -> bool:
 def fits(name: str, pattern: str) -> bool:
     """Whether a name is one of the pattern's, however its date is written; of an exact name it has to be that one."""
     return any(fnmatch.fnmatchcase(form, pattern) for form in (forms(name) if is_pattern(pattern) else (name,)))
+
+
+def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    """What matches a name that is one of these, or of their patterns, as it is written; nothing where there are none."""
+    return re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)")
 
 
 def undated(name: str) -> str:
