@@ -6,14 +6,11 @@ model likes", or a budget in tokens. Whatever else stands in brackets belongs to
 
 from __future__ import annotations
 
-from typing import get_args
-
-from fkproxy.model.request import Effort, ReasoningConfig
+from fkproxy.model.request import EFFORTS, ReasoningConfig
 from fkproxy.wire.numbers import whole_number
 
 __all__ = ["described", "reasoning_of_word", "split_suffix"]
 
-_EFFORTS: tuple[Effort, ...] = get_args(Effort)
 _MAX_DIGITS = 7
 
 
@@ -29,7 +26,7 @@ def split_suffix(model: str) -> tuple[str, ReasoningConfig | None]:
 
 def reasoning_of_word(word: str) -> ReasoningConfig | None:
     """What `high`, `none`, `auto` or `8192` asks for; None for what asks for nothing."""
-    if word in _EFFORTS:
+    if word in EFFORTS:
         return ReasoningConfig(effort=word)
     if word in ("auto", "-1"):
         return ReasoningConfig(budget_tokens=-1)

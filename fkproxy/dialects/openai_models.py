@@ -6,23 +6,17 @@ Source: the vendor's reasoning guide and its 400s ("Unsupported parameter: … i
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import Any
 
-from fkproxy.model.request import Effort, Loss, OutputFormat, ReasoningConfig
+from fkproxy.model.request import EFFORTS, Effort, Loss, OutputFormat, ReasoningConfig
 
-__all__ = ["drop_sampling", "effort_of", "is_openai", "taken_effort", "taken_tokens", "takes_schema", "takes_stop", "thinks"]
+__all__ = ["drop_sampling", "is_openai", "taken_effort", "taken_tokens", "takes_schema", "takes_stop", "thinks"]
 
 _START = r"(^|/|\bft:)"
 """What stands in front of a model's name: nothing, a vendor's, or that it was tuned, as in `ft:gpt-4.1-mini-2025-04-14:us::abc`."""
 _THINKS = re.compile(_START + r"(o[1-9]|gpt-5(?!-chat)|gpt-[6-9]|codex)", re.IGNORECASE)
 _OPENAI = re.compile(_START + r"(gpt-(?!oss)|chatgpt-|o[1-9]|codex)", re.IGNORECASE)
 _STOPLESS = re.compile(_START + r"(o3(?!-mini)|o4|gpt-5(\.[0-4])?(-(?!chat)|$))", re.IGNORECASE)
-
-_EFFORTS: tuple[Effort, ...] = get_args(Effort)
-
-_EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
-"""Efforts that budgets in tokens mean, as Google's own compatible endpoint has them (ai.google.dev, "OpenAI compatibility", read 2026-11);
-above it is high."""
 
 _LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
 _TAKEN: tuple[tuple[re.Pattern[str], tuple[Effort, ...]], ...] = tuple(
@@ -92,29 +86,21 @@ def takes_schema(output: OutputFormat | None, model: str) -> bool:
     return output.schema_.get("type") == "object"
 
 
-def effort_of(reasoning: ReasoningConfig) -> Effort | None:
-    """The effort that is asked for, or that a budget means; None for "as the model likes"."""
-    budget = reasoning.budget_tokens
-    if reasoning.effort is None and budget is not None and budget >= 0:
-        return next((word for limit, word in _EFFORT_UP_TO if budget <= limit), "high")
-    return reasoning.effort
-
-
 def taken_effort(reasoning: ReasoningConfig, model: str, losses: list[Loss]) -> Effort | None:
     """The effort, or the next one that OpenAI's own model takes; None for "as the model likes", and for one that does not think.
 
     Other models get what was asked.
     """
-    effort = effort_of(reasoning)
+    effort = reasoning.meant_effort
     if effort != reasoning.effort:
         losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
     if effort is None:
         return None
-    efforts = next((efforts for name, efforts in _TAKEN if name.search(model)), _EFFORTS)
+    efforts = next((efforts for name, efforts in _TAKEN if name.search(model)), EFFORTS)
     if not efforts:
         losses += [Loss(field="reasoning")] if effort != "none" else []
         return None
-    taken = next((each for each in efforts if _EFFORTS.index(each) >= _EFFORTS.index(effort)), efforts[-1])
+    taken = next((each for each in efforts if EFFORTS.index(each) >= EFFORTS.index(effort)), efforts[-1])
     if taken != effort:
         losses.append(Loss(field="reasoning.effort", action="converted"))
     return taken

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from fkproxy.model.parts import Extra, Message
 
 __all__ = [
+    "EFFORTS",
     "ChatRequest",
     "Effort",
     "Loss",
@@ -20,6 +21,12 @@ __all__ = [
 ]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+"""The least first."""
+
+_EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
+"""Efforts that budgets in tokens mean, as Google's own compatible endpoint has them (ai.google.dev, "OpenAI compatibility", read 2026-11);
+above it is high."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -48,6 +55,14 @@ class ReasoningConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     effort: Effort | None = None
     budget_tokens: int | None = None
     include_thoughts: bool | None = None
+
+    @property
+    def meant_effort(self) -> Effort | None:
+        """The effort that is asked for, or that a budget means; None for "as the model likes"."""
+        budget = self.budget_tokens
+        if self.effort is None and budget is not None and budget >= 0:
+            return next((word for limit, word in _EFFORT_UP_TO if budget <= limit), "high")
+        return self.effort
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

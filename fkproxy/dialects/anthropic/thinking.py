@@ -27,8 +27,6 @@ MIN_BUDGET = 1024
 _BUDGETS: dict[Effort, int] = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 """The efforts of others in tokens; above 32k the documentation advises against it for anything but batches."""
 
-_EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((1024, "low"), (8192, "medium"))
-
 _ROOM = 4096
 """What is left of `max_tokens` for the answer itself, or half of it where it is short."""
 
@@ -81,12 +79,10 @@ def _budgeted(reasoning: ReasoningConfig, traits: Traits, max_tokens: int | None
 
 
 def _effort(reasoning: ReasoningConfig, traits: Traits, losses: list[Loss]) -> str | None:
-    effort = reasoning.effort
+    effort = reasoning.meant_effort
     if effort is None:
-        budget = reasoning.budget_tokens
-        if budget is None or budget < 0:
-            return None
-        effort = next((word for limit, word in _EFFORT_UP_TO if budget <= limit), "high")
+        return None
+    if effort != reasoning.effort:
         losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
     if effort == "minimal":
         effort = "low"

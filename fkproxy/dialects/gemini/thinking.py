@@ -58,7 +58,6 @@ _LEVEL_OF_EFFORT: dict[Effort, str] = {
     "max": "high",
 }
 EFFORT_OF_LEVEL: dict[str, Effort] = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
-_EFFORT_UP_TO: tuple[tuple[int, Effort], ...] = ((0, "none"), (1024, "low"), (8192, "medium"))
 
 
 @lru_cache(maxsize=256)
@@ -136,8 +135,8 @@ def encode_thinking(reasoning: ReasoningConfig, model: str, losses: list[Loss]) 
     effort, budget = reasoning.effort, reasoning.budget_tokens
     config: dict[str, Any] = {}
     if version is not None and version[0] >= 3:
-        if effort is None and budget is not None and budget >= 0:
-            effort = next((word for limit, word in _EFFORT_UP_TO if budget <= limit), "high")
+        effort = reasoning.meant_effort
+        if effort != reasoning.effort:
             losses.append(Loss(field="reasoning.budget_tokens", action="converted"))
         if effort is not None:
             config["thinkingLevel"] = _level(effort, version)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import msgspec
 
 from fkproxy.dialects.base import UNREADABLE_REASONING, may_say
-from fkproxy.model.request import Effort
+from fkproxy.model.request import EFFORTS, Effort
 from fkproxy.wire import json
 
 __all__ = ["apply_effort", "reasoning_of"]
-
-_EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 
 class _Router(msgspec.Struct):
@@ -49,7 +45,7 @@ def reasoning_of(body: bytes) -> str | None:
 
 def _known(word: str) -> str:
     """Only words of the field reach a log; what else a client may write there is its own."""
-    return word if word in _EFFORTS else "other"
+    return word if word in EFFORTS else "other"
 
 
 def apply_effort(body: bytes, effort: Effort | None) -> bytes:

@@ -17,15 +17,13 @@ from fkproxy.dialects.openai_chat.parts import Calls, decode_message
 from fkproxy.dialects.openai_schema import decode_format
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra
-from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
+from fkproxy.model.request import EFFORTS, ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["EFFORTS", "KNOWN_FIELDS", "LEGACY", "NAME", "decode_request"]
+__all__ = ["KNOWN_FIELDS", "LEGACY", "NAME", "decode_request"]
 
 NAME = "openai_chat"
-
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 # fmt: off
 KNOWN_FIELDS = frozenset((

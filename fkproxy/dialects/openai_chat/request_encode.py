@@ -17,7 +17,7 @@ from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_chat.mistral import fit_body, is_mistral
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_ids import with_plain_ids, with_short_ids
-from fkproxy.dialects.openai_models import drop_sampling, effort_of, is_openai, taken_effort, taken_tokens, takes_schema, takes_stop, thinks
+from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, takes_stop, thinks
 from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.dialects.pairing import results_behind_calls, with_results
@@ -158,7 +158,7 @@ def _reasoning(request: ChatRequest, model: str, extra: Extra, losses: list[Loss
     kept = {name.removeprefix("$"): extra[name] for name in ("$reasoning", "$extra_body", "$google") if name in extra}
     if reasoning is None or kept:
         return kept
-    effort = effort_of(reasoning) if request.dialect == _NAME else taken_effort(reasoning, model, losses)
+    effort = reasoning.meant_effort if request.dialect == _NAME else taken_effort(reasoning, model, losses)
     return {"reasoning_effort": effort} if effort is not None else {}
 
 

@@ -12,7 +12,6 @@ counting.py         a count of tokens, both ends
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 from fkproxy.dialects import openai_errors as errors
 from fkproxy.dialects.base import Encoded, ModelEntry, Peek, Route, StreamDecoder
@@ -22,13 +21,11 @@ from fkproxy.dialects.openai_responses import peek, request, request_encode, res
 from fkproxy.dialects.openai_responses.counting import Counter
 from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
 from fkproxy.model.events import Event
-from fkproxy.model.request import ChatRequest, Effort, Loss, ReasoningConfig
+from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
 
 __all__ = ["DIALECT", "OpenAiResponses"]
-
-_EFFORTS: tuple[str, ...] = get_args(Effort)
 
 
 class OpenAiResponses:
@@ -58,6 +55,7 @@ class OpenAiResponses:
 
     # Usage is always told.
     forward_request = staticmethod(peek.forward_request)
+    reasoning_of = staticmethod(peek.reasoning_of)
     decode_reply = staticmethod(response.decode_reply)
     stream_decoder: type[StreamDecoder] = response.StreamDecoder
     encode_reply = staticmethod(response_encode.encode_reply)
@@ -75,10 +73,6 @@ class OpenAiResponses:
     def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
         """See `Dialect.encode_request`."""
         return request_encode.encode_request(asked, model)
-
-    def reasoning_of(self, body: bytes) -> str | None:
-        """See `Dialect.reasoning_of`."""
-        return peek.reasoning_of(body, _EFFORTS)
 
     def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
         """See `Dialect.apply_reasoning`."""

@@ -12,6 +12,7 @@ from fkproxy.dialects.conversation import ABSENT
 from fkproxy.dialects.envelope import PREFIX
 from fkproxy.dialects.openai_responses.compaction import summary_of
 from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.request import EFFORTS
 from fkproxy.wire import json
 
 __all__ = ["apply_effort", "forward_request", "peek", "reasoning_of"]
@@ -94,7 +95,7 @@ def _is_foreign_thought(item: dict[str, Any]) -> bool:
     return isinstance(name, str) and _OWN_ID.fullmatch(name) is not None
 
 
-def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:
+def reasoning_of(body: bytes) -> str | None:
     """What a request says about thinking, in a few words."""
     if not may_say(body, b'"effort"'):
         return None
@@ -108,7 +109,7 @@ def reasoning_of(body: bytes, efforts: tuple[str, ...]) -> str | None:
     efforts_said = [reasoning.effort for reasoning in said if reasoning is not None and reasoning.effort is not None]
     if not efforts_said:
         return None
-    return f"effort {efforts_said[-1] if efforts_said[-1] in efforts else 'other'}"
+    return f"effort {efforts_said[-1] if efforts_said[-1] in EFFORTS else 'other'}"
 
 
 def _is_update(raw: bytes) -> bool:

@@ -8,8 +8,6 @@ Notes that the decoder leaves for its own encoder, and for that of the reply, st
 
 from __future__ import annotations
 
-from typing import get_args
-
 import msgspec
 
 from fkproxy.dialects.openai_responses.compaction import is_trigger
@@ -17,7 +15,7 @@ from fkproxy.dialects.openai_responses.items import NAME, TOOL_SEARCH, decode_it
 from fkproxy.dialects.openai_schema import decode_format
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Message, Text
-from fkproxy.model.request import ChatRequest, Effort, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
+from fkproxy.model.request import EFFORTS, ChatRequest, Effort, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
@@ -37,7 +35,6 @@ KNOWN_FIELDS = frozenset((
 """Every documented field, and the words that encoders use for what has another name elsewhere."""
 
 _LOGPROBS = "message.output_text.logprobs"
-_EFFORTS: tuple[str, ...] = get_args(Effort)
 _SILENT = ("client_metadata", "include", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "store", "stream_options")
 """Fields about this vendor's keeping and caching: nobody else keeps anything, and nothing changes without them."""
 
@@ -102,14 +99,14 @@ def _reasoning(fields: Fields, kept: Extra, unsaid: list[Fields]) -> ReasoningCo
     shown = False
     if entry is not None:
         kept["$reasoning"] = fields.any("reasoning")
-        effort = entry.choice("effort", _EFFORTS)
+        effort = entry.choice("effort", EFFORTS)
         summary, older = entry.text("summary"), entry.text("generate_summary")
         if more := entry.rest():
             kept["reasoning.*"] = more
         shown = (summary or older) not in (None, "none")
     for update in unsaid:
         if (changed := update.within("reasoning")) is not None:
-            effort = changed.choice("effort", _EFFORTS) or effort
+            effort = changed.choice("effort", EFFORTS) or effort
     return ReasoningConfig(effort=effort, include_thoughts=True if shown else None) if effort is not None or shown else None
 
 

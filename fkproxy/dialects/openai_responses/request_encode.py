@@ -15,7 +15,7 @@ from fkproxy.dialects.foreign import choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words, output_in_words
 from fkproxy.dialects.media import MADE, file_name
 from fkproxy.dialects.openai_ids import with_short_ids
-from fkproxy.dialects.openai_models import drop_sampling, effort_of, is_openai, taken_effort, taken_tokens, takes_schema, thinks
+from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, thinks
 from fkproxy.dialects.openai_responses.items import NAME
 from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
 from fkproxy.dialects.openai_user import encode_user
@@ -237,6 +237,6 @@ def _reasoning(request: ChatRequest, model: str, losses: list[Loss]) -> dict[str
         return {}
     effort = taken_effort(reasoning, model, losses)
     told: dict[str, Any] = {"effort": effort} if effort is not None else {}
-    if reasoning.include_thoughts is not False and effort_of(reasoning) != "none":
+    if reasoning.include_thoughts is not False and reasoning.meant_effort != "none":
         told["summary"] = "auto"
     return {"reasoning": told} if told else {}
