@@ -7,14 +7,36 @@ import mimetypes
 import re
 
 from fkproxy.model.errors import InvalidRequest
-from fkproxy.model.parts import Media
+from fkproxy.model.parts import Extra, Media, MediaKind
 
-__all__ = ["MADE", "base64_text", "data_url", "file_name", "registered_type"]
+__all__ = ["MADE", "address_of", "at_address", "base64_text", "data_url", "file_name", "kind_of", "registered_type"]
 
 MADE = "Media in the answer:"
 """What the user says of media that the model made, where a vendor takes none from the model itself."""
 
+_ADDRESSES = ("https://", "http://", "gs://")
+_KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+
+
+def kind_of(mime_type: str) -> MediaKind:
+    """Of a medium, by its media type; "" for one that is not said."""
+    return next((kind for prefix, kind in _KINDS if mime_type.startswith(prefix)), "file")
+
+
+def address_of(media: Media) -> str:
+    """The medium's own, or one that holds it (RFC 2397)."""
+    return media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
+
+
+def at_address(kind: MediaKind, url: str, path: str, *, detail: str | None, extra: Extra) -> Media:
+    """What is at an address, which may hold it itself. Raises `InvalidRequest`."""
+    if url[:5].lower() == "data:":
+        mime_type, data = data_url(url, path)
+        return Media(kind=kind, mime_type=mime_type, data=data, detail=detail, extra=extra)
+    if not url.lower().startswith(_ADDRESSES):
+        raise InvalidRequest(path, "expected a data: URL or an https:// URL")
+    return Media(kind=kind, url=url, detail=detail, extra=extra)
 
 
 def data_url(url: str, path: str) -> tuple[str | None, str]:

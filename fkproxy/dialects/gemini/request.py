@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from fkproxy.dialects.gemini.thinking import EFFORT_OF_LEVEL, NO_SIGNATURE
-from fkproxy.dialects.media import base64_text
+from fkproxy.dialects.media import base64_text, kind_of
 from fkproxy.model.errors import InvalidRequest
-from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import ChatRequest, OutputFormat, ReasoningConfig, Sampling, Tool, ToolChoice
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
@@ -33,7 +33,6 @@ KNOWN_FIELDS = frozenset(
 )
 
 _SNAKE = re.compile(r"_([a-z])")
-_KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 _ROLES = ("user", "model", "function", "")
 _MODES = {"NONE": "none", "AUTO": "auto", "ANY": "required", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
 _OUTPUT = ("responseMimeType", "responseSchema", "responseJsonSchema", "responseFormat")
@@ -215,23 +214,19 @@ def _media(fields: Fields, seal: Seal | None) -> Media:
         mime_type = inline.needed_text("mimeType")
         data = base64_text(inline.needed_text("data"), inline.at("data"))
         name, extra = inline.text("displayName"), _with_inner(fields, inline, "inlineData.*")
-        return Media(kind=_kind(mime_type), mime_type=mime_type, data=data, name=name, seal=seal, extra=extra)
+        return Media(kind=kind_of(mime_type), mime_type=mime_type, data=data, name=name, seal=seal, extra=extra)
     file = fields.within("fileData")
     assert file is not None
     file_type = file.text("mimeType")
     url = file.needed_text("fileUri")
     name, extra = file.text("displayName"), _with_inner(fields, file, "fileData.*")
-    return Media(kind=_kind(file_type or ""), mime_type=file_type, url=url, name=name, seal=seal, extra=extra)
+    return Media(kind=kind_of(file_type or ""), mime_type=file_type, url=url, name=name, seal=seal, extra=extra)
 
 
 def _with_inner(fields: Fields, inner: Fields, name: str) -> Extra:
     """What is left of a part, and as `name` what is left of the object in it."""
     more = inner.rest()
     return {**fields.rest(), name: more} if more else fields.rest()
-
-
-def _kind(mime_type: str) -> MediaKind:
-    return next((kind for prefix, kind in _KINDS if mime_type.startswith(prefix)), "file")
 
 
 def _sampling(generation: Fields) -> Sampling:

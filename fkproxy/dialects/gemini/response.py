@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.gemini.errors import error_of
+from fkproxy.dialects.media import kind_of
 from fkproxy.model.errors import UpstreamProtocolError
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -33,7 +34,7 @@ from fkproxy.model.events import (
     ToolCallStarted,
     UsageReported,
 )
-from fkproxy.model.parts import Media, MediaKind, Opaque, Seal
+from fkproxy.model.parts import Media, Opaque, Seal
 from fkproxy.model.usage import Tier, Usage, tier_of
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
@@ -173,7 +174,6 @@ _TOLD = (
 )
 """What is said about a candidate beside its content, in whichever of its frames."""
 _told_of = attrgetter(*(field for field, _ in _TOLD))
-_KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 
 
 def _response(data: bytes) -> _Response:
@@ -360,14 +360,10 @@ def _media(part: _Part) -> Media | None:
     seal = Seal(dialect="gemini", data=part.thought_signature) if part.thought_signature else None
     if (blob := part.inline_data) is not None:
         mime_type = blob.mime_type or "application/octet-stream"
-        return Media(kind=_kind(mime_type), mime_type=mime_type, data=blob.data or "", seal=seal)
+        return Media(kind=kind_of(mime_type), mime_type=mime_type, data=blob.data or "", seal=seal)
     if (file := part.file_data) is not None:
-        return Media(kind=_kind(file.mime_type or ""), mime_type=file.mime_type, url=file.file_uri, seal=seal)
+        return Media(kind=kind_of(file.mime_type or ""), mime_type=file.mime_type, url=file.file_uri, seal=seal)
     return None
-
-
-def _kind(mime_type: str) -> MediaKind:
-    return next((kind for prefix, kind in _KINDS if mime_type.startswith(prefix)), "file")
 
 
 def _logprobs(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from fkproxy.dialects.media import base64_text, data_url
+from fkproxy.dialects.media import at_address, base64_text, data_url
 from fkproxy.model.errors import InvalidRequest
-from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Refusal, Role, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Role, Seal, Text, ToolCall, ToolResult
 from fkproxy.wire.fields import Fields
 
-__all__ = ["AUDIO_MIME_TYPES", "SIGNER", "Calls", "decode_message"]
+__all__ = ["AUDIO_MIME_TYPES", "SIGNER", "Calls", "decode_message", "seal_of"]
 
 AUDIO_MIME_TYPES = {
     "wav": "audio/wav",
@@ -36,8 +36,6 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-
-_ADDRESSES = ("https://", "http://", "gs://")
 
 SIGNER = "gemini"
 """The dialect whose seals have a documented place here: `extra_content.google.thought_signature`."""
@@ -112,19 +110,13 @@ def _in_array(fields: Fields) -> Extra:
 
 
 def _linked(fields: Fields, kind: str) -> Media:
-    media: MediaKind = "image" if kind == "image_url" else "video"
     value = fields.any(kind)
     inner = Fields({"url": value} if isinstance(value, str) else value, fields.at(kind))
     url, detail = inner.needed_text("url"), inner.text("detail")
     extra = _in_array(fields)
     if more := inner.rest():
         extra["$inner"] = more
-    if url[:5].lower() == "data:":
-        mime_type, data = data_url(url, inner.at("url"))
-        return Media(kind=media, mime_type=mime_type, data=data, detail=detail, extra=extra)
-    if not url.lower().startswith(_ADDRESSES):
-        raise InvalidRequest(inner.at("url"), "expected a data: URL or an https:// URL")
-    return Media(kind=media, url=url, detail=detail, extra=extra)
+    return at_address("image" if kind == "image_url" else "video", url, inner.at("url"), detail=detail, extra=extra)
 
 
 def _made_images(fields: Fields) -> list[Media]:
@@ -143,7 +135,7 @@ def _made_images(fields: Fields) -> list[Media]:
 def _made_image(fields: Fields) -> Media:
     """Raises `InvalidRequest`, also for other media, which have no place in an answer but this one."""
     fields.any("type")
-    index, seal = fields.any("index"), _seal(fields.any("extra_content"))
+    index, seal = fields.any("index"), seal_of(fields.any("extra_content"))
     media = _linked(fields, "image_url")
     if media.url is None and not (media.data and (media.mime_type or "").startswith("image/")):
         raise InvalidRequest("images", "expected an image")
@@ -186,7 +178,7 @@ def _assistant(fields: Fields, calls: Calls) -> tuple[Part, ...]:
             parts.append(Reasoning(text=fields.needed_text(name), extra={"$field": name}))
     content = _content(fields)
     refusal = fields.text("refusal")
-    seal = _seal(fields.any("extra_content"))
+    seal = seal_of(fields.any("extra_content"))
     if seal is not None:
         texts = [index for index, part in enumerate(content) if isinstance(part, Text)]
         sealed = Text(text="", seal=seal) if not texts else content[texts[-1]]
@@ -210,7 +202,7 @@ def _assistant(fields: Fields, calls: Calls) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _seal(extra_content: Any) -> Seal | None:
+def seal_of(extra_content: Any) -> Seal | None:
     """The signature in `extra_content`, None where there is none."""
     google = extra_content.get("google") if isinstance(extra_content, dict) else None
     signature = google.get("thought_signature") if isinstance(google, dict) else None
@@ -230,7 +222,7 @@ def _tool_call(fields: Fields, calls: Calls) -> Part:
         raise InvalidRequest(fields.at("function"), "expected an object, but it is missing")
     name = function.needed_text("name")
     calls.names[call_id] = name
-    seal = _seal(fields.any("extra_content"))
+    seal = seal_of(fields.any("extra_content"))
     extra = fields.rest()
     arguments = function.text("arguments") or "{}"
     if more := function.rest():

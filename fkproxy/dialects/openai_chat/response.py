@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fkproxy.dialects.openai_chat.parts import seal_of
 from fkproxy.dialects.openai_errors import error_event
 from fkproxy.model.errors import UpstreamProtocolError
 from fkproxy.model.events import (
@@ -34,7 +35,7 @@ from fkproxy.model.events import (
     ToolCallStarted,
     UsageReported,
 )
-from fkproxy.model.parts import Media, Opaque, Seal
+from fkproxy.model.parts import Media, Opaque
 from fkproxy.model.usage import Usage, tier_of
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
@@ -294,7 +295,7 @@ class StreamDecoder:
         if thought:
             events.append(ReasoningDelta(text=thought, choice=choice))
         content = message.content
-        seal = _seal(message.extra_content) if message.extra_content is not None else None
+        seal = seal_of(message.extra_content) if message.extra_content is not None else None
         if content:
             if isinstance(content, str):
                 events.append(TextDelta(text=content, choice=choice))
@@ -361,7 +362,7 @@ class _Calls:
         if arguments:
             text = arguments if isinstance(arguments, str) else json.encode(arguments).decode()
             events.append(ToolCallDelta(index=at, arguments=text, choice=self._choice))
-        if call.extra_content is not None and (seal := _seal(call.extra_content)) is not None:
+        if call.extra_content is not None and (seal := seal_of(call.extra_content)) is not None:
             events.append(SealAttached(seal=seal, choice=self._choice, index=at))
 
     def _find(self, call: _ToolCall, function: _Function) -> int | None:
@@ -427,18 +428,11 @@ def _image(image: Any, choice: int) -> list[Event]:
     url = inner.get("url") if isinstance(inner, dict) else None
     if not isinstance(url, str):
         return []
-    extra_content = image.get("extra_content")
-    seal = _seal(extra_content) if isinstance(extra_content, dict) else None
+    seal = seal_of(image.get("extra_content"))
     head, comma, data = url.partition(";base64,")
     if comma and head.startswith("data:"):
         return [MediaReceived(media=Media(kind="image", mime_type=head[5:] or None, data=data, seal=seal), choice=choice)]
     return [MediaReceived(media=Media(kind="image", url=url, seal=seal), choice=choice)]
-
-
-def _seal(extra_content: dict[str, Any]) -> Seal | None:
-    google = extra_content.get("google")
-    signature = google.get("thought_signature") if isinstance(google, dict) else None
-    return Seal(dialect="gemini", data=signature) if isinstance(signature, str) and signature else None
 
 
 def _usage(usage: _Usage, tier: Any) -> Usage:

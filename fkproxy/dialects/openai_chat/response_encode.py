@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.base import ModelEntry, ReplyContext
+from fkproxy.dialects.media import address_of
 from fkproxy.dialects.openai_chat.request import LEGACY
 from fkproxy.dialects.openai_chat.request_encode import encode_seal
 from fkproxy.dialects.openai_errors import encode_error
@@ -155,8 +156,7 @@ def _image(media: Media, index: int, context: ReplyContext) -> dict[str, Any]:
 
     The vendor's Python client adds up the deltas of a list by `index` ("Expected list delta entry to have an `index` key").
     """
-    url = media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
-    return {"index": index, "type": "image_url", "image_url": {"url": url}, **_sealed(media.seal, context)}
+    return {"index": index, "type": "image_url", "image_url": {"url": address_of(media)}, **_sealed(media.seal, context)}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

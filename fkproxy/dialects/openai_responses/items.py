@@ -10,7 +10,7 @@ import mimetypes
 from typing import Any
 
 from fkproxy.dialects.envelope import open_envelope
-from fkproxy.dialects.media import base64_text, data_url
+from fkproxy.dialects.media import at_address, base64_text, data_url
 from fkproxy.dialects.openai_responses.compaction import ABOUT_ALL, ASK, is_trigger, summary_of
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
@@ -197,12 +197,7 @@ def _image(fields: Fields) -> Media:
         if file_id is None:
             raise InvalidRequest(fields.at("image_url"), "expected image_url or file_id")
         return Media(kind="image", file_id=file_id, detail=detail, extra=extra)
-    if url[:5].lower() == "data:":
-        mime_type, data = data_url(url, fields.at("image_url"))
-        return Media(kind="image", mime_type=mime_type, data=data, detail=detail, extra=extra)
-    if not url.lower().startswith(("https://", "http://", "gs://")):
-        raise InvalidRequest(fields.at("image_url"), "expected a data: URL or an https:// URL")
-    return Media(kind="image", url=url, detail=detail, extra=extra)
+    return at_address("image", url, fields.at("image_url"), detail=detail, extra=extra)
 
 
 def _file(fields: Fields) -> Media:

@@ -13,7 +13,7 @@ import msgspec
 from fkproxy.dialects.base import Encoded
 from fkproxy.dialects.foreign import choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words, output_in_words
-from fkproxy.dialects.media import MADE, file_name
+from fkproxy.dialects.media import MADE, address_of, file_name
 from fkproxy.dialects.openai_ids import with_short_ids
 from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, thinks
 from fkproxy.dialects.openai_responses.items import NAME
@@ -100,7 +100,7 @@ def _input(part: Any) -> dict[str, Any]:
         case Text() | Refusal():
             return {"type": "input_text", "text": part.text}
         case Media(kind="image"):
-            where = {"file_id": part.file_id} if part.file_id is not None else {"image_url": _url(part)}
+            where = {"file_id": part.file_id} if part.file_id is not None else {"image_url": address_of(part)}
             return {"type": "input_image", **where, "detail": part.detail or "auto"}
         case Media(kind="file"):
             if part.file_id is not None:
@@ -108,17 +108,13 @@ def _input(part: Any) -> dict[str, Any]:
             return (
                 {"type": "input_file", "file_url": part.url}
                 if part.url is not None
-                else {"type": "input_file", "file_data": _url(part), "filename": file_name(part)}
+                else {"type": "input_file", "file_data": address_of(part), "filename": file_name(part)}
             )
         case Media():
             raise Unrepresentable(part.kind, NAME)
         case Opaque():
             raise Unrepresentable(f"a part of type {part.kind!r}", NAME)
     raise Unrepresentable(f"a {type(part).__name__} in a user's message", NAME)
-
-
-def _url(media: Media) -> str:
-    return media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
 
 
 def _said(message: Message, losses: list[Loss]) -> list[dict[str, Any]]:
