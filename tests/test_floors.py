@@ -106,6 +106,7 @@ SHARED: dict[str, set[str]] = {
         "media",
         "openai_errors",
         "openai_ids",
+        "openai_list",
         "openai_models",
         "openai_schema",
         "openai_user",

@@ -17,17 +17,17 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects import openai_errors as errors
-from fkproxy.dialects.base import Encoded, ModelEntry, Peek, ReplyContext, Route
+from fkproxy.dialects import openai_list
+from fkproxy.dialects.base import Encoded, Peek, ReplyContext, Route
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_chat import azure, peek, reasoning, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_chat.embedding import Embedder
 from fkproxy.dialects.openai_models import taken_effort
-from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
+from fkproxy.model.errors import FkproxyError
 from fkproxy.model.events import Event
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
 from fkproxy.wire.sse import Frame
-from fkproxy.wire.times import read_time
 
 __all__ = ["DIALECT", "OpenAiChat"]
 
@@ -62,7 +62,8 @@ class OpenAiChat:
     stream_decoder = response.StreamDecoder
     encode_reply = staticmethod(response_encode.encode_reply)
     decode_error = staticmethod(errors.decode_error)
-    encode_models = staticmethod(response_encode.encode_models)
+    encode_models = staticmethod(openai_list.encode_models)
+    decode_models = staticmethod(openai_list.decode_models)
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
@@ -90,24 +91,6 @@ class OpenAiChat:
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
         """See `Dialect.encode_error`."""
         return json.encode(errors.encode_error(error, request_id))
-
-    def decode_models(self, body: bytes) -> list[ModelEntry]:
-        """See `Dialect.decode_models`."""
-        try:
-            listed = msgspec.json.decode(body, type=_Models).data
-        except json.MALFORMED as error:
-            raise UpstreamProtocolError("the upstream's list of models is not one") from error
-        return [ModelEntry(id=model.id, owned_by=model.owned_by or "", created_s=int(read_time(model.created) or 0)) for model in listed]
-
-
-class _Model(msgspec.Struct):
-    id: str
-    owned_by: str | None = None
-    created: int | float | None = None
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 class _Choices(msgspec.Struct):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fkproxy.dialects.base import ModelEntry, ReplyContext
+from fkproxy.dialects.base import ReplyContext
 from fkproxy.dialects.media import address_of
 from fkproxy.dialects.openai_chat.request import LEGACY
 from fkproxy.dialects.openai_chat.request_encode import encode_seal
@@ -43,7 +43,7 @@ from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Seal, Text, T
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json, sse
 
-__all__ = ["StreamEncoder", "encode_models", "encode_reply"]
+__all__ = ["StreamEncoder", "encode_reply"]
 
 _FINISH_REASONS: dict[FinishReason, str] = {
     "stop": "stop",
@@ -281,9 +281,3 @@ class StreamEncoder:
         if not self._context.include_usage or self._usage is None:
             return b""
         return self._head + b'],"usage":' + json.encode(_usage(self._usage)) + b"}\n\n"
-
-
-def encode_models(models: list[ModelEntry]) -> bytes:
-    """`GET /v1/models`."""
-    data = [{"id": model.id, "object": "model", "created": model.created_s, "owned_by": model.owned_by} for model in models]
-    return json.encode({"object": "list", "data": data})

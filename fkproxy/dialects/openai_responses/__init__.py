@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fkproxy.dialects import openai_errors as errors
-from fkproxy.dialects.base import Encoded, ModelEntry, Peek, Route, StreamDecoder
+from fkproxy.dialects import openai_list
+from fkproxy.dialects.base import Encoded, Peek, Route, StreamDecoder
 from fkproxy.dialects.conversation import ConversationMarks
 from fkproxy.dialects.openai_models import taken_effort
 from fkproxy.dialects.openai_responses import peek, request, request_encode, response, response_encode
 from fkproxy.dialects.openai_responses.counting import Counter
-from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
+from fkproxy.model.errors import FkproxyError
 from fkproxy.model.events import Event
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.wire import json, sse
@@ -61,6 +62,8 @@ class OpenAiResponses:
     encode_reply = staticmethod(response_encode.encode_reply)
     stream_encoder = staticmethod(response_encode.stream_encoder)
     decode_error = staticmethod(errors.decode_error)
+    encode_models = staticmethod(openai_list.encode_models)
+    decode_models = staticmethod(openai_list.decode_models)
 
     def peek(self, body: bytes, target: str, query: str) -> Peek:
         """See `Dialect.peek`."""
@@ -90,19 +93,6 @@ class OpenAiResponses:
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
         """See `Dialect.encode_error`."""
         return json.encode(errors.encode_error(error, request_id))
-
-    def encode_models(self, models: list[ModelEntry]) -> bytes:
-        """See `Dialect.encode_models`. The list is asked for as that of chat completions is."""
-        data = [{"id": model.id, "object": "model", "created": model.created_s, "owned_by": model.owned_by} for model in models]
-        return json.encode({"object": "list", "data": data})
-
-    def decode_models(self, body: bytes) -> list[ModelEntry]:
-        """See `Dialect.decode_models`."""
-        try:
-            listed = json.loads(body)["data"]
-            return [ModelEntry(id=entry["id"], owned_by=entry.get("owned_by") or "") for entry in listed]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UpstreamProtocolError("the upstream's list of models is not one") from error
 
 
 DIALECT = OpenAiResponses()

@@ -1,0 +1,32 @@
+"""The list of models of both OpenAI dialects."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from openai.types import Model
+
+from fkproxy.dialects import DIALECTS
+from fkproxy.dialects.base import ModelEntry
+from fkproxy.model.errors import UpstreamProtocolError
+
+BOTH = ("openai_chat", "openai_responses")
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_a_list_comes_back_as_it_was(dialect: str) -> None:
+    entries = [ModelEntry(id="a", owned_by="x", created_s=1_700_000_000), ModelEntry(id="b", owned_by="")]
+    body = DIALECTS[dialect].encode_models(entries)
+    listed = json.loads(body)
+    assert listed["object"] == "list"
+    assert [Model.model_validate(entry).id for entry in listed["data"]] == ["a", "b"]
+    assert DIALECTS[dialect].decode_models(body) == entries
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize("told", [[], {}, {"data": None}, {"data": ["a"]}, {"data": [{"owned_by": "x"}]}, {"data": [{"id": 7}]}])
+def test_what_is_no_list_of_models_is_said_so(dialect: str, told: Any) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        DIALECTS[dialect].decode_models(json.dumps(told).encode())
