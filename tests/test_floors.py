@@ -97,6 +97,7 @@ SIDEWAYS: dict[str, set[str]] = {
 
 SHARED: dict[str, set[str]] = {
     "dialects": {
+        "arguments",
         "base",
         "conversation",
         "counts",

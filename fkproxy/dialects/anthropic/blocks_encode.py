@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
+from fkproxy.dialects.arguments import as_object
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.dialects.foreign import carried
 from fkproxy.dialects.media import registered_type
@@ -80,11 +81,7 @@ class BlockWriter:
 
     def _call(self, call: ToolCall) -> Block:
         self._foreign(call.seal)
-        given = json.try_object(call.arguments or "{}")
-        if given is None:
-            # The model once wrote what is no JSON object, and its client gives that back: better odd than lost.
-            self._losses.append(Loss(field="tool_calls[].arguments", action="converted"))
-            given = {"arguments": call.arguments}
+        given = as_object(call.arguments, self._losses)
         block: Block = {"type": "tool_use", "id": call.id, "name": call.name, "input": given, **carried(call.extra, self._own)}
         if self._own and "$no_input" in call.extra:
             del block["input"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
 from fkproxy.dialects.anthropic.errors import encode_error
+from fkproxy.dialects.arguments import as_object
 from fkproxy.dialects.base import ModelEntry, ReplyContext
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.events import (
@@ -119,7 +120,7 @@ def _content(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
                 if part.text or (part.seal is not None and part.seal.dialect == NAME):
                     blocks.append({"type": "thinking", "thinking": part.text, "signature": _signature(part)})
             case ToolCall():
-                blocks.append({"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part.arguments)})
+                blocks.append({"type": "tool_use", "id": part.id, "name": part.name, "input": as_object(part.arguments)})
             case _:
                 continue  # media: an answer of this dialect holds none
     return blocks
@@ -127,11 +128,6 @@ def _content(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
 
 def _signature(thought: Reasoning) -> str:
     return close_envelope(thought.seal, NAME) if thought.seal is not None else ""
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    given = json.try_object(arguments or "{}")
-    return given if given is not None else {"arguments": arguments}
 
 
 def _event(kind: str, **fields: Any) -> bytes:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from fkproxy.dialects.arguments import as_object
 from fkproxy.dialects.base import Encoded
 from fkproxy.dialects.foreign import carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.gemini.schema import Nodes, clean_parameters, clean_schema
@@ -319,12 +320,7 @@ class _Writer:
         return {}
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
-        args = json.try_object(call.arguments or "{}")
-        if args is None:
-            # The model once wrote what is no JSON object, and its client gives that back: better odd than lost.
-            self._losses.append(Loss(field="tool_calls[].arguments", action="converted"))
-            args = {"arguments": call.arguments}
-        inner: dict[str, Any] = {"name": call.name, "args": args}
+        inner: dict[str, Any] = {"name": call.name, "args": as_object(call.arguments, self._losses)}
         if self._own:
             inner |= call.extra.get("$call", {})
             if "$no_args" in call.extra:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from fkproxy.dialects.arguments import as_object
 from fkproxy.dialects.base import ModelEntry, ReplyContext
 from fkproxy.dialects.gemini.errors import encode_error
 from fkproxy.dialects.gemini.thinking import is_gemini_3, sign
@@ -104,8 +105,7 @@ def _part(part: Part) -> dict[str, Any] | None:
 
 
 def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    args = json.try_object(arguments or "{}")
-    return {"id": call_id, "name": name, "args": args if args is not None else {"arguments": arguments}}
+    return {"id": call_id, "name": name, "args": as_object(arguments)}
 
 
 def _media(media: Media) -> dict[str, Any]:
