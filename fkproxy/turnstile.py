@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
+from fkproxy.limits.fair_queue import FairQueue
 from fkproxy.limits.slots import Slots
 from fkproxy.model.errors import ConcurrencyExceeded
 from fkproxy.turns import until_turn
@@ -21,8 +21,7 @@ class Turnstile:
     def __init__(self, limit: int, max_wait_s: float) -> None:
         self._slots = Slots(0, limit)
         self.max_wait_s = max_wait_s
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        self._waits = 0
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
 
     @property
     def limit(self) -> int:
@@ -32,7 +31,7 @@ class Turnstile:
     @limit.setter
     def limit(self, limit: int) -> None:
         self._slots.limit_per_key = limit
-        for key in list(self._waiting):
+        for key, _ in self._waiting.heads():
             while key in self._waiting and self._slots.acquire(key):
                 self.leave(key)
 
@@ -42,34 +41,20 @@ class Turnstile:
 
     async def wait(self, key: str) -> None:
         """Until `key` is through. Raises `ConcurrencyExceeded` when that takes too long, or too many wait already."""
-        if self._waits >= _MOST_WAITING or self.max_wait_s <= 0:
+        if len(self._waiting) >= _MOST_WAITING or self.max_wait_s <= 0:
             raise ConcurrencyExceeded(self._slots.limit_per_key, what=_WHAT)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._waiting.setdefault(key, deque())
-        queue.append(turn)
-        self._waits += 1
+        self._waiting.put(key, turn)
         try:
-            await until_turn(turn, self.max_wait_s, forget=lambda: self._forget(key, turn), leave=lambda: self.leave(key))
+            await until_turn(turn, self.max_wait_s, forget=lambda: self._waiting.remove(key, turn), leave=lambda: self.leave(key))
         except TimeoutError:
             raise ConcurrencyExceeded(self._slots.limit_per_key, what=_WHAT) from None
-        finally:
-            self._waits -= 1
 
     def leave(self, key: str) -> None:
         """A call of `key` is over: its place goes to the next one, unless there are fewer by now."""
-        queue = self._waiting.get(key)
-        while queue and self._slots.held(key) <= self._slots.limit_per_key:
-            turn = queue.popleft()
-            if not queue:
-                del self._waiting[key]
+        while key in self._waiting and self._slots.held(key) <= self._slots.limit_per_key:
+            turn = self._waiting.pop_of(key)
             if not turn.done():
                 turn.set_result(None)
                 return
         self._slots.release(key)
-
-    def _forget(self, key: str, turn: asyncio.Future[None]) -> None:
-        queue = self._waiting.get(key)
-        if queue is not None and turn in queue:
-            queue.remove(turn)
-            if not queue:
-                del self._waiting[key]

@@ -35,7 +35,7 @@ async def test_places_go_to_those_who_wait_in_their_order() -> None:
     assert order == ["x", "z"]
     turnstile.leave("a")
     assert turnstile.pass_at_once("a")
-    assert turnstile._waiting == {}
+    assert len(turnstile._waiting) == 0
 
 
 async def test_a_turn_that_comes_to_one_who_is_leaving_goes_to_the_next() -> None:
@@ -58,7 +58,7 @@ async def test_waiting_has_an_end() -> None:
     with pytest.raises(ConcurrencyExceeded) as caught:
         await turnstile.wait("a")
     assert caught.value.limit == 2
-    assert turnstile._waiting == {}
+    assert len(turnstile._waiting) == 0
     with pytest.raises(ConcurrencyExceeded):
         await Turnstile(1, 0.0).wait("a")
 

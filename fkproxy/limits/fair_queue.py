@@ -25,6 +25,10 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return self._size
 
+    def __contains__(self, key: str) -> bool:
+        """One of this key waits."""
+        return key in self._by_key
+
     def put(self, key: str, item: T) -> None:
         """Last of its key."""
         self._by_key.setdefault(key, deque()).append(item)

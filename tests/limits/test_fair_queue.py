@@ -15,6 +15,8 @@ def test_keys_take_turns_and_each_keeps_its_order() -> None:
     queue.remove("a", "never")
     queue.remove("z", "a1")
     assert len(queue) == 5
+    assert "a" in queue
+    assert "z" not in queue
     assert [queue.pop() for _ in range(5)] == ["a1", "b1", "c1", "a3", "b2"]
     with pytest.raises(IndexError):
         queue.pop()
