@@ -83,10 +83,6 @@ class GoogleTokens:
         """See `Credential.renewable`."""
         return True
 
-    async def token(self, now: float) -> str:
-        """See `Credential.token`. A token from the cache while it is good, renewed in the background before its end."""
-        return await self.bearer(now)
-
     async def renew(self, refused: str, now: float) -> bool:
         """See `Credential.renew`."""
         if refused == self._token:
@@ -94,7 +90,7 @@ class GoogleTokens:
                 return False
             self._expires_s = 0.0
         try:
-            return await self.bearer(now) != refused
+            return await self.token(now) != refused
         except UpstreamError:
             return False
 
@@ -108,8 +104,8 @@ class GoogleTokens:
             refreshed_s=self._refreshed_s or None,
         )
 
-    async def bearer(self, now: float) -> str:
-        """A valid access token; `now` is unix seconds. Raises `UpstreamRefusedCredential` or `UpstreamUnavailable`."""
+    async def token(self, now: float) -> str:
+        """See `Credential.token`. A token from the cache while it is good, renewed in the background before its end."""
         if now < self._expires_s - _RENEW_BEFORE_S:
             self.hits += 1
             return self._token
