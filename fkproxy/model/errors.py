@@ -434,7 +434,7 @@ class UpstreamFailed(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """`phase`: connect, first_byte, silence or total."""
+    """`phase`: connect, first_byte, silence, stall or total; `child` for a process that does not answer."""
 
     status = 504
     code = "timeout"

@@ -19,7 +19,7 @@ Three families of names:
 - `fkproxy_*`: ours, with labels;
 - `gen_ai_*`: the OpenTelemetry conventions for generative AI in Prometheus form (dots become underscores, the unit `s` becomes
   `_seconds`, the unit `{token}` nothing): semantic-conventions-genai, docs/gen-ai/gen-ai-metrics.md, status Development, read
-  2026-11-21. The operation is always `chat`; the provider is `provider_key` unless `provider_names` knows the convention's word.
+  2026-11-21. The operation is `CallRecord.operation`, the provider `provider_key` unless `provider_names` knows the convention's word.
 """
 
 from __future__ import annotations

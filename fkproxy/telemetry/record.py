@@ -60,7 +60,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One upstream that was not tried, and why: a state (`limited`), `circuit_open`, `busy`, a limit, or `unrepresentable`.
+    """One upstream that was not tried, and why: a state (`limited`), `circuit_open`, `busy`, or a limit.
 
     `cause`: of a state, what it came from (see `limits.standing`).
     """

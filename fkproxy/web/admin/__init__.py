@@ -87,7 +87,7 @@ class AdminPlane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def admin_app(plane: AdminPlane) -> Litestar:
-    """An application of its own, for paths below `PREFIXES`."""
+    """An application of its own, for paths below the prefixes in `web.application`."""
 
     description = Once(lambda: json.encode(described(app.openapi_schema.to_schema())))
 
