@@ -176,7 +176,7 @@ class CompatControl:
         known = SCALARS[path]
         if not isinstance(body, Mapping) or "value" not in body:
             raise Malformed("invalid body")
-        await self._settings.set({known.setting: known.write(body["value"])}, by=by)
+        await self._settings.change({known.setting: known.write(body["value"])}, by=by)
 
     # --- one credential
 

@@ -41,16 +41,11 @@ class SettingControl:
         """One."""
         return _find(self._views(await self._documents.picture()), name)
 
-    async def set(self, values: Mapping[str, Value], *, by: By, based_on: int | None = None) -> list[SettingView]:
-        """Keep these. They are checked together with all others, and all are taken or none."""
-        return await self.change(values, by=by, based_on=based_on)
-
-    async def clear(self, names: Sequence[str], *, by: By, based_on: int | None = None) -> list[SettingView]:
-        """Keep these no longer: what the environment says is in force, or the default."""
-        return await self.change(dict.fromkeys(names), by=by, based_on=based_on)
-
     async def change(self, values: Mapping[str, Value | None], *, by: By, based_on: int | None = None) -> list[SettingView]:
-        """Keep these, and those no longer that are None: all or none."""
+        """Keep these, and those no longer that are None: what the environment says is in force then, or the default.
+
+        They are checked together with all others, and all are taken or none.
+        """
         cleared = [name for name, value in values.items() if value is None]
         done = "settings cleared" if cleared and len(cleared) == len(values) else "settings"
         action = "settings.clear" if done == "settings cleared" else "settings.update"

@@ -19,7 +19,7 @@ from tests.fakes.box import lost_box
 async def filled(office: Office) -> None:
     credentials = [{"name": "a", "key": f"{SECRET}-a"}, {"name": "b", "key": f"{SECRET}-b"}]
     await office.providers.put("one", entry("one", headers={"X-Team": f"{SECRET}-h"}, credentials=credentials), by=BY)
-    await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY)
+    await office.settings.change({"APP_LOG__LEVEL": "debug"}, by=BY)
 
 
 async def test_an_export_restores_what_there_was_without_having_held_a_secret(office: Office) -> None:
@@ -240,9 +240,9 @@ async def test_a_name_that_was_declared_elsewhere_gets_a_number(office: Office) 
 
 
 async def test_what_was_put_back_is_told_although_the_store_goes_away_after_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY)
+    await office.settings.change({"APP_LOG__LEVEL": "debug"}, by=BY)
     before = await office.config.export(by=BY)
-    await office.settings.clear(["APP_LOG__LEVEL"], by=BY)
+    await office.settings.change(dict.fromkeys(["APP_LOG__LEVEL"]), by=BY)
 
     async def away() -> None:
         raise StoreUnavailable("locked", "somebody else writes")

@@ -13,11 +13,11 @@ from tests.control.acting import BY, Office, begun, rows, told
 
 
 async def test_a_setting_is_in_force_and_says_so(office: Office) -> None:
-    (view,) = await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY)
+    (view,) = await office.settings.change({"APP_LOG__LEVEL": "debug"}, by=BY)
     assert (view.value, view.source, view.managed) == ("debug", "managed", "debug")
     assert (await office.in_force()).settings.log.level == "debug"
     assert await told(office.store) == [("settings.update", "done", ("APP_LOG__LEVEL",))]
-    (view,) = await office.settings.clear(["APP_LOG__LEVEL"], by=BY)
+    (view,) = await office.settings.change(dict.fromkeys(["APP_LOG__LEVEL"]), by=BY)
     assert (view.value, view.source, view.managed) == ("info", "default", None)
     assert (await office.in_force()).settings.log.level == "info"
 
@@ -34,7 +34,7 @@ VALUES: list[tuple[str, Any, str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value", "kept", "in_force"), VALUES, ids=lambda value: str(value)[:30])
 async def test_values_come_as_json_has_them(office: Office, name: str, value: Any, kept: str, in_force: Any) -> None:
-    (view,) = await office.settings.set({name: value}, by=BY)
+    (view,) = await office.settings.change({name: value}, by=BY)
     assert (await office.document()).settings == {name: kept}
     section, field = name.removeprefix("APP_").lower().split("__")
     assert getattr(getattr((await office.in_force()).settings, section), field) == in_force
@@ -60,17 +60,17 @@ REFUSED: list[tuple[dict[str, Any], type[Refused], str]] = [
 @pytest.mark.parametrize(("values", "kind", "expected"), REFUSED, ids=lambda value: str(value)[:50])
 async def test_what_cannot_be_set(office: Office, values: dict[str, Any], kind: type[Refused], expected: str) -> None:
     with pytest.raises(kind, match=expected):
-        await office.settings.set(values, by=BY)
+        await office.settings.change(values, by=BY)
     assert (await office.document()).settings == {}
     (row,) = await rows(office.store)
     assert (row.action, row.outcome, row.note, "canary" in str(row)) == ("settings.update", "refused", kind.code, False)
 
 
 async def test_settings_that_need_each_other_come_together(office: Office) -> None:
-    await office.settings.set({"APP_CORS__ENABLED": "on", "APP_CORS__ALLOWED_ORIGINS": "https://a.example"}, by=BY)
+    await office.settings.change({"APP_CORS__ENABLED": "on", "APP_CORS__ALLOWED_ORIGINS": "https://a.example"}, by=BY)
     with pytest.raises(Invalid, match="enabled for no origin"):
-        await office.settings.clear(["APP_CORS__ALLOWED_ORIGINS"], by=BY)
-    await office.settings.clear(["APP_CORS__ALLOWED_ORIGINS", "APP_CORS__ENABLED"], by=BY)
+        await office.settings.change(dict.fromkeys(["APP_CORS__ALLOWED_ORIGINS"]), by=BY)
+    await office.settings.change(dict.fromkeys(["APP_CORS__ALLOWED_ORIGINS", "APP_CORS__ENABLED"]), by=BY)
     assert (await office.document()).settings == {}
 
 
@@ -78,10 +78,10 @@ async def test_what_the_environment_overrules_can_still_be_cleared(office: Offic
     await begun(office.store, Document(settings={"APP_RATE_LIMIT__CAPACITY": "9", "APP_FROM__TOMORROW": "x"}))
     view = await office.settings.get("APP_RATE_LIMIT__CAPACITY")
     assert (view.value, view.managed, view.source) == ("7", "9", "environment")
-    await office.settings.clear(["APP_RATE_LIMIT__CAPACITY", "APP_FROM__TOMORROW"], by=BY)
+    await office.settings.change(dict.fromkeys(["APP_RATE_LIMIT__CAPACITY", "APP_FROM__TOMORROW"]), by=BY)
     assert (await office.document()).settings == {}
     with pytest.raises(Unknown):
-        await office.settings.clear(["APP_FROM__TOMORROW"], by=BY)
+        await office.settings.change(dict.fromkeys(["APP_FROM__TOMORROW"]), by=BY)
 
 
 async def test_settings_by_section(office: Office) -> None:
@@ -93,15 +93,15 @@ async def test_settings_by_section(office: Office) -> None:
 
 
 async def test_the_same_value_again_makes_no_revision(office: Office) -> None:
-    await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY, based_on=1)
-    await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY, based_on=2)
-    await office.settings.set({"APP_LOG__LEVEL": "error"}, by=BY, based_on=2)
+    await office.settings.change({"APP_LOG__LEVEL": "debug"}, by=BY, based_on=1)
+    await office.settings.change({"APP_LOG__LEVEL": "debug"}, by=BY, based_on=2)
+    await office.settings.change({"APP_LOG__LEVEL": "error"}, by=BY, based_on=2)
     with pytest.raises(Conflict):
-        await office.settings.set({"APP_LOG__LEVEL": "info"}, by=BY, based_on=2)
+        await office.settings.change({"APP_LOG__LEVEL": "info"}, by=BY, based_on=2)
 
 
 async def test_some_are_kept_and_others_cleared_all_or_none(office: Office) -> None:
-    await office.settings.set({"APP_LOG__LEVEL": "debug"}, by=BY)
+    await office.settings.change({"APP_LOG__LEVEL": "debug"}, by=BY)
     with pytest.raises(Unknown):
         await office.settings.change({"APP_ROUTING__STRATEGY": "sticky", "APP_NO__SUCH": None}, by=BY)
     assert (await office.document()).settings == {"APP_LOG__LEVEL": "debug"}

@@ -138,7 +138,7 @@ def fallback_routes(
         seconds = data.get("cooldownDuration")
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
             raise Malformed("Invalid cooldown duration")
-        await settings.set({_COOLDOWN: seconds}, by=by(request))
+        await settings.change({_COOLDOWN: seconds}, by=by(request))
         return {"success": True}
 
     handlers = [get_config, post_config, get_states, reset_state, get_settings, post_settings]
