@@ -19,7 +19,7 @@ Three families of names:
 - `fkproxy_*`: ours, with labels;
 - `gen_ai_*`: the OpenTelemetry conventions for generative AI in Prometheus form (dots become underscores, the unit `s` becomes
   `_seconds`, the unit `{token}` nothing): semantic-conventions-genai, docs/gen-ai/gen-ai-metrics.md, status Development, read
-  2026-11-21. The operation is `CallRecord.operation`, the provider `provider_key` unless `provider_names` knows the convention's word.
+  2026-11-21. The operation is `CallRecord.operation`, the provider `provider_key`.
 """
 
 from __future__ import annotations
@@ -144,12 +144,10 @@ class Metrics:
         version: str,
         sources: Sources | None = None,
         *,
-        provider_names: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._version = version
         self._sources = sources or Sources()
-        self._provider_names = dict(provider_names or {})
         self._clock = clock
         self._started_s = clock()
         self._tally = Tally()
@@ -315,7 +313,7 @@ class Metrics:
             sums.update(dict.fromkeys(row.zeros(providers) if row.labels else [()], 0))
             for series in every:
                 if amount := row.value(series):
-                    values = self._values(row, series)
+                    values = _values(row, series)
                     sums[values] = sums.get(values, 0) + amount
             for values, amount in sums.items():
                 family.add_metric(values, amount)
@@ -330,16 +328,10 @@ class Metrics:
             for series in every:
                 part = row.value(series)
                 if part is not None and any(part.counts):
-                    sums.setdefault(self._values(row, series), Histogram(part.bounds)).add(part)
+                    sums.setdefault(_values(row, series), Histogram(part.bounds)).add(part)
             for values, whole in sums.items():
                 family.add_metric(values, [(_bound(bound), count) for bound, count in whole.cumulative(row.bounds)], whole.total)
         yield from families.values()
-
-    def _values(self, row: Counted | Measured, series: Series) -> tuple[str, ...]:
-        values: dict[str, str] = {name: getattr(series.labels, field) for name, field in row.labels.items()}
-        if provider := values.get("gen_ai_provider_name"):
-            values["gen_ai_provider_name"] = self._provider_names.get(provider, provider)
-        return (*values.values(), *row.constants.values())
 
     def _upstreams(self) -> Iterator[Metric]:
         rows = self._sources.upstreams()
@@ -410,6 +402,10 @@ class Metrics:
 
 def _percent(part: int, whole: int, of_nothing: float) -> float:
     return round(part / whole * 100, 4) if whole else of_nothing
+
+
+def _values(row: Counted | Measured, series: Series) -> tuple[str, ...]:
+    return (*(getattr(series.labels, field) for field in row.labels.values()), *row.constants.values())
 
 
 def _bound(bound: float) -> str:
