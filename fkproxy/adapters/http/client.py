@@ -173,13 +173,13 @@ class HttpClient:
             if own_s is None:
                 pool.connect_timeout_s = connect_timeout_s
 
-    def origin(self, base_url: str, *, direct: bool = False, proxy: str | None = None, connect_timeout_s: float | None = None) -> Origin:
-        """Where `send` can send to. Equal hosts share a pool, whatever their paths. `direct`: no proxy, come what may.
+    def origin(self, base_url: str, *, proxy: str | None = None, connect_timeout_s: float | None = None) -> Origin:
+        """Where `send` can send to. Equal hosts share a pool, whatever their paths.
 
         `proxy`: instead of the client's own; its URL, or `direct`. Raises `ValueError` saying what is wrong with either.
         """
         scheme, host, port, prefix = parse_base_url(base_url)
-        if direct or proxy == "direct":
+        if proxy == "direct":
             chosen = None
         elif proxy is not None:
             chosen = Proxy.parse(proxy)

@@ -410,7 +410,7 @@ async def test_a_plain_proxy_gets_the_absolute_form() -> None:
         assert asked.target == "http://upstream.example/v1/x?y=1"
         assert asked.headers["host"] == "upstream.example"
         assert asked.headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
-        assert client.origin("http://upstream.example/v1", direct=True).address.proxy is None
+        assert client.origin("http://upstream.example/v1", proxy="direct").address.proxy is None
         await client.aclose()
 
 
