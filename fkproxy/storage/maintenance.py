@@ -23,7 +23,7 @@ from fkproxy.storage.store import Store, audit_key
 from fkproxy.storage.tables import LEVEL, meta
 from fkproxy.storage.values import Actor, AuditEntry, AuditVerdict, Opened
 
-__all__ = ["Report", "backup", "migrate", "rotate_secrets", "standing", "verify", "verify_copy"]
+__all__ = ["Report", "migrate", "rotate_secrets", "standing", "verify", "verify_copy"]
 
 _LOCAL = Actor(kind="local")
 _WALK_S = 600.0
@@ -76,17 +76,6 @@ def _went(opened: Opened) -> str:
     if opened.migrated_from is None:
         return "nothing to migrate"
     return "a new store was made" if opened.migrated_from == 0 else f"migrated from level {opened.migrated_from}"
-
-
-async def backup(url: str, path: Path, *, secret_keys: str | None = None, key_file: Path | None = None) -> Report:
-    """Copy the database to `path` while it is used. Raises BackupFailed, which for PostgreSQL holds the command that does it."""
-    async with _opened(url, secret_keys, key_file) as (store, _):
-        await store.backup(path)
-        await store.record([AuditEntry(actor=_LOCAL, action="store.backup")])
-    lines = [f"copied to {path}"]
-    if not secret_keys:
-        lines.append("the key for secrets is not in it; it is the file secrets.key beside the database, or the one configured")
-    return Report(ok=True, lines=tuple(lines))
 
 
 async def rotate_secrets(url: str, *, secret_keys: str | None = None, key_file: Path | None = None) -> Report:

@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fkproxy.storage.files import write_beside
 from fkproxy.storage.values import SecretLost
 
-__all__ = ["KeyFile", "SecretBox", "add_key", "derived", "is_sealed", "load_keys", "open_box", "parse_keys", "sealed_in"]
+__all__ = ["KeyFile", "SecretBox", "add_key", "derived", "is_sealed", "load_keys", "open_box", "parse_keys"]
 
 KEY_BYTES = 32
 PEPPER_BYTES = 32
@@ -228,20 +228,6 @@ def is_sealed(value: object) -> bool:
     """Whether this is what stands for a secret."""
     parts = value.get("sealed") if isinstance(value, dict) and len(value) == 1 else None
     return isinstance(parts, dict) and parts.keys() == _PARTS.keys() and all(isinstance(parts[name], kind) for name, kind in _PARTS.items())
-
-
-def sealed_in(value: object) -> Iterator[dict[str, Any]]:
-    """Every sealed value in JSON or a document, in order."""
-    if isinstance(value, dict):
-        if is_sealed(value):
-            yield value
-            return
-        value = list(value.values())
-    elif isinstance(value, msgspec.Struct):
-        value = [getattr(value, field) for field in value.__struct_fields__]
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from sealed_in(item)
 
 
 def _replaced(value: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:

@@ -20,10 +20,11 @@ from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Peek, ReplyContext
 from fkproxy.dialects.gemini.response_encode import BROKEN_OFF
 from fkproxy.model.errors import UpstreamError
-from fkproxy.model.events import Event, Failed, Started, TextDelta, check_order, collect
+from fkproxy.model.events import Event, Failed, Started, TextDelta, collect
 from fkproxy.model.usage import Usage
 from fkproxy.wire.sse import TextPattern
 from tests.dialects.golden import CASES, REPLIES, REQUESTS, Case, frames, once, plain
+from tests.fakes.order import check_order
 
 STREAMS = [case for case in REPLIES if case.stream is not None]
 COMPLETE = [case for case in REPLIES if case.status == 200 and '"failed"' not in (case.path / "events.jsonl").read_text()]

@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Dialect, ReplyContext
 from fkproxy.model.errors import Unrepresentable
-from fkproxy.model.events import ChoiceFinished, Done, Event, ReasoningDelta, Reply, Started, TextDelta, check_order, collect
+from fkproxy.model.events import ChoiceFinished, Done, Event, ReasoningDelta, Reply, Started, TextDelta, collect
 from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Text, ToolCall
 from tests.dialects.golden import REPLIES, REQUESTS, Case, frames
+from tests.fakes.order import check_order
 
 CONTEXT = ReplyContext(reply_id="reply-1", model="model-asked-for", created_s=1_700_000_000)
 COMPLETE = [case for case in REPLIES if case.status == 200 and '"failed"' not in (case.path / "events.jsonl").read_text()]

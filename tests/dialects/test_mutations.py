@@ -13,9 +13,10 @@ import pytest
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import ReplyContext
 from fkproxy.model.errors import FkproxyError, UpstreamProtocolError
-from fkproxy.model.events import Event, Failed, check_order, collect
+from fkproxy.model.events import Event, Failed, collect
 from fkproxy.wire.sse import Frame
 from tests.dialects.golden import REPLIES, REQUESTS, Case, frames
+from tests.fakes.order import check_order
 
 TRIES = 6
 CONTEXT = ReplyContext(reply_id="r", model="m", created_s=1)

@@ -21,11 +21,11 @@ from fkproxy.model.events import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
-    check_order,
     collect,
 )
 from fkproxy.model.parts import Media, Opaque, Reasoning, Refusal, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
+from tests.fakes.order import check_order
 
 START, STOP, DONE = Started(id="r"), ChoiceFinished(reason="stop"), Done()
 SEAL = Seal(dialect="d", data="s")

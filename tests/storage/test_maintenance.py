@@ -13,10 +13,10 @@ from sqlalchemy import update
 from fkproxy import __version__
 from fkproxy.storage import maintenance, open_store
 from fkproxy.storage.database import Database
-from fkproxy.storage.secrets import sealed_in
 from fkproxy.storage.store import Store
 from fkproxy.storage.tables import LEVEL, meta
-from fkproxy.storage.values import Actor, AuditEntry, BackupFailed, SecretLost, StoreUnavailable
+from fkproxy.storage.values import Actor, AuditEntry, SecretLost, StoreUnavailable
+from tests.fakes.sealed import sealed_in
 from tests.storage.conftest import KEYS, NEWER_KEYS
 
 
@@ -39,25 +39,6 @@ async def test_migrate_says_what_was_done_and_where_it_stands(url: str, tmp_path
     assert any(str(file) in line for line in first.lines)
     assert second.lines[0] == "nothing to migrate"
     assert not any(str(file) in line for line in second.lines)
-
-
-async def test_a_backup_can_be_opened(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
-    store, _ = await open_store(url)
-    await put_secret(store, "value")
-    report = await maintenance.backup(url, tmp_path / "copy.db")
-    assert "secrets.key" in report.lines[-1]
-    assert (await store.audit(limit=1))[0].action == "store.backup"
-    await store.close()
-    store, _ = await open_store(f"sqlite:///{tmp_path}/copy.db")
-    assert await secrets_of(store) == [(1, "value")]
-    await store.close()
-
-
-@pytest.mark.parametrize("kind", ["postgresql"])
-async def test_a_server_is_backed_up_by_its_own_tool(url: str, tmp_path: Path) -> None:
-    with pytest.raises(BackupFailed, match="pg_dump"):
-        await maintenance.backup(url, tmp_path / "copy", secret_keys=KEYS)
 
 
 async def test_a_key_file_is_rotated_beside_a_running_service(url: str, tmp_path: Path) -> None:

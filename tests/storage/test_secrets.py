@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fkproxy.directory import Document
-from fkproxy.storage.secrets import SecretBox, add_key, is_sealed, load_keys, open_box, parse_keys, sealed_in
+from fkproxy.storage.secrets import SecretBox, add_key, is_sealed, load_keys, open_box, parse_keys
 from fkproxy.storage.values import SecretLost
+from tests.fakes.sealed import sealed_in
 from tests.storage.conftest import KEYS, NEWER_KEYS
 
 PEPPER = b"p" * 32

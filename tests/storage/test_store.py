@@ -14,9 +14,9 @@ from sqlalchemy import text
 from fkproxy.directory import ClientKey, Document, KeyLimits, KeySecret, Pool
 from fkproxy.storage import documents
 from fkproxy.storage.opening import open_at
-from fkproxy.storage.secrets import sealed_in
 from fkproxy.storage.store import Store
 from fkproxy.storage.values import Actor, AuditEntry, AuditVerdict, BackupFailed, Conflict, SecretLost, StoreUnavailable, Tombstone
+from tests.fakes.sealed import sealed_in
 from tests.storage.conftest import KEYS, NEWER_KEYS, PATIENT
 
 ADMIN = Actor(kind="administrator", name="master")

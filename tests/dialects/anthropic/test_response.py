@@ -18,10 +18,11 @@ from fkproxy.model.errors import (
     UpstreamRefusedCredential,
     UpstreamRejected,
 )
-from fkproxy.model.events import Done, Event, Failed, Started, TextDelta, ToolCallDelta, UsageReported, check_order, collect
+from fkproxy.model.events import Done, Event, Failed, Started, TextDelta, ToolCallDelta, UsageReported, collect
 from fkproxy.model.parts import Reasoning, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
 from fkproxy.wire.sse import SseDecoder, encode_event
+from tests.fakes.order import check_order
 
 MESSAGES = DIALECTS["anthropic"]
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from fkproxy.dialects import UPSTREAM_DIALECTS
 from fkproxy.dialects.codex.response import LIMITS, PAUSED_FOR_TOOLS, StreamDecoder, decode_reply
 from fkproxy.model.errors import UpstreamProtocolError, UpstreamUnavailable
-from fkproxy.model.events import Failed, check_order, collect
+from fkproxy.model.events import Failed, collect
 from fkproxy.model.parts import Reasoning, Text, ToolCall
 from fkproxy.wire.sse import Frame
 from tests.dialects.codex.captures import CAPTURES, captured, decoded, said
 from tests.dialects.golden import plain
+from tests.fakes.order import check_order
 
 STARTED = ("turn/started", {"turn": {"id": "turn-1"}})
 COMPLETED = ("turn/completed", {"turn": {"status": "completed"}})

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from fkproxy.dialects.gemini.response import FINISH_REASONS, StreamDecoder, decode_reply
 from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamProtocolError, UpstreamRateLimited
-from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, Started, TextDelta, UsageReported, check_order, collect
+from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, Started, TextDelta, UsageReported, collect
 from fkproxy.model.parts import Media, Opaque, Reasoning, Seal, Text, ToolCall
 from fkproxy.model.usage import Tier, Usage
 from fkproxy.wire.sse import Frame, SseDecoder
+from tests.fakes.order import check_order
 
 
 def decoded(*responses: Any) -> list[Event]:

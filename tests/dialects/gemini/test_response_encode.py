@@ -31,7 +31,6 @@ from fkproxy.model.events import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
-    check_order,
     collect,
 )
 from fkproxy.model.parts import Media, Opaque, Seal, Text, ToolCall
@@ -39,6 +38,7 @@ from fkproxy.model.usage import Usage
 from fkproxy.wire.jsonarray import JsonArray
 from fkproxy.wire.late_event import BEGINNING
 from fkproxy.wire.sse import Frame, SseDecoder
+from tests.fakes.order import check_order
 
 CONTEXT = ReplyContext(reply_id="reply-1", model="asked-for", created_s=0)
 PNG = Media(kind="image", mime_type="image/png", data="AAAA")

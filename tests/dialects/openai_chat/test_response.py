@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from fkproxy.dialects import DIALECTS
-from fkproxy.model.events import ChoiceFinished, Event, Failed, ReasoningDelta, TextDelta, check_order, collect
+from fkproxy.model.events import ChoiceFinished, Event, Failed, ReasoningDelta, TextDelta, collect
 from fkproxy.model.parts import Seal, Text, ToolCall
 from fkproxy.wire.sse import TextPattern
 from tests.dialects.golden import frames
+from tests.fakes.order import check_order
 
 CHAT = DIALECTS["openai_chat"]
 

@@ -18,12 +18,12 @@ from fkproxy.model.events import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
-    check_order,
     collect,
 )
 from fkproxy.model.parts import Refusal, Text, ToolCall
 from fkproxy.model.usage import Usage
 from tests.dialects.golden import frames
+from tests.fakes.order import check_order
 
 RESPONSES = DIALECTS["openai_responses"]
 HEAD = {"id": "r", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []}
