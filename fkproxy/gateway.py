@@ -28,6 +28,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypedDict, Unpack
 
 import msgspec
 
@@ -68,7 +69,7 @@ from fkproxy.telemetry.prices import cost_usd
 from fkproxy.telemetry.record import CallRecord
 from fkproxy.turnstile import Turnstile
 
-__all__ = ["Gateway", "error_headers"]
+__all__ = ["CallPolicies", "Gateway", "error_headers"]
 
 _EXPIRE_AFTER_S = 5.0
 """How long after the call's own deadline it is cut off without a word."""
@@ -93,6 +94,19 @@ the account at the upstream is at fault (tried 2026-11).
 logger = logging.getLogger("fkproxy.gateway")
 
 
+class CallPolicies(TypedDict):
+    """What holds for every call, until it is changed."""
+
+    buckets: Buckets | None
+    meters: TokenMeters | None
+    turnstile: Turnstile | None
+    intake: Intake | None
+    timeouts: Timeouts
+    stream: StreamPolicy
+    retries: RetryPolicy
+    max_request_bytes: int
+
+
 class Gateway:
     """See the top of this file."""
 
@@ -101,20 +115,13 @@ class Gateway:
         *,
         fleet: Fleet,
         clientele: Clientele,
-        buckets: Buckets | None,
         slots: Slots,
         seals: SealStore,
-        timeouts: Timeouts,
-        stream: StreamPolicy,
-        retries: RetryPolicy,
         budget: RetryBudget,
-        meters: TokenMeters | None = None,
-        turnstile: Turnstile | None = None,
-        intake: Intake | None = None,
-        max_request_bytes: int,
         observers: Sequence[Callable[[CallRecord], None]],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = asyncio.sleep,
+        **policies: Unpack[CallPolicies],
     ) -> None:
         self.fleet = fleet
         self.budget = budget
@@ -127,39 +134,19 @@ class Gateway:
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
         self._expiries = _Expiries()
-        self.tune(
-            buckets=buckets,
-            meters=meters,
-            turnstile=turnstile,
-            intake=intake,
-            timeouts=timeouts,
-            stream=stream,
-            retries=retries,
-            max_request_bytes=max_request_bytes,
-        )
+        self.tune(**policies)
 
-    def tune(
-        self,
-        *,
-        buckets: Buckets | None,
-        meters: TokenMeters | None,
-        turnstile: Turnstile | None,
-        intake: Intake | None,
-        timeouts: Timeouts,
-        stream: StreamPolicy,
-        retries: RetryPolicy,
-        max_request_bytes: int,
-    ) -> None:
+    def tune(self, **policies: Unpack[CallPolicies]) -> None:
         """What holds for new calls; those under way keep what they began with."""
-        self._buckets = buckets
-        self._meters = meters
-        self._turnstile = turnstile
-        self._intake = intake
-        self._timeouts = timeouts
-        relay = Relay(seals=self._seals, total_s=timeouts.total_s, stream=stream, now=self._now)
+        self._buckets = policies["buckets"]
+        self._meters = policies["meters"]
+        self._turnstile = policies["turnstile"]
+        self._intake = policies["intake"]
+        self._timeouts = policies["timeouts"]
+        relay = Relay(seals=self._seals, total_s=self._timeouts.total_s, stream=policies["stream"], now=self._now)
         exchanger = Exchanger(relay, seals=self._seals, now=self._now)
-        self._attempts = Attempts(exchanger, policy=retries, budget=self.budget, now=self._now, sleep=self._sleep)
-        self._max_request_bytes = max_request_bytes
+        self._attempts = Attempts(exchanger, policy=policies["retries"], budget=self.budget, now=self._now, sleep=self._sleep)
+        self._max_request_bytes = policies["max_request_bytes"]
 
     def fleet_of(self, pool: str | None) -> Fleet:
         """A pool's part of the fleet; the whole for None. Raises `PoolInactive` for a pool that is not there."""

@@ -6,31 +6,19 @@ bucket.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
 
 from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
 from fkproxy.call import StreamPolicy
+from fkproxy.gateway import CallPolicies
 from fkproxy.intake import Intake
 from fkproxy.limits.bucket import Buckets
 from fkproxy.limits.tokens import TokenMeters
 from fkproxy.settings import Settings
 from fkproxy.turnstile import Turnstile
 
-__all__ = ["CallPolicies", "Policies"]
-
-
-class CallPolicies(TypedDict):
-    """See `Gateway.tune`."""
-
-    buckets: Buckets | None
-    meters: TokenMeters | None
-    turnstile: Turnstile | None
-    intake: Intake
-    timeouts: Timeouts
-    stream: StreamPolicy
-    retries: RetryPolicy
-    max_request_bytes: int
+__all__ = ["Policies"]
 
 
 class Policies:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fkproxy.policies import CallPolicies, Policies
+from fkproxy.gateway import CallPolicies
+from fkproxy.policies import Policies
 from fkproxy.settings import load
 
 

@@ -243,6 +243,8 @@ class Bench:
             stream=stream or StreamPolicy(),
             retries=retries or RetryPolicy(max_wait_s=0.0),
             budget=budget or RetryBudget(100),
+            meters=None,
+            turnstile=None,
             intake=intake,
             max_request_bytes=max_request_bytes,
             observers=[self.records.append, *([observer] if observer else [])],
