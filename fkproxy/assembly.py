@@ -164,7 +164,7 @@ def rows(fleet: Fleet) -> list[UpstreamRow]:
             in_flight=upstream.in_flight,
             quota=_quota(upstream),
             children=_children(upstream),
-            retry_after_s=_finite(max(upstream.standing.retry_after_s(None, now), upstream.breaker.retry_after_s(now))),
+            retry_after_s=_finite(upstream.retry_after_s(now)),
         )
         for upstream in fleet.upstreams
     ]

@@ -196,6 +196,10 @@ class Upstream:
         credential = self.adapter.credential.describe(now_s).state
         return credential if state == "active" else state
 
+    def retry_after_s(self, now: float) -> float:
+        """Seconds until it may be asked at all; 0.0 if it may now, infinity while an operator holds it."""
+        return max(self.standing.retry_after_s(None, now), self.breaker.retry_after_s(now))
+
     @property
     def refuses_credential(self) -> bool:
         """Its last word on our credential was that it does not take it, for everything or for one of its models."""

@@ -136,7 +136,7 @@ class UpstreamControl:
     def _view(self, upstream: Upstream) -> UpstreamView:
         now, now_s, standing = self._now(), time.time(), upstream.standing
         hold = standing.hold(None)
-        wait_s = max(standing.retry_after_s(None, now), upstream.breaker.retry_after_s(now))
+        wait_s = upstream.retry_after_s(now)
         return UpstreamView(
             key=upstream.key,
             provider_key=upstream.provider_key,

@@ -346,7 +346,7 @@ def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
     if upstream.credential:
         entry["credential"] = upstream.credential
     entry |= {"state": upstream.state(time.time()), "breaker": upstream.breaker.state(at)}
-    wait_s = max(upstream.breaker.retry_after_s(at), standing.retry_after_s(None, at))
+    wait_s = upstream.retry_after_s(at)
     if 0 < wait_s < float("inf"):
         entry["retry_after_s"] = round(wait_s, 1)
     hold = standing.hold(None)
