@@ -26,7 +26,7 @@ from fkproxy.model.usage import Usage
 from fkproxy.storage import files
 from fkproxy.storage.calls import Calls
 from fkproxy.storage.calls_import import Importer
-from fkproxy.storage.calls_values import CallFilter
+from fkproxy.storage.calls_values import Begins, CallFilter
 from fkproxy.storage.database import Database
 from fkproxy.storage.schema import bring_up
 from fkproxy.telemetry.entry import EntryEncoder
@@ -202,7 +202,7 @@ async def search_all(calls: Calls) -> None:
         "get": lambda: calls.get(found.request_id),
         "usage by model": lambda: calls.usage("model"),
         "usage by key, a day": lambda: calls.usage("key", since_s=NOW_S - 86400),
-        "spent": lambda: calls.spent(day_start_s=NOW_S - 43200, week_start_s=NOW_S - 5 * 86400, month_start_s=NOW_S - 25 * 86400),
+        "spent": lambda: calls.spent(Begins(NOW_S - 43200, NOW_S - 5 * 86400, NOW_S - 25 * 86400)),
     }
     for name, work in others.items():
         began = time.perf_counter()

@@ -30,7 +30,7 @@ from fkproxy.place import Place
 from fkproxy.settings import LoadedSettings, Problem, SettingsError, load_providers
 from fkproxy.settings.managed import effective
 from fkproxy.storage import files, open_store, snapshot
-from fkproxy.storage.calls_values import Retention
+from fkproxy.storage.calls_values import Begins, Retention
 from fkproxy.storage.calls_values import Spent as KeySpent
 from fkproxy.storage.values import Picture, StoreError, StoreUnavailable
 from fkproxy.telemetry.journal import Journal
@@ -362,11 +362,11 @@ class Administration:
         new = [window for window in WINDOWS if (window, starts[window]) not in self._seeded]
         if not new:
             return
-        begins = {f"{window}_start_s": start_s for window, start_s in starts.items()}
+        begins = Begins(starts["day"], starts["week"], starts["month"])
         if not self._seeded:
-            _tell(clientele, new, await calls.spent(**begins), at_s)
+            _tell(clientele, new, await calls.spent(begins), at_s)
         try:
-            _tell(clientele, new, await calls.spent_by_others(self.journal.ending, **begins), at_s)
+            _tell(clientele, new, await calls.spent_by_others(begins, self.journal.ending), at_s)
         except OSError as error:
             logger.warning("budgets begin without what waits in the journal: it cannot be read", extra={"reason": error.strerror})
         self._seeded.update((window, starts[window]) for window in new)

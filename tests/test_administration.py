@@ -26,7 +26,7 @@ from fkproxy.model.errors import NotAuthenticated
 from fkproxy.model.usage import Usage
 from fkproxy.place import place_of
 from fkproxy.settings import LoadedSettings, SettingsError, load, load_providers
-from fkproxy.storage.calls_values import Retention, Spent
+from fkproxy.storage.calls_values import Begins, Retention, Spent
 from fkproxy.storage.values import Actor, AuditEntry, Picture, StoreError, StoreUnavailable
 from tests.storage.journal import leave
 from tests.telemetry.records import record
@@ -408,15 +408,15 @@ async def test_what_was_used_is_told_of_each_window_once_also_when_the_clock_goe
     now_s, took_s, asked = datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp(), 100.0, 0
 
     class Slow:
-        async def spent(self, **_: float) -> dict[str, Spent]:
+        async def spent(self, _: Begins) -> dict[str, Spent]:
             nonlocal asked
             asked += 1
             return {"k": Spent(asked, 5000 * asked, 9.0 * asked, 290.0)}
 
-        async def spent_by_others(self, _: str, **begins: float) -> dict[str, Spent]:
+        async def spent_by_others(self, begins: Begins, _: str) -> dict[str, Spent]:
             nonlocal now_s
             now_s += took_s
-            return await self.spent(**begins)
+            return await self.spent(begins)
 
     made = administered(tmp_path)
     who = Directory(pools=(Pool(name="team"),), keys=(ClientKey(id="k", pool="team"),))

@@ -18,6 +18,7 @@ from fkproxy.storage import calls_export, calls_search, calls_usage, calls_waiti
 from fkproxy.storage.calls_import import Importer, ImporterFigures
 from fkproxy.storage.calls_retention import retain
 from fkproxy.storage.calls_values import (
+    Begins,
     CallFilter,
     CallPage,
     CallRow,
@@ -29,7 +30,6 @@ from fkproxy.storage.calls_values import (
     UsageFilter,
     UsageRow,
 )
-from fkproxy.storage.calls_waiting import Begins
 from fkproxy.storage.database import Database
 from fkproxy.storage.values import StoreError
 
@@ -95,13 +95,12 @@ class Calls:
         """Sums over the calls that began in a time, to the hour."""
         return await calls_usage.usage(self._database, by, since_s=since_s, until_s=until_s, which=which)
 
-    async def spent(self, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
-        """What every key has used in the windows that begin then, by its id."""
-        return await calls_usage.spent(self._database, day_start_s=day_start_s, week_start_s=week_start_s, month_start_s=month_start_s)
+    async def spent(self, begins: Begins) -> dict[str, Spent]:
+        """What every key has used in the windows that began then, by its id."""
+        return await calls_usage.spent(self._database, begins)
 
-    async def spent_by_others(self, own: str, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
+    async def spent_by_others(self, begins: Begins, own: str) -> dict[str, Spent]:
         """`spent`, with what waits in the journal, and without what the files say whose names end with `own`."""
-        begins = Begins(day_s=day_start_s, week_s=week_start_s, month_s=month_start_s)
         return await calls_waiting.spent_by_others(self._database, self._directory, begins, own, sleep=self._sleep)
 
     async def retain(self, keep: Retention) -> Removed:

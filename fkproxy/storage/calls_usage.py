@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fkproxy.limits.budget import Window, window_of
 from fkproxy.storage.calls_rows import NANO
 from fkproxy.storage.calls_tables import usage_hourly
-from fkproxy.storage.calls_values import GroupBy, Spent, UsageFilter, UsageRow
+from fkproxy.storage.calls_values import Begins, GroupBy, Spent, UsageFilter, UsageRow
 from fkproxy.storage.database import Database
 
 __all__ = ["HOUR_S", "hours_of", "spent", "spent_within", "usage"]
@@ -53,18 +53,15 @@ def _usage(row: Any, seconds: int) -> UsageRow:
     return UsageRow(group=row.group * seconds if seconds else row.group, cost_usd=cost_usd, **sums)
 
 
-async def spent(database: Database, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
-    """What every key has used in the windows that begin then, by its id; hours are whole, and so should the times be.
-
-    Raises StoreUnavailable.
-    """
+async def spent(database: Database, begins: Begins) -> dict[str, Spent]:
+    """What every key has used in the windows that began then, by its id. Raises StoreUnavailable."""
     async with database.read() as connection:
-        return await spent_within(connection, day_start_s=day_start_s, week_start_s=week_start_s, month_start_s=month_start_s)
+        return await spent_within(connection, begins)
 
 
-async def spent_within(connection: AsyncConnection, *, day_start_s: float, week_start_s: float, month_start_s: float) -> dict[str, Spent]:
+async def spent_within(connection: AsyncConnection, begins: Begins) -> dict[str, Spent]:
     """`spent`, within the caller's transaction."""
-    day, week, month = hours_of("day", day_start_s), hours_of("week", week_start_s), hours_of("month", month_start_s)
+    day, week, month = hours_of(begins)
     tokens = _columns.tokens_input + _columns.tokens_output
     statement = (
         select(
@@ -84,8 +81,13 @@ async def spent_within(connection: AsyncConnection, *, day_start_s: float, week_
     }
 
 
-def hours_of(window: Window, start_s: float) -> range:
-    """Those from `start_s` to the end of the window: what lies behind it was written by a clock that was wrong, and is no use of now."""
+def hours_of(begins: Begins) -> tuple[range, range, range]:
+    """Those of the day, of the week and of the month, each to its end: what lies behind it was written by a clock that was wrong, and is
+    no use of now."""
+    return _hours("day", begins.day_s), _hours("week", begins.week_s), _hours("month", begins.month_s)
+
+
+def _hours(window: Window, start_s: float) -> range:
     return range(int(start_s // HOUR_S), int(window_of(window, start_s)[1] // HOUR_S))
 
 

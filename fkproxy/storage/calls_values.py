@@ -11,6 +11,7 @@ from fkproxy.telemetry.record import Attempt, Skipped
 from fkproxy.telemetry.tally import Outcome
 
 __all__ = [
+    "Begins",
     "CallFilter",
     "CallPage",
     "CallRow",
@@ -170,6 +171,14 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     tokens_reasoning: int
     cost_usd: float
     cost_unknown: int
+
+
+class Begins(msgspec.Struct, frozen=True):
+    """When the windows of budgets began, unix seconds: whole hours, as what was used is summed up by them."""
+
+    day_s: float
+    week_s: float
+    month_s: float
 
 
 class Spent(NamedTuple):

@@ -14,17 +14,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-import msgspec
-
 from fkproxy.storage.calls_import import PIECE_BYTES, SLICE_LINES
 from fkproxy.storage.calls_rows import NANO, Batch
 from fkproxy.storage.calls_tables import journal_positions, usage_hourly
 from fkproxy.storage.calls_usage import hours_of, spent_within
-from fkproxy.storage.calls_values import Spent
+from fkproxy.storage.calls_values import Begins, Spent
 from fkproxy.storage.database import Database
 from fkproxy.telemetry.journal_files import journal_files, read_lines
 
-__all__ = ["Begins", "spent_by_others"]
+__all__ = ["spent_by_others"]
 
 _NOTHING = Spent(0, 0, 0.0, 0.0)
 _HOUR, _KEY, _INPUT, _OUTPUT, _COST = (
@@ -32,14 +30,6 @@ _HOUR, _KEY, _INPUT, _OUTPUT, _COST = (
 )
 
 Sleep = Callable[[float], Awaitable[object]]
-
-
-class Begins(msgspec.Struct, frozen=True):
-    """When the windows began, unix seconds."""
-
-    day_s: float
-    week_s: float
-    month_s: float
 
 
 async def spent_by_others(
@@ -52,7 +42,7 @@ async def spent_by_others(
     async with database.read() as connection:
         found = await connection.execute(journal_positions.select())
         positions: Mapping[str, int] = {row.file: row.read_bytes for row in found}
-        spent = await spent_within(connection, day_start_s=begins.day_s, week_start_s=begins.week_s, month_start_s=begins.month_s)
+        spent = await spent_within(connection, begins)
     for path in await asyncio.to_thread(journal_files, directory):
         offset, ours = positions.get(path.name, 0), path.name.endswith(own)
         start, end, sign = (0, offset, -1) if ours else (offset, None, 1)
@@ -84,7 +74,7 @@ def _add(spent: dict[str, Spent], lines: list[bytes], begins: Begins, sign: int)
     """By the hour, as it will be added up when it is in the store."""
     batch = Batch()
     batch.add(lines)
-    day, week, month = hours_of("day", begins.day_s), hours_of("week", begins.week_s), hours_of("month", begins.month_s)
+    day, week, month = hours_of(begins)
     for row in batch.usage():
         key_id, hour = str(row[_KEY]), _number(row[_HOUR])
         if not key_id:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from fkproxy.storage.calls import Calls
 from fkproxy.storage.calls_import import Importer
 from fkproxy.storage.calls_tables import journal_positions
-from fkproxy.storage.calls_values import CallFilter, ExportFormat, Retention
+from fkproxy.storage.calls_values import Begins, CallFilter, ExportFormat, Retention
 from fkproxy.storage.database import Database
 from fkproxy.telemetry.journal import Journal
 from tests.storage.journal import bring_in, import_all
@@ -137,5 +137,5 @@ async def test_usage_and_budgets_are_asked_here_too(database: Database, tmp_path
     await bring_in(database, tmp_path / "calls", [record(started_s=NOW_S, cost_usd=0.5)])
     assert [(row.group, row.calls) for row in await calls.usage("key")] == [("0badcafe", 1)]
     day = NOW_S - NOW_S % 86400
-    assert (await calls.spent(day_start_s=day, week_start_s=day, month_start_s=day))["0badcafe"].cost_day_usd == 0.5
+    assert (await calls.spent(Begins(day, day, day)))["0badcafe"].cost_day_usd == 0.5
     assert (await calls.retain(Retention(days=None, max_rows=0))).calls == 1

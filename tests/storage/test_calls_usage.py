@@ -10,7 +10,7 @@ from fkproxy.model.usage import Usage
 from fkproxy.storage.calls_retention import retain
 from fkproxy.storage.calls_tables import calls
 from fkproxy.storage.calls_usage import spent, usage
-from fkproxy.storage.calls_values import GroupBy, Retention, Spent, UsageFilter
+from fkproxy.storage.calls_values import Begins, GroupBy, Retention, Spent, UsageFilter
 from fkproxy.storage.database import Database
 from fkproxy.telemetry.record import CallRecord
 from tests.storage.journal import bring_in
@@ -81,13 +81,13 @@ async def test_what_keys_have_spent_is_told_by_day_week_and_month(database: Data
         call(MONDAY_S + 50 * HOUR_S, key=None, tokens=5),
     ]
     await bring_in(database, tmp_path / "calls", made)
-    found = await spent(database, day_start_s=MONDAY_S + 48 * HOUR_S, week_start_s=MONDAY_S, month_start_s=MONDAY_S - 10 * 24 * HOUR_S)
+    found = await spent(database, Begins(MONDAY_S + 48 * HOUR_S, MONDAY_S, MONDAY_S - 10 * 24 * HOUR_S))
     assert found == {"k1": Spent(31, 232, 0.5, 1.5), "k2": Spent(5, 5, 0.25, 0.25)}
 
 
 async def test_a_week_may_begin_before_its_month(database: Database, tmp_path: Path) -> None:
     await bring_in(database, tmp_path / "calls", [call(MONDAY_S + HOUR_S), call(MONDAY_S + 30 * HOUR_S)])
-    found = await spent(database, day_start_s=MONDAY_S + 24 * HOUR_S, week_start_s=MONDAY_S, month_start_s=MONDAY_S + 24 * HOUR_S)
+    found = await spent(database, Begins(MONDAY_S + 24 * HOUR_S, MONDAY_S, MONDAY_S + 24 * HOUR_S))
     assert found == {"k1": Spent(101, 202, 0.5, 0.5)}
 
 
@@ -99,7 +99,7 @@ async def test_what_a_clock_that_was_ahead_wrote_counts_in_the_windows_it_lies_i
         call(MONDAY_S + 3000 * 24 * HOUR_S, tokens=4000),  # another decade
     ]
     await bring_in(database, tmp_path / "calls", made)
-    found = await spent(database, day_start_s=MONDAY_S, week_start_s=MONDAY_S, month_start_s=MONDAY_S - 10 * 24 * HOUR_S)
+    found = await spent(database, Begins(MONDAY_S, MONDAY_S, MONDAY_S - 10 * 24 * HOUR_S))
     assert found == {"k1": Spent(2, 23, 0.5, 1.5)}
 
 

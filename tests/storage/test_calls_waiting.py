@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fkproxy.storage.calls_import import Importer
-from fkproxy.storage.calls_values import Spent
-from fkproxy.storage.calls_waiting import Begins, spent_by_others
+from fkproxy.storage.calls_values import Begins, Spent
+from fkproxy.storage.calls_waiting import spent_by_others
 from fkproxy.storage.database import Database
 from fkproxy.telemetry.journal import Journal
 from tests.storage.journal import bring_in, import_all, leave
