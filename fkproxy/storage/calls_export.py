@@ -9,13 +9,13 @@ import csv
 import io
 import operator
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
 
 import msgspec
 
 from fkproxy.storage.calls_search import rows_after
 from fkproxy.storage.calls_values import CallFilter, CallRow, Cursor, ExportFormat
 from fkproxy.storage.database import Database
+from fkproxy.wire.times import rfc3339
 
 __all__ = ["export"]
 
@@ -48,7 +48,7 @@ async def export(database: Database, which: CallFilter, kind: ExportFormat) -> A
 
 
 def _time(row: CallRow) -> str:
-    return datetime.fromtimestamp(row.started_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(row.started_ms / 1000, "milliseconds")
 
 
 def _json_line(row: CallRow) -> bytes:

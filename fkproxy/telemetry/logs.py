@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
-from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from fkproxy.model.errors import FkproxyError
 from fkproxy.telemetry.entry import cleaned
 from fkproxy.telemetry.output import Output
 from fkproxy.telemetry.record import MAX_AGENT_CHARS, RECORD_BYTES, Attempt, CallRecord
+from fkproxy.wire.times import rfc3339
 
 __all__ = ["AccessLog", "JsonFormatter", "LinesHandler", "configure", "dropped_lines", "granian_log_config", "set_level"]
 
@@ -46,6 +47,9 @@ _PRIORITY = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", 
 _OURS, _SERVERS = "fkproxy", "_granian"
 """What our own loggers are below, and the server's, which tell its start and its end. Of other libraries warnings are the least that is
 written: what they say besides tells addresses, headers, bodies, and every SQL statement with its values."""
+
+
+_timestamp = partial(rfc3339, precision="milliseconds")
 
 
 class _State:
@@ -136,15 +140,11 @@ def _line(level: int, text: str) -> bytes:
     return f"{prefix}{text}\n".encode("utf-8", "replace")
 
 
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
 def _lost(count: int) -> str:
     message = f"{count} log lines were lost: nobody read the output, or it could not be written"
     if _State.format == "pretty":
         return message
-    return msgspec.json.encode({"ts": _timestamp(datetime.now(UTC).timestamp()), "level": "WARNING", "msg": message}).decode()
+    return msgspec.json.encode({"ts": _timestamp(time.time()), "level": "WARNING", "msg": message}).decode()
 
 
 class JsonFormatter(MsgspecFormatter):

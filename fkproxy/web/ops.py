@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -37,6 +36,7 @@ from fkproxy.web.guesses import Guesses
 from fkproxy.web.paths import Paths
 from fkproxy.web.verify import Verifier
 from fkproxy.wire import json
+from fkproxy.wire.times import rfc3339
 
 __all__ = ["Ops"]
 
@@ -163,7 +163,7 @@ class Ops:
             "status": status,
             "ok": bool(callable_now),
             "version": __version__,
-            "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "timestamp": rfc3339(time.time()),
             "uptime_s": round(at - self._started, 1),
             "pid": os.getppid(),
             "calls_in_flight": self._gateway.in_flight,
@@ -374,4 +374,4 @@ def _describe(upstream: Upstream, at: float) -> dict[str, Any]:
 
 
 def _time(seconds: float | None) -> str | None:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if seconds else None
+    return rfc3339(seconds) if seconds else None

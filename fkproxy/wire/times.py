@@ -1,8 +1,8 @@
-"""Points in time as other people's JSON writes them: RFC 3339, unix seconds, unix milliseconds.
+"""Points in time: as we write them, in RFC 3339, and as other people's JSON does: that, unix seconds, unix milliseconds.
 
 Floor 0. Pure.
 
-Nobody says which one it is, so the value has to: RFC 3339 is text with dashes, and a number is told by its size. Numbers below a
+Nobody else says which one it is, so the value has to: RFC 3339 is text with dashes, and a number is told by its size. Numbers below a
 thousand million (seconds: 2001) are no time but a span or a flag; from a hundred thousand million on (seconds: the year 5138;
 milliseconds: 1973) they are milliseconds.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["read_time", "write_time"]
+__all__ = ["read_time", "rfc3339", "write_time"]
 
 _EARLIEST = 1e9
 _MILLISECONDS_FROM = 1e11
@@ -22,6 +22,11 @@ _LAST_S = 253_402_214_400.0
 
 _NUMBER = re.compile(r"\d{1,20}(\.\d{1,20})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def rfc3339(at_s: float, precision: Literal["seconds", "milliseconds"] = "seconds") -> str:
+    """`at_s` (unix seconds) in UTC."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def read_time(value: Any) -> float | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkproxy.wire.times import read_time, write_time
+from fkproxy.wire.times import read_time, rfc3339, write_time
 
 AT_S = 1_800_000_000.0
 """2027-01-15T08:00:00Z."""
@@ -29,6 +29,11 @@ SAME_MOMENT: list[Any] = [
     "2027-01-15T16:00:00.000+08:00",
     "2027-01-15T08:00:00",
 ]
+
+
+def test_our_own_times_are_in_utc() -> None:
+    assert rfc3339(AT_S) == rfc3339(AT_S + 0.9) == "2027-01-15T08:00:00Z"
+    assert rfc3339(AT_S + 0.25, "milliseconds") == "2027-01-15T08:00:00.250Z"
 
 
 @pytest.mark.parametrize("value", SAME_MOMENT)

@@ -7,7 +7,6 @@ a call's arguments are incomplete waits behind it. `message_start` goes out with
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
@@ -37,6 +36,7 @@ from fkproxy.model.events import (
 from fkproxy.model.parts import Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json, sse
+from fkproxy.wire.times import rfc3339
 
 __all__ = ["StreamEncoder", "encode_models", "encode_reply"]
 
@@ -320,8 +320,8 @@ def encode_models(models: list[ModelEntry]) -> bytes:
     """`GET /v1/models`."""
     data: list[dict[str, Any]] = []
     for model in models:
-        created = datetime.fromtimestamp(model.created_s, UTC).isoformat().replace("+00:00", "Z")
-        entry: dict[str, Any] = {"type": "model", "id": model.id, "display_name": model.display_name or model.id, "created_at": created}
+        entry: dict[str, Any] = {"type": "model", "id": model.id, "display_name": model.display_name or model.id}
+        entry["created_at"] = rfc3339(model.created_s)
         entry["lifecycle"] = "active"
         for name, limit in (("max_input_tokens", model.input_token_limit), ("max_tokens", model.output_token_limit)):
             if limit is not None:
