@@ -43,13 +43,15 @@ def secrets_of(entry: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
     for position, credential in enumerate(credentials if isinstance(credentials, (list, tuple)) else ()):
         if isinstance(credential, Mapping):
             yield from ((("credentials", position, field), credential[field]) for field in _OF_CREDENTIALS if field in credential)
-    quota = entry.get("quota")
-    for place, table in (
-        (("headers",), entry.get("headers")),
-        (("quota", "headers"), quota.get("headers") if isinstance(quota, Mapping) else None),
-    ):
+    for place, table in _headers_of(entry):
         if isinstance(table, Mapping):
             yield from (((*place, str(name)), value) for name, value in table.items())
+
+
+def _headers_of(entry: Mapping[str, Any]) -> tuple[tuple[Place, Any], ...]:
+    """Where headers stand, and what stands there."""
+    quota = entry.get("quota")
+    return (("headers",), entry.get("headers")), (("quota", "headers"), quota.get("headers") if isinstance(quota, Mapping) else None)
 
 
 def with_secrets(entry: Mapping[str, Any], change: Callable[[Place, Any], Any]) -> dict[str, Any]:
@@ -157,11 +159,7 @@ def sealed(entry: Mapping[str, Any], before: Mapping[str, Any] | None, box: Box,
 
 def _no_texts(entry: Mapping[str, Any], faults: list[Fault], at: Place) -> None:
     """Headers may be one text in a file; here each value has to be found."""
-    quota = entry.get("quota")
-    for place, table in (
-        (("headers",), entry.get("headers")),
-        (("quota", "headers"), quota.get("headers") if isinstance(quota, Mapping) else None),
-    ):
+    for place, table in _headers_of(entry):
         if table is not None and not isinstance(table, Mapping):
             faults.append(Fault(path_of((*at, *place)), "is not a table", "name → value"))
 
