@@ -133,6 +133,8 @@ MESSAGES: dict[str, Probe] = {
     "search result": _blocks({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "x"}]}),
     "tools": _messages(tools=[{"name": "f", "description": "d", "input_schema": SCHEMA}]),
     "tool with a name of more than 64 characters": _messages(tools=[{"name": "f" * 65, "input_schema": SCHEMA}]),
+    "strict tool": _messages(tools=[{"name": "f", "input_schema": SCHEMA, "strict": True}]),
+    "strict tool, a property may be left out": _messages(tools=[{"name": "f", "input_schema": {**SCHEMA, "required": []}, "strict": True}]),
     "tool choice: one tool": _messages(tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice={"type": "tool", "name": "f"}),
     "disable_parallel_tool_use": _messages(
         tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice={"type": "auto", "disable_parallel_tool_use": True}

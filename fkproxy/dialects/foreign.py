@@ -6,7 +6,7 @@ from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Opaque, Part, Text, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
 
-__all__ = ["carried", "choice_of", "extra_losses", "functions_of"]
+__all__ = ["carried", "choice_of", "extra_losses", "functions_of", "vendor_of"]
 
 
 def carried(extra: Extra, own: bool) -> Extra:
@@ -36,7 +36,7 @@ def functions_of(request: ChatRequest) -> tuple[Tool, ...]:
     return tuple(tool for tool in request.tools if tool.kind == "function")
 
 
-def _vendor(dialect: str) -> str:
+def vendor_of(dialect: str) -> str:
     """Whose the dialect is: a vendor with several writes its own name in front of theirs."""
     return dialect.partition("_")[0]
 
@@ -105,7 +105,7 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
                 if part.kind == "compaction" and "encrypted_content" in part.value:
                     raise Unrepresentable("an encrypted summary (compaction)", target, "only the vendor that made it can read it")
                 continue
-            if type(part) is not Text and _by_id(part) and _vendor(request.dialect) != _vendor(target):
+            if type(part) is not Text and _by_id(part) and vendor_of(request.dialect) != vendor_of(target):
                 raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
             if part.extra:
                 of_parts.append(part.extra)

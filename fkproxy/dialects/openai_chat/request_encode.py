@@ -18,7 +18,7 @@ from fkproxy.dialects.openai_chat.mistral import fit_body, is_mistral
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_ids import with_plain_ids, with_short_ids
 from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, takes_stop, thinks
-from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
+from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters, is_strict
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.dialects.pairing import results_behind_calls, with_results
 from fkproxy.dialects.tool_names import with_taken_names
@@ -127,6 +127,8 @@ def _tool(tool: Tool, dialect: str, model: str, losses: list[Loss]) -> dict[str,
             function[name] = given
     if dialect != _NAME and tool.parameters is not None:
         function["parameters"] = function_parameters(tool.parameters, losses, unions=not is_openai(model))
+    if tool.strict and not is_strict(tool, function.get("parameters"), dialect, _NAME, losses):
+        del function["strict"]
     own = tool.extra if dialect == _NAME else {}
     function |= {name: given for name, given in own.items() if not name.startswith("$")}
     return {"type": "function", "function": function, **own.get("$outer", {})}

@@ -17,7 +17,7 @@ from fkproxy.dialects.media import MADE, address_of, file_name
 from fkproxy.dialects.openai_ids import with_short_ids
 from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, thinks
 from fkproxy.dialects.openai_responses.items import NAME
-from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters
+from fkproxy.dialects.openai_schema import FUNCTION_NAME, function_parameters, is_strict
 from fkproxy.dialects.openai_user import encode_user
 from fkproxy.dialects.pairing import with_results
 from fkproxy.dialects.tool_names import with_taken_names
@@ -49,7 +49,7 @@ def encode_request(request: ChatRequest, model: str, *, whole: bool = True) -> E
     body: dict[str, Any] = {"model": model, **_conversation(request, own, losses)}
     body |= _sampling(request, model, own, thinking, losses)
     if not own and (functions := functions_of(request)):
-        body["tools"] = [_tool(tool, model, losses) for tool in functions]
+        body["tools"] = [_tool(tool, request.dialect, model, losses) for tool in functions]
     if not own and (choice := choice_of(request, NAME)) is not None:
         body["tool_choice"] = _tool_choice(choice)
     if request.parallel_tool_calls is not None:
@@ -192,12 +192,12 @@ def _sampling(request: ChatRequest, model: str, own: bool, thinking: bool, losse
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _tool(tool: Tool, model: str, losses: list[Loss]) -> dict[str, Any]:
+def _tool(tool: Tool, dialect: str, model: str, losses: list[Loss]) -> dict[str, Any]:
     body: dict[str, Any] = {"type": "function", "name": tool.name}
     if tool.description is not None:
         body["description"] = tool.description
     body["parameters"] = function_parameters(tool.parameters or {}, losses, unions=not is_openai(model))
-    body["strict"] = bool(tool.strict)
+    body["strict"] = is_strict(tool, body["parameters"], dialect, NAME, losses)
     return body
 
 
