@@ -1,6 +1,6 @@
 """Gemini generateContent, as the Gemini API and Vertex AI share it. Floor 1. Pure.
 
-request.py          a request, decoded
+request.py          a request, decoded     forward.py  on its way to a server of the same dialect
 request_encode.py   a request, encoded     schema.py  JSON Schema for it     thinking.py  effort, budget, level
 response.py         a reply, decoded
 response_encode.py  a reply, encoded
@@ -18,7 +18,7 @@ import msgspec
 
 from fkproxy.dialects.base import Encoded, ModelEntry, Operation, Peek, Route
 from fkproxy.dialects.conversation import ConversationMarks
-from fkproxy.dialects.gemini import errors, request, request_encode, response, response_encode, thinking, vertex
+from fkproxy.dialects.gemini import errors, forward, request, request_encode, response, response_encode, thinking, vertex
 from fkproxy.dialects.gemini.counting import Counter
 from fkproxy.dialects.gemini.embedding import Embedder
 from fkproxy.model.errors import FkproxyError, InvalidRequest, UpstreamProtocolError
@@ -69,6 +69,7 @@ class Gemini:
     keep_alive = late_event.BEGINNING
 
     encode_request = staticmethod(request_encode.encode_request)
+    forward_request = staticmethod(forward.forward_request)
     reasoning_of = staticmethod(thinking.reasoning_of)
     decode_reply = staticmethod(response.decode_reply)
     hear_reply = staticmethod(response.decode_reply)
@@ -91,10 +92,6 @@ class Gemini:
     def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
         """See `Dialect.decode_request`."""
         return request.decode_request(body, asked.model, stream=asked.stream)
-
-    def forward_request(self, body: bytes, asked: Peek, model: str) -> bytes:
-        """See `Dialect.forward_request`. The model is in the path, and usage is always told."""
-        return body
 
     def apply_reasoning(self, body: bytes, config: ReasoningConfig, model: str) -> Encoded:
         """See `Dialect.apply_reasoning`."""
