@@ -227,6 +227,15 @@ async def test_the_other_way_round(method: str, body: Any, shape: Any) -> None:
     assert json.loads(bench.adapters[0].calls[0].body) == {"model": "m", "input": ["one"], "encoding_format": "float"}
 
 
+async def test_what_only_the_clients_dialect_has_for_embeddings_is_told() -> None:
+    bench = Bench(("o", "openai_chat"))
+    bench.adapters[0].replies(b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [2]}]}')
+    one = {"model": "models/m", "content": {"parts": [{"text": "one"}]}, "taskType": "RETRIEVAL_QUERY"}
+    body = {"requests": [{**one, "autoTruncate": False}, {**one, "audio_track_extraction": True}]}
+    assert (await sent(bench, "gemini", body, target="m:batchEmbedContents"))[0] == 200
+    assert set(bench.record.losses) == {"taskType", "autoTruncate", "audioTrackExtraction"}
+
+
 @pytest.mark.parametrize("given", [[1, 2, 3], [[1, 2], [3]]])
 async def test_token_numbers_mean_nothing_to_another_vendor(given: Any) -> None:
     bench = Bench(("g", "gemini"))

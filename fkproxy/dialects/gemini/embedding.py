@@ -10,6 +10,7 @@ from fkproxy.dialects.base import Encoded, Peek
 from fkproxy.dialects.gemini.request import NAME, fields_of
 from fkproxy.model.embedding import EmbeddingReply, EmbeddingRequest
 from fkproxy.model.errors import InvalidRequest, UpstreamProtocolError
+from fkproxy.model.parts import Extra
 from fkproxy.model.request import Loss
 from fkproxy.model.usage import Usage
 from fkproxy.wire import json
@@ -40,17 +41,18 @@ class Embedder:
         if not entries:
             raise InvalidRequest("requests", "expected an array with at least one request")
         read = [_read(entry) for entry in entries]
-        if any(more != read[0][1] for _, more in read):
+        if any(more != read[0][1] for _, more, _ in read):
             raise InvalidRequest("requests", "all requests of a batch must have the same taskType, title and outputDimensionality")
         task, title, dimensions = read[0][1]
         return EmbeddingRequest(
             dialect=NAME,
             model=asked.model,
-            texts=tuple(text for text, _ in read),
+            texts=tuple(text for text, _, _ in read),
             single=asked.variant == _SINGLE,
             dimensions=dimensions,
             task=task,
             title=title,
+            extra={name: value for _, _, rest in read for name, value in rest.items()},
         )
 
     def encode_request(self, asked: EmbeddingRequest, model: str) -> Encoded:
@@ -87,7 +89,8 @@ class Embedder:
         return json.encode(body)
 
 
-def _read(entry: Fields) -> tuple[str, tuple[str | None, str | None, int | None]]:
+def _read(entry: Fields) -> tuple[str, tuple[str | None, str | None, int | None], Extra]:
+    entry.any("model")
     content = entry.within("content")
     if content is None:
         raise InvalidRequest(entry.at("content"), "expected an object, but it is missing")
@@ -95,4 +98,5 @@ def _read(entry: Fields) -> tuple[str, tuple[str | None, str | None, int | None]
     if not texts or any(text is None for text in texts):
         raise InvalidRequest(content.at("parts"), "expected parts with text")
     task, dimensions = entry.any("taskType"), entry.integer("outputDimensionality", 1)
-    return "".join(text for text in texts if text is not None), (task if isinstance(task, str) else None, entry.text("title"), dimensions)
+    asked = (task if isinstance(task, str) else None, entry.text("title"), dimensions)
+    return "".join(text for text in texts if text is not None), asked, entry.rest()

@@ -27,7 +27,7 @@ NAME = "gemini"
 KNOWN_FIELDS = frozenset(
     (
         *("contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "cachedContent", "labels"),
-        "continuationToken",
+        *("continuationToken", "autoTruncate", "documentOcr", "audioTrackExtraction"),
         *("reasoning", "seal", "tool_result", "tool_calls", "messages", "top_k", "user", "serviceTier", "store", "modelArmorConfig"),
     )
 )

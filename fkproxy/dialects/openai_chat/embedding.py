@@ -68,6 +68,7 @@ class Embedder:
         if asked.dimensions is not None:
             body["dimensions"] = asked.dimensions
         losses = [Loss(field=name) for name, value in (("taskType", asked.task), ("title", asked.title)) if value is not None]
+        losses += [Loss(field=name, from_client=True) for name in asked.extra]
         return Encoded(json.encode(body), tuple(losses))
 
     def decode_reply(self, body: bytes) -> EmbeddingReply:
