@@ -12,7 +12,7 @@ import msgspec
 
 from fkproxy import __version__
 from fkproxy.adapters.access import Access
-from fkproxy.adapters.anthropic import ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
+from fkproxy.adapters.anthropic import ANTHROPIC_CLIENT_HEADERS, ANTHROPIC_HEADERS, AnthropicApi, VertexClaude
 from fkproxy.adapters.base import Adapter, Credential, Timeouts
 from fkproxy.adapters.codex import CodexCli, CodexOnce, Crew, command_of, thread_settings
 from fkproxy.adapters.gemini import GeminiApi, VertexAi
@@ -175,7 +175,13 @@ class Workshop:
     # --- adapters
 
     def _access(
-        self, provider: Provider, entry: CredentialEntry, credential: Credential, auth_header: str, *more: tuple[str, str]
+        self,
+        provider: Provider,
+        entry: CredentialEntry,
+        credential: Credential,
+        auth_header: str,
+        *more: tuple[str, str],
+        passed: tuple[str, ...] = (),
     ) -> Access:
         return Access(
             self._client.origin(
@@ -186,7 +192,7 @@ class Workshop:
             credential,
             auth_header=provider.auth_header or auth_header,
             fixed=(*_FIXED, *more, *((name, value.get_secret_value()) for name, value in provider.headers.items())),
-            client_headers=provider.client_headers,
+            client_headers=(*passed, *provider.client_headers),
         )
 
     def _credential(self, provider: Provider, entry: CredentialEntry, name: str) -> Credential:
@@ -233,7 +239,9 @@ class Workshop:
         return AnthropicApi(
             self._client,
             DIALECTS["anthropic"],
-            self._access(provider, entry, self._credential(provider, entry, name), header, *ANTHROPIC_HEADERS),
+            self._access(
+                provider, entry, self._credential(provider, entry, name), header, *ANTHROPIC_HEADERS, passed=ANTHROPIC_CLIENT_HEADERS
+            ),
             provider_key=provider.name,
             models=rule_of(provider).models,
             beta_features=("*",) if provider.beta_features is None else provider.beta_features,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fkproxy.adapters.base import UpstreamCall
 from fkproxy.adapters.codex import CodexCli, Limits
 from fkproxy.adapters.http import HttpClient
 from fkproxy.assembly import Assembly
@@ -15,6 +16,7 @@ from fkproxy.providers import Built, Workshop
 from fkproxy.settings import SettingsError, load, load_providers
 from fkproxy.telemetry.prices import Rates
 from tests.e2e.processes import service_account
+from tests.fakes.upstream import FakeUpstream, reply
 
 OPENAI = {"OPENAI_API_KEY": "sk-upstream-key"}
 GEMINI = {"GOOGLE_API_KEY": "AIza-upstream-key"}
@@ -49,6 +51,25 @@ async def test_what_is_configured_is_what_there_is(settings: dict[str, str], exp
     built = build(settings, client)
     assert [(member.adapter.provider_key, member.adapter.models) for member in built.members] == expected
     assert [(rule.provider_key, rule.models) for rule in built.rules] == expected
+    await client.aclose()
+
+
+@pytest.mark.parametrize("more", ["", 'client_headers = ["anthropic-user-profile-id", "x-team"]\n'])
+async def test_whom_a_request_is_for_goes_to_anthropic_and_another_workspace_does_not(tmp_path: Path, more: str) -> None:
+    client = HttpClient()
+    async with FakeUpstream(reply()) as upstream:
+        file = tmp_path / "providers.toml"
+        file.write_text(
+            f'[[providers]]\nname = "a"\nadapter = "anthropic"\nbase_url = "{upstream.url}"\n{more}[[providers.credentials]]\nkey = "k"\n'
+        )
+        (member,) = build({"APP_PROVIDERS_FILE": str(file)}, client).members
+        said = {b"anthropic-user-profile-id": b"uprof_1", b"anthropic-workspace-id": b"wrkspc_1"}
+        exchange = await member.adapter.send(UpstreamCall(model="m", stream=False, body=b"{}", request_id="r", client_headers=said))
+        assert await exchange.head(20.0)
+        exchange.close()
+        (asked,) = upstream.asked
+        told = {name: value for name, value in asked.headers.items() if name.startswith("anthropic-")}
+        assert told == {"anthropic-version": "2023-06-01", "anthropic-user-profile-id": "uprof_1"}
     await client.aclose()
 
 

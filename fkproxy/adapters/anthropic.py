@@ -31,11 +31,14 @@ from fkproxy.wire import json
 if TYPE_CHECKING:
     from fkproxy.adapters.google_auth import GoogleTokens
 
-__all__ = ["ANTHROPIC_BASE_URL", "ANTHROPIC_HEADERS", "AnthropicApi", "VertexClaude"]
+__all__ = ["ANTHROPIC_BASE_URL", "ANTHROPIC_CLIENT_HEADERS", "ANTHROPIC_HEADERS", "AnthropicApi", "VertexClaude"]
 
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
 
 ANTHROPIC_HEADERS = (("anthropic-version", "2023-06-01"),)
+ANTHROPIC_CLIENT_HEADERS = ("anthropic-user-profile-id",)
+"""What a client says of its request in a header as others do in the body: whom it is for (anthropic 2.12, `user_profile_id`). A workspace
+is that of the credential."""
 _VERTEX_VERSION = "vertex-2023-10-16"
 _FEATURE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_FEATURES = 32
