@@ -86,6 +86,9 @@ def _block(fields: Fields, names: dict[str, str]) -> Part:
             return _thinking(fields)
         case "redacted_thinking":
             return Reasoning(redacted=True, seal=Seal(dialect=NAME, data=fields.needed_text("data")), extra=fields.rest())
+        case "fallback":
+            # The mark where another model took over, "not rendered into the prompt" (anthropic 2.12, `BetaFallbackBlockParam`).
+            return Text(text="", extra={"block.*": {"type": kind, **fields.rest()}})
         case "search_result":
             return _in_words(Opaque(dialect=NAME, kind=kind, value={"type": kind, **fields.rest()}))
         case _:

@@ -146,6 +146,19 @@ def test_what_a_user_brings_in_blocks_is_told_as_text_and_comes_back_as_it_was(b
     assert json.loads(MESSAGES.encode_request(request, "m").body)["messages"] == [question]
 
 
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "gemini"])
+def test_the_mark_where_another_model_took_over_is_nothing_to_other_vendors(dialect: str) -> None:
+    mark = {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}, "trigger": {"type": "refusal", "category": "cyber"}}
+    turns = [*USER, {"role": "assistant", "content": [mark, {"type": "text", "text": "yes"}]}, *USER]
+    marked = decode(messages=turns)
+    assert json.loads(MESSAGES.encode_request(marked, "m").body)["messages"] == turns
+    encoded = DIALECTS[dialect].encode_request(marked, "m")
+    assert encoded.losses == (Loss(field="messages[].content[].*"),)
+    told = json.dumps(json.loads(encoded.body))
+    assert "yes" in told
+    assert "fallback" not in told
+
+
 def test_a_thought_has_the_seal_of_this_dialect_or_none() -> None:
     signed, redacted, foreign = blocks(
         {"type": "thinking", "thinking": "a", "signature": "S"},
