@@ -339,8 +339,8 @@ another dialect. In its own dialect every request passes byte for byte, but for 
 - **carried**: said in the other dialect's own words.
 - **converted** *field*: said, but not in quite the same way.
 - **dropped** *field*: left out. Reply header `x-fkproxy-losses`, access line (`losses`) and `fkproxy_losses_total` name it. What a
-  *reply* holds that the client's dialect has no place for (a vendor's own tool at work, citations, images for a Messages client) is
-  named as `reply.kind` in the same places; in a stream the header has gone out before, the access line has it.
+  *reply* holds that the client's dialect has no place for (a vendor's own tool at work, citations, an image among thoughts, images for a
+  Messages client) is named as `reply.kind` in the same places; in a stream the header has gone out before, the access line has it.
 - **refused**: answered 400, because leaving it out would change the meaning, unless another upstream of the model can say it.
 
 Where the conversation begins with an answer, or ends with one that the model cannot go on with, and the upstream would refuse that, the

@@ -34,7 +34,7 @@ UNTOLD = {
 """What no reply of a dialect can say."""
 ONE_CHOICE = ("anthropic", "openai_responses")
 WITHOUT_SEALS_ON_CALLS = ("anthropic", "openai_responses")
-OPAQUE = ("vendor_tools", "web_search_call", "server_tools", "citations", "compaction_trigger", "compaction_item")
+OPAQUE = ("vendor_tools", "web_search_call", "server_tools", "citations", "compaction_trigger", "compaction_item", "image_drafts")
 ADDED = ("Media in the result", "Result of the tool call", "Answer with ", "(begin)", "(continue)")
 """How texts begin that an encoder adds."""
 

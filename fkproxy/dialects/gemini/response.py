@@ -322,7 +322,7 @@ class StreamDecoder:
             events.append(ToolCallStarted(index=index, id=call_id, name=call.name or "", choice=choice))
             events.append(ToolCallDelta(index=index, arguments=json.encode(call.args or {}).decode(), choice=choice))
         elif (media := _media(part)) is not None:
-            events.append(MediaReceived(media=media, choice=choice))
+            events.append(_draft(media, choice) if part.thought else MediaReceived(media=media, choice=choice))
         else:
             for field, name in _OPAQUE:
                 if (value := getattr(part, field)) is not None:
@@ -364,6 +364,13 @@ def _media(part: _Part) -> Media | None:
     if (file := part.file_data) is not None:
         return Media(kind=kind_of(file.mime_type or ""), mime_type=file.mime_type, url=file.file_uri, seal=seal)
     return None
+
+
+def _draft(media: Media, choice: int) -> OpaqueReceived:
+    """An image that the model made while it thought, and that is no answer: in other dialects only words are thoughts."""
+    field = "inlineData" if media.data is not None else "fileData"
+    inner = {"mimeType": media.mime_type, **({"data": media.data} if media.data is not None else {"fileUri": media.url})}
+    return OpaqueReceived(part=Opaque(dialect="gemini", kind="thought", value={field: inner, "thought": True}), choice=choice)
 
 
 def _logprobs(result: dict[str, Any]) -> list[dict[str, Any]]:
