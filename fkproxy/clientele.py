@@ -93,7 +93,7 @@ class Clientele:
         del self.under_way.calls[call]
         usd = record.cost_usd
         if charged is not record.usage and call.lease is not None:
-            usd = cost_usd(call.lease.upstream.terms.pricing, call.model_id, charged)
+            usd = cost_usd(call.lease.upstream.terms.pricing, call.model_id, charged, call.started_s)
         allowance.book(call.reservation, charged.total_tokens if charged is not None else None, usd, call.started_s)
 
     def bind(self, call: Call, peek: Peek, whole: Fleet) -> tuple[Peek, Fleet]:
@@ -121,9 +121,8 @@ class Clientele:
         if terms.limits_thinking and peek.operation == "chat":
             self._think(call)
         if allowance.budget.limits:
-            call.reservation = allowance.reserve(
-                call.expected_tokens, partial(_price, fleet, peek.model, call.expected_usage), call.started_s
-            )
+            price = partial(_price, fleet, peek.model, call.expected_usage, call.started_s)
+            call.reservation = allowance.reserve(call.expected_tokens, price, call.started_s)
         return peek, fleet
 
     @staticmethod
@@ -177,8 +176,8 @@ class Clientele:
                 self._allowances.of(key_id, terms).budget.seed(window, tokens, usd, at_s)
 
 
-def _price(fleet: Fleet, model: str, usage: Usage) -> float | None:
-    """What that use of a model costs at the upstream that is first in line. Raises `UnknownModel`."""
+def _price(fleet: Fleet, model: str, usage: Usage, at_s: float) -> float | None:
+    """What that use of a model costs then at the upstream that is first in line. Raises `UnknownModel`."""
     route = fleet.route(model)
     target = route.only or route.targets[0]
-    return cost_usd(fleet.upstreams[target.upstream].terms.pricing, target.model, usage)
+    return cost_usd(fleet.upstreams[target.upstream].terms.pricing, target.model, usage, at_s)

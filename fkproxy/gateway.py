@@ -346,6 +346,7 @@ class Gateway:
         peek = call.peek
         asked = call.asked_model or (peek.model if peek is not None else None)
         duration_s = self._now() - call.started
+        pricing = call.lease.upstream.terms.pricing if call.lease is not None else None
         record = CallRecord(
             request_id=call.request_id,
             started_s=call.started_s,
@@ -370,7 +371,7 @@ class Gateway:
             upstream_ms=call.upstream_s * 1000,
             ttft_ms=call.ttft_s * 1000 if call.ttft_s is not None else None,
             usage=call.usage,
-            cost_usd=cost_usd(call.lease.upstream.terms.pricing, call.model_id, call.usage) if call.lease is not None else None,
+            cost_usd=cost_usd(pricing, call.model_id, call.usage, call.started_s),
             finish_reason=call.finish_reason,
             error_code=call.error.code if call.error is not None else None,
             losses=call.recorded_losses,

@@ -143,7 +143,8 @@ quota_reset_seconds = "resets_at"
 The cost of a call stands in its access line (`cost_usd`) and in `fkproxy_cost_usd_total`. It follows from the vendor's list price, which
 comes with this version, or from `prices`; what neither knows stays unknown and is not counted as 0. Audio, images that a model makes, and
 what Anthropic keeps cached for an hour cost what the list or the entry says of them: an entry of `prices` stands in place of the model's
-whole list price; the table of its fields tells what the rest costs. Tools that are the vendor's own are not counted.
+whole list price; the table of its fields tells what the rest costs. A list price that changes on a day, or with the time of day, is that of
+the moment when the call began. Tools that are the vendor's own are not counted.
 
 A tier of service costs what the list has for it, or as many times the entry as its `tiers` say, by what the reply tells that it was served
 in, whatever the request asked for: Anthropic's `speed`, OpenAI's `service_tier` (`priority` and `fast` are one), Google's `serviceTier`

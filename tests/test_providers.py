@@ -114,7 +114,7 @@ async def test_an_operator_can_say_every_price_that_a_list_can(tmp_path: Path) -
     client = HttpClient()
     (member,) = build({"APP_PROVIDERS_FILE": str(tmp_path / "providers.toml")}, client).members
     assert member.terms.pricing is not None
-    assert member.terms.pricing.rates("m") == (Rates(**said, tiers={"fast": 2.0, "ultrafast": 6.0, "flex": 0.5}),)
+    assert member.terms.pricing.rates("m", None, 0.0) == (Rates(**said, tiers={"fast": 2.0, "ultrafast": 6.0, "flex": 0.5}),)
     await client.aclose()
 
 

@@ -6,7 +6,9 @@ usage has no cost. List prices come with the library, as of its release; nothing
 A tier of service has prices of its own where the library knows them; an operator's are multiplied. Where neither is known a tier costs what
 the standard one does.
 
-The library's own calculation takes 100 µs; its prices of a model are looked up once, and each call is a few multiplications.
+List prices change: from a day on, or with the time of day. A call costs what the model did when it began.
+
+The library's own calculation takes 100 µs; its prices of a model are looked up once for some time, and each call is a few multiplications.
 Source: github.com/pydantic/genai-prices, read 2026-11: above a threshold of input tokens the higher price is for all tokens.
 """
 
@@ -26,6 +28,8 @@ __all__ = ["Pricing", "Rates", "cost_usd", "warm_up"]
 
 _MILLION = 1e6
 _MAX_KNOWN = 1024
+_SAME_S = 900.0
+"""No list price changes within a quarter of an hour: full hours of every clock in the world begin with one."""
 
 _LISTED = {
     "input": "input_mtok",
@@ -102,41 +106,41 @@ class Pricing:
         self._url = url
         own = own or {}
         self._own = {form: rates for name, rates in own.items() for form in forms(name) if form == name or form not in own}
-        self._known: dict[str | tuple[str, Tier], tuple[Rates, ...]] = {}
+        self._known: dict[tuple[str, Tier | None, float], tuple[Rates, ...]] = {}
 
     @property
     def listed(self) -> bool:
         """Whether a list price may be looked up: see `warm_up`. Not where the operator has a price for every model."""
         return (self._vendor is not None or self._url is not None) and "*" not in self._own
 
-    def rates(self, model: str, tier: Tier | None = None) -> tuple[Rates, ...]:
-        """Those of one model, by rising threshold; none where nobody knows."""
-        key = model if tier is None else (model, tier)
+    def rates(self, model: str, tier: Tier | None, at_s: float) -> tuple[Rates, ...]:
+        """Those of one model at that time, unix seconds, by rising threshold; none where nobody knows."""
+        key = model, tier, at_s // _SAME_S
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._find(model, tier) or (self._find(bare(model), tier) if bare(model) != model else ())
+            known = self._find(model, tier, at_s) or (self._find(bare(model), tier, at_s) if bare(model) != model else ())
             self._known[key] = known
         return known
 
-    def _find(self, model: str, tier: Tier | None) -> tuple[Rates, ...]:
+    def _find(self, model: str, tier: Tier | None, at_s: float) -> tuple[Rates, ...]:
         for pattern, rates in self._own.items():
             # An exact name is there in each of its forms already, so that one that has a price in its own keeps it.
             if fits(model, pattern):
                 return (rates,)
         if not self.listed:
             return ()
-        return _listed(model, self._vendor, self._url, tier)
+        return _listed(model, self._vendor, self._url, tier, at_s)
 
 
-def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None) -> float | None:
-    """What one call cost; None where that is not known."""
+def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None, at_s: float) -> float | None:
+    """What one call cost that began at `at_s`, unix seconds; None where that is not known."""
     if pricing is None or model is None or usage is None:
         return None
     chosen: Rates | None = None
-    stand_in = pricing.rates(usage.model, usage.tier) if usage.model is not None else ()
-    for rates in stand_in or pricing.rates(model, usage.tier):
+    stand_in = pricing.rates(usage.model, usage.tier, at_s) if usage.model is not None else ()
+    for rates in stand_in or pricing.rates(model, usage.tier, at_s):
         if not rates.above_input_tokens or (usage.input_tokens or 0) > rates.above_input_tokens:
             chosen = rates
     return chosen.cost_usd(usage) if chosen is not None else None
@@ -149,10 +153,10 @@ def _share(count: int | None, whole: int) -> int:
 
 def warm_up() -> None:
     """Load the list prices: a tenth of a second that no call should wait for, and some megabytes that only who needs them should have."""
-    _listed("", "", None)
+    _listed("", "", None, None, 0.0)
 
 
-def _listed(model: str, vendor: str | None, url: str | None, tier: Tier | None = None) -> tuple[Rates, ...]:
+def _listed(model: str, vendor: str | None, url: str | None, tier: Tier | None, at_s: float) -> tuple[Rates, ...]:
     # Imported here: it takes a tenth of a second and ten megabytes, and only who has a vendor's upstream needs it.
     from genai_prices.data_snapshot import get_snapshot
 
@@ -162,7 +166,7 @@ def _listed(model: str, vendor: str | None, url: str | None, tier: Tier | None =
         return ()
     # The library may have the model from another seller's list, whose tiers this one need not have.
     own = any(each is found for each in seller.models)
-    prices = found.get_prices(datetime.now(UTC), _TIERS.get(tier) if own else None)
+    prices = found.get_prices(datetime.fromtimestamp(at_s, UTC), _TIERS.get(tier) if own else None)
     if prices.input_mtok is None:
         return ()
     fields = {field: getattr(prices, name) for field, name in _LISTED.items()}

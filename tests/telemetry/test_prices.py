@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 import pytest
 
 from fkproxy.model.usage import Tier, Usage
-from fkproxy.telemetry.prices import Pricing, Rates, cost_usd, warm_up
+from fkproxy.telemetry import prices
+from fkproxy.telemetry.prices import Pricing, Rates, warm_up
+
+NOW_S = datetime.fromisoformat("2026-11-23T12:00Z").timestamp()
 
 USAGE = Usage(input_tokens=1_000_000, output_tokens=100_000, cached_input_tokens=400_000, cache_write_tokens=100_000)
+
+
+def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None, at_s: float = NOW_S) -> float | None:
+    return prices.cost_usd(pricing, model, usage, at_s)
 
 
 def test_every_kind_of_token_has_its_price() -> None:
@@ -109,7 +118,7 @@ def test_list_prices_of_a_vendor_and_of_an_address() -> None:
 def test_above_a_threshold_all_tokens_cost_more() -> None:
     below, above = Usage(input_tokens=200_000, output_tokens=0), Usage(input_tokens=200_001, output_tokens=0)
     pricing = Pricing(vendor="google")
-    rates = pricing.rates("gemini-2.5-pro")
+    rates = pricing.rates("gemini-2.5-pro", None, NOW_S)
     assert [each.above_input_tokens for each in rates] == [0, 200_000]
     first, second = cost_usd(pricing, "gemini-2.5-pro", below), cost_usd(pricing, "gemini-2.5-pro", above)
     assert first == pytest.approx(0.2 * rates[0].input)
@@ -117,21 +126,38 @@ def test_above_a_threshold_all_tokens_cost_more() -> None:
     assert rates[1].input > rates[0].input
 
 
+@pytest.mark.parametrize(
+    ("vendor", "model", "before", "after", "times"),
+    [
+        ("openai", "o3", "2025-06-09T23:59:59", "2025-06-10T00:00:00", 0.2),
+        ("google", "gemini-3.8-flash", "2026-12-31T23:59:59", "2027-01-01T00:00:00", 2),
+        ("deepseek", "deepseek-chat", "2026-11-23T16:29:59", "2026-11-23T16:30:00", 0.5),
+        ("deepseek", "deepseek-chat", "2026-11-24T00:29:59", "2026-11-24T00:30:00", 2),
+    ],
+)
+def test_a_call_costs_what_the_model_did_when_it_began(vendor: str, model: str, before: str, after: str, times: float) -> None:
+    pricing, usage = Pricing(vendor=vendor), Usage(input_tokens=1000, output_tokens=0)
+    first, second, late = (cost_usd(pricing, model, usage, datetime.fromisoformat(f"{at}Z").timestamp()) for at in (before, after, before))
+    assert first
+    assert second == pytest.approx(times * first)
+    assert late == first, "it began before, and ends after one that did not"
+
+
 def test_an_operators_own_price_holds_however_a_date_is_written() -> None:
     dashed, at, usual = (Rates(input=float(price), output=0.0) for price in (1, 2, 3))
     one = Pricing(own={"m-20251001": dashed, "m*": usual})
-    assert [one.rates(model) for model in ("m-20251001", "m@20251001", "m-20240101")] == [(dashed,), (dashed,), (usual,)]
+    assert [one.rates(model, None, NOW_S) for model in ("m-20251001", "m@20251001", "m-20240101")] == [(dashed,), (dashed,), (usual,)]
     several = Pricing(own={"m-2025*": dashed, "*": usual})
-    assert [several.rates(model) for model in ("m-20251001", "m@20251001", "m@20240101")] == [(dashed,), (dashed,), (usual,)]
+    assert [several.rates(model, None, NOW_S) for model in ("m-20251001", "m@20251001", "m@20240101")] == [(dashed,), (dashed,), (usual,)]
     both = Pricing(own={"m-20251001": dashed, "m@20251001": at})
-    assert [both.rates(model) for model in ("m-20251001", "m@20251001")] == [(dashed,), (at,)]
+    assert [both.rates(model, None, NOW_S) for model in ("m-20251001", "m@20251001")] == [(dashed,), (at,)]
 
 
 def test_an_operators_own_price_wins_and_names_do_not_fill_the_memory() -> None:
     pricing = Pricing(vendor="openai", own={"gpt-4o*": Rates(input=0.0, output=0.0)})
     assert cost_usd(pricing, "gpt-4o-mini", USAGE) == 0.0
     for number in range(3000):
-        pricing.rates(f"invented-{number}")
+        pricing.rates(f"invented-{number}", None, NOW_S)
     assert len(pricing._known) <= 1024
 
 
@@ -139,7 +165,7 @@ def test_lists_are_not_needed_where_every_model_has_a_price() -> None:
     some, every = {"gpt-*": Rates(input=1, output=2)}, {"gpt-*": Rates(input=1, output=2), "*": Rates(input=3, output=4)}
     assert Pricing(vendor="openai", own=some).listed
     assert not Pricing(vendor="openai", own=every).listed
-    assert Pricing(vendor="openai", own=every).rates("claude-opus-4-5") == (Rates(input=3, output=4),)
+    assert Pricing(vendor="openai", own=every).rates("claude-opus-4-5", None, NOW_S) == (Rates(input=3, output=4),)
     assert not Pricing(own=some).listed
 
 
@@ -149,13 +175,17 @@ def test_a_cached_share_larger_than_the_input_costs_nothing_twice() -> None:
 
 
 def test_what_embeds_has_a_price() -> None:
-    rates = Pricing(vendor="openai").rates("text-embedding-3-large")
+    rates = Pricing(vendor="openai").rates("text-embedding-3-large", None, NOW_S)
     assert rates
     assert rates[0].output is None
 
 
 def test_a_models_name_with_googles_collection_has_its_price() -> None:
-    assert Pricing(vendor="google").rates("models/gemini-2.5-pro") == Pricing(vendor="google").rates("gemini-2.5-pro") != ()
+    assert (
+        Pricing(vendor="google").rates("models/gemini-2.5-pro", None, NOW_S)
+        == Pricing(vendor="google").rates("gemini-2.5-pro", None, NOW_S)
+        != ()
+    )
 
 
 def test_the_way_to_a_model_changes_no_price() -> None:
