@@ -321,10 +321,12 @@ class Call:
         if given is not None and made is not None and not broken:
             return usage
         expected = self._expected or _NOTHING
+        output = max(made or 0, expected.output_tokens or 0, self.events_sent)
         return msgspec.structs.replace(
             usage,
             input_tokens=expected.input_tokens if given is None else given,
-            output_tokens=max(made or 0, expected.output_tokens or 0, self.events_sent),
+            output_tokens=output,
+            parts=usage.parts and (*usage.parts, Usage(input_tokens=0, output_tokens=output - (made or 0), tier=usage.tier)),
         )
 
     @property

@@ -370,7 +370,7 @@ class Gateway:
             upstream_status=call.upstream_status,
             upstream_ms=call.upstream_s * 1000,
             ttft_ms=call.ttft_s * 1000 if call.ttft_s is not None else None,
-            usage=call.usage,
+            usage=msgspec.structs.replace(call.usage, parts=()) if call.usage is not None and call.usage.parts else call.usage,
             cost_usd=cost_usd(pricing, call.model_id, call.usage, call.started_s),
             finish_reason=call.finish_reason,
             error_code=call.error.code if call.error is not None else None,

@@ -151,8 +151,9 @@ in, whatever the request asked for: Anthropic's `speed`, OpenAI's `service_tier`
 and `trafficType`. Where neither names the tier it costs what the standard one does: the list that comes with this version has OpenAI's
 `fast` and `flex` and Anthropic's `fast`, not OpenAI's `ultrafast`, and of Google's models those that speak.
 
-What a model of Anthropic's `fallbacks` answered costs what that model does, if it has a price. What a model made before it declined, which
-Anthropic bills beside, is not counted.
+Where Anthropic tells of several attempts at one reply, each is counted and costs what its own model does, if that has a price: models of
+`fallbacks`, the one that declined within its answer before them too, an adviser, the summary of a conversation that is shortened. A refusal
+before any output costs nothing.
 
 ```toml
 [providers.prices]

@@ -21,6 +21,7 @@ from fkproxy.model.errors import MethodNotAllowed
 from fkproxy.telemetry.entry import EntryEncoder
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.upstream import Terms
+from fkproxy.wire.sse import encode_event
 from tests.fakes.keys import asking, begun, call, directory, key, send
 from tests.fakes.pipeline import Bench, Hang, ListClient
 from tests.test_attempts import failing, outcomes
@@ -193,7 +194,7 @@ async def test_the_time_for_the_body_is_no_limit_for_what_comes_after_it() -> No
 
 # --- what counts against a key's limits when it is over
 
-TERMS = Terms(timeouts=Timeouts(), pricing=Pricing(own={"*": Rates(input=1.0, output=10.0)}))
+TERMS = Terms(timeouts=Timeouts(), pricing=Pricing(own={"adviser": Rates(input=5.0, output=50.0), "*": Rates(input=1.0, output=10.0)}))
 QUESTION = json.dumps({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}).encode()
 
 
@@ -241,6 +242,29 @@ async def test_who_hangs_up_before_the_usage_pays_for_what_has_come(events: int,
     assert (bench.record.client_ended, bench.record.usage) == (True, None)
     given, made = len(body) // 4, made or events + 1  # the role
     assert (spent(bench).tokens, spent(bench).usd) == (given + made, pytest.approx((given + made * 10) / 1e6))
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_what_another_model_did_for_a_reply_counts_at_its_own_price_also_when_the_client_leaves(left: bool) -> None:
+    bench, hang = limited("anthropic", spend_usd_per_day=1.0), Hang()
+    attempts = [("message", None, 400, 80), ("advisor_message", "adviser", 800, 1600), ("message", None, 500, 20)]
+    iterations = [{"type": kind, "model": model, "input_tokens": given, "output_tokens": made} for kind, model, given, made in attempts]
+    told = {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 100, "iterations": iterations}}
+    ended = [{**told, "delta": {"stop_reason": "end_turn"}}, {"type": "message_stop"}]
+    came, end = (b"".join(encode_event(event["type"], json.dumps(event).encode()) for event in part) for part in ([told], ended))
+    bench.adapters[0].streams(begun("anthropic") + came, *([hang] if left else [end]))
+    body = asking("anthropic", max_tokens=2000)
+    if left:
+        assert await hang_up(bench, body, "anthropic", hang) is None
+    else:
+        assert (await send(bench, body, "anthropic")).status == 200
+    record = bench.record
+    said_usd = (900 + 100 * 10 + 800 * 5 + 1600 * 50) * 1e-6
+    assert record.usage is not None
+    assert (record.client_ended, record.usage.total_tokens, record.usage.parts) == (left, 1700 + 1700, ())
+    assert record.cost_usd == pytest.approx(said_usd)
+    more = 2000 - 1700 if left else 0
+    assert (spent(bench).tokens, spent(bench).usd) == (3400 + more, pytest.approx(said_usd + more * 10e-6))
 
 
 async def test_a_stream_whose_upstream_counts_nothing_counts_as_what_has_come() -> None:

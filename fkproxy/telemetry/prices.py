@@ -138,6 +138,13 @@ def cost_usd(pricing: Pricing | None, model: str | None, usage: Usage | None, at
     """What one call cost that began at `at_s`, unix seconds; None where that is not known."""
     if pricing is None or model is None or usage is None:
         return None
+    if not usage.parts:
+        return _cost_usd(pricing, model, usage, at_s)
+    known = [usd for part in usage.parts if (usd := _cost_usd(pricing, model, part, at_s)) is not None]
+    return sum(known) if len(known) == len(usage.parts) else None
+
+
+def _cost_usd(pricing: Pricing, model: str, usage: Usage, at_s: float) -> float | None:
     chosen: Rates | None = None
     stand_in = pricing.rates(usage.model, usage.tier, at_s) if usage.model is not None else ()
     for rates in stand_in or pricing.rates(model, usage.tier, at_s):

@@ -78,6 +78,16 @@ def test_a_model_that_stands_in_costs_its_own_price() -> None:
     assert cost_usd(pricing, "claude-fable-5", fast) == pytest.approx((1000 * 10 + 100 * 50) * 1e-6)
 
 
+def test_what_is_paid_for_in_parts_costs_what_each_does() -> None:
+    parts = tuple(Usage(input_tokens=60_000, output_tokens=100, model=model) for model in (None, None, "claude-opus-5"))
+    usage = Usage(input_tokens=180_000, output_tokens=300, parts=parts)
+    below = (60_000 * 0.1 + 100 * 0.5) * 1e-6
+    assert cost_usd(Pricing(vendor="anthropic"), "claude-haiku-5-5", usage) == pytest.approx(2 * below + (60_000 * 5 + 100 * 25) * 1e-6)
+    assert cost_usd(Pricing(own={"claude-opus-5": Rates(input=1.0, output=1.0)}), "m", usage) is None
+    free = msgspec.structs.replace(usage, parts=(Usage(input_tokens=0, output_tokens=0),))
+    assert cost_usd(Pricing(vendor="anthropic"), "claude-haiku-5-5", free) == 0.0
+
+
 def test_a_tier_has_thresholds_of_its_own() -> None:
     pricing, usage = Pricing(vendor="openai"), Usage(input_tokens=300_000, output_tokens=0)
     standard, fast = (cost_usd(pricing, "gpt-5.6-sol", msgspec.structs.replace(usage, tier=tier)) for tier in (None, "fast"))

@@ -18,6 +18,7 @@ import msgspec
 
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
 from fkproxy.dialects.anthropic.errors import error_of
+from fkproxy.dialects.anthropic.usage import Counts, usage_of
 from fkproxy.model.errors import UpstreamProtocolError
 from fkproxy.model.events import (
     ChoiceFinished,
@@ -35,7 +36,6 @@ from fkproxy.model.events import (
     UsageReported,
 )
 from fkproxy.model.parts import Opaque, Seal
-from fkproxy.model.usage import Usage, tier_of
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame
 
@@ -50,30 +50,7 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "pause_turn": "pause",
     "refusal": "refusal",
 }
-
-
-class _TokenDetails(msgspec.Struct, gc=False):
-    thinking_tokens: int | None = None
-
-
-class _Written(msgspec.Struct, gc=False):
-    """Of what was written to the cache what stays there for an hour."""
-
-    ephemeral_1h_input_tokens: int | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.ephemeral_1h_input_tokens)
-
-
-class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _Written | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens_details: _TokenDetails | None = None
-    speed: Any = None
-    iterations: Any = None
+_REFUSAL = "refusal"
 
 
 class _Message(msgspec.Struct):
@@ -83,7 +60,7 @@ class _Message(msgspec.Struct):
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: Any = None
-    usage: _Usage | None = None
+    usage: Counts | None = None
     type: str | None = None
     error: Any = None
 
@@ -108,12 +85,10 @@ class _Event(msgspec.Struct):
     index: int | None = None
     content_block: dict[str, Any] | None = None
     delta: _Delta | None = None
-    usage: _Usage | None = None
+    usage: Counts | None = None
     error: Any = None
 
 
-_MAX_NAME_CHARS = 256
-"""A name is kept with the call's record, for as long as that waits; longer ones have no price."""
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
@@ -177,13 +152,14 @@ _TEXT_MARKS = (b'"text":"', b'"text": "')
 class StreamDecoder:
     """See `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_aside", "_block", "_calls", "_ended", "_finished", "_index", "_pieces", "_started", "_usage")
+    __slots__ = ("_aside", "_block", "_calls", "_empty", "_ended", "_finished", "_index", "_pieces", "_started", "_usage")
     finished = complete = False
 
     def __init__(self) -> None:
         self._started = False
         self._finished = False
         self._ended = False
+        self._empty = True
         self._calls = 0
         self._block: dict[str, Any] | None = None
         self._index = 0
@@ -191,7 +167,7 @@ class StreamDecoder:
         self._pieces: list[str] = []
         self._aside: dict[int, _Call] = {}
         """Index of its block → a call that has not ended, although another block has begun."""
-        self._usage = _Usage()
+        self._usage = Counts()
 
     def skims(self, frame: Frame) -> bytes:
         """See `dialects.base.StreamDecoder.skims`."""
@@ -236,7 +212,8 @@ class StreamDecoder:
             case "message_start":
                 return self.start(event.message or _Message())
             case "message_delta":
-                return [*self._begun(), *self._counted(event.usage), *self._last(event.delta)]
+                refused = event.delta is not None and event.delta.stop_reason == _REFUSAL and self._empty
+                return [*self._begun(), *self._counted(event.usage, refused=refused), *self._last(event.delta)]
             case "message_stop":
                 return self.end()
             case "error":
@@ -252,12 +229,13 @@ class StreamDecoder:
         if self._started:
             return []
         self._started = True
-        return [Started(id=message.id, model=message.model), *self._counted(message.usage)]
+        refused = message.stop_reason == _REFUSAL and not message.content
+        return [Started(id=message.id, model=message.model), *self._counted(message.usage, refused=refused)]
 
     def _begun(self) -> list[Event]:
         return [] if self._started else self.start(_Message())
 
-    def _counted(self, usage: _Usage | None) -> list[Event]:
+    def _counted(self, usage: Counts | None, *, refused: bool) -> list[Event]:
         """Counts are cumulative, and a later event need not repeat all of them: some servers write 0 for those that they do not."""
         if usage is None:
             return []
@@ -266,7 +244,7 @@ class StreamDecoder:
             value = getattr(usage, name)
             if value or (value is not None and getattr(known, name) is None):
                 setattr(known, name, value)
-        return [UsageReported(usage=_usage(known))]
+        return [UsageReported(usage=usage_of(known, refused=refused))]
 
     def _last(self, delta: _Delta | None) -> list[Event]:
         if delta is None or delta.stop_reason is None:
@@ -289,7 +267,7 @@ class StreamDecoder:
         events = self._put_aside(index)
         if self._finished:
             return events
-        self._block, self._index = block, index
+        self._block, self._index, self._empty = block, index, False
         self._pieces = []
         match block.get("type"):
             case "text":
@@ -397,31 +375,3 @@ class _Call:
 
 def _citation(citation: Any) -> OpaqueReceived:
     return OpaqueReceived(part=Opaque(dialect=NAME, kind="citation", value=citation))
-
-
-def _usage(usage: _Usage) -> Usage:
-    """Anthropic counts what it read from its cache and what it wrote to it beside the other input.
-
-    Its `service_tier` tells what was paid for beforehand, and is no price of a token (platform.claude.com/docs/en/api/service-tiers).
-    """
-    given, read, written = usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens
-    details = usage.output_tokens_details
-    return Usage(
-        input_tokens=None if given is None else given + (read or 0) + (written or 0),
-        output_tokens=usage.output_tokens,
-        cached_input_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=details.thinking_tokens if details is not None else None,
-        cache_write_1h_tokens=usage.cache_creation.ephemeral_1h_input_tokens if usage.cache_creation else None,
-        tier=tier_of(usage.speed),
-        model=_stand_in(usage.iterations) if usage.iterations else None,
-    )
-
-
-def _stand_in(iterations: Any) -> str | None:
-    """The model of `fallbacks` that answered. The counts beside are its own, also where a stream began with the model that was asked
-    (platform.claude.com/docs/en/build-with-claude/refusals-and-fallback, read 2026-11).
-    """
-    attempts = [each for each in iterations if isinstance(each, dict)] if isinstance(iterations, list) else []
-    models = (each.get("model") for each in attempts if each.get("type") == "fallback_message")
-    return next((model for model in models if isinstance(model, str) and len(model) <= _MAX_NAME_CHARS), None)

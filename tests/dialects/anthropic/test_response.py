@@ -191,42 +191,6 @@ def test_what_was_written_for_an_hour_is_told_apart() -> None:
         assert collect(events).usage == usage
 
 
-@pytest.mark.parametrize(("speed", "tier"), [("fast", "fast"), ("standard", None), ("new", None), (None, None), ({"a": 1}, None)])
-def test_the_speed_of_a_reply_is_its_tier(speed: Any, tier: str | None) -> None:
-    told = {"input_tokens": 1, "output_tokens": 7, "speed": speed, "service_tier": "priority"}
-    head = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "content": [], "usage": told}}
-    reply = {"id": "m", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn", "usage": told}
-    for events in (stream(head, *TEXT, finish(output_tokens=7), STOP), MESSAGES.hear_reply(json.dumps(reply).encode())):
-        usage = collect(events).usage
-        assert usage is not None
-        assert (usage.output_tokens, usage.tier) == (7, tier)
-
-
-DECLINED = {"type": "message", "model": "m", "input_tokens": 535, "output_tokens": 0}
-SERVED = {"type": "fallback_message", "model": "n", "input_tokens": 1, "output_tokens": 7}
-
-
-@pytest.mark.parametrize(
-    ("iterations", "model"),
-    [
-        ([DECLINED, SERVED], "n"),
-        ([SERVED], "n"),
-        ([DECLINED], None),
-        ([{"type": "advisor_message", "model": "n"}], None),
-        *(
-            (odd, None)
-            for odd in ([], None, {}, {"a": 1}, 7, "x", [7, {"type": []}], [{**SERVED, "model": 7}], [{**SERVED, "model": "n" * 300}])
-        ),
-    ],
-)
-def test_the_model_that_answered_in_anothers_place_is_told_with_what_it_used(iterations: Any, model: str | None) -> None:
-    told = {"input_tokens": 1, "output_tokens": 7, "iterations": iterations}
-    reply = {"id": "m", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn", "usage": told}
-    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": told}
-    for events in (stream(start(input_tokens=1), *TEXT, end, STOP), MESSAGES.hear_reply(json.dumps(reply).encode())):
-        assert collect(events).usage == Usage(input_tokens=1, output_tokens=7, model=model)
-
-
 NEW = [
     {"type": "progress", "message": "working on it"},
     {"type": "meter", "usage": [1], "index": "a"},
