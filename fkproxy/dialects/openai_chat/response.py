@@ -438,11 +438,14 @@ def _image(image: Any, choice: int) -> list[Event]:
 def _usage(usage: _Usage, tier: Any) -> Usage:
     given = usage.prompt_tokens_details or _Details()
     made = usage.completion_tokens_details or _Details()
-    output = usage.completion_tokens
-    total, reasoning = usage.total_tokens, made.reasoning_tokens
-    # Some servers leave reasoning out of completion_tokens although the total holds it: ours always includes it.
-    if reasoning and output is not None and usage.prompt_tokens is not None and total == usage.prompt_tokens + output + reasoning:
-        output += reasoning
+    output, reasoning = usage.completion_tokens, made.reasoning_tokens
+    if output is not None and usage.prompt_tokens is not None and usage.total_tokens is not None:
+        # Some servers leave reasoning out of completion_tokens although the total holds it, and Google's says nothing else of it: ours
+        # always includes it (discuss.ai.google.dev/t/127400, read 2026-11: 9 and 1 of 103). Where details are told the rest may be else.
+        beside = usage.total_tokens - usage.prompt_tokens - output
+        silent = usage.prompt_tokens_details is None and usage.completion_tokens_details is None
+        if beside > 0 and (silent or beside == reasoning):
+            output += beside
     return Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=output,

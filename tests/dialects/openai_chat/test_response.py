@@ -204,3 +204,24 @@ def test_a_tier_that_is_none_keeps_no_reply_from_its_reader(word: Any) -> None:
     usage = collect(CHAT.hear_reply(json.dumps(body).encode())).usage
     assert usage is not None
     assert usage.tier is None
+
+
+@pytest.mark.parametrize(
+    ("total", "details", "made"),
+    [
+        (103, {}, 94),
+        (10, {}, 1),
+        (9, {}, 1),
+        (None, {}, 1),
+        (103, {"completion_tokens_details": {"reasoning_tokens": 93}}, 94),
+        (103, {"completion_tokens_details": {"reasoning_tokens": 1}}, 1),
+        (103, {"prompt_tokens_details": {"cached_tokens": 93}}, 1),
+    ],
+)
+def test_what_a_total_holds_beside_is_reasoning_where_nobody_says_otherwise(total: int | None, details: dict[str, Any], made: int) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": total, **details}
+    reply = json.dumps({**chunk({}, "stop"), "choices": [{"message": {"content": "1"}, "finish_reason": "stop"}], "usage": usage}).encode()
+    for events in (streamed({**chunk({"content": "1"}, "stop"), "usage": usage}), CHAT.decode_reply(reply), CHAT.hear_reply(reply)):
+        counted = collect(events).usage
+        assert counted is not None
+        assert (counted.input_tokens, counted.output_tokens) == (9, made)
