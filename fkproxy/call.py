@@ -322,11 +322,12 @@ class Call:
             return usage
         expected = self._expected or _NOTHING
         output = max(made or 0, expected.output_tokens or 0, self.events_sent)
+        more = Usage(input_tokens=0, output_tokens=output - (made or 0), tier=usage.tier, price_factor=usage.price_factor)
         return msgspec.structs.replace(
             usage,
             input_tokens=expected.input_tokens if given is None else given,
             output_tokens=output,
-            parts=usage.parts and (*usage.parts, Usage(input_tokens=0, output_tokens=output - (made or 0), tier=usage.tier)),
+            parts=usage.parts and (*usage.parts, more),
         )
 
     @property

@@ -149,7 +149,8 @@ the moment when the call began. Tools that are the vendor's own are not counted.
 A tier of service costs what the list has for it, or as many times the entry as its `tiers` say, by what the reply tells that it was served
 in, whatever the request asked for: Anthropic's `speed`, OpenAI's `service_tier` (`priority` and `fast` are one), Google's `serviceTier`
 and `trafficType`. Where neither names the tier it costs what the standard one does: the list that comes with this version has OpenAI's
-`fast` and `flex` and Anthropic's `fast`, not OpenAI's `ultrafast`, and of Google's models those that speak.
+`fast` and `flex` and Anthropic's `fast`, not OpenAI's `ultrafast`, and of Google's models those that speak. What Anthropic serves in the US
+alone, as its reply tells (`inference_geo`), costs 1.1 times the list or the entry; what other regions cost more, no reply tells.
 
 Where Anthropic tells of several attempts at one reply, each is counted and costs what its own model does, if that has a price: models of
 `fallbacks`, the one that declined within its answer before them too, an adviser, the summary of a conversation that is shortened. A refusal

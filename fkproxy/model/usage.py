@@ -25,7 +25,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     and a dialect that reports them apart is normalised by its decoder. `cache_write_1h_tokens` are those of `cache_write_tokens` that the
     vendor keeps for an hour; audio and images are part of the input or the output, too. All three have prices of their own.
     `tier`: what it was served in, None for the standard one. `model`: the one that the vendor let answer in the place of what was asked.
-    `parts`: what is paid for, each at its own price, where that is not simply all that is counted here.
+    `price_factor`: what its price is multiplied by, for where it was served. `parts`: what is paid for, each at its own price, where that
+    is not simply all that is counted here.
     """
 
     input_tokens: int | None = None
@@ -39,6 +40,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     image_output_tokens: int | None = None
     tier: Tier | None = None
     model: str | None = None
+    price_factor: float | None = None
     parts: tuple[Usage, ...] = ()
 
     @property

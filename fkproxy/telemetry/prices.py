@@ -90,6 +90,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
             total += _share(usage.image_output_tokens, usage.output_tokens) * (self.image_output - (self.output or 0.0))
         if usage.tier is not None:
             total *= self.tiers.get(usage.tier, 1.0)
+        if usage.price_factor is not None:
+            total *= usage.price_factor
         return total / _MILLION
 
 

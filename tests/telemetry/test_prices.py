@@ -88,6 +88,12 @@ def test_what_is_paid_for_in_parts_costs_what_each_does() -> None:
     assert cost_usd(Pricing(vendor="anthropic"), "claude-haiku-5-5", free) == 0.0
 
 
+def test_where_it_was_served_may_cost_more() -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100, tier="fast", price_factor=1.1)
+    for part in (usage, Usage(input_tokens=9, parts=(usage,), price_factor=1.1)):
+        assert cost_usd(Pricing(vendor="anthropic"), "claude-opus-4-8", part) == pytest.approx((1000 * 10 + 100 * 50) * 1.1e-6)
+
+
 def test_a_tier_has_thresholds_of_its_own() -> None:
     pricing, usage = Pricing(vendor="openai"), Usage(input_tokens=300_000, output_tokens=0)
     standard, fast = (cost_usd(pricing, "gpt-5.6-sol", msgspec.structs.replace(usage, tier=tier)) for tier in (None, "fast"))

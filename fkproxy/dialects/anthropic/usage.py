@@ -22,6 +22,8 @@ _MAX_NAME_CHARS = 256
 """A name is kept with the call's record, for as long as that waits; longer ones have no price."""
 _MAX_ATTEMPTS = 64
 _FREE = Usage(input_tokens=0, output_tokens=0)
+_IN_THE_US = 1.1
+"""As many times all tokens cost of who asks for it (platform.claude.com/docs/en/about-claude/pricing, data residency, read 2026-11)."""
 
 
 class _TokenDetails(msgspec.Struct, gc=False):
@@ -47,6 +49,7 @@ class Counts(msgspec.Struct, gc=False):
     cache_read_input_tokens: int | None = None
     output_tokens_details: _TokenDetails | None = None
     speed: Any = None
+    inference_geo: Any = None
     iterations: Any = None
 
 
@@ -68,13 +71,13 @@ _SUMS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_to
 
 def usage_of(counts: Counts, *, refused: bool) -> Usage:
     """`refused`: the model declined, and had said nothing before."""
-    usage = _usage(counts, None, tier_of(counts.speed))
+    usage = _usage(counts, None, tier_of(counts.speed), _IN_THE_US if counts.inference_geo == "us" else None)
     if counts.iterations:
         usage = _with_attempts(usage, counts.iterations)
     return msgspec.structs.replace(usage, parts=(_FREE,)) if refused else usage
 
 
-def _usage(counts: Counts, model: str | None, tier: Tier | None) -> Usage:
+def _usage(counts: Counts, model: str | None, tier: Tier | None, price_factor: float | None) -> Usage:
     """Anthropic counts what it read from its cache and what it wrote to it beside the other input.
 
     Its `service_tier` tells what was paid for beforehand, and is no price of a token (platform.claude.com/docs/en/api/service-tiers).
@@ -90,6 +93,7 @@ def _usage(counts: Counts, model: str | None, tier: Tier | None) -> Usage:
         cache_write_1h_tokens=counts.cache_creation.ephemeral_1h_input_tokens if counts.cache_creation else None,
         tier=tier,
         model=model,
+        price_factor=price_factor,
     )
 
 
@@ -104,7 +108,7 @@ def _with_attempts(usage: Usage, told: Any) -> Usage:
     if len(attempts) == 1 and attempts[0].type not in _BESIDE:
         return usage
     paid = [each for each in attempts if each.output_tokens]
-    parts = tuple(_usage(each, each.model, None if each.type == _ADVICE else usage.tier) for each in paid)
+    parts = tuple(_usage(each, each.model, None if each.type == _ADVICE else usage.tier, usage.price_factor) for each in paid)
     if not parts:
         return msgspec.structs.replace(usage, parts=(_FREE,))
     if not all(part.credible for part in parts):

@@ -27,6 +27,20 @@ def test_the_speed_of_a_reply_is_its_tier(speed: Any, tier: str | None) -> None:
         assert (usage.output_tokens, usage.tier) == (7, tier)
 
 
+@pytest.mark.parametrize(
+    ("geo", "factor"), [("us", 1.1), ("global", None), ("not_available", None), (None, None), (7, None), (["us"], None)]
+)
+def test_what_was_served_in_the_us_alone_costs_a_tenth_more(geo: Any, factor: float | None) -> None:
+    told = {"input_tokens": 1, "output_tokens": 7, "inference_geo": geo, "iterations": [MESSAGE, ADVICE]}
+    head = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "content": [], "usage": {"inference_geo": geo}}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {**told, "inference_geo": None}}
+    reply = {"id": "m", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn", "usage": told}
+    for events in (stream(head, *TEXT, end, STOP), MESSAGES.hear_reply(json.dumps(reply).encode())):
+        usage = collect(events).usage
+        assert usage is not None
+        assert [each.price_factor for each in (usage, *usage.parts)] == [factor] * 3
+
+
 DECLINED = {"type": "message", "model": "m", "input_tokens": 535, "output_tokens": 0}
 SERVED = {"type": "fallback_message", "model": "n", "input_tokens": 1, "output_tokens": 7}
 
