@@ -48,6 +48,7 @@ _FORM = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "
 
 CHAT: dict[str, Probe] = {
     "system prompt": _chat(messages=[{"role": "system", "content": "s"}, {"role": "user", "content": "x"}]),
+    "cache_control": _chat(messages=[{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}]),
     "system prompt in the middle": _chat(
         messages=[{"role": "user", "content": "x"}, {"role": "system", "content": "s"}, {"role": "user", "content": "y"}]
     ),

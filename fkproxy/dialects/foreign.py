@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Opaque, Part, Text, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
@@ -72,13 +74,15 @@ def choice_of(request: ChatRequest, target: str) -> ToolChoice | None:
     return ToolChoice(mode="none")
 
 
-def _said(extra: Extra) -> list[str]:
-    """The names of fields that came with something in them."""
-    return [name for name, value in extra.items() if value not in (None, []) and not name.startswith("$")] if extra else []
+def _said(extra: Extra, read: Container[str] = ()) -> list[str]:
+    """The names of fields that came with something in them. `read`: those that are no matter."""
+    return [name for name, value in extra.items() if value not in (None, []) and name[:1] != "$" and name not in read] if extra else []
 
 
-def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
+def extra_losses(request: ChatRequest, target: str = "", read: Container[str] = ()) -> list[Loss]:
     """What the foreign dialect `target` leaves out of a request because only the client's own knows it.
+
+    `read`: fields of messages, parts and tools that are the target's own, and that it finds in `extra`.
 
     Raises `Unrepresentable` for a field, or a tool or file that only a vendor has, without which the request would mean something else.
 
@@ -121,7 +125,7 @@ def extra_losses(request: ChatRequest, target: str = "") -> list[Loss]:
     if request.compacts:
         losses.append(Loss(field="compaction", action="converted"))
     for field, extras in (("messages[].*", of_messages), ("messages[].content[].*", of_parts), ("tools[].*", of_tools)):
-        if extras and any(map(_said, extras)):
+        if extras and any(_said(extra, read) for extra in extras):
             losses.append(Loss(field=field))
     if named:
         losses.append(Loss(field="messages[].name"))

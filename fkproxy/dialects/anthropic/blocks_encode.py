@@ -6,12 +6,13 @@ import base64
 from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
+from fkproxy.dialects.anthropic.caching import MARK, mark_of
 from fkproxy.dialects.arguments import as_object
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.dialects.foreign import carried
 from fkproxy.dialects.media import registered_type
 from fkproxy.model.errors import Unrepresentable
-from fkproxy.model.parts import Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
+from fkproxy.model.parts import Extra, Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import Loss
 from fkproxy.wire import json
 
@@ -41,12 +42,12 @@ class BlockWriter:
             case Text():
                 self._foreign(part.seal)
                 # "text content blocks must contain non-whitespace text", says the 400.
-                return {"type": "text", "text": part.text, **carried(part.extra, self._own)} if part.text.strip() or self._own else None
+                return {"type": "text", "text": part.text, **self._more_of(part.extra)} if part.text.strip() or self._own else None
             case Refusal():
                 return {"type": "text", "text": part.text} if part.text.strip() else None
             case Media():
                 self._foreign(part.seal)
-                return {**self._media(part), **carried(part.extra, self._own)}
+                return {**self._media(part), **self._more_of(part.extra)}
             case Reasoning():
                 return self._reasoning(part)
             case ToolCall():
@@ -58,6 +59,9 @@ class BlockWriter:
                     raise Unrepresentable(f"a {part.kind} part", NAME)
                 value: Block = part.value
                 return value
+
+    def _more_of(self, extra: Extra) -> Extra:
+        return carried(extra, True) if self._own else mark_of(extra)
 
     def _foreign(self, seal: Seal | None) -> None:
         if seal is not None:
@@ -82,7 +86,7 @@ class BlockWriter:
     def _call(self, call: ToolCall) -> Block:
         self._foreign(call.seal)
         given = as_object(call.arguments, self._losses)
-        block: Block = {"type": "tool_use", "id": call.id, "name": call.name, "input": given, **carried(call.extra, self._own)}
+        block: Block = {"type": "tool_use", "id": call.id, "name": call.name, "input": given, **self._more_of(call.extra)}
         if self._own and "$no_input" in call.extra:
             del block["input"]
         return block
@@ -97,7 +101,9 @@ class BlockWriter:
             self._losses.append(Loss(field="tool_result.is_error"))
         elif result.is_error or (self._own and "$is_error" in result.extra):
             block["is_error"] = result.is_error
-        return {**block, **carried(result.extra, self._own)}
+        # A string has no place for the mark of the part that it was.
+        marks = [] if self._own else [mark for part in result.parts if (mark := mark_of(part.extra))]
+        return {**block, **(marks[-1] if marks else {}), **self._more_of(result.extra)}
 
     def _own_content(self, result: ToolResult) -> Any:
         if "content.*" in result.extra:
@@ -110,7 +116,7 @@ class BlockWriter:
 
     def _content(self, result: ToolResult) -> Any:
         """A string where there is but one text, None where there is nothing."""
-        blocks = self.blocks(result.parts)
+        blocks = [{name: value for name, value in block.items() if name != MARK} for block in self.blocks(result.parts)]
         if result.structured is not None:
             value = result.structured
             text = value if isinstance(value, str) else json.encode(value).decode()

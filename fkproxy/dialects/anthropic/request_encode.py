@@ -11,6 +11,7 @@ from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import BILLING, NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
+from fkproxy.dialects.anthropic.caching import MARK, keep_last_marks, mark_of
 from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
@@ -39,7 +40,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
     """The body. Raises `Unrepresentable`."""
     if request.dialect == NAME:
         return Encoded(json.encode(_own(request, model)))
-    losses = extra_losses(request, NAME)
+    losses = extra_losses(request, NAME, read=(MARK,))
     request = with_taken_names(request, _TOOL_NAME, losses)
     body = json.encode(_Body(request, model, losses).encode())
     return Encoded(body, tuple(dict.fromkeys(losses)), may_think=request.reasoning is not None)
@@ -147,6 +148,7 @@ class _Body:
         ):
             drop_thoughts(turns, self._losses)
         end_turns(turns, prefill=traits.prefill and not thinks, losses=self._losses)
+        keep_last_marks([*tools, *system, *(block for turn in turns for block in turn["content"])], self._losses)
         body: dict[str, Any] = {"model": self._model, "max_tokens": self._max_tokens((thinking or {}).get("budget_tokens", 0))}
         config = {**({"effort": effort} if effort is not None else {}), **self._format()}
         values: dict[str, Any] = {
@@ -249,7 +251,7 @@ class _Body:
 
     def _tool(self, tool: Tool, strict: bool) -> Block:
         schema = object_schema(tool.parameters, self._losses)
-        block: Block = {"name": tool.name, **({"description": tool.description} if tool.description else {})}
+        block: Block = {"name": tool.name, **({"description": tool.description} if tool.description else {}), **mark_of(tool.extra)}
         if not tool.strict:
             return {**block, "input_schema": schema}
         if strict:

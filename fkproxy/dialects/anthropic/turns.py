@@ -17,6 +17,7 @@ import msgspec
 
 from fkproxy.dialects.anthropic.blocks import NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
+from fkproxy.dialects.anthropic.caching import mark_last
 from fkproxy.dialects.media import MADE
 from fkproxy.dialects.pairing import NO_RESULT
 from fkproxy.model.errors import Unrepresentable
@@ -42,7 +43,7 @@ def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[lis
     """(system, turns). Raises `Unrepresentable`."""
     writer = BlockWriter(own=False, losses=losses)
     leading = tuple(takewhile(lambda message: message.role == "system", messages))
-    system = [block for message in leading for block in writer.blocks(message.parts)]
+    system = [block for message in leading for block in _blocks(writer, message)]
     if any(block["type"] != "text" for block in system):
         raise Unrepresentable("anything but text in a system message", NAME)
     turns: list[Turn] = []
@@ -50,7 +51,7 @@ def encode_turns(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[lis
         if message.role == "system":
             # Most models know one system prompt, and it stands in front: a later one keeps its place as the user's word.
             losses.append(Loss(field="messages[].role", action="converted"))
-        _add(turns, "assistant" if message.role == "assistant" else "user", writer.blocks(message.parts))
+        _add(turns, "assistant" if message.role == "assistant" else "user", _blocks(writer, message))
     turns = _concluded(turns, losses)
     if not turns:
         losses.append(Loss(field="messages[].role" if system else "messages[].content", action="converted"))
@@ -110,6 +111,12 @@ def end_turns(turns: list[Turn], *, prefill: bool, losses: list[Loss]) -> None:
         return
     losses.append(Loss(field="messages[].role", action="converted"))
     turns.append({"role": "user", "content": [_text(_LAST)]})
+
+
+def _blocks(writer: BlockWriter, message: Message) -> list[Block]:
+    blocks = writer.blocks(message.parts)
+    mark_last(blocks, message.extra)
+    return blocks
 
 
 def _text(text: str) -> Block:
