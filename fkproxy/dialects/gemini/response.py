@@ -320,6 +320,8 @@ class StreamDecoder:
             # Most replies name no id; it must not repeat in a conversation, and signatures are remembered by it.
             call_id = call.id or f"call_{secrets.token_hex(12)}"
             events.append(ToolCallStarted(index=index, id=call_id, name=call.name or "", choice=choice))
+            # In front of the arguments: clients that act upon a call as soon as they are complete would do so again for what follows.
+            self._sign(part, choice, index, events)
             events.append(ToolCallDelta(index=index, arguments=json.encode(call.args or {}).decode(), choice=choice))
         elif (media := _media(part)) is not None:
             events.append(_draft(media, choice) if part.thought else MediaReceived(media=media, choice=choice))
@@ -331,7 +333,11 @@ class StreamDecoder:
             self._behind_call(part, choice, events)
         if index is not None:
             self._after_call.add(choice)
-        if part.thought_signature and media is None:
+        elif media is None:
+            self._sign(part, choice, None, events)
+
+    def _sign(self, part: _Part, choice: int, index: int | None, events: list[Event]) -> None:
+        if part.thought_signature:
             events.append(SealAttached(seal=Seal(dialect="gemini", data=part.thought_signature), choice=choice, index=index))
 
     def _behind_call(self, part: _Part, choice: int, events: list[Event]) -> None:

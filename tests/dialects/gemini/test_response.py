@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fkproxy.dialects.gemini.response import FINISH_REASONS, StreamDecoder, decode_reply
 from fkproxy.model.errors import UpstreamError, UpstreamOverloaded, UpstreamProtocolError, UpstreamRateLimited
-from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, Started, TextDelta, UsageReported, collect
+from fkproxy.model.events import ChoiceFinished, Done, Event, Failed, Started, TextDelta, ToolCallDelta, UsageReported, collect
 from fkproxy.model.parts import Media, Opaque, Reasoning, Seal, Text, ToolCall
 from fkproxy.model.usage import Tier, Usage
 from fkproxy.wire.sse import Frame, SseDecoder
@@ -222,6 +222,14 @@ def test_calls_without_an_id_get_one_that_does_not_repeat() -> None:
 def test_bytes_that_are_no_reply_are_refused(body: bytes) -> None:
     with pytest.raises(UpstreamProtocolError, match="not a GenerateContentResponse"):
         decode_reply(body)
+
+
+@pytest.mark.parametrize("signed", [{}, {"thoughtSignature": "s"}])
+def test_nothing_of_a_call_follows_its_arguments(signed: dict[str, str]) -> None:
+    """CrewAI runs a tool for each piece of a call whose arguments are complete."""
+    events = decoded(candidate({**CALL, **signed}, {**CALL, **signed}, finishReason="STOP"))
+    of_calls = {index: [event for event in events if getattr(event, "index", None) == index] for index in (0, 1)}
+    assert all(isinstance(pieces[-1], ToolCallDelta) for pieces in of_calls.values())
 
 
 def test_a_stream_that_came_as_an_array_is_read() -> None:
