@@ -36,6 +36,7 @@ __all__ = ["PIECE_BYTES", "SLICE_LINES", "Importer", "ImporterFigures"]
 
 _POLL_S = 1.0
 _MAX_BACKOFF_S = 30.0
+_NEVER = float("-inf")
 _KEEP_S = 60.0
 """How long a file stays when it is in the store: Linux has written back by then what a database did not sync."""
 PIECE_BYTES = 1024 * 1024
@@ -98,8 +99,8 @@ class Importer:
         self._done_s: dict[str, float] = {}
         self._sleep = sleep
         self._now = now
-        self._positions: dict[str, int] | None = None
-        self._asked_s = 0.0
+        self._positions: dict[str, int] = {}
+        self._asked_s = _NEVER
         self._statements = Statements(database.kind)
         self._lock: int | None = None
         self._piece_bytes = PIECE_BYTES
@@ -116,6 +117,7 @@ class Importer:
                 except StoreError as error:
                     self._begin_trouble(error.reason if isinstance(error, StoreUnavailable) else "broken")
                     self._piece_bytes = max(self._piece_bytes // 2, _LEAST_PIECE_BYTES)
+                    await asyncio.to_thread(self._look)
                     await self._sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
                     continue
@@ -137,10 +139,10 @@ class Importer:
         if not self.figures.working:
             return False
         # Twice within the time that a file stays: the database of now may lack what the one of before had.
-        if self._positions is None or not 0 <= self._now() - self._asked_s < self._keep_s / 2:
-            self._positions = None
+        if not 0 <= self._now() - self._asked_s < self._keep_s / 2:
+            self._asked_s = _NEVER
             self._positions, self._asked_s = await self._read_positions(), self._now()
-        piece = await asyncio.to_thread(self._next_piece, self._positions)
+        piece = await asyncio.to_thread(self._next_piece)
         if piece is not None:
             await (self._import(piece) if piece.data else self._forget(piece))
         self._end_trouble()
@@ -170,21 +172,25 @@ class Importer:
         if not lock(handle):
             os.close(handle)
             return False
-        self._lock, self._positions = handle, None
+        self._lock, self._asked_s = handle, _NEVER
         return True
 
-    def _next_piece(self, positions: dict[str, int]) -> _Piece | None:
+    def _next_piece(self) -> _Piece | None:
         """The oldest lines that are not in the store, or the first file that may go."""
-        found: _Piece | None = None
-        waiting = 0
-        paths = self._listed()
+        for path in self._look():
+            with contextlib.suppress(OSError):
+                if found := self._next_of(path, self._positions.get(path.name, 0)):
+                    return found
+        return None
+
+    def _look(self) -> list[Path]:
+        """The files, and how much of them waits; by what was last known of the store, where that is away."""
+        paths, waiting = self._listed(), 0
         for path in paths:
             with contextlib.suppress(OSError):
-                offset = positions.get(path.name, 0)
-                waiting += max(0, path.stat().st_size - offset)
-                found = found or self._next_of(path, offset)
+                waiting += max(0, path.stat().st_size - self._positions.get(path.name, 0))
         self.figures.files, self.figures.waiting_bytes = len(paths), waiting
-        return found
+        return paths
 
     def _next_of(self, path: Path, offset: int) -> _Piece | None:
         """Lines after `offset`. A file without any that nobody writes to is removed in time; None where there is nothing to do.
@@ -229,7 +235,7 @@ class Importer:
         self._worked_s = time.monotonic() - began
         name, after = piece.path.name, piece.offset + len(piece.data)
         # Until the transaction is known to have taken place nothing is known: the store is asked again after any failure.
-        positions, self._positions = self._positions, None
+        asked_s, self._asked_s = self._asked_s, _NEVER
         async with self._database.begin(lock="calls") as connection:
             began = time.monotonic()
             moved = await self._statements.advance(connection, name, piece.offset, after, self._now())
@@ -239,10 +245,9 @@ class Importer:
         self._worked_s += took_s
         if took_s < self._database.deadlines.transaction_s / 4:
             self._piece_bytes = min(self._piece_bytes * 2, PIECE_BYTES)
-        if moved and positions is not None:
-            positions[name] = after
+        if moved:
+            self._positions[name], self._asked_s = after, asked_s
             self._done_s.pop(name, None)
-            self._positions = positions
             self.figures.imported += len(batch.rows)
             self.figures.undecodable += batch.undecodable
 
@@ -250,7 +255,7 @@ class Importer:
         """The file is gone. A position that stays behind, because the store is away or we are killed now, is never asked for."""
         self.figures.torn += piece.torn
         self._done_s.pop(piece.path.name, None)
-        if self._positions is not None and self._positions.pop(piece.path.name, None) is not None:
+        if self._positions.pop(piece.path.name, None) is not None:
             async with self._database.begin() as connection:
                 await self._statements.forget(connection, piece.path.name)
 

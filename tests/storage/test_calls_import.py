@@ -290,6 +290,32 @@ async def test_while_the_store_is_away_files_wait_and_it_is_asked_less_and_less(
     await database.close()
 
 
+async def test_what_waits_is_counted_while_the_store_is_away(directory: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    files.prepare(path)
+    database = Database(f"sqlite:///{path}")
+    await bring_up(database)
+    file = leave(directory, named(1, 2))
+    importer = Importer(database, directory, keep_s=0)
+    await importer.step()
+    path.rename(tmp_path / "elsewhere")
+    waited = []
+
+    async def sleep(_: float) -> None:
+        waited.append((importer.figures.trouble, importer.figures.waiting_bytes))
+        if len(waited) == 3:
+            raise asyncio.CancelledError
+        with file.open("ab") as more:
+            more.write(lines_of(named(3)))
+
+    importer._sleep = sleep
+    with pytest.raises(asyncio.CancelledError):
+        await importer.run()
+    line = len(lines_of(named(3)))
+    assert waited == [("gone", 0), ("gone", line), ("gone", 2 * line)], "and not what is in the store"
+    await database.close()
+
+
 async def test_where_nothing_waits_any_more_there_is_no_trouble(directory: Path, tmp_path: Path) -> None:
     """The store was away when a file was forgotten, whose lines it has: nobody asks for that again."""
     path = tmp_path / "store.db"
