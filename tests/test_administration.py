@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import shutil
 import threading
 import time
@@ -154,7 +155,7 @@ async def test_a_copy_that_could_not_be_written_is_written_when_it_can_be(
 
             patched.setattr("fkproxy.storage.snapshot.write", refuse)
             await change(made, Document(pools=(Pool(name="team"),)), ClientKey(id="k", pool="team", state="revoked"))
-            assert (made.status.state, made.status.message) == (state, "in-force.json cannot be written (OSError)")
+            assert (made.status.state, made.status.message) == (state, f"in-force.json cannot be written ({os.strerror(number)})")
         await opened(made)
     assert [key.state for key in administered(tmp_path).directory.keys] == ["revoked"]
 

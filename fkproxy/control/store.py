@@ -69,13 +69,14 @@ class StoreControl:
         """
         store = self._store()
         assert self._directory is not None
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise BackupFailed(f"the directory {self._directory.name} cannot be made ({error.strerror})") from error
         path = self._directory / time.strftime("fkllmproxy-%Y%m%dT%H%M%SZ.db", time.gmtime(self._now()))
         async with self._copying:
-            if path.exists():
+            try:
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                just_made = path.exists()
+            except OSError as error:
+                raise BackupFailed(f"the directory {self._directory.name} cannot be used ({error.strerror})") from error
+            if just_made:
                 raise Forbidden("just_made", f"{path.name} was made this very second")
             await store.backup(path)
         # A clock that was wrong has made names that come after this one.

@@ -24,10 +24,10 @@ def copy(source: Path, target: Path) -> None:
 
     The copy appears under its name when it is complete. An existing file is not touched.
     """
-    if target.exists():
-        raise BackupFailed(f"{target.name} is there already")
     part = target.with_name(f".{target.name}.part")
     try:
+        if target.exists():
+            raise BackupFailed(f"{target.name} is there already")
         part.unlink(missing_ok=True)
         os.close(files.create(part))
         with (
@@ -44,7 +44,7 @@ def copy(source: Path, target: Path) -> None:
     except (OSError, sqlite3.Error) as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        code = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        code = files.said(error) if isinstance(error, OSError) else getattr(error, "sqlite_errorname", None) or type(error).__name__
         raise BackupFailed(f"the copy {target.name} could not be made ({code})") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fkproxy.storage.values import Reason, StoreUnavailable
 
-__all__ = ["create", "identity", "prepare", "remove_strays", "unwritable", "write_beside"]
+__all__ = ["create", "identity", "prepare", "remove_strays", "said", "unwritable", "write_beside"]
 
 _STRAY_AFTER_S = 30.0
 
@@ -36,7 +36,12 @@ def prepare(path: Path) -> bool:
 def unwritable(error: OSError, message: str) -> StoreUnavailable:
     """What to raise in its place."""
     reason: Reason = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "read_only"
-    return StoreUnavailable(reason, message, type(error).__name__)
+    return StoreUnavailable(reason, message, said(error))
+
+
+def said(error: OSError) -> str:
+    """What the system calls it; never the exception's own words."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def create(path: Path) -> int:

@@ -161,9 +161,7 @@ async def _alone(path: Path | None) -> AsyncIterator[None]:
     try:
         handle = _lock_file(path.with_name(f"{path.name}.lock"))
     except OSError as error:
-        raise StoreUnavailable(
-            "read_only", "the store cannot be migrated: its directory cannot be written", type(error).__name__
-        ) from error
+        raise files.unwritable(error, "the store cannot be migrated: its directory cannot be written") from error
     try:
         until = time.monotonic() + MIGRATION_S
         while not lock(handle):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from fkproxy.control.ledger import Ledger
 from fkproxy.control.store import StoreControl
 from fkproxy.storage.store import Store
+from fkproxy.storage.values import BackupFailed
 from tests.control.acting import BY, NOW_S, told
 
 MADE = "fkllmproxy-20270115T080000Z.db"
@@ -40,3 +43,15 @@ async def test_the_newest_ten_copies_stay_and_the_one_just_made_among_them(
     left = [f"fkllmproxy-{year}0101T000000Z.db" for year in years if year not in gone]
     assert sorted(path.name for path in copies.iterdir()) == sorted([*left, MADE])
     assert await told(store) == [("store.backup", "done", ())]
+
+
+@pytest.mark.parametrize("call", ["mkdir", "exists"])
+async def test_a_directory_that_cannot_be_used_is_named(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    control = StoreControl(lambda: store, lambda: None, tmp_path / "backups", Ledger(lambda: store), lambda: NOW_S)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, call, refuse)
+        with pytest.raises(BackupFailed, match=r"backups cannot be used \(Permission denied\)"):
+            await control.backup(by=BY)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -47,6 +49,17 @@ def test_what_is_there_is_not_touched(source: Path, tmp_path: Path) -> None:
     with pytest.raises(BackupFailed, match=r"copy\.db is there already"):
         copy(source, tmp_path / "copy.db")
     assert (tmp_path / "copy.db").read_text() == "precious"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC])
+def test_what_the_system_says_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "canary")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(BackupFailed) as told:
+        copy(source, tmp_path / "copy.db")
+    assert str(told.value) == f"the copy copy.db could not be made ({os.strerror(number)})"
 
 
 @pytest.mark.parametrize("target", ["nowhere/copy.db", "copy.db"])

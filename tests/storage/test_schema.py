@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import shutil
 import sqlite3
@@ -215,6 +216,17 @@ async def test_whoever_else_migrates_is_waited_for(database: Database, tmp_path:
         assert not done
         assert backups(database) == []
     assert (await waiting) is not None
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_a_directory_without_room_for_the_lock_is_full(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> int:
+        raise OSError(errno.ENOSPC, "canary")
+
+    monkeypatch.setattr("fkproxy.storage.schema._lock_file", refuse)
+    with pytest.raises(StoreUnavailable) as refused:
+        await bring_up(database, program(tmp_path, oldest_reader=1))
+    assert (refused.value.reason, refused.value.code) == ("full", "No space left on device")
 
 
 async def test_a_database_that_cannot_hold_every_name_is_not_begun_with(postgres: Server) -> None:
