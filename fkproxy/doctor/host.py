@@ -14,11 +14,18 @@ from fkproxy.doctor.situation import Situation
 
 __all__ = ["CHECKS", "check_secrets", "kept"]
 
-_DISK_WARNING_BYTES = 512 * 1024 * 1024
-_DISK_ERROR_BYTES = 64 * 1024 * 1024
-_FILES_WARNING = 10_000
+_DISK_BYTES = 64 * 1024 * 1024
+"""Less is an error, and less than so many times that a warning; of files that can still be made likewise."""
+_DISK_FILES = 1_000
+_TIMES = 8
 _MEMORY_WARNING_BYTES = 256 * 1024 * 1024
-_PLACES = ("/var/lib/fkllmproxy", "/var/cache/fkllmproxy", "/var/log/journal", "/tmp")  # noqa: S108 - looked at, not written to
+_PLACES = {
+    "/var/lib/fkllmproxy": _DISK_BYTES,
+    "/var/cache/fkllmproxy": _DISK_BYTES,
+    "/var/log/journal": _DISK_BYTES,
+    "/tmp": _DISK_BYTES,  # noqa: S108 - looked at, not written to
+    "/run": 1024 * 1024,  # the unit's copies of /etc/fkllmproxy: without them nothing is started or reloaded
+}
 _COMMAND_TIMEOUT_S = 5.0
 
 
@@ -48,7 +55,7 @@ def kept(path: Path) -> Iterable[Finding]:
 def _check_disk(situation: Situation) -> Iterable[Finding]:
     seen: set[int] = set()
     store = situation.loaded.environment.state_directory if situation.loaded is not None else None
-    for name in (*([str(store)] if store is not None else ()), *_PLACES):
+    for name, needed in {**({str(store): _DISK_BYTES} if store is not None else {}), **_PLACES}.items():
         place = Path(name)
         try:
             while not place.exists():
@@ -60,18 +67,25 @@ def _check_disk(situation: Situation) -> Iterable[Finding]:
         if device in seen:
             continue
         seen.add(device)
-        free, files = shutil.disk_usage(place).free, os.statvfs(place)
-        told = f"{free / 1e9:.1f} GB free for {name}"
-        if free < _DISK_ERROR_BYTES:
-            yield error("disk", told, "journalctl --vacuum-size=200M, then 'du -xh --max-depth=2 / | sort -h | tail'")
-        elif free < _DISK_WARNING_BYTES or (files.f_files and files.f_favail < _FILES_WARNING):
-            yield warning(
-                "disk",
-                f"{told}, {files.f_favail} more files",
-                "journalctl --vacuum-size=200M, then 'du -xh --max-depth=2 / | sort -h | tail'",
-            )
-        else:
-            yield ok("disk", told)
+        yield from _room(name, place, needed)
+
+
+def _room(name: str, place: Path, needed: int) -> Iterable[Finding]:
+    free, system, mount = shutil.disk_usage(place).free, os.statvfs(place), place.resolve()
+    while not mount.is_mount():
+        mount = mount.parent
+    fix = f"journalctl --vacuum-size=200M, then 'du -xh --max-depth=2 {mount} | sort -h | tail'"
+    yield _enough(free, needed, f"{free / 1e9:.1f} GB free for {name}", fix)
+    # Some file systems have no bound of files, and say 0 of 0.
+    if system.f_files and system.f_favail < _DISK_FILES * _TIMES:
+        fix = f"'du -x --inodes --max-depth=3 {mount} | sort -n | tail' tells where files are"
+        yield _enough(system.f_favail, _DISK_FILES, f"only {system.f_favail} more files for {name}", fix)
+
+
+def _enough(free: int, needed: int, told: str, fix: str) -> Finding:
+    if free >= needed * _TIMES:
+        return ok("disk", told)
+    return (error if free < needed else warning)("disk", told, fix)
 
 
 def _check_memory(_: Situation) -> Iterable[Finding]:
