@@ -163,6 +163,13 @@ def _store(told: Mapping[str, Any]) -> Iterable[Finding]:
     if not told.get("in_force", True):
         fix = "journalctl -t fkllmproxy -o cat | jq -Rc 'fromjson? | select(.logger == \"fkproxy.administration\")' | tail -n 5"
         yield warning("store", "what is managed in it cannot be put in force", fix)
+    journal = told.get("journal") or {}
+    if journal.get("trouble"):
+        fix = "mend room or owner and mode of the directory 'journal' before any reload or restart: they would be lost with the process"
+        yield error("store", f"records of calls cannot be written to the disk ({journal['trouble']}) and wait in memory", fix)
+    if journal.get("dropped"):
+        fix = "the log has them: journalctl -t fkllmproxy; then see 'The disk is full' in the runbook"
+        yield warning("store", f"the records of {journal['dropped']} calls are lost since it was started", fix)
 
 
 def _health(host: str, port: int) -> tuple[int, dict[str, Any]]:

@@ -75,6 +75,13 @@ def test_what_answers(status: int, body: bytes, severity: str, words: str) -> No
         ({"state": "opening", "message": "", "in_force": True}, []),
         ({"state": "locked", "message": "the database is locked", "in_force": True}, ["error"]),
         ({"state": "open", "message": "", "in_force": False}, ["warning"]),
+        ({"state": "open", "message": "", "in_force": True, "journal": {"waiting_bytes": 9, "dropped": 0, "trouble": None}}, []),
+        ({"state": "open", "message": "", "in_force": True, "journal": {"dropped": 0, "trouble": "read_only"}}, ["error"]),
+        ({"state": "open", "message": "", "in_force": True, "journal": {"dropped": 7, "trouble": None}}, ["warning"]),
+        (
+            {"state": "full", "message": "no space", "in_force": True, "journal": {"dropped": 7, "trouble": "full"}},
+            ["error", "error", "warning"],
+        ),
     ],
 )
 def test_what_the_process_says_of_its_store(store: Any, expected: list[str]) -> None:
