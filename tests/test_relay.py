@@ -475,3 +475,13 @@ async def test_a_client_of_functions_hears_of_a_call_in_its_own_words_whoever_ma
     assert [word.get("name") for word in told_of if word.get("name")] == ["f"]
     assert json.loads("".join(word.get("arguments", "") for word in told_of)) == {"x": 1}
     assert bench.record.finish_reason == "tool_calls"
+
+
+async def test_a_stream_that_is_called_json_is_told_as_it_comes_and_so_is_its_failure() -> None:
+    bench = Bench(CHAT)
+    bench.adapters[0].replies(b"d", sse(ROLE)[1:] + sse(delta("a")), Pause(11.0), sse(delta("b")), UpstreamUnavailable("cut"))
+    client = await bench.send(chat(stream=True))
+    assert [event.get("choices") for event in events(client)[:-1]] == [each["choices"] for each in (ROLE, delta("a"), delta("b"))]
+    assert events(client)[-1]["error"]
+    assert b": keep-alive\n\n" in client.pieces
+    assert told(bench) == ("bad_gateway", ["bad_gateway"])
