@@ -6,6 +6,7 @@ Floor 3. `gateway.py` tells when; this file tells how. The commit point is expla
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -181,11 +182,10 @@ class Relay:
 
     async def _drain(self, exchange: Exchange) -> None:
         """Take the rest of a body whose content is over. What goes wrong now is nobody's concern but the connection's."""
-        try:
-            while await exchange.chunk(_DRAIN_S):
+        until_s = self.now() + _DRAIN_S
+        with suppress(UpstreamError):
+            while (rest_s := until_s - self.now()) > 0 and await exchange.chunk(rest_s):
                 pass
-        except UpstreamError:
-            return
 
     def listen(self, call: Call, codec: Dialect, event: Event) -> bool:
         """Note what the record needs of `event`; True when it is the kind of event that the reply's head may go out with."""

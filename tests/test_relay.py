@@ -485,3 +485,12 @@ async def test_a_stream_that_is_called_json_is_told_as_it_comes_and_so_is_its_fa
     assert events(client)[-1]["error"]
     assert b": keep-alive\n\n" in client.pieces
     assert told(bench) == ("bad_gateway", ["bad_gateway"])
+
+
+async def test_who_goes_on_behind_the_end_of_its_reply_is_not_listened_to_for_long() -> None:
+    bench = Bench(CHAT)
+    body = sse(ROLE, delta("a"), delta(finish="stop"), DONE)
+    bench.adapters[0].streams(body, *[step for _ in range(20) for step in (Pause(0.3), b": ping\n\n")])
+    client = await bench.send(chat(stream=True))
+    assert (client.body, told(bench)) == (body, (None, ["ok"]))
+    assert bench.record.duration_ms == pytest.approx(1000)
