@@ -11,10 +11,11 @@ import msgspec
 from fkproxy.adapters.base import Adapter, Exchange, Pulled, UpstreamCall
 from fkproxy.call import Call, Client, Rendered
 from fkproxy.dialects.base import Dialect, Peek
+from fkproxy.error_reply import error_of
 from fkproxy.hedge import Hedge
 from fkproxy.model.errors import InvalidRequest, UpstreamRefusedCredential
 from fkproxy.model.request import ReasoningConfig
-from fkproxy.relay import MAX_ERROR_BYTES, Relay
+from fkproxy.relay import Relay
 from fkproxy.seals import SealStore
 from fkproxy.side_calls import SideCalls
 from fkproxy.suffix import described
@@ -98,8 +99,7 @@ class Exchanger:
                 call.hedger.saw(call.lease.upstream.key, call.lease.model, self._now() - call.lease.began_s)
             call.upstream_status = exchange.status
             if not 200 <= exchange.status < 300:
-                error_body = await self._relay.read(call, client, exchange, MAX_ERROR_BYTES)
-                raise codec.decode_error(exchange.status, exchange.headers, error_body)
+                raise await error_of(self._relay, call, client, codec, exchange)
             (call.lease or lease).accepted()
             # "The type and subtype tokens are case-insensitive" (RFC 9110 §8.3.1).
             streamed = peek.stream and exchange.headers.get("content-type", "text/event-stream").lower().startswith("text/event-stream")

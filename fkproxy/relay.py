@@ -33,12 +33,11 @@ from fkproxy.seals import SealStore
 from fkproxy.wire import json
 from fkproxy.wire.sse import Frame, SseDecoder, TextPattern
 
-__all__ = ["MAX_ERROR_BYTES", "Relay"]
+__all__ = ["Relay"]
 
 T = TypeVar("T")
 
 _MAX_REPLY_BYTES = 128 * 1024 * 1024
-MAX_ERROR_BYTES = 1024 * 1024
 _MAX_HELD_BYTES = 1024 * 1024
 """What may be held back before the commit point; a model's first content comes within a few hundred bytes."""
 

@@ -13,9 +13,10 @@ import msgspec
 from fkproxy.adapters.base import Adapter, Exchange, UpstreamCall
 from fkproxy.call import JSON_TYPE, Call, Client
 from fkproxy.dialects.base import Dialect, Encoded, Peek
+from fkproxy.error_reply import error_of
 from fkproxy.estimate import estimate_tokens
 from fkproxy.model.errors import Unrepresentable
-from fkproxy.relay import MAX_ERROR_BYTES, Relay
+from fkproxy.relay import Relay
 
 __all__ = ["SideCalls"]
 
@@ -100,7 +101,7 @@ class SideCalls:
             await self._relay.wait(call, client, exchange.head, "first_byte", call.timeouts.first_byte_s)
             call.upstream_status = exchange.status
             if not 200 <= exchange.status < 300:
-                raise codec.decode_error(exchange.status, exchange.headers, await self._relay.read(call, client, exchange, MAX_ERROR_BYTES))
+                raise await error_of(self._relay, call, client, codec, exchange)
             return await self._relay.read(call, client, exchange, _MAX_REPLY_BYTES)
         finally:
             exchange.close()
