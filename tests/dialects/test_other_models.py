@@ -30,6 +30,13 @@ _SCHEMA = {"type": "object", "properties": {"model": {"type": "string", "default
         ({"tools": [{"type": "namespace", "tools": [{"type": "function", "name": "f", "parameters": _SCHEMA}]}]}, []),
         ({"tools": [{"functionDeclarations": [{"name": "f", "parameters": _SCHEMA}]}]}, []),
         ({"messages": [{"role": "user", "content": '{"models": ["a"]}'}]}, []),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "vendor:image", "model": "a", "svg": {"model": "b"}}]}]}, ["a", "b"]),
+        ({"input": [{"type": "tool_search_output", "tools": [{"type": "vendor:image", "model": "a"}]}], "tools": None}, ["a"]),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "function", "name": "f", "parameters": _SCHEMA}]}]}, []),
+        ({"input": [{"role": "user", "content": '{"tools": [{"type": "vendor:image", "model": "a"}]}'}]}, []),
+        ({"input": [None, "tools", {"tools": None}, {"tools": {"model": "a"}}, ["tools"]], "tools": []}, []),
+        ({"input": "tools", "tools": []}, []),
+        ({"input": None, "tools": []}, []),
     ],
 )
 def test_what_a_vendor_would_ask_too_is_found_and_what_is_the_clients_own_is_not(fields: dict[str, Any], names: list[str]) -> None:
@@ -41,6 +48,9 @@ def test_what_a_vendor_would_ask_too_is_found_and_what_is_the_clients_own_is_not
     [
         b'{"models": ' + b"[" * 5000 + b"]" * 5000 + b"}",
         b'{"tools": [{"type": "x", "a": ' + b"[" * 970 + b"]" * 970 + b"}]}",
+        b'{"input": [{"tools": "\xff"}]}',
+        b'{"input": [{"tools": ]}',
+        b'{"input": [{"tools": [{"type": "x", "a": ' + b"[" * 970 + b"]" * 970 + b"}]}]}",
         json.dumps({"models": [str(number) for number in range(101)]}).encode(),
     ],
 )
