@@ -75,12 +75,10 @@ def forward_request(body: bytes, asked: Peek, model: str) -> bytes:
 
 
 def _for_vendor(raw: msgspec.Raw) -> Any:
-    """An item as the vendor may have it; None for a thought that is not its own."""
-    if _FOREIGN.search(bytes(raw)) is None:
+    """An item as the vendor may have it; None for a thought that is not its own. Raises `InvalidRequest`."""
+    if _FOREIGN.search(bytes(raw)) is None or not bytes(raw).startswith(b"{"):
         return raw
-    item = json.loads(bytes(raw))
-    if not isinstance(item, dict):
-        return raw
+    item = json.decode_request(bytes(raw))
     if (told := summary_of(item)) is not None:
         return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": told}]}
     return None if _is_foreign_thought(item) else raw
@@ -104,7 +102,7 @@ def reasoning_of(body: bytes) -> str | None:
         said = [found.reasoning]
         if may_say(body, _UPDATE) and bytes(found.input).startswith(b"["):
             said += [_decode_body(item).reasoning for item in _decode_items(found.input) if _is_update(bytes(item))]
-    except json.MALFORMED:
+    except (*json.MALFORMED, InvalidRequest):
         return UNREADABLE_REASONING
     efforts_said = [reasoning.effort for reasoning in said if reasoning is not None and reasoning.effort is not None]
     if not efforts_said:
@@ -113,11 +111,8 @@ def reasoning_of(body: bytes) -> str | None:
 
 
 def _is_update(raw: bytes) -> bool:
-    """An item that changes settings from there on."""
-    if not may_say(raw, _UPDATE):
-        return False
-    item = json.loads(raw)
-    return isinstance(item, dict) and item.get("type") == "configuration_update"
+    """An item that changes settings from there on. Raises `InvalidRequest`."""
+    return may_say(raw, _UPDATE) and raw.startswith(b"{") and json.decode_request(raw).get("type") == "configuration_update"
 
 
 def apply_effort(body: bytes, effort: str | None) -> bytes:

@@ -431,6 +431,16 @@ def test_thoughts_of_another_vendors_model_do_not_go_to_this_one() -> None:
         assert json.loads(RESPONSES.forward_request(body, asked, model)) == {"model": model, "input": kept, "n": 1.0}
 
 
+def test_items_that_nobody_can_read_are_refused() -> None:
+    sealed = b'{"model": "m", "input": [{"type": "compaction", "encrypted_content": "fkproxy1.", "a": "\xff"}]}'
+    changed = b'{"model": "m", "input": [{"type": "configuration_update", "reasoning": {"effort": "low"}, "a": "\xff"}]}'
+    with pytest.raises(InvalidRequest):
+        RESPONSES.forward_request(sealed, RESPONSES.peek(sealed, "", ""), "m")
+    with pytest.raises(InvalidRequest):
+        RESPONSES.apply_reasoning(changed, ReasoningConfig(effort="minimal"), "m")
+    assert RESPONSES.reasoning_of(changed) == UNREADABLE_REASONING
+
+
 def test_words_of_an_envelope_in_a_text_are_a_text() -> None:
     body = json.dumps({"model": "m", "input": '"encrypted_content": "fkproxy1."', "a": {"encrypted_content": "fkproxy1."}}).encode()
     assert json.loads(RESPONSES.forward_request(body, RESPONSES.peek(body, "", ""), "m")) == json.loads(body)
