@@ -171,6 +171,10 @@ def _response(**fields: Any) -> Probe:
     return {"model": "m", "input": "x", **fields}
 
 
+def _agents(*parts: Any) -> Probe:
+    return _response(input=[{"type": "agent_message", "author": "lead", "recipient": "lead/a", "content": [*parts]}])
+
+
 def _inputs(*parts: Any) -> Probe:
     return _response(input=[{"role": "user", "content": [{"type": "input_text", "text": "x"}, *parts]}])
 
@@ -232,6 +236,8 @@ RESPONSES: dict[str, Probe] = {
     "a conversation to be shortened (compaction_trigger)": _response(input=[_USER, {"type": "compaction_trigger"}]),
     "a summary that another model wrote (compaction)": _response(input=[{"type": "compaction", "encrypted_content": _SUMMARY}, _USER]),
     "a summary that its own vendor made": _response(input=[{"type": "compaction", "encrypted_content": "gAAA"}, _USER]),
+    "what one agent says to another (agent_message)": _agents({"type": "input_text", "text": "x"}),
+    "the same, encrypted by its own vendor": _agents({"type": "encrypted_content", "encrypted_content": "gAAAAA" + 94 * "A"}),
     "an item by its id (item_reference)": _response(input=[_USER, {"type": "item_reference", "id": "msg_1"}, _USER]),
     "conversation": _response(conversation="conv_1"),
     "background": _response(background=True, stream=True),

@@ -33,6 +33,9 @@ a form of the answer that no other has (`text/x.enum`).
 """
 
 
+_ENCRYPTED = {"compaction": "an encrypted summary (compaction)", "encrypted_content": "an encrypted message (agent_message)"}
+
+
 def functions_of(request: ChatRequest) -> tuple[Tool, ...]:
     """The tools that every dialect has. What becomes of the others is `extra_losses`' business."""
     return tuple(tool for tool in request.tools if tool.kind == "function")
@@ -106,8 +109,8 @@ def extra_losses(request: ChatRequest, target: str = "", read: Container[str] = 
                 if part.kind == "item_reference":
                     told = "nothing is stored here; with store: false clients send items whole"
                     raise Unrepresentable("an item by its id", target, told)
-                if part.kind == "compaction" and "encrypted_content" in part.value:
-                    raise Unrepresentable("an encrypted summary (compaction)", target, "only the vendor that made it can read it")
+                if part.kind in _ENCRYPTED and "encrypted_content" in part.value:
+                    raise Unrepresentable(_ENCRYPTED[part.kind], target, "only the vendor that made it can read it")
                 continue
             if type(part) is not Text and _by_id(part) and vendor_of(request.dialect) != vendor_of(target):
                 raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")

@@ -166,6 +166,14 @@ def test_codex_makes_its_tools_known_as_to_models_of_its_own_vendor(gateway: Ser
 
 
 @pytest.mark.parametrize("upstream", MODELS)
+def test_codex_has_another_agent_of_its_own_do_a_part(gateway: Service, folder: Path, upstream: str) -> None:
+    """What they say to one another is encrypted by its own vendor, and by nobody else."""
+    events = codex(gateway, folder, f"{upstream}/gpt-6-sol", "codex, have it counted")
+    said = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
+    assert (said[-1], events[-1]["type"]) == ("Three, says the other.", "turn.completed")
+
+
+@pytest.mark.parametrize("upstream", MODELS)
 def test_codex_finds_the_tools_of_its_mcp_servers_for_the_model(gateway: Service, folder: Path, aimock: Aimock, upstream: str) -> None:
     """To a model that it knows it offers a tool that finds them in their place."""
     server = ROOT / "tests" / "fakes" / "mcp_server.py"

@@ -7,6 +7,7 @@ that it was made of, as they came, for this dialect's own encoder.
 from __future__ import annotations
 
 import mimetypes
+import re
 from typing import Any
 
 from fkproxy.dialects.envelope import open_envelope
@@ -27,6 +28,14 @@ TOOL_SEARCH = "tool_search"
 _FOUND_TOOLS = "tool_search_output"
 _UNSAID = ("additional_tools", "configuration_update", _FOUND_TOOLS)
 """Items that nobody says: they make tools known, or change settings. One of the last kind is a result, too, where the client searched."""
+
+_BETWEEN_AGENTS = "agent_message"
+"""What one agent of the client says to another one, who is asked now."""
+
+_SEALED = re.compile(r"gAAAAA[\w-]{90,}={0,2}", re.ASCII)
+"""What the vendor has encrypted (github.com/fernet/spec: a version, a time, and no less than 73 bytes). Where a tool has `encrypted`
+parameters, as the Codex CLI (0.169) has for its agents, another vendor's model writes words, which come back in the same place.
+"""
 
 _NO_NAMESPACE = "functions"
 """What the vendor calls the place of the tools that are in none. The Codex CLI (0.169) has its own there, and is called without it."""
@@ -59,7 +68,7 @@ def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Field
     for index, item in enumerate(items):
         fields = Fields(item, f"{path}[{index}]")
         kind = fields.text("type") or "message"
-        if kind == "message" and fields.text("role") != "assistant":
+        if kind == _BETWEEN_AGENTS or (kind == "message" and fields.text("role") != "assistant"):
             close()
             messages.append(_message(fields, [*raw, item]))
             raw.clear()
@@ -93,7 +102,7 @@ def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Field
 
 
 def _message(fields: Fields, items: list[Any]) -> Message:
-    role = fields.needed_text("role")
+    role = "user" if fields.text("type") == _BETWEEN_AGENTS else fields.needed_text("role")
     if role not in _ROLES:
         raise InvalidRequest(fields.at("role"), f"expected one of {', '.join(_ROLES)}")
     parts = _content(fields, "content")
@@ -180,6 +189,8 @@ def _part(fields: Fields, value: Any) -> Part:
             text = fields.needed_text("text")
             fields.any("annotations"), fields.any("logprobs")
             return Text(text=text, extra=_rest(fields))
+        case "encrypted_content" if not _SEALED.fullmatch(words := fields.needed_text("encrypted_content")):
+            return Text(text=words, extra=_rest(fields))
         case "refusal":
             return Refusal(text=fields.needed_text("refusal"), extra=_rest(fields))
         case "input_image":
