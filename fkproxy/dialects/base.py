@@ -316,7 +316,7 @@ class Dialect(Protocol):
         ...
 
     def decode_request(self, body: bytes, peek: Peek, /) -> ChatRequest:
-        """The whole request, checked. Raises `InvalidRequest` naming the field."""
+        """The whole request, checked. Raises `InvalidRequest` naming the field, and `Unrepresentable` for what only its vendor can read."""
         ...
 
     def encode_request(self, request: ChatRequest, model: str, /) -> Encoded:

@@ -13,7 +13,7 @@ from typing import Any
 from fkproxy.dialects.envelope import open_envelope
 from fkproxy.dialects.media import at_address, base64_text, data_url
 from fkproxy.dialects.openai_responses.compaction import ABOUT_ALL, ASK, is_trigger, summary_of
-from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.parts import Extra, Media, Message, Opaque, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
@@ -51,7 +51,9 @@ def joined_name(namespace: str | None, name: str) -> str:
 
 
 def decode_items(items: list[Any], path: str) -> tuple[list[Message], list[Fields]]:
-    """Messages, those of the model joined, and the items among them that nobody says. Raises `InvalidRequest`."""
+    """Messages, those of the model joined, and the items among them that nobody says. Raises `InvalidRequest`, and
+    `Unrepresentable` for a result of a tool that only the vendor can read.
+    """
     messages: list[Message] = []
     unsaid: list[Fields] = []
     names: dict[str, str] = {}
@@ -154,6 +156,8 @@ def _result(fields: Fields, names: dict[str, str]) -> ToolResult:
     call_id = fields.needed_text("call_id")
     parts: list[Text | Media] = []
     for part in _content(fields, "output"):
+        if isinstance(part, Opaque):
+            raise Unrepresentable(f"a part of type {part.kind!r} in a tool's result", "foreign")
         if not isinstance(part, Text | Media):
             raise InvalidRequest(fields.at("output"), "a tool's result holds text, images and files only")
         parts.append(part)

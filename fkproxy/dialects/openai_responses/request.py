@@ -40,7 +40,7 @@ _SILENT = ("client_metadata", "include", "prompt_cache_key", "prompt_cache_optio
 
 
 def decode_request(body: bytes, model: str) -> ChatRequest:
-    """The whole request, checked. Raises `InvalidRequest` naming the field."""
+    """The whole request, checked. Raises `InvalidRequest` naming the field, and `Unrepresentable` as `decode_items`."""
     fields = Fields(json.decode_request(body))
     fields.any("model")
     kept: Extra = {}

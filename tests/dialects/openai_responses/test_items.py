@@ -1,4 +1,4 @@
-"""Items that agents of the client say to one another, for models of other vendors."""
+"""Items for models of other vendors: what agents of the client say to one another, and what only the vendor can read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.model.errors import InvalidRequest, Unrepresentable
-from fkproxy.model.parts import Text
+from fkproxy.model.parts import Text, ToolResult
 from fkproxy.model.request import ChatRequest
+from tests.fakes.pipeline import Bench
 
 RESPONSES = DIALECTS["openai_responses"]
 FOREIGN = {"openai_chat": "m", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-pro"}
@@ -59,3 +60,18 @@ def test_what_is_wrong_in_it_is_named(payload: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decoded(said(payload))
     assert caught.value.param == "input[0].content[1].encrypted_content"
+
+
+@pytest.mark.parametrize("part", [{"type": "encrypted_content", "encrypted_content": SEALED}, {"type": "vendors_own"}])
+async def test_a_tools_result_that_only_the_vendor_can_read_goes_to_the_vendor(part: dict[str, Any]) -> None:
+    bench = Bench(("claude", "anthropic"), ("own", "openai_responses"))
+    bench.adapters[1].replies(b"{}")
+    body = json.dumps({"model": "m", "input": [{"type": "function_call_output", "call_id": "1", "output": [part]}]}).encode()
+    client = await bench.send(body, "openai_responses")
+    assert (client.status, bench.adapters[1].calls[0].body) == (200, body)
+
+
+def test_a_tools_result_may_hold_words_where_its_vendor_has_them_encrypted() -> None:
+    output = [{"type": "encrypted_content", "encrypted_content": "sun"}]
+    request = decoded({"type": "function_call_output", "call_id": "1", "output": output})
+    assert request.messages[0].parts == (ToolResult(call_id="1", parts=(Text(text="sun"),)),)
