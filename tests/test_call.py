@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import pytest
 
+from fkproxy.access import Caller
 from fkproxy.adapters.base import Timeouts
 from fkproxy.attempts import RetryPolicy
-from fkproxy.call import ClientGone, Headers
+from fkproxy.call import Call, ClientGone, Headers
 from fkproxy.directory import KeyLimits
 from fkproxy.gateway import _Expiries
 from fkproxy.limits.budget import Spent
@@ -20,6 +21,7 @@ from fkproxy.limits.tokens import TokenMeters
 from fkproxy.model.errors import MethodNotAllowed
 from fkproxy.telemetry.entry import EntryEncoder
 from fkproxy.telemetry.prices import Pricing, Rates
+from fkproxy.telemetry.record import CallRecord
 from fkproxy.upstream import Terms
 from fkproxy.wire.sse import encode_event
 from tests.fakes.keys import asking, begun, call, directory, key, send
@@ -470,3 +472,23 @@ async def test_every_reply_tells_its_id_where_the_clients_of_its_dialect_look_fo
     bench.adapters[0].replies(completion())
     client = await bench.send(json.dumps({"model": "m", **body}).encode(), "anthropic")
     assert client.headers["request-id"] == client.headers["x-request-id"] == bench.record.request_id
+
+
+def test_a_record_has_each_thing_in_its_place() -> None:
+    bench = Bench(CHAT)
+    made = bench.call()
+    same = [name for name in CallRecord.__struct_fields__ if name in Call.__slots__ and name not in ("dialect", "losses", "usage")]
+    for name in same:
+        setattr(made, name, f"the {name}")
+    made.caller = Caller("the key", "the prefix", "the pool")
+    made.asked_model, made.recorded_losses = "asked", ("lost",)
+    made.waited_s, made.upstream_s, made.ttft_s = 1.0, 2.0, 3.0
+    made.error = MethodNotAllowed("GET", ("POST",))
+    bench.clock.now_s += 4.0
+    bench.gateway.record(made, client_gone=True)
+    record = bench.record
+    assert {name: getattr(record, name) for name in same} == {name: f"the {name}" for name in same}
+    assert (record.dialect, record.stream, record.model_requested, record.losses) == ("openai_chat", False, "asked", ("lost",))
+    assert (record.waited_ms, record.upstream_ms, record.ttft_ms, record.duration_ms) == (1000, 2000, 3000, 4000)
+    assert (record.key_id, record.key_prefix, record.pool, record.client_ended) == ("the key", "the prefix", "the pool", True)
+    assert (record.error_code, record.skipped, record.cost_usd) == (made.error.code, (), None)

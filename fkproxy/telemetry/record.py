@@ -83,7 +83,7 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.cause in GUESSES or self.reason == "circuit_open"
 
 
-class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class CallRecord(msgspec.Struct, frozen=True, gc=False):
     """One call, written once when it is over, whatever its end.
 
     `route` is the route's template, never the path the client sent. `auth` is `key` (a valid key), `none` (no key needed) or
