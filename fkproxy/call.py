@@ -184,7 +184,6 @@ class Call:
 
     def __init__(
         self,
-        *,
         request_id: str,
         dialect: Dialect,
         method: str,

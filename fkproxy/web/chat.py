@@ -90,15 +90,15 @@ def _target(matching: re.Pattern[str], path: str) -> str:
 
 def _call(dialect: Dialect, route: Route, inbound: Inbound, target: str) -> Call:
     return Call(
-        request_id=inbound.request_id,
-        dialect=dialect,
-        method=inbound.method,
-        route=route.path,
-        target=target,
-        query=inbound.query,
-        operation=route.operation,
-        presented_key=inbound.presented_key,
-        peer=inbound.peer,
-        user_agent=inbound.user_agent,
-        client_headers=inbound.headers,
+        inbound.request_id,
+        dialect,
+        inbound.method,
+        route.path,
+        target,
+        inbound.query,
+        route.operation,
+        inbound.presented_key,
+        inbound.peer,
+        inbound.user_agent,
+        inbound.headers,
     )
