@@ -39,6 +39,7 @@ _ENCODED_BYTES_PER_TOKEN = 256
 """Of video with one megabit a second."""
 _MOST_LOOKS = 100
 _USUAL_OUTPUT_TOKENS = 1024
+_MOST_OUTPUT_TOKENS = _USUAL_OUTPUT_TOKENS * 8
 
 
 def estimate_tokens(request: ChatRequest) -> int:
@@ -62,7 +63,11 @@ def expected_usage(body: bytes, max_output_tokens: int | None = None, choices: i
     """
     if max_output_tokens is None:
         max_output_tokens, choices = _most(body, _LIMIT, _OUTPUT_LIMIT), _most(body, _CANDIDATES, _CANDIDATE_COUNT)
-    made = min(max_output_tokens or _USUAL_OUTPUT_TOKENS, _USUAL_OUTPUT_TOKENS * 8) * min(choices or 1, _MOST_CHOICES)
+    made = max_output_tokens or _USUAL_OUTPUT_TOKENS
+    if made > _MOST_OUTPUT_TOKENS:
+        made = _MOST_OUTPUT_TOKENS
+    if choices > 1:
+        made *= min(choices, _MOST_CHOICES)
     media, encoded_bytes = _media(body)
     text_tokens = (len(body) - encoded_bytes) // _BYTES_PER_TOKEN
     given = text_tokens + media * _MOST_TOKENS_PER_MEDIUM + encoded_bytes // _ENCODED_BYTES_PER_TOKEN
@@ -74,7 +79,10 @@ def _media(body: bytes) -> tuple[int, int]:
 
     Most requests have none and are not searched: where text has no blank for so long it is encoded, if it is text at all.
     """
-    if all(body.find(b" ", at, at + _LEAST_ENCODED_BYTES) >= 0 for at in range(_STEP_BYTES, len(body) - _LEAST_ENCODED_BYTES, _STEP_BYTES)):
+    for at in range(_STEP_BYTES, len(body) - _LEAST_ENCODED_BYTES, _STEP_BYTES):
+        if body.find(b" ", at, at + _LEAST_ENCODED_BYTES) < 0:
+            break
+    else:
         return 0, 0
     at, media, size_bytes = -1, 0, 0
     for _ in range(_MOST_LOOKS):

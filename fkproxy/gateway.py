@@ -421,7 +421,8 @@ class _Expiries:
 
     def begin(self, loop: asyncio.AbstractEventLoop, call: Call, task: asyncio.Task[object], timeouts: Timeouts) -> _Expiry:
         now_s, total_s = loop.time(), timeouts.total_s + _EXPIRE_AFTER_S
-        expiry = _Expiry(call, task, now_s + min(timeouts.first_byte_s, total_s), now_s + total_s)
+        body_s = timeouts.first_byte_s if timeouts.first_byte_s < total_s else total_s
+        expiry = _Expiry(call, task, now_s + body_s, now_s + total_s)
         self._open.add(expiry)
         if not self._looking:
             self._looking = True

@@ -73,14 +73,13 @@ class Relay:
         now = self.now
         at = began = now()
         total_at = call.started + self._total_s
+        due = began + limit_s if began + limit_s < total_at else total_at
         try:
             while True:
-                rest_s = min(began + limit_s, total_at) - at
-                if rest_s <= 0:
-                    if at >= total_at:
-                        raise UpstreamTimeout("total", self._total_s)
-                    raise UpstreamTimeout(phase, limit_s)
-                got = await take(min(rest_s, self._pause_s(call, at)))
+                if at >= due:
+                    raise UpstreamTimeout("total", self._total_s) if at >= total_at else UpstreamTimeout(phase, limit_s)
+                pause_s = self._pause_s(call, at)
+                got = await take(pause_s if at + pause_s < due else due - at)
                 if got is not None and got is not False:
                     return got
                 if not call.watched:

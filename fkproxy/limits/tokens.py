@@ -50,7 +50,8 @@ class TokenMeter:
     def settle(self, reserved: int, used: int | None) -> None:
         """The call is over. `used` None: nobody knows, so the estimate stands."""
         if used is not None:
-            self._level = min(float(self.per_minute), self._level + reserved - used)
+            level = self._level + reserved - used
+            self._level = level if level < self.per_minute else float(self.per_minute)
 
 
 class TokenMeters:

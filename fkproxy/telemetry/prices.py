@@ -75,7 +75,9 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         if usage.input_tokens is None or usage.output_tokens is None or (usage.output_tokens and self.output is None):
             return None
         cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
-        plain = max(0, usage.input_tokens - cached - written)
+        plain = usage.input_tokens - cached - written
+        if plain < 0:
+            plain = 0
         total = plain * self.input + usage.output_tokens * (self.output or 0.0)
         total += cached * (self.input if self.cached_input is None else self.cached_input)
         write = self.input if self.cache_write is None else self.cache_write
