@@ -21,7 +21,10 @@ NO_RESULT = "No result."
 
 def results_behind_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The messages, those of tools moved forward where something stands between them and their calls."""
-    if "tool" not in [message.role for message in messages]:
+    for message in messages:
+        if message.role == "tool":
+            break
+    else:
         return messages
     groups: list[list[Message]] = [[]]
     asked: dict[str, list[Message]] = {}
@@ -39,7 +42,7 @@ def results_behind_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 def with_results(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[Message, ...]:
     """The messages, and behind each call that has no result one that says so, which is reported as converted."""
-    if not [part for message in messages for part in message.parts if isinstance(part, ToolCall)]:
+    if not _has_calls(messages):
         return messages
     answered = _answered(messages)
     found: list[Message] = []
@@ -55,6 +58,14 @@ def with_results(messages: tuple[Message, ...], losses: list[Loss]) -> tuple[Mes
                 result = ToolResult(call_id=call.id, name=call.name, parts=(Text(text=NO_RESULT),), is_error=True)
                 missing.append(Message(role="tool", parts=(result,)))
     return (*found, *missing)
+
+
+def _has_calls(messages: tuple[Message, ...]) -> bool:
+    for message in messages:
+        for part in message.parts:
+            if type(part) is ToolCall:
+                return True
+    return False
 
 
 def _answered(messages: tuple[Message, ...]) -> list[bool]:

@@ -31,7 +31,8 @@ _NAMED = (ToolCall, ToolResult)
 
 def with_taken_names(request: ChatRequest, taken: re.Pattern[str], losses: list[Loss]) -> ChatRequest:
     """The request with another name for each tool whose own is not `taken`: of those on offer, of the choice, and in what went before."""
-    names = {name for name in _names(request) if not taken.fullmatch(name)}
+    said = _names(request)
+    names = {name for name in said if not taken.fullmatch(name)} if said else said
     if not names:
         return request
     losses.append(Loss(field="tools[].name", action="converted"))
@@ -51,10 +52,16 @@ def with_taken_names(request: ChatRequest, taken: re.Pattern[str], losses: list[
 
 
 def _names(request: ChatRequest) -> set[str]:
-    offered = [tool.name for tool in request.tools if tool.kind == "function"]
-    turns = [message.parts for message in request.messages if message.role in _WITH_CALLS]
-    said = [part.name for parts in turns for part in parts if isinstance(part, _NAMED) and part.name is not None]
-    return {*offered, *said}
+    found: set[str] = set()
+    for tool in request.tools:
+        if tool.kind == "function":
+            found.add(tool.name)
+    for message in request.messages:
+        if message.role in _WITH_CALLS:
+            for part in message.parts:
+                if isinstance(part, _NAMED) and part.name is not None:
+                    found.add(part.name)
+    return found
 
 
 def _renamed(message: Message, others: dict[str, str]) -> Message:
@@ -77,7 +84,7 @@ def _other(name: str) -> str:
 
 def client_names(tools: Sequence[Tool]) -> dict[str, str]:
     """Another name → the client's own, of those tools that may have gone somewhere under another one."""
-    return {_other(tool.name): tool.name for tool in tools if not _EVERYWHERE.fullmatch(tool.name)}
+    return {_other(tool.name): tool.name for tool in tools if not _EVERYWHERE.fullmatch(tool.name)} if tools else {}
 
 
 def for_client(event: Event, names: dict[str, str]) -> Event:

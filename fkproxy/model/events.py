@@ -313,7 +313,7 @@ def collect(events: Iterable[Event]) -> Reply:
         id=started.id,
         model=started.model,
         created_s=started.created_s,
-        choices=tuple(choices[index].build(index) for index in sorted(choices)),
+        choices=tuple([choices[index].build(index) for index in sorted(choices)]),
         usage=usage,
         extra=started.extra,
     )

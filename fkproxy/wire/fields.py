@@ -136,7 +136,7 @@ class Fields:
         if not values:
             return ()
         path = self.at(name)
-        return (Fields(value, f"{path}[{index}]") for index, value in enumerate(values))
+        return [Fields(value, f"{path}[{index}]") for index, value in enumerate(values)]
 
     def none_of(self, names: frozenset[str]) -> bool:
         """None of them is there, not even as null."""

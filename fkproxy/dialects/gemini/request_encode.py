@@ -215,7 +215,7 @@ class _Writer:
         leading = 0
         while leading < len(messages) and messages[leading].role == "system":
             leading += 1
-        system = [part for message in messages[:leading] for part in self._parts(message.parts)]
+        system = [part for message in messages[:leading] for part in self._parts(message.parts)] if leading else []
         contents: list[dict[str, Any]] = []
         for role, run in groupby(messages[leading:], key=_role_of):
             if role == "tool" and not self._own:

@@ -156,6 +156,7 @@ _decode = msgspec.json.Decoder(_Response).decode
 _decode_array = msgspec.json.Decoder(list[_Response]).decode
 _decode_any = msgspec.json.Decoder(_Response | list[_Response]).decode
 _NOT_SAID = Usage()
+_DONE = Done()
 _TRAFFIC: dict[str, Tier] = {"ON_DEMAND_PRIORITY": "fast", "ON_DEMAND_FLEX": "flex"}
 """Vertex AI's; the Gemini API says `serviceTier` (google-genai 3.4, `TrafficType` and `ServiceTier`; vercel/ai#15488, read 2026-11)."""
 _OPAQUE = (
@@ -195,7 +196,8 @@ def decode_reply(body: bytes) -> list[Event]:
         events = [event for response in responses for event in decoder.read(response)]
     else:
         events = decoder.read(_response(body))
-    return [*events, *decoder.end()]
+    events += decoder.end()
+    return events
 
 
 class StreamDecoder:
@@ -261,7 +263,11 @@ class StreamDecoder:
         self._ended = True
         if not self.finished:
             return [Failed(UpstreamProtocolError("the upstream's stream ended before the reply was complete"))]
-        return [*self._nothing_made(), *[self._finish(choice, *finished) for choice, finished in self._finished.items()], Done()]
+        events = self._nothing_made()
+        for choice, (reason, native) in self._finished.items():
+            events.append(self._finish(choice, reason, native))
+        events.append(_DONE)
+        return events
 
     def _nothing_made(self) -> list[Event]:
         """Of a count that is 0 the vendor says nothing: a prompt that was blocked is all that the total holds."""
@@ -411,21 +417,25 @@ def _token(entry: _Token) -> dict[str, Any]:
     return {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.token.encode())}
 
 
-def _of(modality: str, details: list[_Modality] | None) -> int | None:
-    return next((detail.token_count for detail in details if detail.modality == modality), None) if details else None
+def _of(modality: str, details: list[_Modality]) -> int | None:
+    for detail in details:
+        if detail.modality == modality:
+            return detail.token_count
+    return None
 
 
 def _usage(metadata: _UsageMetadata) -> Usage:
     """Gemini counts cached tokens within the prompt's, thoughts beside the candidates', and tools' own prompts beside the prompt."""
     given, made = metadata.prompt_token_count, metadata.candidates_token_count
     thoughts, tools = metadata.thoughts_token_count, metadata.tool_use_prompt_token_count
+    of_input, of_output = metadata.prompt_tokens_details, metadata.candidates_tokens_details
     return Usage(
         input_tokens=None if given is None and tools is None else (given or 0) + (tools or 0),
         output_tokens=None if made is None and thoughts is None else (made or 0) + (thoughts or 0),
         cached_input_tokens=metadata.cached_content_token_count,
         reasoning_tokens=thoughts,
-        audio_input_tokens=_of("AUDIO", metadata.prompt_tokens_details),
-        audio_output_tokens=_of("AUDIO", metadata.candidates_tokens_details),
-        image_output_tokens=_of("IMAGE", metadata.candidates_tokens_details),
+        audio_input_tokens=_of("AUDIO", of_input) if of_input else None,
+        audio_output_tokens=_of("AUDIO", of_output) if of_output else None,
+        image_output_tokens=_of("IMAGE", of_output) if of_output else None,
         tier=tier_of(metadata.service_tier) or _TRAFFIC.get(str(metadata.traffic_type)),
     )

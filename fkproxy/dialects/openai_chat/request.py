@@ -63,7 +63,7 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     request = ChatRequest(
         dialect=NAME,
         model=model,
-        messages=tuple(decode_message(message, calls) for message in fields.each("messages")),
+        messages=tuple([decode_message(message, calls) for message in fields.each("messages")]),
         stream=stream,
         include_usage=include_usage,
         sampling=_sampling(fields, kept),

@@ -87,7 +87,7 @@ def _sealed(seal: Seal | None, context: ReplyContext) -> dict[str, Any]:
 
 def _knows_functions(context: ReplyContext) -> bool:
     """The client's request has `functions`, which came before `tools`."""
-    return any(LEGACY in tool.extra for tool in context.tools)
+    return bool(context.tools) and any(LEGACY in tool.extra for tool in context.tools)
 
 
 def _reason(reason: FinishReason, legacy: bool) -> str:
@@ -162,16 +162,22 @@ def _image(media: Media, index: int, context: ReplyContext) -> dict[str, Any]:
 def _usage(usage: Usage) -> dict[str, Any]:
     given, made = usage.input_tokens or 0, usage.output_tokens or 0
     body: dict[str, Any] = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
-    of_input = (
-        ("cached_tokens", usage.cached_input_tokens),
-        ("cache_write_tokens", usage.cache_write_tokens),
-        ("audio_tokens", usage.audio_input_tokens),
-    )
-    of_output = (("reasoning_tokens", usage.reasoning_tokens), ("audio_tokens", usage.audio_output_tokens))
-    if details := {name: count for name, count in of_input if count is not None}:
-        body["prompt_tokens_details"] = details
-    if details := {name: count for name, count in of_output if count is not None}:
-        body["completion_tokens_details"] = details
+    of_input: dict[str, int] = {}
+    if usage.cached_input_tokens is not None:
+        of_input["cached_tokens"] = usage.cached_input_tokens
+    if usage.cache_write_tokens is not None:
+        of_input["cache_write_tokens"] = usage.cache_write_tokens
+    if usage.audio_input_tokens is not None:
+        of_input["audio_tokens"] = usage.audio_input_tokens
+    of_output: dict[str, int] = {}
+    if usage.reasoning_tokens is not None:
+        of_output["reasoning_tokens"] = usage.reasoning_tokens
+    if usage.audio_output_tokens is not None:
+        of_output["audio_tokens"] = usage.audio_output_tokens
+    if of_input:
+        body["prompt_tokens_details"] = of_input
+    if of_output:
+        body["completion_tokens_details"] = of_output
     return body
 
 
@@ -275,7 +281,7 @@ class StreamEncoder:
             role = {"index": choice, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
             first = self._head + json.encode(role) + self._tail
         body = json.encode({"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason})
-        return first + self._head + body + self._tail
+        return b"".join((first, self._head, body, self._tail))
 
     def _usage_chunk(self) -> bytes:
         if not self._context.include_usage or self._usage is None:
