@@ -291,16 +291,12 @@ class Call:
     @property
     def used_tokens(self) -> int | None:
         """What an upstream counted so far; None where it said nothing."""
-        if self._only_counts:
+        if self.operation == "count_tokens":
             return 0
         usage = self.usage
         if usage is None:
             return None
         return (usage.input_tokens or 0) + (usage.output_tokens or 0)
-
-    @property
-    def _only_counts(self) -> bool:
-        return (self.peek.operation if self.peek is not None else self.operation) == "count_tokens"
 
     def charged(self, client_gone: bool) -> Usage | None:
         """What counts against a key's limits, now that the call is over, tokens in and out; None: nobody knows, and the estimate stands.
@@ -310,7 +306,7 @@ class Call:
         that broke off before there was any reply costs nothing, unless it was the client who did not wait for it.
         """
         usage, broken = self.usage, self.error is not None or client_gone
-        if self._only_counts or (broken and not self.content_sent and not (client_gone and self.attempts)):
+        if self.operation == "count_tokens" or (broken and not self.content_sent and not (client_gone and self.attempts)):
             return _NOTHING
         if usage is None:
             if self._expected is None:

@@ -297,6 +297,7 @@ class Gateway:
             peek = msgspec.structs.replace(peek, model=model)
         elif peek.may_think:
             call.reasoning_requested = call.dialect.reasoning_of(call.body)
+        call.operation = peek.operation
         return peek
 
     def _run(self, call: Call, client: Client) -> Awaitable[None]:
@@ -385,7 +386,7 @@ class Gateway:
             client_gone,
             call.request_bytes,
             call.response_bytes,
-            peek.operation if peek is not None else call.operation,
+            call.operation,
             call.caller.pool,
             call.caller.key_prefix,
         )
