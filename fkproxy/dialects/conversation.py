@@ -40,6 +40,14 @@ _MOST_MESSAGES = 1000
 _BETWEEN = re.compile(r"[\s,]*")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class _Turn(msgspec.Struct, gc=False):
+    role: Any = "user"
+
+
+_decode_turn = msgspec.json.Decoder(_Turn).decode
 
 
 class ConversationMarks:
@@ -129,6 +137,8 @@ def _opening(raw: msgspec.Raw) -> bytes:
     view = memoryview(raw)
     if view[:1].tobytes() != b"[":
         return bytes(view)
+    if len(view) <= _USUAL_OPENING_BYTES and (short := _short_opening(raw)) is not None:
+        return short
     kept: list[str] = []
     at, size_bytes = 1, _USUAL_OPENING_BYTES
     try:
@@ -142,6 +152,26 @@ def _opening(raw: msgspec.Raw) -> bytes:
     except json.UNREADABLE:
         return bytes(view)
     return "\x00".join(kept).encode("latin-1")
+
+
+def _short_opening(raw: msgspec.Raw) -> bytes | None:
+    """The same of an array that is looked at whole, with a decoder that finds ends faster but knows no beginnings; None where it cannot."""
+    kept: list[msgspec.Raw] = []
+    try:
+        for message in _decode_array(raw):
+            kept.append(message)
+            if len(kept) >= _MOST_MESSAGES or _is_users(message):
+                break
+    except json.MALFORMED:
+        return None
+    return b"\x00".join(kept)
+
+
+def _is_users(message: msgspec.Raw) -> bool:
+    try:
+        return bool(_decode_turn(message).role == "user")
+    except msgspec.ValidationError:
+        return False  # no object
 
 
 def _until_user(text: str, at: int, kept: list[str], *, cut: bool) -> int:

@@ -133,6 +133,30 @@ def test_where_a_number_is_cut_makes_no_difference(number: str) -> None:
     assert later[::2] == later[1::2]
 
 
+USER = '{"role":"user"}'
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        USER,
+        '{ "content" : "it is" }',
+        ' \t{"role":"system","role":null} ,\n{"role":"user","role":"system"},{"role":"system","role":"user"}\n',
+        f'{{"r\\u006fle":"user"}},{USER}',
+        f'{{"role":"\\ud800"}},{USER}',
+        f'{{"role":"us\\u0065r","content":"\\ud800"}},{USER}',
+        f'{{"role":["user"]}},{{"role":{{"user":1}}}},{{"role":1.50}},{USER}',
+        f'null,true,-1.50e+3,"user",["user"],[[]],{{"a":{{"role":"user"}},"role":"x"}},{USER}',
+        f'{{"role":"system","content":"“\u007f\\" é 漢 🙂"}},{USER}',
+        f'{{"role":"system","content":{"9" * 400}}},{USER}',
+        f'{{"role":"system","content":{"[" * 500}{"]" * 500}}},{USER}',
+    ],
+)
+def test_a_conversation_is_the_same_when_it_has_grown_long(opening: str) -> None:
+    later = f',{{"role":"assistant","content":"{"x" * 20_000}"}}'
+    assert key("openai_chat", f'{{"messages":[{opening}]}}'.encode()) == key("openai_chat", f'{{"messages":[{opening}{later}]}}'.encode())
+
+
 def test_of_an_endless_opening_a_megabyte_tells() -> None:
     system = {"role": "system", "content": [{"a": []}] * 200_000}
     other = {"role": "system", "content": [{"b": []}] * 200_000}
