@@ -16,7 +16,7 @@ into the same events, so streamed and non-streamed cannot disagree: `collect(eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import msgspec
 
@@ -63,6 +63,7 @@ class Started(_Base, frozen=True, tag="started"):
     extra: Extra = {}
 
 
+@final
 class TextDelta(_Base, frozen=True, tag="text"):
     text: str
     choice: int = 0

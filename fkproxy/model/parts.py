@@ -12,7 +12,7 @@ Two devices keep what the hub itself has no word for:
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import msgspec
 
@@ -46,6 +46,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     data: str
 
 
+@final
 class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_defaults=True, gc=False):
     """Visible text."""
 

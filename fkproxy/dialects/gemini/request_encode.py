@@ -279,14 +279,14 @@ class _Writer:
         return "functionCall" not in before and "thoughtSignature" not in before
 
     def _part(self, part: Part) -> dict[str, Any] | None:
+        if type(part) is Text:  # `match` makes a set for a case that fits
+            text: dict[str, Any] = {"text": part.text}
+            if part.seal is not None:
+                text |= self._signature(part.seal)
+            if self._own:
+                return text | carried(part.extra, True)
+            return text if part.text or len(text) > 1 else None
         match part:
-            case Text():
-                text: dict[str, Any] = {"text": part.text}
-                if part.seal is not None:
-                    text |= self._signature(part.seal)
-                if self._own:
-                    return text | carried(part.extra, True)
-                return text if part.text or len(text) > 1 else None
             case Refusal():
                 return {"text": part.text} if part.text else None
             case Media():

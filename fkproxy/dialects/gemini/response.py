@@ -298,9 +298,14 @@ class StreamDecoder:
                 events.append(LogprobsReported(tokens=tokens, choice=choice))
             if candidate.finish_reason is not None:
                 self._finished[choice] = (FINISH_REASONS.get(candidate.finish_reason, "stop"), candidate.finish_reason)
-            told = _told_of(candidate)
-            if any(told):
-                for value, (_, name) in zip(told, _TOLD, strict=True):
+            if (
+                candidate.safety_ratings
+                or candidate.grounding_metadata
+                or candidate.citation_metadata
+                or candidate.finish_message
+                or candidate.url_context_metadata
+            ):
+                for value, (_, name) in zip(_told_of(candidate), _TOLD, strict=True):
                     if value:
                         self._told.setdefault(choice, {})[name] = value
         if not response.candidates and response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:

@@ -103,11 +103,12 @@ def _choice(choice: Choice, context: ReplyContext) -> dict[str, Any]:
     images: list[Media] = []
     calls: list[dict[str, Any]] = []
     for part in choice.parts:
+        if type(part) is Text:
+            texts.append(part.text)
+            if part.seal is not None:
+                message |= _sealed(part.seal, context)
+            continue
         match part:
-            case Text():
-                texts.append(part.text)
-                if part.seal is not None:
-                    message |= _sealed(part.seal, context)
             case Reasoning():
                 thoughts += [part.text] if part.text else []
                 message = {**_sealed(part.seal, context), **message}
@@ -217,9 +218,9 @@ class StreamEncoder:
 
     def encode(self, event: Event) -> bytes:
         """See `dialects.base.StreamEncoder.encode`."""
+        if type(event) is TextDelta:  # `match` makes a set for a case that fits
+            return self._chunk(event.choice, {"content": event.text}, None, None)
         match event:
-            case TextDelta():
-                return self._chunk(event.choice, {"content": event.text}, None, None)
             case Started():
                 self._open(event)
                 return b""
