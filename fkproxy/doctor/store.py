@@ -127,9 +127,9 @@ def _level(place: Place, was_there: bool, level: int, oldest_reader: int, writte
         return error("store", f"the database is empty, and {place.snapshot.name} says that there was a store in it", _PUT_BACK)
     told = f"schema level {level}, written by version {written_by}; this version knows {LEVEL}"
     if oldest_reader > LEVEL:
-        return error("store", told, f"use version {written_by} or a newer one; 'fkllmproxy migrate --check' names a copy made before")
+        return error("store", told, f"use version {written_by} or a newer one, or see 'After a rollback: too_new' in the runbook")
     if level < LEVEL:
-        return note("store", told, "the next start brings it up, after a copy; or 'fkllmproxy migrate'")
+        return note("store", told, "the next start brings it up, or 'fkllmproxy migrate'")
     return ok("store", told)
 
 

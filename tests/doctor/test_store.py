@@ -98,7 +98,10 @@ def test_the_schema_of_another_version(level: int, oldest_reader: int, severity:
     with closing(sqlite3.connect(directory / "fkllmproxy.db")) as other:
         other.execute("UPDATE meta SET schema_level = ?, oldest_reader = ?", (level, oldest_reader))
         other.commit()
-    assert [found[0] for found in examined(directory) if f"schema level {level}" in found[1]] == [severity]
+    found = store.check(patient(settings={"APP_STORE__DIRECTORY": str(directory)}))
+    (said,) = [each for each in found if f"schema level {level}" in each.message]
+    assert said.severity == severity
+    assert "copy" not in said.fix, "of a server's database nobody makes one"
 
 
 def test_a_database_that_takes_too_long_to_look_through(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
