@@ -95,6 +95,14 @@ def test_the_runbook_explains_every_error_code_and_no_other() -> None:
     assert {code for cell in cells for code in re.findall(r"`(\w+)`", cell)} == error_codes()
 
 
+def test_sections_that_the_program_sends_to_are_in_the_runbook() -> None:
+    sources = [path.read_text() for path in sorted((ROOT / "fkproxy").rglob("*.py"))]
+    named = {title for text in sources for title in re.findall(r"see '([^']+)' in the runbook", text)}
+    titles = re.findall(r"^##+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
+    assert named
+    assert named <= {title.replace("`", "") for title in titles}
+
+
 @pytest.mark.parametrize("path", [README, RUNBOOK], ids=label)
 def test_make_targets_exist(path: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

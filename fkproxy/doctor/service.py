@@ -165,7 +165,7 @@ def _store(told: Mapping[str, Any]) -> Iterable[Finding]:
         yield warning("store", "what is managed in it cannot be put in force", fix)
     journal = told.get("journal") or {}
     if journal.get("trouble"):
-        fix = "mend room or owner and mode of the directory 'journal' before any reload or restart: they would be lost with the process"
+        fix = "see 'The store cannot be used' in the runbook, before any reload or restart: they would be lost with the process"
         yield error("store", f"records of calls cannot be written to the disk ({journal['trouble']}) and wait in memory", fix)
     if journal.get("dropped"):
         fix = "the log has them: journalctl -t fkllmproxy; then see 'The disk is full' in the runbook"

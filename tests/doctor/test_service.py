@@ -8,15 +8,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fkproxy import __version__
 from fkproxy.doctor import clients
 from fkproxy.doctor.service import check_address, check_process, check_units
+from fkproxy.telemetry.journal_files import Trouble
 from tests.doctor.patients import RUNNING, patient, told
-from tests.e2e.processes import free_port
+from tests.e2e.processes import ROOT, free_port
 
 
 @contextmanager
@@ -88,6 +89,16 @@ def test_what_the_process_says_of_its_store(store: Any, expected: list[str]) -> 
     with answering(200, health(store=store)) as port:
         found = list(check_address(patient(settings={"APP_SERVER__PORT": str(port)})))
     assert [each.severity for each in found if each.check == "store"] == expected
+
+
+@pytest.mark.parametrize("trouble", get_args(Trouble))
+def test_why_records_cannot_be_written_is_told_and_where_it_is_explained(trouble: str) -> None:
+    with answering(200, health(store={"state": "open", "journal": {"dropped": 0, "trouble": trouble}})) as port:
+        (found,) = [each for each in check_address(patient(settings={"APP_SERVER__PORT": str(port)})) if each.check == "store"]
+    assert f"({trouble})" in found.message
+    assert "'The store cannot be used'" in found.fix
+    section = (ROOT / "runbook.md").read_text().partition("\n### The store cannot be used\n")[2].partition("\n## ")[0]
+    assert f"`{trouble}`" in section.partition("`trouble`")[2]
 
 
 @pytest.mark.parametrize(("state", "severity"), [("active", "error"), ("inactive", "note")])
