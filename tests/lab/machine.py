@@ -32,6 +32,7 @@ CACHE = Path(os.environ.get("BOOTLAB_CACHE", "/var/cache/bootlab"))
 PACKAGES = ("systemd", "systemd-sysv", "systemd-container", "dbus", "python3", "jq", "curl", "ca-certificates", "procps", "iproute2")
 TRIPLET = f"{os.uname().machine}-linux-gnu"
 NICE = ["nice", "-n", os.environ.get("BOOTLAB_NICE", "0")]
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 class LabError(RuntimeError):
@@ -143,6 +144,7 @@ class Machine:
         for source, target, mode in self.copies:
             self.copy_in(source, target, mode)
         self.lower = lower
+        self._stack.callback(self._remove_cgroups)
         self._stack.callback(self._stop)
         self._boot()
 
@@ -153,6 +155,7 @@ class Machine:
         lib = lower / "usr/lib" / TRIPLET
         (loader,) = (lower / "lib64").glob("ld-linux-*.so.*")
         command = [
+            *self._in_own_cgroup(),
             *NICE,
             str(loader.resolve() if not loader.is_symlink() else lower / "lib" / TRIPLET / loader.name),
             "--library-path",
@@ -181,6 +184,25 @@ class Machine:
                 start_new_session=True,
             )
         self._await_boot(began)
+
+    def _in_own_cgroup(self) -> list[str]:
+        """What stands before a command so that it runs in a cgroup of this machine's name.
+
+        nspawn puts the machine below the cgroup that it is in itself. Two machines below one would have their units in the same cgroups: a
+        process of the other one reads as pid 0 there, and systemd, which meets it, ends none of the unit's.
+        The hierarchy is the one in which nspawn looks for its own: cgroup2 beside version 1, version 1, or cgroup2 alone.
+        """
+        hierarchy = next(each for each in (CGROUPS / "unified", CGROUPS / "systemd", CGROUPS) if (each / "cgroup.procs").exists())
+        own = hierarchy / self.work.name
+        own.mkdir(exist_ok=True)
+        return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(own)]
+
+    def _remove_cgroups(self) -> None:
+        """In every hierarchy; one that is still in use stays, and harms nobody."""
+        for top in (*CGROUPS.glob(self.work.name), *CGROUPS.glob(f"*/{self.work.name}")):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(folder).rmdir()
 
     def _await_boot(self, began: float, not_leader: int | None = None) -> None:
         while self._leader() in (None, not_leader) or self._state() not in ("running", "degraded"):
