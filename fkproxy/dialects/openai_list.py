@@ -5,6 +5,8 @@ Source: OpenAI API reference, "List models", read 2026-11.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from fkproxy.dialects.base import ModelEntry
@@ -18,7 +20,7 @@ __all__ = ["decode_models", "encode_models"]
 class _Model(msgspec.Struct):
     id: str
     owned_by: str | None = None
-    created: int | float | None = None
+    created: Any = None
 
 
 class _Models(msgspec.Struct):

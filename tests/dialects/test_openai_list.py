@@ -30,3 +30,13 @@ def test_a_list_comes_back_as_it_was(dialect: str) -> None:
 def test_what_is_no_list_of_models_is_said_so(dialect: str, told: Any) -> None:
     with pytest.raises(UpstreamProtocolError):
         DIALECTS[dialect].decode_models(json.dumps(told).encode())
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize(
+    ("created", "created_s"),
+    [(None, 0), (1.5e9, 1_500_000_000), ("2027-01-15T08:00:00Z", 1_800_000_000), ("1800000000", 1_800_000_000), ("", 0), ([], 0)],
+)
+def test_a_list_is_read_however_it_says_when_its_models_were_made(dialect: str, created: Any, created_s: int) -> None:
+    listed = DIALECTS[dialect].decode_models(json.dumps({"data": [{"id": "a", "created": created}]}).encode())
+    assert listed == [ModelEntry(id="a", owned_by="", created_s=created_s)]
