@@ -365,7 +365,9 @@ class HttpExchange:
             self.wake()
 
     def begin(self, status: int, headers: dict[str, str]) -> None:
-        """The final head. Raises `UpstreamProtocolError` for a body that cannot be read."""
+        """The final head. Raises `UpstreamProtocolError` for a body that cannot be read; what the head says holds all the same."""
+        self.headers = headers
+        self.status = status
         transfer_encoding = headers.get("transfer-encoding")
         if transfer_encoding is None:
             # RFC 9112 §6.3 case 8: without a length the body goes on until the connection closes.
@@ -382,8 +384,6 @@ class HttpExchange:
                         "the upstream compressed its reply in a way that was not asked for and is not supported"
                     ) from error
                 headers.pop("content-length", None)
-        self.headers = headers
-        self.status = status
         self.wake()
 
     def detach(self) -> None:

@@ -110,6 +110,22 @@ async def test_what_comes_unasked_is_nobodys_reply(behind: bytes) -> None:
         assert (link.kept, link.transport.aborted, link.pool.idle) == (False, True, {})
 
 
+@pytest.mark.parametrize(
+    "coding",
+    [b"content-encoding: br\r\ncontent-length: 1", b"content-encoding: zstd\r\ncontent-length: 1", b"transfer-encoding: gzip, chunked"],
+)
+async def test_a_head_is_told_whose_body_nobody_can_read(coding: bytes) -> None:
+    link = Link()
+    exchange = link.ask()
+    link.comes(b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\n" + coding + b"\r\n\r\nx")
+    assert await exchange.head(1.0)
+    assert (exchange.status, exchange.headers["retry-after"]) == (429, "7")
+    assert exchange.at_once() is None
+    with pytest.raises(UpstreamProtocolError):
+        await exchange.chunk(1.0)
+    assert (link.kept, link.transport.aborted) == (False, True)
+
+
 @pytest.mark.parametrize("ended", [Connection.eof_received, lambda connection: connection.connection_lost(None)])
 async def test_a_connection_that_ends_while_it_is_idle_is_not_used_again(ended: Callable[[Connection], None]) -> None:
     link = Link()
