@@ -83,16 +83,19 @@ and xAI, read 2026-11.
 """
 
 _TOO_LONG_HERE = (
-    r"\bmaximum (?:context|prompt|model) length\b|\bmodel's context length\b|\bexceeds the (?:context window|available context size)\b"
+    r"\bmaximum (?:context|prompt|model) length\b|\bmodel's context length\b|\bexceeds the available context size\b"
     r"|\bprompt exceeds max length\b|\bexceeded model token limit\b|\brange of input length should be\b"
+    r"|\binput tokens exceed the configured limit\b"
 )
+_TOO_LONG_RESPONSES = rf"{_TOO_LONG_HERE}|\bexceeds the context window\b"
 _TOO_LONG_ELSEWHERE = r"\bexceeds the maximum number of tokens allowed\b|\bprompt is too long\b"
-_TOO_LONG = re.compile(f"{_TOO_LONG_HERE}|{_TOO_LONG_ELSEWHERE}", re.IGNORECASE)
+_TOO_LONG = re.compile(f"{_TOO_LONG_RESPONSES}|{_TOO_LONG_ELSEWHERE}", re.IGNORECASE)
 """In the words of a 400 of those that have another code for it, or none: vLLM, DeepSeek, xAI, llama.cpp, Z.ai, Moonshot, Alibaba; Google
 and gateways of Claude's models, whose words are those of other dialects. Most are from the list by which Claude Code 2.1 knows them.
 """
 
 _TOO_LONG_WORDS = re.compile(_TOO_LONG_HERE, re.IGNORECASE)
+_TOO_LONG_WORDS_OF_RESPONSES = re.compile(_TOO_LONG_RESPONSES, re.IGNORECASE)
 _TOO_LONG_BEGINS = "This model's maximum context length is exceeded"
 """How a client is told of it that asked an upstream of other words: programs on LiteLLM, as aider, look for these and not at the code."""
 
@@ -114,12 +117,13 @@ _NO_ROOM = 498
 """Groq's, for a request that asks for its flex tier (console.groq.com/docs/flex-processing, read 2026-11); others are served."""
 
 
-def encode_error(error: FkproxyError, request_id: str) -> dict[str, Any]:
-    """The reply's JSON value."""
+def encode_error(error: FkproxyError, request_id: str, *, of_responses: bool = False) -> dict[str, Any]:
+    """The reply's JSON value. `of_responses`: the client speaks Responses, whose own words for a conversation too long are other ones."""
     kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     native = error.native_code if isinstance(error, UpstreamRejected) else None
     message = str(error)[:MAX_MESSAGE_CHARS]
-    if native == UpstreamRejected.TOO_LONG and not _TOO_LONG_WORDS.search(message):
+    known = _TOO_LONG_WORDS_OF_RESPONSES if of_responses else _TOO_LONG_WORDS
+    if native == UpstreamRejected.TOO_LONG and not known.search(message):
         message = f"{_TOO_LONG_BEGINS}: {message}"
     return {"error": {"message": message, "type": kind, "param": error.param, "code": native or error.code, "request_id": request_id}}
 

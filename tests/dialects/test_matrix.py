@@ -171,6 +171,7 @@ def test_a_thought_without_words_is_not_told_where_its_seal_has_no_place(client:
         ("openai_chat", "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."),
         ("openai_chat", "This model's maximum prompt length is 131072 but the request contains 136973 tokens."),
         ("openai_chat", "Invalid request: Your request exceeded model token limit: 262144"),
+        ("openai_chat", "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 305127 tokens."),
         ("openai_responses", "Your input exceeds the context window of this model. Please adjust your input and try again."),
         ("anthropic", "prompt is too long: 200001 tokens > 200000 maximum"),
         ("anthropic", "Prompt is too long"),
@@ -190,4 +191,6 @@ def test_a_conversation_that_is_too_long_is_told_in_the_words_that_clients_know(
         assert told["message"].startswith("The input token count exceeds the maximum number of tokens allowed: ")
     if client.name in ("openai_chat", "openai_responses"):
         assert told["code"] == "context_length_exceeded"
-        assert told["message"].startswith("This model's maximum context length is exceeded: ") == (upstream in ("anthropic", "gemini"))
+        # litellm 1.106, by whose words CrewAI and aider shorten, knows none of those of Responses.
+        known = ("openai_chat", client.name)
+        assert told["message"].startswith("This model's maximum context length is exceeded: ") == (upstream not in known)

@@ -92,7 +92,7 @@ class OpenAiResponses:
 
     def encode_error(self, error: FkproxyError, request_id: str) -> bytes:
         """See `Dialect.encode_error`."""
-        return json.encode(errors.encode_error(error, request_id))
+        return json.encode(errors.encode_error(error, request_id, of_responses=True))
 
 
 DIALECT = OpenAiResponses()

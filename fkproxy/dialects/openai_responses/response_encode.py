@@ -245,7 +245,7 @@ class StreamEncoder:
     def _fail(self, error: FkproxyError) -> bytes:
         begun = self._begin()
         self._status, self._error = "failed", error_of(error)
-        told = {**encode_error(error, "")["error"], **self._error}
+        told = {**encode_error(error, "", of_responses=True)["error"], **self._error}
         fields = {name: told[name] for name in ("code", "message", "param")}
         raised = self._event("error", {**fields, "error": {"type": told["type"], **fields}})
         return begun + raised + self._event("response.failed", {"response": self.response()})
