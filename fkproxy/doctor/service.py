@@ -150,6 +150,8 @@ def check_address(situation: Situation) -> Iterable[Finding]:
     else:
         yield error("address", f"{at} answers: {health.get('status')}", f"curl -s http://{at}/health | jq .upstreams")
     yield from _store(health.get("store") or {})
+    if dropped := health.get("log_lines_dropped"):
+        yield warning("log", f"{dropped} lines of its log are lost since it was started", "see 'The log has gaps' in the runbook")
     if health.get("version") != __version__:
         fix = "systemctl reload fkllmproxy, if this is the installed file"
         yield warning("version", f"version {health.get('version')} runs, and this file is {__version__}", fix)

@@ -27,6 +27,7 @@ from fkproxy.model.errors import FkproxyError, InternalError, MethodNotAllowed, 
 from fkproxy.suffix import split_suffix
 from fkproxy.supervision import SUPERVISOR_AGENT
 from fkproxy.telemetry.entry import shown_to_all
+from fkproxy.telemetry.logs import dropped_lines
 from fkproxy.telemetry.metrics import Metrics
 from fkproxy.telemetry.provider_stats import ProviderStats
 from fkproxy.telemetry.record import CallRecord
@@ -168,6 +169,7 @@ class Ops:
             "pid": os.getppid(),
             "calls_in_flight": self._gateway.in_flight,
             "streams_open": self._gateway.slots.total,
+            "log_lines_dropped": dropped_lines(),
             "upstreams": upstreams,
         }
         if (store := self._store()) is not None:

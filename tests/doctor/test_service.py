@@ -57,6 +57,7 @@ def health(**changes: Any) -> bytes:
         (200, health(status="degraded"), "warning", "answers: degraded"),
         (503, health(status="unavailable"), "error", "answers: unavailable"),
         (200, health(version="0.0.9"), "warning", "version 0.0.9 runs"),
+        (200, health(log_lines_dropped=7), "warning", "7 lines of its log are lost"),
         (200, b'{"status": "UP"}', "error", "is not fkllmproxy"),
         (200, b"<html>", "error", "does not answer as we do"),
     ],

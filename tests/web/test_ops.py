@@ -13,6 +13,7 @@ from fkproxy.clientele import Clientele
 from fkproxy.dialects.base import ModelEntry
 from fkproxy.directory import Pool
 from fkproxy.supervision import SUPERVISOR_AGENT
+from fkproxy.web import ops
 from tests.fakes.keys import directory, key, raw
 from tests.fakes.upstream import FakeUpstream
 from tests.web.asking import App, chat
@@ -26,6 +27,12 @@ async def test_health_names_each_upstream() -> None:
     assert (reply.status, body["status"], body["ok"], body["version"]) == (200, "ok", True, __version__)
     assert body["upstreams"][0]["provider_key"] == "sandbox"
     assert reply.headers["cache-control"] == "no-cache, no-store, must-revalidate"
+
+
+async def test_health_counts_the_lines_of_the_log_that_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await App().ask("GET", "/health")).json()["log_lines_dropped"] == 0
+    monkeypatch.setattr(ops, "dropped_lines", lambda: 7)
+    assert (await App().ask("GET", "/health")).json()["log_lines_dropped"] == 7
 
 
 async def test_health_is_open_and_the_rest_wants_the_key() -> None:
