@@ -107,8 +107,13 @@ def _with_attempts(usage: Usage, told: Any) -> Usage:
     usage = msgspec.structs.replace(usage, model=answered)
     if len(attempts) == 1 and attempts[0].type not in _BESIDE:
         return usage
-    paid = [each for each in attempts if each.output_tokens]
-    parts = tuple(_usage(each, each.model, None if each.type == _ADVICE else usage.tier, usage.price_factor) for each in paid)
+    # Where none stood in it is the one that was asked: that may have another name with us, and a price of its own by it.
+    asked = next((each.model for each in attempts if each.type == "message"), None) if answered is None else None
+    parts = tuple(
+        _usage(each, None if each.model == asked else each.model, None if each.type == _ADVICE else usage.tier, usage.price_factor)
+        for each in attempts
+        if each.output_tokens
+    )
     if not parts:
         return msgspec.structs.replace(usage, parts=(_FREE,))
     if not all(part.credible for part in parts):

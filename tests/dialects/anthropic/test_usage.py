@@ -93,6 +93,11 @@ LATER = {**MESSAGE, "input_tokens": 1, "output_tokens": 7, "cache_read_input_tok
         ),
         ([{**DECLINED, "output_tokens": 427}, SERVED], (536, 434, None), [(535, 427, "m", "fast"), (1, 7, "n", "fast")]),
         ([{**DECLINED, "output_tokens": 427}, {**SERVED, "output_tokens": 0}], (535, 427, None), [(535, 427, "m", "fast")]),
+        (
+            [{**MESSAGE, "model": "m"}, ADVICE, {**LATER, "model": "m"}, {**LATER, "model": "o"}],
+            (2_036, 1_694, 834),
+            [(410, 80, None, "fast"), (800, 1_600, "n", None), (413, 7, None, "fast"), (413, 7, "o", "fast")],
+        ),
         ([DECLINED, {**SERVED, "output_tokens": 0}], (1, 7, None), [(0, 0, None, None)]),
     ],
 )
