@@ -1,6 +1,6 @@
 """The list of models that both OpenAI dialects have, both ends. Floor 1. Pure.
 
-Source: OpenAI API reference, "List models", read 2026-11.
+Sources, read 2026-11: OpenAI API reference, "List models"; docs.together.ai/reference/models, whose list is a bare array.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ __all__ = ["decode_models", "encode_models"]
 
 class _Model(msgspec.Struct):
     id: str
-    owned_by: str | None = None
+    owned_by: Any = None
     created: Any = None
 
 
 class _Models(msgspec.Struct):
     data: list[_Model]
+
+
+_decode = msgspec.json.Decoder(_Models | list[_Model]).decode
 
 
 def encode_models(models: list[ModelEntry]) -> bytes:
@@ -36,7 +39,14 @@ def encode_models(models: list[ModelEntry]) -> bytes:
 def decode_models(body: bytes) -> list[ModelEntry]:
     """See `Dialect.decode_models`."""
     try:
-        listed = msgspec.json.decode(body, type=_Models).data
+        found = _decode(body)
     except json.MALFORMED as error:
         raise UpstreamProtocolError("the upstream's list of models is not one") from error
-    return [ModelEntry(id=model.id, owned_by=model.owned_by or "", created_s=int(read_time(model.created) or 0)) for model in listed]
+    return [
+        ModelEntry(
+            id=model.id,
+            owned_by=model.owned_by if isinstance(model.owned_by, str) else "",
+            created_s=int(read_time(model.created) or 0),
+        )
+        for model in (found if isinstance(found, list) else found.data)
+    ]
