@@ -132,8 +132,9 @@ VERIFICATIONS = ("let_in", "refused", "slowed")
 
 SKIP_REASONS = (
     *("busy", "circuit_open", "exhausted", "limited", "paused", "reauth_required"),
-    *("refreshing", "requests_per_minute", "tokens_per_minute"),
+    *("requests_per_minute", "tokens_per_minute"),
 )
+"""Why an upstream is passed over; see `Upstream.obstacle`."""
 
 
 class Metrics:

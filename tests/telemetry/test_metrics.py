@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fkproxy.telemetry.metrics import Metrics, Sources, StoreRow, UpstreamRow
+from fkproxy.limits.standing import CAUSES
+from fkproxy.telemetry.metrics import SKIP_REASONS, Metrics, Sources, StoreRow, UpstreamRow
 from fkproxy.telemetry.record import Attempt
 from tests.telemetry.records import record
 
@@ -221,3 +222,10 @@ def test_nothing_of_the_client_is_shown() -> None:
 
 def test_a_scraper_is_told_the_format() -> None:
     assert Metrics("1.2.3").prometheus()[1] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_every_reason_to_pass_over_an_upstream_is_counted_from_the_start_and_no_other() -> None:
+    states = {rule.state for rule in CAUSES.values()} | {"paused"}
+    assert set(SKIP_REASONS) == states | {"busy", "circuit_open", "requests_per_minute", "tokens_per_minute"}
+    metrics = Metrics("1", Sources(upstreams=lambda: [UpstreamRow(provider_key="p1", state="active", breaker="closed")]))
+    assert samples(metrics, "fkproxy_skipped_total") == {(("provider_key", "p1"), ("reason", reason)): 0 for reason in SKIP_REASONS}
