@@ -170,6 +170,8 @@ class StreamEncoder:
 
     def encode(self, event: Event) -> bytes:
         """See `dialects.base.StreamEncoder.encode`."""
+        if type(event) is TextDelta:  # `match` makes a set for a case that fits
+            return b"" if event.choice else self._said(event)
         match event:
             case Started():
                 self._started = event
@@ -223,9 +225,10 @@ class StreamEncoder:
     # --- blocks
 
     def _block(self, event: Event) -> bytes:
+        if isinstance(event, (TextDelta, RefusalDelta)):
+            text = event.text
+            return self._delta("text", {"type": "text", "text": ""}, {"type": "text_delta", "text": text}) if text else b""
         match event:
-            case TextDelta(text=text) | RefusalDelta(text=text):
-                return self._delta("text", {"type": "text", "text": ""}, {"type": "text_delta", "text": text}) if text else b""
             case ReasoningDelta(text=text) if text:
                 return self._thought() + self._more({"type": "thinking_delta", "thinking": text})
             case SealAttached(seal=seal, index=None) if seal.dialect == NAME and seal.data.startswith(REDACTED):

@@ -174,9 +174,9 @@ class StreamEncoder:
 
     def encode(self, event: Event) -> bytes:
         """See `dialects.base.StreamEncoder.encode`."""
+        if type(event) is TextDelta:  # `match` makes a set for a case that fits
+            return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text})
         match event:
-            case TextDelta():
-                return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text})
             case ReasoningDelta():
                 thought = self._frame(event.choice, {"text": event.text, "thought": True}) if event.text else b""
                 return self._calls_of(event.choice) + thought

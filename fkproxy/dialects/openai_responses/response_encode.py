@@ -155,13 +155,13 @@ class StreamEncoder:
 
     def encode(self, event: Event) -> bytes:
         """See `dialects.base.StreamEncoder.encode`."""
+        if type(event) is TextDelta:  # `match` makes a set for a case that fits
+            return b"" if event.choice else self._text("output_text", event.text)
         if isinstance(event, Failed):
             return self._fail(event.error)
         if getattr(event, "choice", 0):
             return b""
         match event:
-            case TextDelta():
-                return self._text("output_text", event.text)
             case Started():
                 return self._begin(event)
             case ReasoningDelta():
