@@ -14,6 +14,7 @@ vertex.py           what clients of Claude on Vertex AI say otherwise
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -109,7 +110,7 @@ class Anthropic:
 class _Model(msgspec.Struct):
     id: str
     display_name: str | None = None
-    created_at: str | None = None
+    created_at: Any = None
     max_input_tokens: int | None = None
     max_tokens: int | None = None
 

@@ -317,6 +317,8 @@ def test_the_list_of_models() -> None:
         ("anthropic", "created_at", "0001-01-01T00:00:00+05:00", "1970-01-01T00:00:00Z"),
         ("anthropic", "created_at", "9999-12-31T23:59:59-12:00", "1970-01-01T00:00:00Z"),
         ("anthropic", "created_at", "soon", "1970-01-01T00:00:00Z"),
+        ("anthropic", "created_at", 1_700_000_000, "2023-11-14T22:13:20Z"),
+        ("anthropic", "created_at", None, "1970-01-01T00:00:00Z"),
     ],
 )
 def test_a_model_is_as_old_as_its_upstream_says_where_that_is_a_time(dialect: str, field: str, said: Any, created_at: str) -> None:
