@@ -11,7 +11,7 @@ from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import NAME, REDACTED
 from fkproxy.dialects.anthropic.errors import encode_error
-from fkproxy.dialects.arguments import as_object
+from fkproxy.dialects.arguments import NONE, as_object
 from fkproxy.dialects.base import ModelEntry, ReplyContext
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.model.events import (
@@ -244,6 +244,8 @@ class StreamEncoder:
                 return self._start("tool_use", {"type": "tool_use", "id": event.id, "name": event.name, "input": {}})
             case ToolCallDelta():
                 if self._open != "tool_use" or event.index != self._call or not event.arguments:
+                    return b""
+                if not self._arguments and event.arguments in NONE:
                     return b""
                 self._arguments.append(event.arguments)
                 return self._more({"type": "input_json_delta", "partial_json": event.arguments})

@@ -60,6 +60,20 @@ def whole(*events: Event) -> Any:
     return json.loads(MESSAGES.encode_reply(collect(events), CONTEXT))
 
 
+def test_a_call_whose_arguments_are_null_has_none() -> None:
+    call = (Started(), ToolCallStarted(index=0, id="t", name="f"), ToolCallDelta(index=0, arguments="null"))
+    end = (ChoiceFinished(reason="tool_calls"), Done())
+    assert words(written(*call, *end)) == ["message_start", "start tool_use", "stop", "message_delta", "message_stop"]
+    assert whole(*call, *end)["content"] == [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]
+
+
+def test_a_null_within_arguments_is_told() -> None:
+    pieces = ('{"a":', "null", "}")
+    call = (Started(), ToolCallStarted(index=0, id="t", name="f"), *(ToolCallDelta(index=0, arguments=piece) for piece in pieces))
+    values = written(*call, ChoiceFinished(reason="tool_calls"), Done())
+    assert [value["delta"]["partial_json"] for value in values if value["type"] == "content_block_delta"] == list(pieces)
+
+
 def test_the_order_of_a_whole_stream() -> None:
     seal = SealAttached(seal=Seal(dialect="anthropic", data="S"))
     usage = UsageReported(usage=Usage(input_tokens=20, cached_input_tokens=5, cache_write_tokens=3, output_tokens=9, reasoning_tokens=4))
