@@ -45,7 +45,7 @@ async def test_the_gemini_dialect_is_served_below_its_prefix() -> None:
     assert stream.finished
     array = await app.ask("POST", "/v1beta/models/sandbox:streamGenerateContent", body=body)
     assert array.headers["content-type"].startswith("application/json")
-    assert sorted(array.json()[0]) == ["candidates", "modelVersion", "responseId"]
+    assert sorted(array.json()[0]) == ["candidates", "modelVersion", "responseId", "usageMetadata"]
     count = await app.ask("POST", "/v1beta/models/sandbox:countTokens", body=body)
     assert count.json()["totalTokens"] > 0
     refused = await app.ask("POST", "/v1beta/models/sandbox:predict", body=body)

@@ -62,10 +62,13 @@ _EMBEDS = re.compile(r"(^|[/-])embed(ding)?(-|$)", re.IGNORECASE)
 
 def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
     """The body of a whole reply."""
-    body: dict[str, Any] = {"candidates": [_candidate(choice, context.model) for choice in reply.choices]}
-    if reply.usage is not None:
-        body["usageMetadata"] = _usage(reply.usage)
-    return json.encode({**body, "modelVersion": context.model, "responseId": reply.id or context.reply_id})
+    candidates = [_candidate(choice, context.model) for choice in reply.choices]
+    return _response(candidates, _usage(reply.usage) if reply.usage is not None else {}, context.model, reply.id or context.reply_id)
+
+
+def _response(candidates: list[dict[str, Any]], usage: dict[str, Any], model: str, reply_id: str) -> bytes:
+    """A whole reply, or a piece of one. Google counts in each, and so there are clients that cannot read one without: BAML 0.226."""
+    return json.encode({"candidates": candidates, "usageMetadata": usage, "modelVersion": model, "responseId": reply_id})
 
 
 def _candidate(choice: Choice, model: str) -> dict[str, Any]:
@@ -168,7 +171,8 @@ class StreamEncoder:
         self._id = context.reply_id
         self._calls: dict[int, dict[int, _OpenCall]] = {}
         self._finished: list[ChoiceFinished] = []
-        self._usage: Usage | None = None
+        self._usage: dict[str, Any] = {}
+        """What has been counted so far; empty where nothing was."""
         self._marked: set[int] | None = set() if is_gemini_3(context.model) else None
         """Choices whose first call has gone out; None where no call wants a mark."""
 
@@ -203,7 +207,7 @@ class StreamEncoder:
             case LogprobsReported():
                 return self._response([{"index": event.choice, "logprobsResult": _logprobs(event.tokens)}])
             case UsageReported():
-                self._usage = event.usage
+                self._usage = _usage(event.usage)
                 return b""
             case ChoiceFinished():
                 self._finished.append(event)
@@ -254,13 +258,10 @@ class StreamEncoder:
             {"content": {"role": "model", "parts": [{"text": ""}]}, "index": event.choice, "finishReason": _FINISH_REASONS[event.reason]}
             for event in self._finished
         ]
-        return self._response(candidates, _usage(self._usage) if self._usage is not None else None)
+        return self._response(candidates)
 
-    def _response(self, candidates: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
-        body: dict[str, Any] = {"candidates": candidates}
-        if usage is not None:
-            body["usageMetadata"] = usage
-        return sse.encode_data(json.encode({**body, "modelVersion": self._context.model, "responseId": self._id}))
+    def _response(self, candidates: list[dict[str, Any]]) -> bytes:
+        return sse.encode_data(_response(candidates, self._usage, self._context.model, self._id))
 
 
 def encode_models(models: list[ModelEntry]) -> bytes:

@@ -132,7 +132,7 @@ def test_the_last_frame_has_the_reason_and_the_usage() -> None:
     usage = Usage(input_tokens=10, output_tokens=12, reasoning_tokens=7, cached_input_tokens=4, audio_input_tokens=2)
     stream = frames(Started(id="r"), TextDelta(text="a"), ChoiceFinished(reason="length"), UsageReported(usage=usage), Done())
     first, last = (json.loads(frame.data or b"") for frame in stream)
-    assert "usageMetadata" not in first
+    assert first["usageMetadata"] == {}
     assert (last["responseId"], last["modelVersion"], last["candidates"][0]["finishReason"]) == ("r", "asked-for", "MAX_TOKENS")
     assert last["usageMetadata"] == {
         "promptTokenCount": 10,
@@ -142,6 +142,23 @@ def test_the_last_frame_has_the_reason_and_the_usage() -> None:
         "cachedContentTokenCount": 4,
         "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 2}],
     }
+
+
+def test_every_piece_says_what_has_been_counted_so_far() -> None:
+    """BAML 0.226 takes a piece without it for an empty reply."""
+    first, whole = Usage(input_tokens=10), Usage(input_tokens=10, output_tokens=2)
+    told = [TextDelta(text="a"), *call(0, "{}"), UsageReported(usage=first), TextDelta(text="b"), UsageReported(usage=whole)]
+    assert [response["usageMetadata"] for response in sent(*told)] == [
+        {},
+        {"promptTokenCount": 10},
+        {"promptTokenCount": 10},
+        {"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12},
+    ]
+
+
+def test_a_whole_reply_whose_upstream_did_not_count_says_so() -> None:
+    told = [Started(), TextDelta(text="a"), ChoiceFinished(reason="stop"), Done()]
+    assert json.loads(encode_reply(collect(told), CONTEXT))["usageMetadata"] == {}
 
 
 def test_more_thoughts_than_were_made_leave_no_negative_count() -> None:
