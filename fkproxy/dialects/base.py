@@ -168,7 +168,8 @@ class Encoded(msgspec.Struct, frozen=True):
 class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     """What an encoder may need that the reply itself does not say.
 
-    `reply_id` is unique and serves where the upstream gave no id; `model` is the name the client asked for, `created_s` unix seconds.
+    `reply_id` is unique, which upstreams' ids need not be: Ollama has 999 of them and KoboldCpp one, and Claude Code takes the messages of
+    one id for one message. `model` is the name the client asked for, `created_s` unix seconds.
     `tools` and `output` are those of the request, where it had to be decoded, and so is `compacts`, where the reply is of another dialect.
     `begun_id`: the id of a reply that has begun at the client in the upstream's own words, which are of the same dialect.
     """

@@ -165,6 +165,16 @@ def test_a_thought_without_words_is_not_told_where_its_seal_has_no_place(client:
 
 
 @pytest.mark.parametrize("client", DIALECTS.values(), ids=lambda dialect: dialect.name)
+def test_no_two_replies_have_the_same_id_though_their_upstream_gives_them_the_same(client: Dialect) -> None:
+    """Ollama chooses among 999. Claude Code 2.1 makes one message of those with one id, and tells them in another order from then on."""
+    events: list[Event] = [Started(id="chatcmpl-A1"), TextDelta(text="hi"), ChoiceFinished(reason="stop"), Done()]
+    encoder = client.stream_encoder(CONTEXT)
+    for told in (client.encode_reply(collect(events), CONTEXT), b"".join(encoder.encode(event) for event in events)):
+        assert CONTEXT.reply_id.encode() in told
+        assert b"A1" not in told
+
+
+@pytest.mark.parametrize("client", DIALECTS.values(), ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize(
     ("upstream", "words"),
     [

@@ -52,11 +52,6 @@ _STOP_REASONS: dict[FinishReason, str] = {
 }
 
 
-def _id(given: str | None, context: ReplyContext) -> str:
-    name = given or context.reply_id
-    return name if name.startswith("msg_") else f"msg_{name}"
-
-
 def _stop(reason: FinishReason | None, sequence: str | None, *, calls: bool) -> dict[str, Any]:
     """OpenAI says "stop" where a forced function was called: clients of this dialect run tools on "tool_use" only."""
     word = _STOP_REASONS[reason or "stop"]
@@ -87,7 +82,7 @@ def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
     stop = _stop(choice.reason, choice.stop_sequence, calls=calls) if choice is not None else _stop(None, None, calls=False)
     return json.encode(
         {
-            "id": _id(reply.id, context),
+            "id": f"msg_{context.reply_id}",
             "type": "message",
             "role": "assistant",
             "model": context.model,
@@ -149,13 +144,11 @@ class StreamEncoder:
         "_open",
         "_read",
         "_signature",
-        "_started",
         "_usage",
     )
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
-        self._started = Started()
         self._usage: Usage | None = None
         self._finish: ChoiceFinished | None = None
         self._begun = False
@@ -173,8 +166,6 @@ class StreamEncoder:
         if type(event) is TextDelta:  # `match` makes a set for a case that fits
             return b"" if event.choice else self._said(event)
         match event:
-            case Started():
-                self._started = event
             case UsageReported():
                 self._usage = event.usage
             case ChoiceFinished(choice=0):
@@ -184,7 +175,7 @@ class StreamEncoder:
                 return self._last()
             case Failed():
                 return sse.encode_event("error", json.encode(encode_error(event.error, self._context.reply_id)))
-            case ChoiceFinished() | LogprobsReported() | MediaReceived():
+            case Started() | ChoiceFinished() | LogprobsReported() | MediaReceived():
                 pass
             case _ if event.choice == 0:
                 return self._said(event)
@@ -301,7 +292,7 @@ class StreamEncoder:
             return b""
         self._begun = True
         message: dict[str, Any] = {
-            "id": _id(self._started.id, self._context),
+            "id": f"msg_{self._context.reply_id}",
             "type": "message",
             "role": "assistant",
             "model": self._context.model,

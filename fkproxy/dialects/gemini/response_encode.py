@@ -63,7 +63,7 @@ _EMBEDS = re.compile(r"(^|[/-])embed(ding)?(-|$)", re.IGNORECASE)
 def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
     """The body of a whole reply."""
     candidates = [_candidate(choice, context.model) for choice in reply.choices]
-    return _response(candidates, _usage(reply.usage) if reply.usage is not None else {}, context.model, reply.id or context.reply_id)
+    return _response(candidates, _usage(reply.usage) if reply.usage is not None else {}, context.model, context.reply_id)
 
 
 def _response(candidates: list[dict[str, Any]], usage: dict[str, Any], model: str, reply_id: str) -> bytes:
@@ -164,11 +164,10 @@ class _OpenCall:
 class StreamEncoder:
     """See `dialects.base.StreamEncoder`. Finish reasons go out with the usage, in the last frame, as Google does it."""
 
-    __slots__ = ("_calls", "_context", "_finished", "_id", "_marked", "_usage")
+    __slots__ = ("_calls", "_context", "_finished", "_marked", "_usage")
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
-        self._id = context.reply_id
         self._calls: dict[int, dict[int, _OpenCall]] = {}
         self._finished: list[ChoiceFinished] = []
         self._usage: dict[str, Any] = {}
@@ -187,7 +186,6 @@ class StreamEncoder:
             case RefusalDelta():
                 return self._calls_of(event.choice) + self._frame(event.choice, {"text": event.text})
             case Started():
-                self._id = event.id or self._id
                 return b""
             case ToolCallStarted():
                 self._calls.setdefault(event.choice, {})[event.index] = _OpenCall(event)
@@ -261,7 +259,7 @@ class StreamEncoder:
         return self._response(candidates)
 
     def _response(self, candidates: list[dict[str, Any]]) -> bytes:
-        return sse.encode_data(_response(candidates, self._usage, self._context.model, self._id))
+        return sse.encode_data(_response(candidates, self._usage, self._context.model, self._context.reply_id))
 
 
 def encode_models(models: list[ModelEntry]) -> bytes:

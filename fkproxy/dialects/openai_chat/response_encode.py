@@ -61,15 +61,10 @@ _FUNCTION_CALL = "function_call"
 _DONE = sse.encode_data(b"[DONE]")
 
 
-def _id(given: str | None, context: ReplyContext) -> str:
-    name = given or context.reply_id
-    return name if name.startswith("chatcmpl-") else f"chatcmpl-{name}"
-
-
 def encode_reply(reply: Reply, context: ReplyContext) -> bytes:
     """The body of a whole completion."""
     body: dict[str, Any] = {
-        "id": _id(reply.id, context),
+        "id": f"chatcmpl-{context.reply_id}",
         "object": "chat.completion",
         "created": reply.created_s or context.created_s,
         "model": context.model,
@@ -206,7 +201,7 @@ class StreamEncoder:
         """What stands in every chunk around its choices, encoded once."""
         context = self._context
         head = {
-            "id": _id(started.id, context),
+            "id": f"chatcmpl-{context.reply_id}",
             "object": "chat.completion.chunk",
             "created": started.created_s or context.created_s,
             "model": context.model,

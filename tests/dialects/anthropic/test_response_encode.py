@@ -98,7 +98,7 @@ def test_the_order_of_a_whole_stream() -> None:
         *("message_delta", "message_stop"),
     ]
     assert [value["index"] for value in values[1:-2]] == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
-    assert values[0]["message"]["id"] == "msg_up"
+    assert values[0]["message"]["id"] == "msg_reply-1"
     assert values[0]["message"]["usage"] == {"input_tokens": 0, "output_tokens": 0}
     assert values[3]["delta"]["signature"] == "S"
     assert values[-2] == {

@@ -133,7 +133,7 @@ def test_the_last_frame_has_the_reason_and_the_usage() -> None:
     stream = frames(Started(id="r"), TextDelta(text="a"), ChoiceFinished(reason="length"), UsageReported(usage=usage), Done())
     first, last = (json.loads(frame.data or b"") for frame in stream)
     assert first["usageMetadata"] == {}
-    assert (last["responseId"], last["modelVersion"], last["candidates"][0]["finishReason"]) == ("r", "asked-for", "MAX_TOKENS")
+    assert (last["responseId"], last["modelVersion"], last["candidates"][0]["finishReason"]) == ("reply-1", "asked-for", "MAX_TOKENS")
     assert last["usageMetadata"] == {
         "promptTokenCount": 10,
         "candidatesTokenCount": 5,
