@@ -22,11 +22,12 @@ _ONE = ("items", "additionalProperties", "not", "if", "then", "else")
 _MAX_DEPTH = 64
 _REFUSED = ("enum", "const", "not")
 """What may not stand at the root, beside unions."""
-_TYPED = ("type", "anyOf", "$ref", "enum", "const")
+_TYPED = ("type", "anyOf", "$ref")
 _NEVER_STRICT = frozenset(
     (
         *("allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas"),
-        *("patternProperties", "propertyNames", "uniqueItems", "default"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "unevaluatedProperties"),
+        *("contains", "minContains", "maxContains", "unevaluatedItems", "uniqueItems", "default"),
     )
 )
 _STRICT_FORMATS = (None, "date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
@@ -53,7 +54,8 @@ def is_strict(tool: Tool, parameters: Any, dialect: str, target: str, losses: li
     """The schema of its parameters is to be enforced, and servers of `target` can do it, or the client knows their rules by its `dialect`.
 
     "'required' is required to be supplied and to be an array including every key in properties", "'default' is not permitted", "'uri' is
-    not a valid format", say the 400s otherwise (laravel/ai#506, can1357/oh-my-pi#206, read 2026-11); other vendors enforce such schemas.
+    not a valid format", "schema must have a 'type' key" (beside `const`, too), "$ref cannot have keywords {'description'}", say the 400s
+    otherwise (laravel/ai#506, can1357/oh-my-pi#206, defog-ai/defog#244, read 2026-11); other vendors enforce such schemas.
     """
     if not tool.strict or vendor_of(dialect) == vendor_of(target) or _enforceable(parameters, 0):
         return bool(tool.strict)
@@ -101,6 +103,8 @@ def _inner(name: str, value: Any, depth: int) -> Any:
 
 def _enforceable(schema: Any, depth: int) -> bool:
     if not isinstance(schema, dict) or depth > _MAX_DEPTH or all(name not in schema for name in _TYPED):
+        return False
+    if "$ref" in schema and len(schema) > 1:
         return False
     if not _NEVER_STRICT.isdisjoint(schema) or schema.get("format") not in _STRICT_FORMATS:
         return False
