@@ -297,6 +297,9 @@ def _assistant(message: Message, own: bool, left_over: list[dict[str, Any]], los
                 left_over += [{"type": "text", "text": MADE}, _media(part, own)]
             case _:
                 content.append(part)
+    if not own:
+        # Databricks' server, for one, refuses a text that says nothing (tidyverse/ellmer#935): it stands for an answer of nothing only.
+        content = [part for part in content if not isinstance(part, Text) or part.text] or content[: 0 if calls else 1]
     body["content"] = _content(content, own, losses) if content else None
     if calls:
         body["tool_calls"] = calls

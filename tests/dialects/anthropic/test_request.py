@@ -159,6 +159,17 @@ def test_the_mark_where_another_model_took_over_is_nothing_to_other_vendors(dial
     assert "fallback" not in told
 
 
+def test_the_mark_where_another_model_took_over_is_no_text_either() -> None:
+    mark = {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}}
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}
+    called, answered = ({"role": "assistant", "content": [mark, block]} for block in (call, {"type": "text", "text": "yes"}))
+    marked = {"role": "assistant", "content": [mark]}
+    encoded = DIALECTS["openai_chat"].encode_request(decode(messages=[*USER, called, result, answered, *USER, marked, *USER]), "m")
+    contents = [message["content"] for message in json.loads(encoded.body)["messages"] if message["role"] == "assistant"]
+    assert contents == [None, "yes", ""]
+
+
 def test_a_thought_has_the_seal_of_this_dialect_or_none() -> None:
     signed, redacted, foreign = blocks(
         {"type": "thinking", "thinking": "a", "signature": "S"},
