@@ -157,6 +157,13 @@ MESSAGES: dict[str, Probe] = {
             {"role": "user", "content": "z"},
         ]
     ),
+    "a summary of what was said before (compaction)": _messages(
+        messages=[
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": [{"type": "compaction", "content": "s"}, {"type": "text", "text": "y"}]},
+            {"role": "user", "content": "z"},
+        ]
+    ),
     "cache_control": _messages(system=[{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]),
     "metadata.user_id": _messages(metadata={"user_id": "u"}),
     "server tool (web search)": _messages(tools=[{"type": "web_search_20250305", "name": "web_search"}]),

@@ -8,7 +8,7 @@ from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Opaque, Part, Text, ToolResult
 from fkproxy.model.request import ChatRequest, Loss, Tool, ToolChoice
 
-__all__ = ["carried", "choice_of", "extra_losses", "functions_of", "vendor_of"]
+__all__ = ["carried", "choice_of", "extra_losses", "functions_of", "in_place_of_what_was_said", "vendor_of"]
 
 
 def carried(extra: Extra, own: bool) -> Extra:
@@ -33,7 +33,18 @@ a form of the answer that no other has (`text/x.enum`).
 """
 
 
+_SHORTENED = """\
+The conversation up to here was shortened to make room. What follows is the summary that was written then; what it says has been done need \
+not be done again. Go on from where it leaves off.
+
+"""
+
 _ENCRYPTED = {"compaction": "an encrypted summary (compaction)", "encrypted_content": "an encrypted message (agent_message)"}
+
+
+def in_place_of_what_was_said(summary: str) -> str:
+    """What a model is told that was not there when the conversation was made shorter."""
+    return _SHORTENED + summary
 
 
 def functions_of(request: ChatRequest) -> tuple[Tool, ...]:

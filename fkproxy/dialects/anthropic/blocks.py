@@ -11,18 +11,23 @@ from typing import Any
 import msgspec
 
 from fkproxy.dialects.envelope import open_envelope
+from fkproxy.dialects.foreign import in_place_of_what_was_said
 from fkproxy.dialects.media import base64_text
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Media, MediaKind, Message, Opaque, Part, Reasoning, Role, Seal, Text, ToolCall, ToolResult
 from fkproxy.wire import json
 from fkproxy.wire.fields import Fields
 
-__all__ = ["BILLING", "NAME", "REDACTED", "decode_message", "decode_system"]
+__all__ = ["BILLING", "COMPACTED", "NAME", "REDACTED", "decode_message", "decode_system"]
 
 NAME = "anthropic"
 
 REDACTED = "redacted_thinking:"
 """In front of the data of a thought that is redacted, where it is the seal of one in a reply: it has to come back like any other."""
+
+COMPACTED = "$compacted"
+"""Note on a message that is the summary of all before it: whose block it was. "When the API receives a `compaction` block, all content
+blocks before it are ignored" (platform.claude.com/docs/en/build-with-claude/compaction, read 2026-11)."""
 
 BILLING = "billing.*"
 _BILLED = re.compile(r"x-anthropic-billing-header:(?:\s*[\w.-]+=[^;\s]*;){0,32}\s*")
@@ -43,7 +48,7 @@ def decode_system(value: Any, path: str) -> Message:
 
 
 def decode_message(fields: Fields, names: dict[str, str]) -> Iterator[Message]:
-    """A message; tool results in it are messages of their own, and what follows them is marked `$joined`.
+    """A message; tool results in it and summaries are messages of their own, and what follows another one of it is marked `$joined`.
 
     `names`: the tools' names by the ids of the calls so far, which this adds to. Raises `InvalidRequest`.
     """
@@ -57,9 +62,20 @@ def decode_message(fields: Fields, names: dict[str, str]) -> Iterator[Message]:
     extra = {**notes, **fields.rest()}
     if not parts:
         yield Message(role=_ROLES[role], parts=(), extra=extra)
-    for index, (results, run) in enumerate(groupby(parts, key=lambda part: isinstance(part, ToolResult))):
-        yield Message(role="tool" if results else _ROLES[role], parts=tuple(run), extra={**extra, **({"$joined": True} if index else {})})
-        extra = {}
+    for index, (speaker, run) in enumerate(groupby(parts, key=_speaker)):
+        if index:
+            extra = {"$joined": True}
+        if speaker == "user":
+            extra[COMPACTED] = role
+        yield Message(role=speaker or _ROLES[role], parts=tuple(run), extra=extra)
+
+
+def _speaker(part: Part) -> Role | None:
+    """Who says it elsewhere, where that is not who says the message: a summary stands for what both have said."""
+    if type(part) is ToolResult:
+        return "tool"
+    block = part.extra.get("block.*") if type(part) is Text and part.extra else None
+    return "user" if block is not None and block["type"] == "compaction" and block["content"] else None
 
 
 def _content(value: Any, path: str, names: dict[str, str]) -> tuple[tuple[Part, ...], Extra]:
@@ -89,6 +105,11 @@ def _block(fields: Fields, names: dict[str, str]) -> Part:
         case "fallback":
             # The mark where another model took over, "not rendered into the prompt" (anthropic 2.12, `BetaFallbackBlockParam`).
             return Text(text="", extra={"block.*": {"type": kind, **fields.rest()}})
+        case "compaction":
+            # null where it failed, which is a no-op (anthropic 2.11, `BetaCompactionBlockParam`).
+            summary = fields.text("content")
+            told = in_place_of_what_was_said(summary) if summary else ""
+            return Text(text=told, extra={"block.*": {"type": kind, "content": summary, **fields.rest()}})
         case "search_result":
             return _in_words(Opaque(dialect=NAME, kind=kind, value={"type": kind, **fields.rest()}))
         case _:

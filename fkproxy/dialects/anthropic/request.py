@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fkproxy.dialects.anthropic.blocks import NAME, decode_message, decode_system
+from fkproxy.dialects.anthropic.blocks import COMPACTED, NAME, decode_message, decode_system
 from fkproxy.dialects.anthropic.thinking import EFFORTS
 from fkproxy.model.errors import InvalidRequest
 from fkproxy.model.parts import Extra, Message
@@ -47,7 +47,7 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     request = ChatRequest(
         dialect=NAME,
         model=model,
-        messages=_messages(fields),
+        messages=_messages(fields, kept),
         stream=bool(fields.boolean("stream")),
         sampling=Sampling(
             max_output_tokens=fields.integer("max_tokens", 0),
@@ -68,11 +68,16 @@ def decode_request(body: bytes, model: str) -> ChatRequest:
     return request
 
 
-def _messages(fields: Fields) -> tuple[Message, ...]:
+def _messages(fields: Fields, kept: Extra) -> tuple[Message, ...]:
+    """From the last summary on; what it stands for is kept as `$summed_up`."""
     names: dict[str, str] = {}
     system = fields.any("system")
     first = [decode_system(system, "system")] if system is not None else []
-    return (*first, *(message for entry in fields.each("messages") for message in decode_message(entry, names)))
+    said = [message for entry in fields.each("messages") for message in decode_message(entry, names)]
+    summaries = [index for index, message in enumerate(said) if COMPACTED in message.extra]
+    if summaries:
+        kept["$summed_up"], said = said[: summaries[-1]], said[summaries[-1] :]
+    return (*first, *said)
 
 
 def _user(fields: Fields, kept: Extra) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fkproxy.dialects.anthropic.blocks import BILLING, NAME
+from fkproxy.dialects.anthropic.blocks import BILLING, COMPACTED, NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
 from fkproxy.dialects.anthropic.caching import MARK, keep_last_marks, mark_of
 from fkproxy.dialects.anthropic.models import Traits, traits_of
@@ -55,7 +55,7 @@ def _own(request: ChatRequest, model: str) -> dict[str, Any]:
     writer = BlockWriter(own=True, losses=[])
     messages: list[dict[str, Any]] = []
     body: dict[str, Any] = {"model": model, "max_tokens": sampling.max_output_tokens, "messages": messages}
-    for message in request.messages:
+    for message in (*extra.get("$summed_up", ()), *request.messages):
         blocks = writer.blocks(message.parts)
         content = blocks[0]["text"] if "$string" in message.extra else blocks
         if "$top" in message.extra:
@@ -63,7 +63,7 @@ def _own(request: ChatRequest, model: str) -> dict[str, Any]:
         elif "$joined" in message.extra:
             messages[-1]["content"] += blocks
         else:
-            role = "user" if message.role == "tool" else message.role
+            role = "user" if message.role == "tool" else message.extra.get(COMPACTED, message.role)
             messages.append({"role": role, "content": content, **carried(message.extra, True)})
     if request.stream:
         body["stream"] = True

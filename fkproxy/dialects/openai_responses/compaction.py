@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from fkproxy.dialects.envelope import open_envelope
+from fkproxy.dialects.foreign import in_place_of_what_was_said
 
 __all__ = ["ABOUT_ALL", "ASK", "COMPACTION", "SUMMARY", "is_trigger", "summary_of"]
 
@@ -37,12 +38,6 @@ Be complete where leaving something out would mean doing it again, and brief eve
 summary. Write nothing but the summary."""
 """What the model is asked in place of the trigger."""
 
-_TOLD = """\
-The conversation up to here was shortened to make room. What follows is the summary that was written then; what it says has been done need \
-not be done again. Go on from where it leaves off.
-
-"""
-
 
 def is_trigger(item: Any) -> bool:
     """It asks for the conversation to be made shorter, which it may as the last one only."""
@@ -55,4 +50,4 @@ def summary_of(item: dict[str, Any]) -> str | None:
     if not isinstance(sealed, str):
         return None
     seal = open_envelope(sealed, "")
-    return _TOLD + seal.data if seal.dialect == SUMMARY else None
+    return in_place_of_what_was_said(seal.data) if seal.dialect == SUMMARY else None

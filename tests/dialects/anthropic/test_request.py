@@ -170,6 +170,57 @@ def test_the_mark_where_another_model_took_over_is_no_text_either() -> None:
     assert contents == [None, "yes", ""]
 
 
+CALL = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "gemini"])
+@pytest.mark.parametrize("before", [[], [{"type": "text", "text": "BEFORE"}]])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [],
+        [{"role": "user", "content": "go on"}],
+        [{"role": "assistant", "content": [CALL]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1"}]}],
+    ],
+)
+def test_a_summary_is_told_to_other_vendors_in_place_of_what_it_stands_for(
+    dialect: str, before: list[dict[str, Any]], behind: list[dict[str, Any]]
+) -> None:
+    summary = {"type": "compaction", "content": "THE SUMMARY", "signature": "SEALED", "encrypted_content": "SEALED"}
+    older = {**summary, "content": "BEFORE"}
+    said = [
+        {"role": "user", "content": "BEFORE"},
+        {"role": "assistant", "content": [*before, older]},
+        {"role": "user", "content": "BEFORE"},
+    ]
+    turns = [*said, {"role": "assistant", "content": [*before, summary, {"type": "text", "text": "behind"}]}, *behind]
+    request = decode(messages=turns, system="ABOVE")
+    assert json.loads(MESSAGES.encode_request(request, "m").body)["messages"] == turns
+    encoded = DIALECTS[dialect].encode_request(request, "m")
+    body = json.loads(encoded.body)
+    told = json.dumps(body)
+    assert "ABOVE" in told
+    assert told.index("THE SUMMARY") < told.index("behind")
+    assert "BEFORE" not in told
+    assert "SEALED" not in told
+    conversation = body.get("messages") or body.get("input") or body["contents"]
+    first = next(turn for turn in conversation if "THE SUMMARY" in json.dumps(turn))
+    assert first["role"] == "user"
+    assert encoded.losses == (Loss(field="messages[].content[].*"),)
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "gemini"])
+def test_a_summary_that_failed_stands_for_nothing(dialect: str) -> None:
+    failed = {"type": "compaction", "content": None, "encrypted_content": "SEALED"}
+    turns = [*USER, {"role": "assistant", "content": [failed, {"type": "text", "text": "yes"}]}, *USER]
+    request = decode(messages=turns)
+    assert json.loads(MESSAGES.encode_request(request, "m").body)["messages"] == turns
+    told = json.dumps(json.loads(DIALECTS[dialect].encode_request(request, "m").body))
+    assert told.count("hello") == 2
+    assert "yes" in told
+    assert "SEALED" not in told
+
+
 def test_a_thought_has_the_seal_of_this_dialect_or_none() -> None:
     signed, redacted, foreign = blocks(
         {"type": "thinking", "thinking": "a", "signature": "S"},
