@@ -286,6 +286,13 @@ CONTENTS: dict[str, Probe] = {
             {"role": "user", "parts": [{"text": "y"}]},
         ]
     },
+    "image among the model's thoughts": {
+        "contents": [
+            {"role": "user", "parts": [{"text": "x"}]},
+            {"role": "model", "parts": [{"inlineData": {"mimeType": "image/png", "data": PIXEL}, "thought": True}, {"text": "y"}]},
+            {"role": "user", "parts": [{"text": "z"}]},
+        ]
+    },
     "audio, inline": _contents({"inlineData": {"mimeType": "audio/wav", "data": PIXEL}}),
     "video, inline": _contents({"inlineData": {"mimeType": "video/mp4", "data": PIXEL}}),
     "file, by address": _contents({"fileData": {"mimeType": "application/pdf", "fileUri": "https://example.com/a.pdf"}}),

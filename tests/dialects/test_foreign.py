@@ -10,7 +10,7 @@ import pytest
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.base import Encoded
 from fkproxy.model.errors import Unrepresentable
-from fkproxy.model.request import Loss
+from fkproxy.model.request import ChatRequest, Loss
 
 BARE: dict[str, dict[str, Any]] = {
     "anthropic": {"model": "m", "max_tokens": 500, "messages": [{"role": "user", "content": "hi"}]},
@@ -20,10 +20,14 @@ BARE: dict[str, dict[str, Any]] = {
 }
 
 
-def carried_to_others(dialect: str, fields: dict[str, Any]) -> list[Encoded]:
+def decoded(dialect: str, fields: dict[str, Any]) -> ChatRequest:
     client = DIALECTS[dialect]
     body = json.dumps({**BARE[dialect], **fields}).encode()
-    request = client.decode_request(body, client.peek(body, "m:generateContent", ""))
+    return client.decode_request(body, client.peek(body, "m:generateContent", ""))
+
+
+def carried_to_others(dialect: str, fields: dict[str, Any]) -> list[Encoded]:
+    request = decoded(dialect, fields)
     return [DIALECTS[target].encode_request(request, "m") for target in BARE if target != dialect]
 
 
@@ -76,3 +80,25 @@ def test_who_refers_to_an_item_is_told_what_helps() -> None:
 def test_nothing_is_left_out_unsaid(dialect: str, fields: dict[str, Any], losses: tuple[str, ...]) -> None:
     for encoded in carried_to_others(dialect, fields):
         assert encoded.losses == tuple(Loss(field=name, from_client=True) for name in losses)
+
+
+@pytest.mark.parametrize("kind", ["inlineData", "fileData"])
+def test_what_a_model_has_drafted_in_its_thoughts_is_a_thought(kind: str) -> None:
+    held = {"mimeType": "image/png", **({"data": "aGk="} if kind == "inlineData" else {"fileUri": "https://example.com/draft.png"})}
+    draft = {kind: held, "thought": True, "thoughtSignature": "c2ln"}
+    user = {"role": "user", "parts": [{"text": "draw"}]}
+    contents = [user, {"role": "model", "parts": [draft, {"text": "done"}]}, user]
+    for encoded in carried_to_others("gemini", {"contents": contents}):
+        told = json.dumps(json.loads(encoded.body))
+        assert "done" in told
+        assert "aGk=" not in told
+        assert "draft.png" not in told
+        assert Loss(field="reasoning") in encoded.losses
+    request = decoded("gemini", {"contents": contents})
+    assert json.loads(DIALECTS["gemini"].encode_request(request, "m").body)["contents"] == contents
+
+
+def test_a_draft_that_the_user_shows_is_what_the_user_shows() -> None:
+    shown = {"inlineData": {"mimeType": "image/png", "data": "aGk="}, "thought": True}
+    for encoded in carried_to_others("gemini", {"contents": [{"role": "user", "parts": [{"text": "x"}, shown]}]}):
+        assert "aGk=" in json.dumps(json.loads(encoded.body))

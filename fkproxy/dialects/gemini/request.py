@@ -145,13 +145,18 @@ def _content(entry: Fields, ids: _Ids) -> list[Message]:
     parts = [_part(part, ids) for part in entry.each("parts")]
     extra = entry.rest()
     if role == "model":
-        return [Message(role="assistant", parts=tuple(parts), extra=extra)]
+        return [Message(role="assistant", parts=tuple([_draft(part) if type(part) is Media else part for part in parts]), extra=extra)]
     results = tuple(part for part in parts if isinstance(part, ToolResult))
     others = tuple(part for part in parts if not isinstance(part, ToolResult))
     messages = [Message(role="tool", parts=results, extra={"$role": role or "user"})] if results else []
     if others or not results:
         messages.append(Message(role="user", parts=others, extra=extra if role else {**extra, "$role": ""}))
     return messages
+
+
+def _draft(media: Media) -> Part:
+    """An image among the model's thoughts is one of them; another one is what it is."""
+    return Reasoning(seal=media.seal, extra={"$media": media}) if media.extra.get("thought") is True else media
 
 
 def _part(fields: Fields, ids: _Ids) -> Part:

@@ -295,6 +295,8 @@ class _Writer:
                 if not self._own:
                     self._losses.append(Loss(field="reasoning"))
                     return None
+                if "$media" in part.extra:
+                    return self._part(part.extra["$media"])
                 return {"text": part.text, "thought": True, **self._signature(part.seal), **self._extra(part.extra)}
             case ToolCall():
                 self._calls[part.id].append((self._count, part.name))
