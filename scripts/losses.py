@@ -296,6 +296,9 @@ CONTENTS: dict[str, Probe] = {
     "audio, inline": _contents({"inlineData": {"mimeType": "audio/wav", "data": PIXEL}}),
     "video, inline": _contents({"inlineData": {"mimeType": "video/mp4", "data": PIXEL}}),
     "file, by address": _contents({"fileData": {"mimeType": "application/pdf", "fileUri": "https://example.com/a.pdf"}}),
+    "file of the Files API, gs://, YouTube": _contents(
+        {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}}
+    ),
     "tools": _contents(tools=_FUNCTIONS),
     "tool choice: ANY of some": _contents(
         tools=_FUNCTIONS, toolConfig={"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}}

@@ -57,11 +57,11 @@ def vendor_of(dialect: str) -> str:
     return dialect.partition("_")[0]
 
 
-def _by_id(part: Part) -> bool:
-    """A file that only the vendor knows which gave it its id, also in the result of a tool."""
+def _file_id(part: Part) -> str | None:
+    """Of a file that only the vendor knows which gave it its id, or whose address it is, also in the result of a tool."""
     if isinstance(part, ToolResult):
-        return any(map(_by_id, part.parts))
-    return isinstance(part, Media) and part.file_id is not None
+        return next(filter(None, map(_file_id, part.parts)), None)
+    return part.file_id if isinstance(part, Media) else None
 
 
 def choice_of(request: ChatRequest, target: str) -> ToolChoice | None:
@@ -123,7 +123,9 @@ def extra_losses(request: ChatRequest, target: str = "", read: Container[str] = 
                 if part.kind in _ENCRYPTED and "encrypted_content" in part.value:
                     raise Unrepresentable(_ENCRYPTED[part.kind], target, "only the vendor that made it can read it")
                 continue
-            if type(part) is not Text and _by_id(part) and vendor_of(request.dialect) != vendor_of(target):
+            if type(part) is not Text and (file_id := _file_id(part)) and vendor_of(request.dialect) != vendor_of(target):
+                if ":" in file_id:
+                    raise Unrepresentable("a file by an address of its vendor's own", target, "nobody else can read it")
                 raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
             if part.extra:
                 of_parts.append(part.extra)

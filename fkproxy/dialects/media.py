@@ -6,15 +6,16 @@ import binascii
 import mimetypes
 import re
 
-from fkproxy.model.errors import InvalidRequest
+from fkproxy.model.errors import InvalidRequest, Unrepresentable
 from fkproxy.model.parts import Extra, Media, MediaKind
 
-__all__ = ["MADE", "address_of", "at_address", "base64_text", "data_url", "file_name", "kind_of", "registered_type"]
+__all__ = ["MADE", "address_of", "at_address", "base64_text", "data_url", "file_name", "kind_of", "registered_type", "web_address_of"]
 
 MADE = "Media in the answer:"
 """What the user says of media that the model made, where a vendor takes none from the model itself."""
 
-_ADDRESSES = ("https://", "http://", "gs://")
+_WEB = ("https://", "http://")
+_ADDRESSES = (*_WEB, "gs://")
 _KINDS: tuple[tuple[str, MediaKind], ...] = (("image/", "image"), ("audio/", "audio"), ("video/", "video"))
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 
@@ -27,6 +28,13 @@ def kind_of(mime_type: str) -> MediaKind:
 def address_of(media: Media) -> str:
     """The medium's own, or one that holds it (RFC 2397)."""
     return media.url if media.url is not None else f"data:{media.mime_type or 'application/octet-stream'};base64,{media.data}"
+
+
+def web_address_of(media: Media, target: str) -> str:
+    """The same for the dialect `target`, whose vendors read the web and nothing else. Raises `Unrepresentable`."""
+    if media.url is not None and not media.url.lower().startswith(_WEB):
+        raise Unrepresentable("a file by an address that is not on the web", target)
+    return address_of(media)
 
 
 def at_address(kind: MediaKind, url: str, path: str, *, detail: str | None, extra: Extra) -> Media:

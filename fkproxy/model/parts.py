@@ -65,6 +65,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal", omit_def
 class Media(msgspec.Struct, frozen=True, kw_only=True, tag="media", omit_defaults=True, gc=False):
     """An image, a sound, a video or a file. Exactly one of `data`, `url`, `file_id` is set.
 
+    `url` is one that every vendor may read. `file_id` is what only the one knows whose dialect the request came in, be it an address.
     `data` is base64 text as it came (validated by the decoder), `mime_type` is None when the wire did not say.
     """
 

@@ -102,3 +102,42 @@ def test_a_draft_that_the_user_shows_is_what_the_user_shows() -> None:
     shown = {"inlineData": {"mimeType": "image/png", "data": "aGk="}, "thought": True}
     for encoded in carried_to_others("gemini", {"contents": [{"role": "user", "parts": [{"text": "x"}, shown]}]}):
         assert "aGk=" in json.dumps(json.loads(encoded.body))
+
+
+VENDORS_OWN = (
+    "https://generativelanguage.googleapis.com/v1beta/files/abc",
+    "https://www.youtube.com/watch?v=abc",
+    "https://youtu.be/abc",
+    "gs://bucket/a.pdf",
+)
+
+
+@pytest.mark.parametrize("uri", VENDORS_OWN)
+@pytest.mark.parametrize("mime_type", [{}, {"mimeType": "application/pdf"}, {"mimeType": "image/png"}])
+@pytest.mark.parametrize("target", ["anthropic", "openai_chat", "openai_responses"])
+def test_what_is_at_an_address_that_only_its_vendor_reads_goes_to_no_other(uri: str, mime_type: dict[str, str], target: str) -> None:
+    contents = [{"role": "user", "parts": [{"text": "x"}, {"fileData": {"fileUri": uri, **mime_type}}]}]
+    request = decoded("gemini", {"contents": contents})
+    assert json.loads(DIALECTS["gemini"].encode_request(request, "m").body)["contents"] == contents
+    with pytest.raises(Unrepresentable) as caught:
+        DIALECTS[target].encode_request(request, "m")
+    assert caught.value.param == "a file by an address of its vendor's own"
+    assert "abc" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "content", "target"),
+    [
+        ("openai_chat", {"type": "image_url", "image_url": {"url": "gs://bucket/a.png"}}, "openai_responses"),
+        ("openai_chat", {"type": "image_url", "image_url": {"url": "gs://bucket/a.png"}}, "anthropic"),
+        ("openai_chat", {"type": "file", "file": {"file_data": "gs://bucket/a.pdf"}}, "openai_responses"),
+        ("anthropic", {"type": "image", "source": {"type": "url", "url": "gs://bucket/a.png"}}, "openai_chat"),
+        ("anthropic", {"type": "image", "source": {"type": "url", "url": "gs://bucket/a.png"}}, "openai_responses"),
+    ],
+)
+def test_what_is_at_no_address_of_the_web_goes_where_it_is_read(dialect: str, content: dict[str, Any], target: str) -> None:
+    request = decoded(dialect, {"messages": [{"role": "user", "content": [content]}]})
+    with pytest.raises(Unrepresentable) as caught:
+        DIALECTS[target].encode_request(request, "m")
+    assert caught.value.param == "a file by an address that is not on the web"
+    assert "gs://bucket/a." in DIALECTS["gemini"].encode_request(request, "m").body.decode()

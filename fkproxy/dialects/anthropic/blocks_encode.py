@@ -10,7 +10,7 @@ from fkproxy.dialects.anthropic.caching import MARK, mark_of
 from fkproxy.dialects.arguments import as_object
 from fkproxy.dialects.envelope import close_envelope
 from fkproxy.dialects.foreign import carried
-from fkproxy.dialects.media import registered_type
+from fkproxy.dialects.media import registered_type, web_address_of
 from fkproxy.model.errors import Unrepresentable
 from fkproxy.model.parts import Extra, Media, Opaque, Part, Reasoning, Refusal, Seal, Text, ToolCall, ToolResult
 from fkproxy.model.request import Loss
@@ -162,7 +162,4 @@ class BlockWriter:
     def _linked(self, media: Media) -> Block:
         if media.file_id is not None:
             return {"type": "file", "file_id": media.file_id, **self._more(media)}
-        url = media.url or ""
-        if not url.startswith(("https://", "http://")) and not self._own:
-            raise Unrepresentable("a file by an address that is not on the web", NAME)
-        return {"type": "url", "url": url, **self._more(media)}
+        return {"type": "url", "url": media.url if self._own else web_address_of(media, NAME), **self._more(media)}

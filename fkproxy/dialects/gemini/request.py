@@ -32,6 +32,9 @@ KNOWN_FIELDS = frozenset(
     )
 )
 
+_ON_THE_WEB = re.compile(r"https?://(?!generativelanguage\.googleapis\.com/|([\w-]+\.)?youtube\.com/|youtu\.be/)", re.IGNORECASE)
+"""Others are files that were given to Google, or videos that it alone looks at (ai.google.dev/gemini-api/docs: files, video-understanding;
+read 2026-11)."""
 _SNAKE = re.compile(r"_([a-z])")
 _ROLES = ("user", "model", "function", "")
 _MODES = {"NONE": "none", "AUTO": "auto", "ANY": "required", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
@@ -223,9 +226,10 @@ def _media(fields: Fields, seal: Seal | None) -> Media:
     file = fields.within("fileData")
     assert file is not None
     file_type = file.text("mimeType")
-    url = file.needed_text("fileUri")
+    uri = file.needed_text("fileUri")
+    url, file_id = (uri, None) if _ON_THE_WEB.match(uri) else (None, uri)
     name, extra = file.text("displayName"), _with_inner(fields, file, "fileData.*")
-    return Media(kind=kind_of(file_type or ""), mime_type=file_type, url=url, name=name, seal=seal, extra=extra)
+    return Media(kind=kind_of(file_type or ""), mime_type=file_type, url=url, file_id=file_id, name=name, seal=seal, extra=extra)
 
 
 def _with_inner(fields: Fields, inner: Fields, name: str) -> Extra:

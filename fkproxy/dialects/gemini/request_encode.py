@@ -374,7 +374,7 @@ class _Writer:
         return parsed if parsed is not None and not _has_reference(parsed) else {"result": text}
 
     def _media(self, media: Media) -> dict[str, Any]:
-        if media.file_id is not None:
+        if media.file_id is not None and not self._own:
             raise Unrepresentable("a file by its id", _NAME, "ids are only known to the vendor that gave them")
         named = {"displayName": media.name} if media.name is not None and self._own else {}
         if media.detail not in (None, "auto"):
@@ -387,7 +387,7 @@ class _Writer:
         if mime_type is None and not self._own:
             mime_type = mimetypes.guess_type(urlsplit(media.url or "").path)[0] or _MIME_TYPES[media.kind]
         typed = {"mimeType": mime_type} if mime_type is not None else {}
-        return {"fileData": {"fileUri": media.url, **typed, **named, **self._inner(media, "fileData.*")}}
+        return {"fileData": {"fileUri": media.url or media.file_id, **typed, **named, **self._inner(media, "fileData.*")}}
 
     def _inner(self, media: Media, name: str) -> dict[str, Any]:
         """The fields that a part's inner object came with and the hub has no word for."""

@@ -13,7 +13,7 @@ from typing import Any
 from fkproxy.dialects.base import Encoded
 from fkproxy.dialects.foreign import carried, choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words, output_in_words
-from fkproxy.dialects.media import MADE, address_of, file_name
+from fkproxy.dialects.media import MADE, address_of, file_name, web_address_of
 from fkproxy.dialects.openai_chat.mistral import fit_body, is_mistral
 from fkproxy.dialects.openai_chat.parts import AUDIO_MIME_TYPES, SIGNER
 from fkproxy.dialects.openai_ids import with_plain_ids, with_short_ids
@@ -232,7 +232,7 @@ def _part(part: Any, own: bool, losses: list[Loss]) -> Any:
 
 def _media(part: Media, own: bool) -> dict[str, Any]:
     extra = carried(part.extra, own)
-    url = address_of(part)
+    url = address_of(part) if own else web_address_of(part, _NAME)
     if part.kind in ("image", "video"):
         if part.file_id is not None or (part.kind == "video" and not own):
             raise Unrepresentable("an image by file id" if part.kind == "image" else "a video", _NAME)

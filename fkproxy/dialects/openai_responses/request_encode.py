@@ -13,7 +13,7 @@ import msgspec
 from fkproxy.dialects.base import Encoded
 from fkproxy.dialects.foreign import choice_of, extra_losses, functions_of
 from fkproxy.dialects.json_mode import asked_in_words, output_in_words
-from fkproxy.dialects.media import MADE, address_of, file_name
+from fkproxy.dialects.media import MADE, file_name, web_address_of
 from fkproxy.dialects.openai_ids import with_short_ids
 from fkproxy.dialects.openai_models import drop_sampling, is_openai, taken_effort, taken_tokens, takes_schema, thinks
 from fkproxy.dialects.openai_responses.items import NAME
@@ -100,15 +100,15 @@ def _input(part: Any) -> dict[str, Any]:
         case Text() | Refusal():
             return {"type": "input_text", "text": part.text}
         case Media(kind="image"):
-            where = {"file_id": part.file_id} if part.file_id is not None else {"image_url": address_of(part)}
+            where = {"file_id": part.file_id} if part.file_id is not None else {"image_url": web_address_of(part, NAME)}
             return {"type": "input_image", **where, "detail": part.detail or "auto"}
         case Media(kind="file"):
             if part.file_id is not None:
                 return {"type": "input_file", "file_id": part.file_id}
             return (
-                {"type": "input_file", "file_url": part.url}
+                {"type": "input_file", "file_url": web_address_of(part, NAME)}
                 if part.url is not None
-                else {"type": "input_file", "file_data": address_of(part), "filename": file_name(part)}
+                else {"type": "input_file", "file_data": web_address_of(part, NAME), "filename": file_name(part)}
             )
         case Media():
             raise Unrepresentable(part.kind, NAME)
