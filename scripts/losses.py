@@ -49,6 +49,8 @@ _FORM = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "
 CHAT: dict[str, Probe] = {
     "system prompt": _chat(messages=[{"role": "system", "content": "s"}, {"role": "user", "content": "x"}]),
     "cache_control": _chat(messages=[{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}]),
+    "cache_control of the request": _chat(cache_control={"type": "ephemeral"}),
+    "cache_control beside a function": _chat(tools=[{**_TOOL, "cache_control": {"type": "ephemeral"}}]),
     "system prompt in the middle": _chat(
         messages=[{"role": "user", "content": "x"}, {"role": "system", "content": "s"}, {"role": "user", "content": "y"}]
     ),

@@ -96,7 +96,7 @@ def _said(extra: Extra, read: Container[str] = ()) -> list[str]:
 def extra_losses(request: ChatRequest, target: str = "", read: Container[str] = ()) -> list[Loss]:
     """What the foreign dialect `target` leaves out of a request because only the client's own knows it.
 
-    `read`: fields of messages, parts and tools that are the target's own, and that it finds in `extra`.
+    `read`: fields of the request, its messages, parts and tools that are the target's own, and that it finds in `extra`.
 
     Raises `Unrepresentable` for a field, or a tool or file that only a vendor has, without which the request would mean something else.
 
@@ -129,7 +129,7 @@ def extra_losses(request: ChatRequest, target: str = "", read: Container[str] = 
                 raise Unrepresentable("a file by its id", target, "ids are only known to the vendor that gave them")
             if part.extra:
                 of_parts.append(part.extra)
-    losses = [Loss(field=name, from_client=True) for name in said]
+    losses = [Loss(field=name, from_client=True) for name in said if name not in read]
     of_tools: list[Extra] = []
     for tool in request.tools:
         if tool.kind != "function":

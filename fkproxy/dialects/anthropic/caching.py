@@ -1,8 +1,9 @@
 """Marks of other dialects' clients at which the prompt is cached. Floor 1. Pure.
 
 Here alone a client says how far its prompt is to be kept for the next turn, which then costs a tenth. Who knows that sends Anthropic's
-own `cache_control` in other dialects, too: in a part, a tool or a whole message, as OpenRouter and LiteLLM read it
-(openrouter.ai/docs/features/prompt-caching, docs.litellm.ai/docs/completion/prompt_caching, read 2026-11).
+own `cache_control` in other dialects, too: in a part, a tool, a whole message or the request, as OpenRouter and LiteLLM read it
+(openrouter.ai/docs/features/prompt-caching, docs.litellm.ai/docs/completion/prompt_caching, read 2026-11). One of the request means its
+last block; it is put there, since not everybody who serves these models takes it where it was.
 
 Source: platform.claude.com/docs/en/build-with-claude/prompt-caching, read 2026-11.
 """
@@ -32,7 +33,7 @@ def mark_of(extra: Extra) -> dict[str, Any]:
 
 
 def mark_last(blocks: list[dict[str, Any]], extra: Extra) -> None:
-    """Put a whole message's mark on the last of its blocks that takes one."""
+    """Put a whole message's mark, or the request's, on the last of its blocks that takes one."""
     if mark := mark_of(extra):
         for index in reversed(range(len(blocks))):
             if blocks[index]["type"] not in _UNMARKED:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fkproxy.dialects.anthropic.blocks import BILLING, COMPACTED, NAME
 from fkproxy.dialects.anthropic.blocks_encode import Block, BlockWriter
-from fkproxy.dialects.anthropic.caching import MARK, keep_last_marks, mark_of
+from fkproxy.dialects.anthropic.caching import MARK, keep_last_marks, mark_last, mark_of
 from fkproxy.dialects.anthropic.models import Traits, traits_of
 from fkproxy.dialects.anthropic.schema import strict_schema
 from fkproxy.dialects.anthropic.thinking import encode_thinking, lost_sampling
@@ -147,6 +147,7 @@ class _Body:
             traits.thinking != "adaptive" or thinking == {"type": "disabled"} or (thinking is None and not traits.by_default)
         ):
             drop_thoughts(turns, self._losses)
+        mark_last(turns[-1]["content"], request.extra)
         end_turns(turns, prefill=traits.prefill and not thinks, losses=self._losses)
         keep_last_marks([*tools, *system, *(block for turn in turns for block in turn["content"])], self._losses)
         body: dict[str, Any] = {"model": self._model, "max_tokens": self._max_tokens((thinking or {}).get("budget_tokens", 0))}

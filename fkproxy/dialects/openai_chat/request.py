@@ -180,19 +180,13 @@ def _tool(entry: Fields, kind: str) -> Tool:
 
 
 def _function(entry: Fields, outer: dict[str, Any]) -> Tool:
+    """`outer`: what stands beside the function. For others it is as good as in it."""
     name = entry.needed_text("name")
     if not _TOOL_NAME.fullmatch(name):
         raise InvalidRequest(entry.at("name"), "expected 1 to 128 letters, digits, _, -, . or :")
-    tool = Tool(
-        name=name,
-        description=entry.text("description"),
-        parameters=entry.mapping("parameters"),
-        strict=entry.boolean("strict"),
-        extra=entry.rest(),
-    )
-    if outer:
-        tool.extra["$outer"] = outer
-    return tool
+    description, parameters, strict, inner = entry.text("description"), entry.mapping("parameters"), entry.boolean("strict"), entry.rest()
+    extra = {**outer, **inner, "$places": (inner, outer)} if inner or outer else {}
+    return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=extra)
 
 
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}

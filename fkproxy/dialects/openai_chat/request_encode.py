@@ -129,9 +129,8 @@ def _tool(tool: Tool, dialect: str, model: str, losses: list[Loss]) -> dict[str,
         function["parameters"] = function_parameters(tool.parameters, losses, unions=not is_openai(model))
     if tool.strict and not is_strict(tool, function.get("parameters"), dialect, _NAME, losses):
         del function["strict"]
-    own = tool.extra if dialect == _NAME else {}
-    function |= {name: given for name, given in own.items() if not name.startswith("$")}
-    return {"type": "function", "function": function, **own.get("$outer", {})}
+    inner, outer = tool.extra.get("$places", ({}, {})) if dialect == _NAME else ({}, {})
+    return {"type": "function", "function": {**function, **inner}, **outer}
 
 
 def _tool_choice(choice: ToolChoice, extra: Extra) -> dict[str, Any]:

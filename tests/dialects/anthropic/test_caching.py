@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from fkproxy.dialects import DIALECTS
 from fkproxy.dialects.anthropic.caching import mark_last
 
@@ -79,6 +81,33 @@ def test_of_more_marks_than_may_be_the_last_stay() -> None:
     assert "cache_control" not in body["tools"][0]
     assert body["system"] == [text("s")]
     assert body["messages"][0]["content"] == [text("a"), *(text(word, cache_control=MARK) for word in "bcde")]
+
+
+def test_a_tool_keeps_the_mark_beside_its_function() -> None:
+    tool = {"type": "function", "function": {"name": "f", "new": 1}, "cache_control": MARK, "newer": 2}
+    user = {"role": "user", "content": "x"}
+    body, losses = encode(user, tools=[tool])
+    assert body["tools"][0]["cache_control"] == MARK
+    assert losses == ["tools[].*"]
+    assert encode(user, tools=[tool, TOOL], target="openai_chat")[0]["tools"] == [tool, TOOL]
+
+
+@pytest.mark.parametrize("source", ["openai_chat", "openai_responses"])
+def test_a_mark_of_the_request_is_the_last_blocks(source: str) -> None:
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    body, losses = encode(*said, source=source, cache_control=MARK)
+    assert losses == []
+    assert [turn["content"] for turn in body["messages"]] == [[text("a")], [text("b")], [text("c", cache_control=MARK)]]
+    assert "cache_control" not in body
+    # What the user says in place of nobody is another one in the next turn.
+    body, _ = encode(*said[:2], source=source, cache_control=MARK, reasoning={"effort": "high"})
+    assert [turn["content"] for turn in body["messages"]] == [[text("a")], [text("b", cache_control=MARK)], [text("(continue)")]]
+
+
+def test_others_are_not_given_the_mark_of_the_request() -> None:
+    body, losses = encode({"role": "user", "content": "x"}, cache_control=MARK, target="gemini")
+    assert losses == ["cache_control"]
+    assert "cache_control" not in json.dumps(body)
 
 
 def test_what_is_no_mark_is_left_out() -> None:
