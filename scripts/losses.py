@@ -146,6 +146,7 @@ MESSAGES: dict[str, Probe] = {
     "tool result with an image": _result([{"type": "text", "text": "look"}, _IMAGE]),
     "tool result that is an error": _result("no", is_error=True),
     "JSON schema": _messages(output_config={"format": {"type": "json_schema", "schema": SCHEMA}}),
+    "max_tokens: 0, to warm the prompt cache": _messages(max_tokens=0),
     "stop_sequences": _messages(stop_sequences=["END"]),
     "temperature": _messages(temperature=0.5),
     "top_k": _messages(top_k=5),

@@ -107,6 +107,8 @@ def extra_losses(request: ChatRequest, target: str = "", read: Container[str] = 
         # Without a `speechConfig` Gemini speaks, too, in a voice of its own.
         if name in _MEANINGFUL or (name == "responseModalities" and "AUDIO" in str(generation.get(name)).upper()):
             raise Unrepresentable(name.removesuffix(".*"), target)
+    if request.sampling.max_output_tokens == 0:
+        raise Unrepresentable("max_tokens: 0", target, "it asks for a warm prompt cache and no answer, and there is no such request")
     of_messages: list[Extra] = []
     of_parts: list[Extra] = []
     named = False

@@ -42,6 +42,7 @@ def carried_to_others(dialect: str, fields: dict[str, Any]) -> list[Encoded]:
         ("openai_responses", {"previous_response_id": "resp_1"}),
         ("anthropic", {"mcp_servers": [{"type": "url", "url": "https://example.com", "name": "a"}]}),
         ("anthropic", {"thread": {"type": "continue", "previous_message_id": "msg_1"}}),
+        ("anthropic", {"max_tokens": 0}),
         ("gemini", {"cachedContent": "cachedContents/1"}),
         ("gemini", {"continuationToken": "AAAA"}),
         ("gemini", {"generationConfig": {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}}}),

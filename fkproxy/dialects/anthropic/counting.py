@@ -19,7 +19,7 @@ class Counter:
     def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:
         """A request like any other, without a limit to its answer."""
         fields = json.decode_request(body)
-        return request.decode_request(json.encode({"max_tokens": 1, **fields}), asked.model)
+        return request.decode_request(json.encode({**fields, "max_tokens": 1}), asked.model)
 
     def encode_request(self, asked: ChatRequest, model: str) -> Encoded:
         """What counts of the request; the API refuses the rest."""

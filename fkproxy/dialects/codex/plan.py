@@ -81,7 +81,7 @@ def encode_request(request: ChatRequest, model: str) -> Encoded:
         instructions, output = f"{instructions}\n\n{JSON_ONLY}".strip(), None
         losses.append(Loss(field="response_format", action="converted"))
     sampling = request.sampling
-    if sampling.max_output_tokens is not None:
+    if sampling.max_output_tokens:
         losses.append(Loss(field="max_tokens"))
         sampling = msgspec.structs.replace(sampling, max_output_tokens=None)
     messages = tuple(_resealed(message) for message in messages)

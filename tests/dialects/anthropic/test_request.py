@@ -467,3 +467,13 @@ def test_a_request_comes_back_as_it_came(value: dict[str, Any]) -> None:
     encoded = MESSAGES.encode_request(MESSAGES.decode_request(body, Peek(model="m", stream=value.get("stream", False))), "m")
     assert json.loads(encoded.body) == value
     assert encoded.losses == ()
+
+
+@pytest.mark.parametrize("dialect", ["openai_responses", "gemini"])
+def test_a_count_asks_for_no_answer_and_has_no_limit(dialect: str) -> None:
+    body = json.dumps({"model": "m", "max_tokens": 0, "messages": USER}).encode()
+    ours, theirs = MESSAGES.counter, DIALECTS[dialect].counter
+    assert ours is not None
+    assert theirs is not None
+    asked = ours.decode_request(body, MESSAGES.peek(body, "", ""))
+    assert b"hello" in theirs.encode_request(asked, "m").body

@@ -280,6 +280,11 @@ def test_what_is_left_out_is_told(fields: dict[str, Any], losses: list[str]) -> 
     assert sorted(loss.field for loss in lost) == sorted(losses)
 
 
+def test_who_wants_a_warm_cache_and_no_answer_gets_none() -> None:
+    with pytest.raises(Unrepresentable, match="max_tokens: 0"):
+        encoded("anthropic", {"model": "m", "max_tokens": 0, "messages": [ASK]})
+
+
 @pytest.mark.parametrize(("said", "one"), [({}, False), ({"parallel_tool_calls": True}, False), ({"parallel_tool_calls": False}, True)])
 def test_who_takes_one_tool_at_a_time_says_so(said: dict[str, Any], one: bool) -> None:
     plan, _ = chat(tools=[TOOL], **said)
