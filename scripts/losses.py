@@ -242,6 +242,8 @@ RESPONSES: dict[str, Probe] = {
         ]
     ),
     "store, include, prompt_cache_key": _response(store=False, include=["reasoning.encrypted_content"], prompt_cache_key="k"),
+    "moderation that tells scores": _response(moderation={"model": "omni-moderation-latest"}),
+    "moderation that blocks": _response(moderation={"model": "omni-moderation-latest", "policy": {"output": {"mode": "block"}}}),
     "previous_response_id": _response(previous_response_id="resp_1"),
     "a conversation to be shortened (compaction_trigger)": _response(input=[_USER, {"type": "compaction_trigger"}]),
     "a summary that another model wrote (compaction)": _response(input=[{"type": "compaction", "encrypted_content": _SUMMARY}, _USER]),

@@ -32,6 +32,10 @@ _MEANINGFUL = frozenset(
 a form of the answer that no other has (`text/x.enum`).
 """
 
+_MEANINGFUL_WITH = {"responseModalities": "AUDIO", "moderation": "'BLOCK'"}
+"""Fields that do so with this word in them. Without a `speechConfig` Gemini speaks, too, in a voice of its own. `moderation` of OpenAI's
+that blocks keeps an answer back, and one that does not tells scores (`ModerationPolicy`, openai 3.52).
+"""
 
 _SHORTENED = """\
 The conversation up to here was shortened to make room. What follows is the summary that was written then; what it says has been done need \
@@ -104,8 +108,8 @@ def extra_losses(request: ChatRequest, target: str = "", read: Container[str] = 
     """
     said, generation = _said(request.extra), request.extra.get("generationConfig.*", {})
     for name in (*said, *_said(generation)):
-        # Without a `speechConfig` Gemini speaks, too, in a voice of its own.
-        if name in _MEANINGFUL or (name == "responseModalities" and "AUDIO" in str(generation.get(name)).upper()):
+        word = _MEANINGFUL_WITH.get(name)
+        if name in _MEANINGFUL or (word and word in str((generation if name in generation else request.extra)[name]).upper()):
             raise Unrepresentable(name.removesuffix(".*"), target)
     if request.sampling.max_output_tokens == 0:
         raise Unrepresentable("max_tokens: 0", target, "it asks for a warm prompt cache and no answer, and there is no such request")
