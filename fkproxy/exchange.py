@@ -104,7 +104,10 @@ class Exchanger:
             # "The type and subtype tokens are case-insensitive" (RFC 9110 §8.3.1).
             streamed = peek.stream and exchange.headers.get("content-type", "text/event-stream").lower().startswith("text/event-stream")
             if peek.stream and not streamed:
-                first = await self._relay.wait(call, client, exchange.chunk, "silence", call.timeouts.silence_s)
+                # Blank lines may come first, as signs of life.
+                look = partial(self._relay.wait, call, client, exchange.chunk, "silence", call.timeouts.silence_s)
+                while (first := await look()) and first.isspace():
+                    pass
                 exchange = begun = _Begun(exchange, first)
                 streamed = begun.streamed
             if streamed:
