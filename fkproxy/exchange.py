@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from fkproxy.adapters.base import Adapter, Exchange, Pulled, UpstreamCall
+from fkproxy.adapters.base import Adapter, Exchange, UpstreamCall
 from fkproxy.call import Call, Client, Rendered
 from fkproxy.dialects.base import Dialect, Peek
 from fkproxy.error_reply import error_of
@@ -18,6 +18,7 @@ from fkproxy.model.request import ReasoningConfig
 from fkproxy.relay import Relay
 from fkproxy.seals import SealStore
 from fkproxy.side_calls import SideCalls
+from fkproxy.sniffing import sniffed
 from fkproxy.suffix import described
 from fkproxy.upstream import Lease, Terms
 
@@ -104,11 +105,8 @@ class Exchanger:
             # "The type and subtype tokens are case-insensitive" (RFC 9110 §8.3.1).
             streamed = peek.stream and exchange.headers.get("content-type", "text/event-stream").lower().startswith("text/event-stream")
             if peek.stream and not streamed:
-                # Blank lines may come first, as signs of life.
                 look = partial(self._relay.wait, call, client, exchange.chunk, "silence", call.timeouts.silence_s)
-                while (first := await look()) and first.isspace():
-                    pass
-                exchange = begun = _Begun(exchange, first)
+                exchange = begun = await sniffed(exchange, look)
                 streamed = begun.streamed
             if streamed:
                 await self._relay.stream(call, client, peek, codec, exchange)
@@ -148,25 +146,6 @@ class Exchanger:
         encoded = codec.encode_request(request, model)
         said = codec.reasoning_of(encoded.body) if encoded.may_think else None
         return Rendered(encoded.body, said, encoded.losses, note)
-
-
-class _Begun(Pulled):
-    """A reply of whose body the first piece was looked at, for its media type is not that of events.
-
-    Some servers call their events JSON, or lines of it, which no SDK minds (LitServe#359, vllm-ascend#6985, read 2026-11); others answer
-    who asks for events with a whole reply.
-    """
-
-    def __init__(self, exchange: Exchange, first: bytes | None) -> None:
-        self.status, self.headers, self.head, self.close = exchange.status, exchange.headers, exchange.head, exchange.close
-        self._exchange = exchange
-        self._first = first or b""
-        self.streamed = self._first.lstrip()[:1] not in (b"", b"{", b"[")
-
-    async def chunk(self, wait_s: float) -> bytes | None:
-        """See `Exchange.chunk`."""
-        first, self._first = self._first, b""
-        return first or await self._exchange.chunk(wait_s)
 
 
 def _request(call: Call, peek: Peek, codec: Dialect, model: str, body: bytes) -> UpstreamCall:

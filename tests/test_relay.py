@@ -477,18 +477,6 @@ async def test_a_client_of_functions_hears_of_a_call_in_its_own_words_whoever_ma
     assert bench.record.finish_reason == "tool_calls"
 
 
-@pytest.mark.parametrize("signs_of_life", [(), (b"\n",), (b"\r\n\r\n", Pause(2.0), b" ", Pause(2.0), b"\n")])
-async def test_a_stream_that_is_called_json_is_told_as_it_comes_and_so_is_its_failure(signs_of_life: tuple[Step, ...]) -> None:
-    bench = Bench(CHAT)
-    said: tuple[Step, ...] = (b"d", sse(ROLE)[1:] + sse(delta("a")), Pause(11.0), sse(delta("b")), UpstreamUnavailable("cut"))
-    bench.adapters[0].replies(*signs_of_life, *said)
-    client = await bench.send(chat(stream=True))
-    assert [event.get("choices") for event in events(client)[:-1]] == [each["choices"] for each in (ROLE, delta("a"), delta("b"))]
-    assert events(client)[-1]["error"]
-    assert b": keep-alive\n\n" in client.pieces
-    assert told(bench) == ("bad_gateway", ["bad_gateway"])
-
-
 async def test_who_goes_on_behind_the_end_of_its_reply_is_not_listened_to_for_long() -> None:
     bench = Bench(CHAT)
     body = sse(ROLE, delta("a"), delta(finish="stop"), DONE)
