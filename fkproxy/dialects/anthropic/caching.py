@@ -23,13 +23,19 @@ MARK = "cache_control"
 _MOST = 4
 """"A maximum of 4 blocks with cache_control may be provided", says the 400."""
 
+_TTLS = (None, "5m", "1h")
+"""Times are written so here; what LiteLLM's clients write for Gemini's cache (`3600s`) is refused."""
+
 _UNMARKED = ("thinking", "redacted_thinking")
 """Blocks that take no mark."""
 
 
 def mark_of(extra: Extra) -> dict[str, Any]:
     """The mark as a field of a block, nothing where there is none."""
-    return {MARK: extra[MARK]} if isinstance(extra.get(MARK), dict) else {}
+    mark = extra.get(MARK)
+    if not isinstance(mark, dict):
+        return {}
+    return {MARK: mark if mark.get("ttl") in _TTLS else {name: value for name, value in mark.items() if name != "ttl"}}
 
 
 def mark_last(blocks: list[dict[str, Any]], extra: Extra) -> None:

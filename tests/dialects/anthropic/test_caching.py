@@ -110,6 +110,11 @@ def test_others_are_not_given_the_mark_of_the_request() -> None:
     assert "cache_control" not in json.dumps(body)
 
 
+def test_a_time_that_is_none_here_is_left_out() -> None:
+    body, _ = encode({"role": "user", "content": "x", "cache_control": {"type": "ephemeral", "ttl": "3600s"}})
+    assert body["messages"][0]["content"] == [text("x", cache_control={"type": "ephemeral"})]
+
+
 def test_what_is_no_mark_is_left_out() -> None:
     body, losses = encode({"role": "user", "content": "x", "cache_control": None})
     assert (losses, body["messages"]) == ([], [{"role": "user", "content": [text("x")]}])
