@@ -176,8 +176,9 @@ def test_codex_has_another_agent_of_its_own_do_a_part(gateway: Service, folder: 
 @pytest.mark.parametrize("upstream", MODELS)
 def test_codex_finds_the_tools_of_its_mcp_servers_for_the_model(gateway: Service, folder: Path, aimock: Aimock, upstream: str) -> None:
     """To a model that it knows it offers a tool that finds them in their place."""
-    server = ROOT / "tests" / "fakes" / "mcp_server.py"
-    events = codex(gateway, folder, f"{upstream}/gpt-5.5", "codex, ask the birds", f'[mcp_servers.birds]\ncommand = "{server}"')
+    # Codex waits ten seconds for a server, and then does without it.
+    server = f'[mcp_servers.birds]\ncommand = "{ROOT}/tests/fakes/mcp_server.py"\nrequired = true\nstartup_timeout_sec = 60'
+    events = codex(gateway, folder, f"{upstream}/gpt-5.5", "codex, ask the birds", server)
     items = [event["item"] for event in events if event["type"] == "item.completed"]
     assert [(item["tool"], item["status"]) for item in items if item["type"] == "mcp_tool_call"] == [("secret_word", "completed")]
     assert items[-1]["text"] == "The note says heron."
