@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -12,7 +12,8 @@ import msgspec
 from fkproxy.access import ANONYMOUS, Caller
 from fkproxy.adapters.base import Timeouts
 from fkproxy.allowances import Allowance
-from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, Seen, StreamEncoder
+from fkproxy.dialects.base import Dialect, Operation, Peek, ReplyContext, Seen, StreamDecoder, StreamEncoder
+from fkproxy.dialects.call_ids import NewIds, call_ids, with_new_ids
 from fkproxy.dialects.tool_names import ClientNames, client_names, for_client
 from fkproxy.estimate import expected_usage
 from fkproxy.hedging import Hedger
@@ -454,6 +455,19 @@ class Call:
         if self.request is not None and (names := client_names(self.request.tools)):
             self.encoder = ClientNames(self.encoder, names)
         return self.encoder
+
+    def decode_reply(self, codec: Dialect, body: bytes) -> list[Event]:
+        """The events of a reply in the dialect `codec`, with ids of calls that are new to the client. Raises `UpstreamProtocolError`."""
+        events, known = codec.decode_reply(body), self._known_ids(codec)
+        return with_new_ids(events, known) if known else events
+
+    def stream_decoder(self, codec: Dialect) -> StreamDecoder:
+        """The same of a stream."""
+        decoder, known = codec.stream_decoder(), self._known_ids(codec)
+        return NewIds(decoder, known) if known else decoder
+
+    def _known_ids(self, codec: Dialect) -> Collection[str]:
+        return call_ids(self.request) if self.request is not None and codec is not self.dialect and not codec.awaits_results else ()
 
     def encode_reply(self, events: list[Event], peek: Peek) -> bytes:
         """The body of a reply that was not streamed. Raises as `collect`."""

@@ -130,7 +130,7 @@ class Relay:
         body = await self.read(call, client, exchange, _MAX_REPLY_BYTES)
         same = codec is call.dialect
         try:
-            events = codec.hear_reply(body) if same and not peek.stream else codec.decode_reply(body)
+            events = codec.hear_reply(body) if same and not peek.stream else call.decode_reply(codec, body)
         except UpstreamProtocolError:
             if not same or peek.stream:
                 raise
@@ -311,7 +311,7 @@ class _Stream:
         self._same = codec is call.dialect
         self._framer = SseDecoder()
         self._text = TextPattern()
-        self._decoder: StreamDecoder = codec.stream_decoder()
+        self._decoder: StreamDecoder = call.stream_decoder(codec)
         self._encoder = call.stream_encoder(peek)
         self._held: list[bytes] = []
         self._held_bytes = 0

@@ -294,6 +294,8 @@ class Dialect(Protocol):
     """Where its clients say which conversation a call belongs to."""
     tells_media: bool
     """A reply may hold images and sounds."""
+    awaits_results: bool
+    """Who made a call waits for its result under the id that it gave."""
     stores_replies: bool
     """Its vendor keeps replies unless a request says that it should not."""
     known_fields: frozenset[str]

@@ -47,6 +47,7 @@ class Anthropic:
     # Claude Code 2.1 asks three times after a 529 before it takes its fallback model, and after a 503 once (tried 2026-11).
     overloaded_status = 529
     tells_media = False
+    awaits_results = False
     stores_replies = False
     conversation = ConversationMarks(headers=(b"x-claude-code-session-id",), fields=("metadata.user_id",), opening=("system", "messages"))
     known_fields = request.KNOWN_FIELDS

@@ -25,6 +25,7 @@ class Codex(OpenAiResponses):
 
     name = plan.NAME
     routes: tuple[Route, ...] = ()
+    awaits_results = True
 
     reasoning_of = staticmethod(plan.reasoning_of)
     decode_reply = staticmethod(response.decode_reply)

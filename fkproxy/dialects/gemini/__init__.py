@@ -61,6 +61,7 @@ class Gemini:
     request_id_header: bytes | None = None
     overloaded_status = 503
     tells_media = True
+    awaits_results = False
     stores_replies = False
     conversation = ConversationMarks(fields=("cachedContent",), opening=("systemInstruction", "system_instruction", "contents"))
     known_fields = request.KNOWN_FIELDS

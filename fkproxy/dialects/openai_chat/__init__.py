@@ -47,6 +47,7 @@ class OpenAiChat:
     request_id_header: bytes | None = None
     overloaded_status = 503
     tells_media = True
+    awaits_results = False
     stores_replies = False
     conversation = ConversationMarks(fields=("prompt_cache_key", "conversation_id", "user"), opening=("messages",))
     known_fields = request.KNOWN_FIELDS

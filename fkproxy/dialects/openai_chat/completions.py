@@ -42,6 +42,7 @@ class OpenAiCompletions(OpenAiChat):
     routes: tuple[Route, ...] = (Route("/v1/completions", "completions"), *azure.routes("/completions", "completions"))
     models_paths: tuple[str, ...] = ()
     tells_media = False
+    awaits_results = False
     known_fields = request.KNOWN_FIELDS | _OWN
 
     def decode_request(self, body: bytes, asked: Peek) -> ChatRequest:

@@ -45,6 +45,7 @@ class OpenAiResponses:
     request_id_header: bytes | None = None
     overloaded_status = 503
     tells_media = True
+    awaits_results = False
     stores_replies = True
     conversation = ConversationMarks(
         replies=("previous_response_id",), fields=("conversation", "conversation.id", "prompt_cache_key"), opening=("instructions", "input")
