@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from typing import Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ from fkproxy.control.refusals import Fault, Invalid
 from fkproxy.storage.calls_values import CallFilter, CallPage, CallRow, ExportFormat, GroupBy, UsageFilter, UsageRow
 from fkproxy.telemetry.record import Attempt, CallRecord
 
-__all__ = ["MAX_PAGE", "CallControl", "Calls", "Grouped"]
+__all__ = ["MAX_PAGE", "CallControl", "Calls", "Grouped", "KeyName"]
 
 MAX_PAGE = 1000
 _HOUR_S = 3600.0
@@ -32,16 +32,27 @@ class Calls(Protocol):
     ) -> list[UsageRow]: ...
 
 
+class KeyName(msgspec.Struct, frozen=True, kw_only=True):
+    """What people call a key. `deleted_s`: when it was deleted, unix seconds; None: it is there."""
+
+    pool: str
+    label: str
+    prefix: str
+    deleted_s: float | None = None
+
+
 class Grouped(msgspec.Struct, frozen=True, kw_only=True):
     """Sums since `since_s` (whole hours), unix seconds, by what `group_by` says.
 
-    `more`: how many groups have no row here: the oldest times, or those with fewest calls.
+    `more`: how many groups have no row here: the oldest times, or those with fewest calls. `keys`: where rows are keys', by their ids,
+    those that are in the store, or were: the master key is not.
     """
 
     group_by: GroupBy
     since_s: float
     rows: list[UsageRow]
     more: int
+    keys: dict[str, KeyName] = {}
 
 
 class CallControl:
@@ -93,7 +104,16 @@ class CallControl:
             told = rows[-limit:]
         else:
             told = sorted(rows, key=lambda row: row.calls, reverse=True)[:limit]
-        return Grouped(group_by=group_by, since_s=since_s, rows=told, more=len(rows) - len(told))
+        keys = await self._names({str(row.group) for row in told}) if group_by == "key" else {}
+        return Grouped(group_by=group_by, since_s=since_s, rows=told, more=len(rows) - len(told), keys=keys)
+
+    async def _names(self, ids: Set[str]) -> dict[str, KeyName]:
+        store = self._ledger.store()
+        picture, gone = await store.picture(), await store.tombstones()
+        names = {key.id: KeyName(pool=key.pool, label=key.label, prefix=key.prefix) for key in picture.keys}
+        for key in gone.values():
+            names[key.id] = KeyName(pool=key.pool, label=key.label, prefix=key.prefix, deleted_s=key.deleted_s)
+        return {id_: names[id_] for id_ in ids & names.keys()}
 
 
 def _check(which: CallFilter | UsageFilter, faults: list[Fault]) -> None:

@@ -159,7 +159,7 @@ class CompatControl:
             if name:
                 which = UsageFilter(key_id=name)
                 models[name] = (await self._calls.usage("model", since_s=0.0, until_s=None, which=which, limit=_MAX_ROWS)).rows
-        names = {view.id: view.prefix for view in await self._keys.all()}
+        names = {id_: key.prefix for id_, key in by_key.keys.items()}
         return usage(by_key.rows, models, by_hour.rows, names)
 
     # --- scalars

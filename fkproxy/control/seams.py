@@ -13,7 +13,7 @@ import msgspec
 
 from fkproxy.control.refusals import Fault
 from fkproxy.directory import ClientKey, Document
-from fkproxy.storage.values import AuditEntry, AuditQuery, AuditRow, AuditVerdict, Picture, RevisionInfo
+from fkproxy.storage.values import AuditEntry, AuditQuery, AuditRow, AuditVerdict, Picture, RevisionInfo, Tombstone
 
 __all__ = ["Box", "Change", "Configuration", "NamedProvider", "SettingView", "Source", "Store", "Verdict"]
 
@@ -50,6 +50,7 @@ class Store(Protocol):
     async def audit(self, **asked: Unpack[AuditQuery]) -> list[AuditRow]: ...
     async def verify_audit(self) -> AuditVerdict: ...
     async def key_uses(self) -> Mapping[str, float]: ...
+    async def tombstones(self) -> Mapping[str, Tombstone]: ...
 
 
 class Box(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from fkproxy.remote.administrator import LONG_S, Administrator, Refusal
@@ -133,7 +134,7 @@ def _used(administrator: Administrator, options: argparse.Namespace) -> Result:
     else:
         first = fields(**{options.by: "group"})
     if options.by == "key":
-        first += _known_as(administrator)
+        first += _known_as(found.get("keys", {}))
     remarks = [f"since {moment(found['since_s'])}"]
     if more := found.get("more", 0):
         which = "earlier" if options.by in ("hour", "day") else "with fewest calls"
@@ -141,9 +142,8 @@ def _used(administrator: Administrator, options: argparse.Namespace) -> Result:
     return Result(found, rows([*first, *_SUMS], found["rows"]).lines, remarks)
 
 
-def _known_as(administrator: Administrator) -> list[Column]:
-    """What people call a key; one that was deleted, and the master key, have their id only."""
-    keys = {key["id"]: key for key in administrator.ask("GET", "/keys")}
+def _known_as(keys: Mapping[str, Mapping[str, Any]]) -> list[Column]:
+    """What people call a key, deleted ones too; the master key has its id only."""
     return [
         ("POOL", lambda row: keys.get(row["group"], {}).get("pool") or "-"),
         ("LABEL", lambda row: keys.get(row["group"], {}).get("label") or "-"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fkproxy.control.calls import CallControl
+from fkproxy.control.key_views import NewKey
 from fkproxy.storage.calls import Calls
 from fkproxy.storage.calls_values import CallFilter, ExportFormat, GroupBy, UsageFilter
 from fkproxy.storage.values import StoreUnavailable
@@ -41,6 +42,22 @@ async def test_of_times_the_newest_are_told_and_of_names_those_with_most_calls(
 ) -> None:
     told = await calls.usage(by, since_s=None, until_s=None, which=UsageFilter(), limit=limit)
     assert ([row.group for row in told.rows], told.more) == (wanted, more)
+
+
+async def test_keys_are_told_with_their_names_also_when_they_are_gone(office: Office, tmp_path: Path) -> None:
+    made = [(await office.keys.create(NewKey(pool="team", label=label), by=BY)).key for label in ("there", "gone", "idle")]
+    records = [record(started_s=NOW_S, pool="team", key_id=id_) for id_ in (made[0].id, made[1].id, "master", None)]
+    await bring_in(office.store.database, tmp_path / "calls", records)
+    await office.keys.delete(made[1].id, confirm=made[1].prefix, by=BY)
+    calls = CallControl(lambda: Calls(office.store.database, tmp_path / "calls"), office.ledger, lambda: NOW_S)
+    told = await calls.usage("key", since_s=None, until_s=None, which=UsageFilter(), limit=9)
+    assert {row.group for row in told.rows} == {made[0].id, made[1].id, "master", ""}
+    assert {id_: (name.label, name.deleted_s is None) for id_, name in told.keys.items()} == {
+        made[0].id: ("there", True),
+        made[1].id: ("gone", False),
+    }
+    assert told.keys[made[1].id].prefix == made[1].prefix
+    assert (await calls.usage("pool", since_s=None, until_s=None, which=UsageFilter(), limit=9)).keys == {}
 
 
 async def test_sums_are_told_with_the_hour_that_they_begin_with(calls: CallControl) -> None:

@@ -77,6 +77,9 @@ def test_a_call_with_a_key_is_answered_and_stands_in_the_log(running: Service, a
     assert until(lambda: admin.get(f"/keys/{key.id}")["last_used_s"]) > began_s - 60
     usage = {each["group"]: each for each in admin.get("/usage?group_by=key")["rows"]}[key.id]
     assert (usage["calls"], usage["tokens_input"], usage["tokens_output"]) == (1, 3, 4)
+    assert admin.answer("DELETE", f"/keys/{key.id}?confirm={key.prefix}").status == 204
+    told = admin.get("/usage?group_by=key")["keys"][key.id]
+    assert (told["label"], told["prefix"], told["deleted_s"] > began_s - 60) == ("ci", key.prefix, True), "it is known by its name still"
 
 
 @CLIENTS

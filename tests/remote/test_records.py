@@ -77,6 +77,19 @@ def test_usage_is_summed_by_what_is_asked_for(type_: Type, called: str) -> None:
     assert type_("usage", "--key", called, "--model", "sandbox", "--provider", "sandbox", "--json").json()["rows"][0]["calls"] == 1
 
 
+def test_what_a_deleted_key_used_is_told_under_its_name(type_: Type, gateway: Instance, team: str) -> None:
+    made = type_("keys", "create", "--pool", team, "--label", "left us", "--json").json()
+    id_, prefix = made["key"]["id"], made["key"]["prefix"]
+    assert gateway.call(made["secret"]) == 200
+    until(lambda: type_("usage", "--key", id_).rows)
+    type_("keys", "revoke", id_)
+    assert type_("keys", "delete", id_).code == 0
+    said = type_("usage", "--key", id_)
+    assert (said.out.splitlines()[1].split()[:4], len(said.rows)) == ([id_, team, "left", "us"], 1)
+    told = type_("usage", "--key", id_, "--json").json()["keys"][id_]
+    assert (told["prefix"], told["pool"], told["label"], told["deleted_s"] is None) == (prefix, team, "left us", False)
+
+
 @pytest.mark.parametrize(("by", "which"), [("day", "3 earlier"), ("hour", "3 earlier"), ("pool", "3 with fewest calls"), ("key", None)])
 def test_usage_says_what_it_leaves_out(tell: Type, stand_in: Scripted, by: str, which: str | None) -> None:
     stand_in.say("/admin/api/usage", {"group_by": by, "since_s": 1.8e9, "rows": [], "more": 3 if which else 0})
