@@ -25,7 +25,7 @@ from fkproxy.model.errors import FkproxyError
 from fkproxy.model.events import Event, collect
 from fkproxy.model.request import ChatRequest, Loss, ReasoningConfig
 from fkproxy.model.usage import Usage
-from fkproxy.telemetry.record import Attempt, Skipped
+from fkproxy.telemetry.record import USAGE_ESTIMATED, Attempt, Skipped
 from fkproxy.upstream import Lease
 
 __all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "Rendered", "StreamPolicy"]
@@ -33,7 +33,6 @@ __all__ = ["JSON_TYPE", "Call", "Client", "ClientGone", "Headers", "Rendered", "
 Headers = list[tuple[bytes, bytes]]
 
 _NO_TIMEOUTS = Timeouts()
-_NOTHING = Usage(input_tokens=0, output_tokens=0)
 _UNSAID = Usage()
 _UNSEEN = Seen()
 
@@ -300,24 +299,28 @@ class Call:
         return (usage.input_tokens or 0) + (usage.output_tokens or 0)
 
     def charged(self, client_gone: bool) -> Usage | None:
-        """What counts against a key's limits, now that the call is over, tokens in and out; None: nobody knows, and the estimate stands.
+        """What is recorded as used and counts against a key's limits, now that the call is over; None: nothing, or nobody knows.
 
         What was not said is as it was expected, and a reply that broke off made no less than that: what was said of its use is not the
         whole of it. Nor did a stream make fewer tokens than it had events: OpenAI's models make one of each token, others of several. One
-        that broke off before there was any reply costs nothing, unless it was the client who did not wait for it.
+        that broke off before there was any reply costs nothing, unless it was the client who did not wait for it. For a caller
+        whom nothing limits it is what the upstream said otherwise. What it did not say is noted.
         """
-        usage, broken = self.usage, self.error is not None or client_gone
+        broken = self.error is not None or client_gone
         if self.operation == "count_tokens" or (broken and not self.content_sent and not (client_gone and self.attempts)):
-            return _NOTHING
+            return None
+        usage, expected = self.usage, self._expected
+        if expected is None or (self.allowance is None and self.meter is None):
+            return usage
         if usage is None:
-            if self._expected is None:
-                return None
             usage = _UNSAID
         given, made = usage.input_tokens, usage.output_tokens
         if given is not None and made is not None and not broken:
             return usage
-        expected = self._expected or _NOTHING
         output = max(made or 0, expected.output_tokens or 0, self.events_sent)
+        if given is not None and made == output:
+            return usage
+        self.note(USAGE_ESTIMATED)
         more = Usage(input_tokens=0, output_tokens=output - (made or 0), tier=usage.tier, price_factor=usage.price_factor)
         return msgspec.structs.replace(
             usage,

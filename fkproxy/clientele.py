@@ -86,15 +86,12 @@ class Clientele:
             limit = f"this key's limit of {call.verdict.limit} requests a minute is reached"
             raise RateLimited(call.verdict.retry_after_s, limit)
 
-    def leave(self, call: Call, record: CallRecord, charged: Usage | None) -> None:
-        """The call is over; it had an allowance. `charged` as in `Call.charged`."""
+    def leave(self, call: Call, record: CallRecord) -> None:
+        """The call is over; it had an allowance."""
         allowance = call.allowance
         assert allowance is not None
         del self.under_way.calls[call]
-        usd = record.cost_usd
-        if charged is not record.usage and call.lease is not None:
-            usd = cost_usd(call.lease.upstream.terms.pricing, call.model_id, charged, call.started_s)
-        allowance.book(call.reservation, charged.total_tokens if charged is not None else None, usd, call.started_s)
+        allowance.book(call.reservation, record.total_tokens, record.cost_usd, call.started_s)
 
     def bind(self, call: Call, peek: Peek, whole: Fleet) -> tuple[Peek, Fleet]:
         """What the call asks for and whom, by the terms of its key; what it may use of them is taken.

@@ -348,6 +348,8 @@ class Gateway:
         asked = call.asked_model or (peek.model if peek is not None else None)
         duration_s = self._now() - call.started
         pricing = call.lease.upstream.terms.pricing if call.lease is not None else None
+        as_said = call.allowance is None and call.meter is None and call.error is None and not client_gone
+        usage = call.usage if as_said else call.charged(client_gone)
         # In the order of its fields: Python makes a dict for a call that names more than fifteen arguments, a thirtieth of the whole.
         record = CallRecord(
             call.request_id,
@@ -372,8 +374,8 @@ class Gateway:
             call.upstream_status,
             call.upstream_s * 1000,
             call.ttft_s * 1000 if call.ttft_s is not None else None,
-            msgspec.structs.replace(call.usage, parts=()) if call.usage is not None and call.usage.parts else call.usage,
-            cost_usd(pricing, call.model_id, call.usage, call.started_s),
+            msgspec.structs.replace(usage, parts=()) if usage is not None and usage.parts else usage,
+            cost_usd(pricing, call.model_id, usage, call.started_s),
             call.finish_reason,
             call.error.code if call.error is not None else None,
             call.recorded_losses,
@@ -390,12 +392,10 @@ class Gateway:
             call.caller.pool,
             call.caller.key_prefix,
         )
-        if call.allowance is not None or call.meter is not None:
-            charged = call.charged(client_gone)
-            if call.meter is not None:
-                call.meter.settle(call.expected_tokens, charged.total_tokens if charged is not None else None)
-            if call.allowance is not None:
-                self.clientele.leave(call, record, charged)
+        if call.meter is not None:
+            call.meter.settle(call.expected_tokens, record.total_tokens)
+        if call.allowance is not None:
+            self.clientele.leave(call, record)
         for observe in self._observers:
             observe(record)
 

@@ -10,12 +10,15 @@ import pytest
 
 from fkproxy.dialects import DIALECTS
 from fkproxy.directory import ClientKey, KeyLimits, Pool
+from fkproxy.model.errors import UpstreamUnavailable
 from fkproxy.model.request import ReasoningConfig
 from fkproxy.telemetry.prices import Pricing, Rates
 from fkproxy.turnstile import Turnstile
 from fkproxy.upstream import Terms
+from fkproxy.wire.sse import encode_event
 from tests.fakes.keys import GOLDEN, SPOKEN, asking, call, code_of, directory, key, nothing_is_left, raw, send
-from tests.fakes.pipeline import KEY, Bench, Hang, ListClient, Timeouts
+from tests.fakes.pipeline import KEY, Bench, Hang, ListClient, Pause, Timeouts
+from tests.test_call import limited, spent
 from tests.test_gateway import ROLE, chat, completion, delta, sse
 
 pytestmark = pytest.mark.leaps
@@ -396,3 +399,16 @@ async def test_what_was_used_before_this_process_is_told_to_it() -> None:
     bench.adapters[0].replies(completion())
     assert (await send(bench, chat())).status == 200
     assert {name: windows[0].tokens for name, windows in clientele.spent().items()} == {"key-a": 5006}
+
+
+@pytest.mark.parametrize("stopped", [Pause(10_000.0), UpstreamUnavailable("reset")])
+@pytest.mark.parametrize("dialect", ["anthropic", "openai_responses"])
+@pytest.mark.parametrize("limits", [{"spend_usd_per_day": 1.0}, {}])
+async def test_a_reply_that_ends_before_it_says_anything_costs_nothing(stopped: Any, dialect: str, limits: dict[str, float]) -> None:
+    bench = limited("anthropic", **limits)
+    counts = {"input_tokens": 412, "output_tokens": 1}
+    start = {"type": "message_start", "message": {"id": "msg_1", "role": "assistant", "model": "m", "content": [], "usage": counts}}
+    bench.adapters[0].streams(encode_event("message_start", json.dumps(start).encode()), stopped)
+    await send(bench, asking(dialect, stream=True), dialect)
+    assert bench.record.error_code in ("timeout", "bad_gateway")
+    assert (bench.record.usage, bench.record.cost_usd, spent(bench).tokens, spent(bench).usd) == (None, None, 0, 0.0)

@@ -102,7 +102,7 @@ COUNTERS: tuple[Counted, ...] = (
     *(
         Counted(
             "fkproxy_tokens_total",
-            "Tokens as counted by upstreams. input includes cached_input, output includes reasoning.",
+            "Tokens as counted by upstreams, or estimated for a key's limits. input includes cached_input, output includes reasoning.",
             _same("provider_key", "model_id"),
             _tokens(index),
             {"kind": kind},

@@ -124,7 +124,17 @@ _QUOTAS = (
 )
 """Of upstreams whose quota is asked for."""
 
-DECISIONS = ("credential_renewed", "default_thinking", "fallback", "hedged", "retry_budget", "safety_valve", "takeover", "waited")
+DECISIONS = (
+    "credential_renewed",
+    "default_thinking",
+    "fallback",
+    "hedged",
+    "retry_budget",
+    "safety_valve",
+    "takeover",
+    "usage_estimated",
+    "waited",
+)
 """The notes that a call may carry; see `CallRecord.notes`."""
 
 VERIFICATIONS = ("let_in", "refused", "slowed")

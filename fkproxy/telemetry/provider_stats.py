@@ -89,10 +89,11 @@ class ProviderStats:
             upstream.add(attempt, now_s)
         usage = record.usage
         if usage is not None:
-            upstream.usage_reported += 1
             upstream.tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
-        elif record.tries[-1].outcome == "ok" and record.usage_missing:
-            upstream.usage_missing += 1
+        if (usage is None or record.notes) and record.usage_missing:
+            upstream.usage_missing += record.tries[-1].outcome == "ok"
+        elif usage is not None:
+            upstream.usage_reported += 1
 
     def _upstream(self, attempt: Attempt) -> _Upstream:
         key = (attempt.provider_key, attempt.credential)

@@ -11,7 +11,18 @@ from fkproxy.dialects.base import Operation
 from fkproxy.limits.standing import GUESSES
 from fkproxy.model.usage import Usage
 
-__all__ = ["ENFORCED_MODEL", "MAX_AGENT_CHARS", "OTHER", "RECORD_BYTES", "Attempt", "CallRecord", "Skipped", "known_method", "upstream_key"]
+__all__ = [
+    "ENFORCED_MODEL",
+    "MAX_AGENT_CHARS",
+    "OTHER",
+    "RECORD_BYTES",
+    "USAGE_ESTIMATED",
+    "Attempt",
+    "CallRecord",
+    "Skipped",
+    "known_method",
+    "upstream_key",
+]
 
 
 RECORD_BYTES = 1500
@@ -26,6 +37,9 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 ENFORCED_MODEL = "enforced_model:"
 """How the note begins that names the model which was asked for in place of the client's."""
+
+USAGE_ESTIMATED = "usage_estimated"
+"""The note that the upstream did not say, or not to its end, what was used."""
 
 
 def known_method(method: str) -> str:
@@ -91,7 +105,8 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     safe to show) too. `status` is what the client got, or 499 if it left before an answer; `error_code` is from the closed set of
     `model/errors.py`. `provider_key`, `credential` and `model_id` are those of the last attempt. `notes` are the decisions that were out
     of the ordinary (`fallback:model`, `takeover:model`, `safety_valve`, `waited`, `enforced_model:model`, `enforced_thinking:effort high`,
-    `maximum_thinking:budget 8192`). `cost_usd` None: not known. `operation` is the dialect's word for what was asked.
+    `maximum_thinking:budget 8192`, `usage_estimated`). `usage` and `cost_usd` are what counts against limits, too; None: nothing, or not
+    known. `operation` is the dialect's word for what was asked.
     `model_requested` and `user_agent` are a client's own words, cut off where they are longer than any name.
     Times in milliseconds: `duration_ms` the whole call; `upstream_ms` the part of it spent waiting for upstreams; `waited_ms` for a body
     that came slowly, for the key's turn, for an upstream to be free or back; `ttft_ms` from the call's start to the first content.
@@ -139,4 +154,10 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     @property
     def usage_missing(self) -> bool:
         """The upstream should have said how many tokens it counted, and did not. A count of tokens takes none."""
-        return self.usage is None and self.operation != "count_tokens"
+        return (self.usage is None or USAGE_ESTIMATED in self.notes) and self.operation != "count_tokens"
+
+    @property
+    def total_tokens(self) -> int:
+        """In and out, as far as they are known."""
+        usage = self.usage
+        return (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage is not None else 0

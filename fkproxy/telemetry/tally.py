@@ -286,7 +286,7 @@ class Tally:
                 series.cost_usd += record.cost_usd
             else:
                 series.cost_unknown += 1
-        elif series.labels.outcome == "ok" and record.usage_missing:
+        if (usage is None or record.notes) and series.labels.outcome == "ok" and record.usage_missing:
             series.usage_missing += 1
         if upstream_status == 403 or (len(record.tries) > 1 and any(attempt.status == 403 for attempt in record.tries)):
             self.waf_blocks += 1

@@ -54,6 +54,7 @@ GONE = {"status": 499, "client_ended": True, "usage": None, "ttft_ms": None}
 BLOCKED = {"status": 502, "error_code": "upstream_authentication", "upstream_status": 403, "usage": None}
 TAKEN_OVER = {"tries": (Attempt(provider_key="p1", outcome="upstream_authentication", status=403), Attempt(provider_key="p2", status=200))}
 UNCOUNTED = {"usage": None}
+ESTIMATED = {"notes": ("usage_estimated",)}
 COUNT = {"usage": None, "operation": "count_tokens", "route": "/v1/messages/count_tokens", "ttft_ms": None, "finish_reason": None}
 EMBEDDINGS = {"operation": "embeddings", "route": "/v1/embeddings"}
 
@@ -92,6 +93,9 @@ EMBEDDINGS = {"operation": "embeddings", "route": "/v1/embeddings"}
         (GOOD, "fkproxy_tokens_total", {"kind": "cached_input"}, 60),
         (GOOD, "fkproxy_tokens_total", {"kind": "reasoning"}, 5),
         (UNCOUNTED, "fkproxy_usage_missing_total", {"provider_key": "p1"}, 1),
+        (ESTIMATED, "fkproxy_usage_missing_total", {"provider_key": "p1"}, 1),
+        (ESTIMATED, "fkproxy_tokens_total", {"kind": "input"}, 100),
+        (ESTIMATED, "fkproxy_decisions_total", {"decision": "usage_estimated"}, 1),
         ({**UNCOUNTED, **EMBEDDINGS}, "fkproxy_usage_missing_total", {"provider_key": "p1"}, 1),
         (GOOD, "fkproxy_request_duration_seconds_sum", {"outcome": "ok"}, 0.05),
         (GOOD, "fkproxy_request_duration_seconds_bucket", {"le": "0.04"}, 0),

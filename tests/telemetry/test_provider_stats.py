@@ -43,6 +43,14 @@ def test_attempts_count_by_outcome_and_status_for_each_credential() -> None:
     assert stats.of_credential("p", "unknown", START)["request_count"] == 0
 
 
+def test_what_the_gateway_estimated_was_not_reported() -> None:
+    stats = ProviderStats()
+    stats.observe(record(started_s=START, tries=(attempt(),), notes=("usage_estimated",)))
+    stats.observe(record(started_s=START, tries=(attempt("client_ended"),), notes=("usage_estimated",)))
+    whole = stats.of("p", START)
+    assert (whole["total_tokens"], whole["usage_reported"], whole["usage_missing"]) == (240, 0, 1)
+
+
 @pytest.mark.parametrize(
     ("outcome", "failed"),
     [
