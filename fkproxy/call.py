@@ -274,7 +274,10 @@ class Call:
         usage = self._expected
         if usage is None:
             seen = self.peek.seen if self.peek is not None else _UNSEEN
-            usage = self._expected = expected_usage(self.body, seen.max_output_tokens, seen.choices)
+            usage = expected_usage(self.body, seen.max_output_tokens, seen.choices)
+            if self.operation != "chat":
+                usage = Usage(input_tokens=usage.input_tokens, output_tokens=0)
+            self._expected = usage
         return usage
 
     @property

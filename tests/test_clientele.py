@@ -401,6 +401,18 @@ async def test_what_was_used_before_this_process_is_told_to_it() -> None:
     assert {name: windows[0].tokens for name, windows in clientele.spent().items()} == {"key-a": 5006}
 
 
+async def test_embeddings_whose_upstream_counts_nothing_cost_what_went_in() -> None:
+    bench = limited("gemini", spend_usd_per_day=1.0, tokens_per_day=100)
+    body = json.dumps({"content": {"parts": [{"text": "hello there"}]}}).encode()
+    bench.adapters[0].replies(b'{"embedding": {"values": [0.5]}}')
+    asked, client = call(bench, "gemini"), ListClient(body)
+    asked.target = "m:embedContent"
+    await bench.gateway.serve(asked, client)
+    given = len(body) // 4
+    assert (client.status, bench.record.total_tokens, bench.record.cost_usd) == (200, given, pytest.approx(given / 1e6))
+    assert (spent(bench).tokens, spent(bench).usd) == (given, bench.record.cost_usd)
+
+
 @pytest.mark.parametrize("stopped", [Pause(10_000.0), UpstreamUnavailable("reset")])
 @pytest.mark.parametrize("dialect", ["anthropic", "openai_responses"])
 @pytest.mark.parametrize("limits", [{"spend_usd_per_day": 1.0}, {}])

@@ -8,8 +8,9 @@ import pytest
 
 from fkproxy.call import Call
 from fkproxy.dialects import DIALECTS
-from fkproxy.dialects.base import Peek
+from fkproxy.dialects.base import Operation, Peek
 from fkproxy.estimate import estimate_tokens, expected_usage
+from fkproxy.model.usage import Usage
 
 
 def estimated(*messages: object, **fields: object) -> int:
@@ -85,6 +86,13 @@ def test_a_call_for_several_answers_may_use_as_much_for_each(dialect: str, field
     call.peek = call.dialect.peek(call.body, target, "")
     assert call.expected_usage.output_tokens == tokens
     assert call.expected_tokens == tokens + len(call.body) // 4
+
+
+@pytest.mark.parametrize("operation", ["embeddings", "count_tokens"])
+def test_what_is_no_chat_makes_no_tokens(operation: Operation) -> None:
+    call = Call("c", DIALECTS["openai_chat"], "POST", "r", operation=operation)
+    call.body = b'{"model": "m", "input": "How many?"}'
+    assert call.expected_usage == Usage(input_tokens=len(call.body) // 4, output_tokens=0)
 
 
 def test_a_medium_that_does_not_end_and_many_of_them_are_bounded() -> None:
